@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * addr: an IP address with a port, as plain data. IPv4 is held as itself and never as a mapped IPv6
+ * address, so that one client has one form everywhere (the contract: "a mapped address is IPv4").
+ * Text forms are the contract's: `IP:PORT` and `[IPv6]:PORT`. No sockets here: see io/net.h.
+ */
+#ifndef BASE_ADDR_H
+#define BASE_ADDR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#define ADDR_TEXT_MAX 56 /* "[" 45 "]:65535" NUL, rounded up */
+
+struct addr {
+	uint8_t family; /* 0 none, 4, 6 */
+	uint16_t port;	/* host order */
+	uint8_t ip[16]; /* network order; IPv4 uses the first four, the rest is 0 */
+};
+
+/* From a kernel address; a mapped IPv6 address becomes IPv4, an unknown family 0. */
+void addr_from_sockaddr(struct addr *a, const struct sockaddr_storage *ss);
+/* Length of the sockaddr written. */
+socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ss);
+/* Parses an IP address without port ("192.0.2.1", "2001:db8::1"). 0 or -EINVAL. */
+int addr_parse_ip(struct addr *a, const char *text) __attribute__((warn_unused_result));
+/* "IP:PORT" or "[IPv6]:PORT" into OUT of ADDR_TEXT_MAX; the length. */
+size_t addr_format(const struct addr *a, char *out);
+/* The IP alone; the length. */
+size_t addr_format_ip(const struct addr *a, char *out);
+/* Same family and IP, ports not compared. */
+bool addr_same_ip(const struct addr *a, const struct addr *b);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * diag: the one kind of error that is our own fault. CHECK() stands in release builds too: a proxy
+ * that goes on after a broken invariant is an open relay. die() is for start only, before sessions.
+ */
+#ifndef BASE_DIAG_H
+#define BASE_DIAG_H
+
+/* Aborts with file, line and condition on standard error when COND is false. */
+#define CHECK(cond)                                                                                \
+	do {                                                                                       \
+		if (__builtin_expect(!(cond), 0))                                                  \
+			check_failed(__FILE__, __LINE__, #cond);                                   \
+	} while (0)
+
+_Noreturn void check_failed(const char *file, int line, const char *cond);
+
+/* Prints "caronte: MESSAGE" and exits with STATUS (sysexits.h). */
+_Noreturn void die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

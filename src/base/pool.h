@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pool: objects of one size, all room for them reserved at start (invariant 7: bounded everything).
+ * The reservation is address space only; a page costs memory from its first use on. Last in, first
+ * out, so that the pages in use stay few and warm. One thread. Exhaustion is NULL, never a fault.
+ */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct pool {
+	uint8_t *mem;
+	size_t size;   /* octets of one object, rounded up to 16 */
+	size_t count;  /* objects in all */
+	size_t fresh;  /* objects never handed out yet begin at this index */
+	size_t in_use; /* objects handed out now */
+	void *free;    /* chain through the first word of returned objects */
+};
+
+/* Reserves room for COUNT objects of SIZE octets. 0 or -ENOMEM. */
+int pool_init(struct pool *p, size_t size, size_t count) __attribute__((warn_unused_result));
+void pool_destroy(struct pool *p);
+/* An object with undefined content, or NULL when all are out. */
+void *pool_get(struct pool *p);
+/* Returns OBJ, which pool_get() gave; NULL is allowed and does nothing. */
+void pool_put(struct pool *p, void *obj);
+
+#endif
