@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ehlo: the answer to EHLO as the client sees it (RFC 5321 4.1.1.1): written anew from the lines
+ * that both sides can live up to, so that no extension of the destination is ever used without us
+ * knowing it. See reply.h.
+ */
+#include "smtp/param.h"
+#include "smtp/put.h"
+#include "smtp/reply.h"
+
+/* The line "AUTH=LOGIN" is another one than "AUTH LOGIN", for clients that know only that. */
+#define OLD_AUTH (1u << 31)
+
+enum args { ARGS_NONE, ARGS_SIZE, ARGS_WORDS };
+
+static const struct keyword {
+	const char *name;
+	uint32_t ext;
+	enum args args; /* what is passed on; the rest of the line is left out */
+} keywords[] = {
+	{ "PIPELINING", SMTP_EXT_PIPELINING, ARGS_NONE },
+	{ "SIZE", SMTP_EXT_SIZE, ARGS_SIZE },
+	{ "8BITMIME", SMTP_EXT_8BITMIME, ARGS_NONE },
+	{ "SMTPUTF8", SMTP_EXT_SMTPUTF8, ARGS_NONE },
+	{ "DSN", SMTP_EXT_DSN, ARGS_NONE },
+	{ "ENHANCEDSTATUSCODES", SMTP_EXT_ENHANCED, ARGS_NONE },
+	{ "AUTH", SMTP_EXT_AUTH, ARGS_WORDS },
+	{ "HELP", SMTP_EXT_HELP, ARGS_NONE },
+	{ "CHUNKING", SMTP_EXT_CHUNKING, ARGS_NONE },
+	{ "BINARYMIME", SMTP_EXT_BINARYMIME, ARGS_NONE },
+	{ "STARTTLS", SMTP_EXT_STARTTLS, ARGS_NONE },
+};
+
+/* One line that the client will see. Each extension once, AUTH in two forms. */
+struct offer {
+	const struct keyword *keyword;
+	struct span args;
+	uint64_t size;
+	bool old_auth;
+};
+
+#define OFFERS_MAX (sizeof(keywords) / sizeof(keywords[0]) + 1)
+
+/* Words of printable ASCII with blanks between (ehlo-param). */
+static bool words_valid(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < 0x20 || s.p[i] > 0x7e)
+			return false;
+	return true;
+}
+
+/* Reads LINE, the text behind the code. False: it is nothing that we know, or not well-formed. */
+static bool read_offer(struct span line, struct offer *o)
+{
+	struct span word;
+
+	*o = (struct offer){ 0 };
+	while (line.n > 0 && line.p[line.n - 1] == ' ')
+		line.n--;
+	if (span_starts_nocase(line, SPAN("AUTH="))) {
+		o->old_auth = true;
+		word = SPAN("AUTH");
+		line = span_from(line, 5);
+		if (line.n == 0 || line.p[0] == ' ')
+			return false;
+	} else {
+		word = smtp_word(&line);
+	}
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
+		if (span_eq_nocase(word, span_str(keywords[i].name)))
+			o->keyword = &keywords[i];
+	if (!o->keyword || !words_valid(line))
+		return false;
+	o->args = line;
+	return o->keyword->args != ARGS_SIZE || line.n == 0 || smtp_number(line, &o->size);
+}
+
+static void put_offer(struct smtp_put *w, const struct offer *o)
+{
+	smtp_put_str(w, o->keyword->name);
+	if (o->keyword->args == ARGS_NONE || o->args.n == 0)
+		return;
+	smtp_put_str(w, o->old_auth ? "=" : " ");
+	if (o->keyword->args == ARGS_SIZE)
+		smtp_put_number(w, o->size);
+	else
+		smtp_put_span(w, o->args);
+}
+
+/* The first line to the letter, but with the hyphen or the blank that its place now asks for. */
+static int put_answer(const struct smtp_reply *reply, struct span greeting,
+		      const struct offer *offers, size_t n, struct buf *out)
+{
+	struct smtp_put w = smtp_put_start(out);
+
+	if (reply->lines == 1) {
+		smtp_put_span(&w, reply->text);
+		return smtp_put_done(&w);
+	}
+	smtp_put_str(&w, n > 0 ? "250-" : "250 ");
+	smtp_put_span(&w, greeting);
+	smtp_put_str(&w, "\r\n");
+	for (size_t i = 0; i < n; i++) {
+		smtp_put_str(&w, i + 1 < n ? "250-" : "250 ");
+		put_offer(&w, &offers[i]);
+		smtp_put_str(&w, "\r\n");
+	}
+	return smtp_put_done(&w);
+}
+
+int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext,
+		     uint64_t *size_max, struct buf *out)
+{
+	struct offer offers[OFFERS_MAX], o;
+	struct span greeting, line;
+	uint32_t seen = 0;
+	size_t at = 0, n = 0;
+
+	*ext = 0;
+	*size_max = 0;
+	if (reply->code != 250 || !smtp_reply_line(reply, &at, &greeting))
+		return buf_put(out, reply->text);
+	while (smtp_reply_line(reply, &at, &line)) {
+		if (!read_offer(line, &o) || (seen & (o.old_auth ? OLD_AUTH : o.keyword->ext)))
+			continue;
+		seen |= o.old_auth ? OLD_AUTH : o.keyword->ext;
+		*ext |= o.keyword->ext;
+		if (o.keyword->ext == SMTP_EXT_SIZE)
+			*size_max = o.size;
+		if (o.keyword->ext & mask)
+			offers[n++] = o;
+	}
+	return put_answer(reply, greeting, offers, n, out);
+}

@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * param: the parameters of MAIL and RCPT: RFC 5321 4.1.2, RFC 1870 SIZE, RFC 6152 and 3030 BODY,
+ * RFC 6531 SMTPUTF8, RFC 3461 and 6533 RET, ENVID, NOTIFY, ORCPT, RFC 4954 5 AUTH. Each once, each
+ * only when its extension was offered. Text that is no parameter at all ("<other@path>", a comment)
+ * is text beside the path: 501 5.1.3. What is kept of a value is opaque but checked to its last
+ * octet, decoded too: it ends up in the header of somebody's bounce.
+ */
+#include "smtp/param.h"
+
+#include "smtp/utf8.h"
+
+struct param {
+	const char *keyword;
+	enum smtp_verb verb;
+	uint32_t ext; /* offered by any of these */
+	bool valued;
+	const char *(*parse)(struct smtp_command *cmd, struct span value, uint32_t offered);
+};
+
+struct span smtp_word(struct span *in)
+{
+	size_t n = 0;
+	struct span word;
+
+	while (n < in->n && in->p[n] != ' ')
+		n++;
+	word = span_of(in->p, n);
+	while (n < in->n && in->p[n] == ' ')
+		n++;
+	*in = span_from(*in, n);
+	return word;
+}
+
+bool smtp_number(struct span s, uint64_t *number)
+{
+	*number = 0;
+	if (s.n < 1 || s.n > 20)
+		return false;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9')
+			return false;
+		if (__builtin_mul_overflow(*number, 10u, number) ||
+		    __builtin_add_overflow(*number, s.p[i] - (unsigned)'0', number))
+			return false;
+	}
+	return true;
+}
+
+static int upper_hex(uint8_t c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* xtext (RFC 3461 4) of at least one octet that decodes to printable ASCII; *DECODED is how many.
+ */
+static bool xtext_valid(struct span s, size_t *decoded)
+{
+	*decoded = 0;
+	for (size_t i = 0; i < s.n; i++, ++*decoded) {
+		int c = s.p[i];
+
+		if (c < 0x21 || c > 0x7e || c == '=')
+			return false;
+		if (c != '+')
+			continue;
+		if (s.n - i < 3)
+			return false;
+		int high = upper_hex(s.p[i + 1]), low = upper_hex(s.p[i + 2]);
+
+		if (high < 0 || low < 0)
+			return false;
+		c = high << 4 | low;
+		if (c < 0x20 || c > 0x7e)
+			return false;
+		i += 2;
+	}
+	return *decoded > 0;
+}
+
+static const char *param_size(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	(void)offered;
+	cmd->has_size = true;
+	return smtp_number(value, &cmd->size) ? NULL : SMTP_SAY_BAD_ARGUMENT;
+}
+
+static const char *param_body(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	uint32_t need = SMTP_EXT_8BITMIME;
+
+	if (span_eq_nocase(value, SPAN("8BITMIME")))
+		cmd->body_8bit = true;
+	else if (span_eq_nocase(value, SPAN("BINARYMIME")))
+		cmd->body_binary = true, need = SMTP_EXT_BINARYMIME;
+	else if (!span_eq_nocase(value, SPAN("7BIT")))
+		return SMTP_SAY_BAD_ARGUMENT;
+	if (!(offered & need))
+		return SMTP_SAY_BAD_PARAM;
+	cmd->has_body = true;
+	cmd->ext |= need;
+	return NULL;
+}
+
+static const char *param_smtputf8(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	(void)value, (void)offered;
+	cmd->smtputf8 = true;
+	cmd->ext |= SMTP_EXT_SMTPUTF8;
+	return NULL;
+}
+
+static const char *param_ret(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	(void)offered;
+	cmd->ret_full = span_eq_nocase(value, SPAN("FULL"));
+	cmd->ret_hdrs = span_eq_nocase(value, SPAN("HDRS"));
+	return cmd->ret_full || cmd->ret_hdrs ? NULL : SMTP_SAY_BAD_ARGUMENT;
+}
+
+static const char *param_envid(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	size_t decoded;
+
+	(void)offered;
+	cmd->envid = value;
+	if (!xtext_valid(value, &decoded) || decoded > SMTP_ENVID_MAX)
+		return SMTP_SAY_BAD_ARGUMENT;
+	return NULL;
+}
+
+static const char *param_auth(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	size_t decoded;
+
+	(void)offered;
+	cmd->has_auth = true;
+	cmd->auth = value;
+	if (span_eq(value, SPAN("<>")))
+		return NULL;
+	if (value.n > SMTP_AUTH_PARAM_MAX || !xtext_valid(value, &decoded))
+		return SMTP_SAY_BAD_ARGUMENT;
+	return NULL;
+}
+
+static uint8_t notify_bit(struct span s)
+{
+	if (span_eq_nocase(s, SPAN("NEVER")))
+		return SMTP_NOTIFY_NEVER;
+	if (span_eq_nocase(s, SPAN("SUCCESS")))
+		return SMTP_NOTIFY_SUCCESS;
+	if (span_eq_nocase(s, SPAN("FAILURE")))
+		return SMTP_NOTIFY_FAILURE;
+	return span_eq_nocase(s, SPAN("DELAY")) ? SMTP_NOTIFY_DELAY : 0;
+}
+
+/* NEVER alone, or a list of the others, each once. */
+static const char *param_notify(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	(void)offered;
+	cmd->has_notify = true;
+	for (;;) {
+		const uint8_t *comma = memchr(value.p, ',', value.n);
+		size_t n = comma ? (size_t)(comma - value.p) : value.n;
+		uint8_t bit = notify_bit(span_of(value.p, n));
+
+		if (bit == 0 || (cmd->notify & bit))
+			return SMTP_SAY_BAD_ARGUMENT;
+		cmd->notify |= bit;
+		if (!comma)
+			break;
+		value = span_from(value, n + 1);
+	}
+	if ((cmd->notify & SMTP_NOTIFY_NEVER) && cmd->notify != SMTP_NOTIFY_NEVER)
+		return SMTP_SAY_BAD_ARGUMENT;
+	return NULL;
+}
+
+/* RFC 6533 3: "utf-8;" may be followed by UTF-8 itself where SMTPUTF8 is offered. */
+static bool utf8_address_valid(struct span s)
+{
+	for (size_t i = 0; i < s.n;) {
+		int32_t code = smtp_utf8_next(s, &i);
+
+		if (code < 0x21 || (code > 0x7e && code < 0xa0) || code == '+' || code == '=' ||
+		    code == 0x2028 || code == 0x2029)
+			return false;
+	}
+	return s.n > 0;
+}
+
+static bool has_eight_bit(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] >= 0x80)
+			return true;
+	return false;
+}
+
+static const char *param_orcpt(struct smtp_command *cmd, struct span value, uint32_t offered)
+{
+	const uint8_t *semicolon = memchr(value.p, ';', value.n);
+	size_t type = semicolon ? (size_t)(semicolon - value.p) : 0, decoded;
+	struct span address;
+
+	cmd->orcpt = value;
+	if (type == 0 || value.n > SMTP_ORCPT_MAX)
+		return SMTP_SAY_BAD_ARGUMENT;
+	for (size_t i = 0; i < type;
+	     i++) /* an atom (RFC 5322 3.2.3), and one that xtext can hold */
+		if (value.p[i] < 0x21 || value.p[i] > 0x7e ||
+		    strchr("()<>[]:;@\\,.\"+=", value.p[i]))
+			return SMTP_SAY_BAD_ARGUMENT;
+	address = span_from(value, type + 1);
+	if (!has_eight_bit(address))
+		return xtext_valid(address, &decoded) ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	if (!(offered & SMTP_EXT_SMTPUTF8) || !span_starts_nocase(value, SPAN("utf-8;")) ||
+	    !utf8_address_valid(address))
+		return SMTP_SAY_BAD_ARGUMENT;
+	cmd->ext |= SMTP_EXT_SMTPUTF8;
+	return NULL;
+}
+
+static const struct param params[] = {
+	{ "SIZE", SMTP_VERB_MAIL, SMTP_EXT_SIZE, true, param_size },
+	{ "BODY", SMTP_VERB_MAIL, SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME, true, param_body },
+	{ "SMTPUTF8", SMTP_VERB_MAIL, SMTP_EXT_SMTPUTF8, false, param_smtputf8 },
+	{ "RET", SMTP_VERB_MAIL, SMTP_EXT_DSN, true, param_ret },
+	{ "ENVID", SMTP_VERB_MAIL, SMTP_EXT_DSN, true, param_envid },
+	{ "AUTH", SMTP_VERB_MAIL, SMTP_EXT_AUTH, true, param_auth },
+	{ "NOTIFY", SMTP_VERB_RCPT, SMTP_EXT_DSN, true, param_notify },
+	{ "ORCPT", SMTP_VERB_RCPT, SMTP_EXT_DSN, true, param_orcpt },
+};
+
+/* Cuts WORD into an esmtp-keyword and its value (p == NULL: no "="). False: it is no parameter. */
+static bool split(struct span word, struct span *keyword, struct span *value)
+{
+	size_t n = 0;
+
+	while (n < word.n && word.p[n] != '=') {
+		uint8_t c = ascii_lower(word.p[n]);
+
+		if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && n > 0)))
+			return false;
+		n++;
+	}
+	*keyword = span_of(word.p, n);
+	*value = n < word.n ? span_from(word, n + 1) : span_of(NULL, 0);
+	return n > 0;
+}
+
+static const char *param_parse(struct smtp_command *cmd, struct span word, uint32_t offered,
+			       uint32_t *seen)
+{
+	struct span keyword, value;
+
+	if (!split(word, &keyword, &value))
+		return SMTP_SAY_BAD_PATH;
+	for (unsigned i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
+		const struct param *p = &params[i];
+
+		if (p->verb != cmd->verb || !(p->ext & offered) ||
+		    !span_eq_nocase(keyword, span_str(p->keyword)))
+			continue;
+		if ((*seen & 1u << i) || p->valued != (value.p != NULL) || (p->valued && !value.n))
+			return SMTP_SAY_BAD_ARGUMENT;
+		*seen |= 1u << i;
+		/* A parameter of one extension alone needs that one; BODY says itself which. */
+		if ((p->ext & (p->ext - 1)) == 0)
+			cmd->ext |= p->ext;
+		return p->parse(cmd, value, offered);
+	}
+	return SMTP_SAY_BAD_PARAM;
+}
+
+const char *smtp_params_parse(struct smtp_command *cmd, struct span rest, uint32_t offered)
+{
+	uint32_t seen = 0;
+
+	smtp_word(&rest); /* nothing: only the blanks before the first */
+	while (rest.n > 0) {
+		const char *fault = param_parse(cmd, smtp_word(&rest), offered, &seen);
+
+		if (fault)
+			return fault;
+	}
+	return NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * param: the parameters of MAIL and RCPT, and the replies that refuse a command. Private to
+ * src/smtp.
+ */
+#ifndef SMTP_PARAM_H
+#define SMTP_PARAM_H
+
+#include "smtp/command.h"
+
+#define SMTP_SAY_UNKNOWN_VERB "500 5.5.2 Command not recognized\r\n"
+#define SMTP_SAY_REFUSED_VERB "502 5.5.1 Command not served here\r\n"
+#define SMTP_SAY_BAD_PATH     "501 5.1.3 Bad address syntax\r\n"
+#define SMTP_SAY_BAD_ARGUMENT "501 5.5.4 Bad or missing argument\r\n"
+#define SMTP_SAY_BAD_PARAM    "555 5.5.4 Parameter not known or not offered\r\n"
+
+#define SMTP_ENVID_MAX	    100 /* decoded: RFC 3461 4.4 */
+#define SMTP_ORCPT_MAX	    500 /* as given: RFC 3461 4.2 */
+#define SMTP_AUTH_PARAM_MAX 500 /* as given: RFC 4954 10 */
+
+/* Takes the first word off *IN: up to a blank, which is taken too with all that follow it. */
+struct span smtp_word(struct span *in);
+/* 1 to 20 digits that fit 64 bits. */
+bool smtp_number(struct span s, uint64_t *number);
+/* Parses REST, all that stands behind the path of CMD. NULL, or the reply that refuses it. */
+const char *smtp_params_parse(struct smtp_command *cmd, struct span rest, uint32_t offered);
+
+#endif

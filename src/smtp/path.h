@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * path: reverse-path and forward-path (RFC 5321 4.1.2, RFC 6531 3.3), taken in one unambiguous form
+ * or refused. Refused with 501 5.1.3: source routes, several paths, text beside the path, missing
+ * angle brackets, over-long parts (4.5.3.1: local part 64, domain 255, path 256), comments, control
+ * characters, an unquoted blank, any other path without a domain than <> and <postmaster>. One
+ * blank between the colon and the angle bracket is forgiven. A final dot of the domain is dropped.
+ *
+ * Where mail servers read one form differently, the form is refused and not judged: an unquoted
+ * second @, an unquoted `:` or `\` (RFC 821 let it quote, and `u\@a@b` has two domains), a quoted
+ * string beside other text, `<` or `>` inside one (OpenSMTPD ends the path at the first `>`), an
+ * empty local part, quoted or not, a UTF-8 control or line separator, an address literal that is no
+ * address. Wider than the RFC, because such addresses exist and no server reads them otherwise:
+ * dots anywhere in an unquoted local part, underscores and outer hyphens in a domain.
+ */
+#ifndef SMTP_PATH_H
+#define SMTP_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/span.h"
+
+#define SMTP_LOCAL_MAX	64
+#define SMTP_DOMAIN_MAX 255
+#define SMTP_PATH_MAX	256 /* with the angle brackets, as rebuilt */
+
+struct smtp_path {
+	bool null;	 /* <> */
+	bool postmaster; /* <postmaster>, no domain; any case */
+	bool quoted;	 /* the local part is a quoted string */
+	/* The local part holds % ! @ : \ (quoted or not), or a character that Unicode's
+	 * compatibility forms make one of these, or is an address of another mail system packed by
+	 * Exchange
+	 * ("IMCEASMTP-user+40domain"): a server may find another domain in it. */
+	bool routed;
+	bool eight_bit;	    /* holds octets above 0x7f (allowed only with SMTPUTF8) */
+	bool literal;	    /* the domain is an address literal, [...] */
+	struct span local;  /* as given, quotes included */
+	struct span domain; /* as given, without a final dot */
+};
+
+/*
+ * Parses IN, which begins behind the colon of "MAIL FROM:" or "RCPT TO:". REVERSE allows <>;
+ * otherwise <postmaster> is allowed. *USED is how many octets the path took, blanks before it
+ * included; what follows is nothing or a blank (and parameters). False: 501 5.1.3, and PATH is all
+ * zero.
+ */
+bool smtp_path_parse(struct smtp_path *path, struct span in, bool reverse, size_t *used);
+/* Appends "<local@domain>", "<>" or "<postmaster>" as rebuilt. 0 or -ENOBUFS. */
+int smtp_path_build(const struct smtp_path *path, struct buf *out)
+	__attribute__((warn_unused_result));
+/* The address without angle brackets, for the log and the tables, into OUT of SMTP_PATH_MAX + 1
+ * octets (NUL-terminated); the length. Of a path that was refused: nothing. */
+size_t smtp_path_text(const struct smtp_path *path, char *out);
+
+#endif
