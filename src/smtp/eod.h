@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * eod: the end-of-data scanner of a DATA body (RFC 5321 4.1.1.4, 4.5.2; invariant 3). The one end of
+ * data is CR LF dot CR LF, where the first CR LF may be that of the DATA command itself. A CR or LF
+ * on its own, or a NUL, anywhere before it is a bare newline. Exact however the input is cut.
+ *
+ * It refuses to change, hold or copy octets: it says how many may go to the destination.
+ */
+#ifndef SMTP_EOD_H
+#define SMTP_EOD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/span.h"
+
+enum smtp_eod_state {
+	SMTP_EOD_LINE_START, /* behind CR LF, or at the very beginning */
+	SMTP_EOD_TEXT,
+	SMTP_EOD_CR,         /* behind a CR, which is held back */
+	SMTP_EOD_DOT,        /* behind a dot at the start of a line */
+	SMTP_EOD_DOT_CR,     /* behind that and a CR, which is held back */
+};
+
+enum smtp_eod_result {
+	SMTP_EOD_MORE, /* all was scanned, the end is not in sight */
+	SMTP_EOD_END,  /* the end of data; `scanned` stands behind its last LF */
+	SMTP_EOD_BARE, /* a bare CR, bare LF or NUL; `safe` stands before it */
+};
+
+struct smtp_eod {
+	enum smtp_eod_state state; /* zero-initialised is the start of a body */
+};
+
+/*
+ * Scans IN on from the state. *SAFE is how many octets of IN may be forwarded: all that are known to
+ * be canonical, a final CR held back. A CR that an earlier call held back is forwarded first, by the
+ * caller, when *CR_FIRST is set (its LF has now come). *SCANNED is how many octets of IN were
+ * consumed: all with MORE (the held-back CR counts as consumed), up to and with the final LF with
+ * END (and *SAFE equals it), up to before the offending octet with BARE.
+ */
+enum smtp_eod_result smtp_eod_scan(struct smtp_eod *eod, struct span in, size_t *scanned,
+				   size_t *safe, bool *cr_first);
+/* The same in plain C, one octet at a time: the reference that the fast one is proven against. */
+enum smtp_eod_result smtp_eod_scan_plain(struct smtp_eod *eod, struct span in, size_t *scanned,
+					 size_t *safe, bool *cr_first);
+/* True when smtp_eod_scan() uses AVX2 on this processor. */
+bool smtp_eod_fast(void);
+
+/*
+ * BARE_NEWLINE_NORMALIZE: repairs IN into OUT. Each CR or LF on its own becomes CR LF, a NUL is
+ * dropped; a line that repair has made a lone dot, or has made begin with a dot, is stuffed; only
+ * the client's own CR LF dot CR LF ends the body. *SCANNED octets of IN were consumed; it stops early
+ * when OUT has less than SMTP_REPAIR_ROOM octets left. MORE or END.
+ */
+#define SMTP_REPAIR_ROOM 8
+
+struct smtp_repair {
+	uint8_t state; /* of repair.c; zero-initialised is the start of a body */
+};
+
+enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *scanned,
+				 struct buf *out);
+
+#endif

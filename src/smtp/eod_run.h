@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * eod_run: the automaton of the end-of-data scanner, in two versions that are proven equal by
+ * tests/unit/test_eod.c. For eod.c only; everybody else includes smtp/eod.h.
+ */
+#ifndef SMTP_EOD_RUN_H
+#define SMTP_EOD_RUN_H
+
+#include "smtp/eod.h"
+
+/*
+ * Runs over the N octets at P from *STATE and returns how many were passed; *STATE is the state
+ * there. MORE: all of them. END: up to and with the last LF. BARE: up to before the octet that
+ * proves it, which is a NUL, an LF without its CR, or (*STATE is CR or DOT_CR) the octet behind a
+ * CR that should have been its LF.
+ */
+size_t smtp_eod_run_plain(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+			  enum smtp_eod_result *result);
+/* Only where smtp_eod_fast(). */
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+			 enum smtp_eod_result *result);
+
+#endif

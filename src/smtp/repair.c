@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * repair: BARE_NEWLINE_NORMALIZE, a DATA body made canonical on its way (RFC 5321 2.3.8, 4.5.2).
+ * "On its own" is said of the client's octets as they came: CR NUL LF is a CR and an LF on their
+ * own, two newlines, and only CR LF dot CR LF without anything between is an end of data. A dot at
+ * the start of a line is the client's own (its stuffing, or its end) only right behind the client's
+ * CR LF; any other one is text that repair has put there, and is stuffed. A line that loses its
+ * NULs or gets its newline by repair, and would be a lone dot, gets a second dot.
+ *
+ * So the output before the end has no NUL, no newline but CR LF, and no line that is a lone dot. It
+ * does not depend on how the input was cut. It cannot fail, it only stops where OUT is full; a CR
+ * at the end of the input is kept in the state until the next octet decides what it was.
+ */
+#include "smtp/eod.h"
+
+/* The first five are those of enum smtp_eod_state, in which the canonical scanner can go on. */
+enum {
+	LINE_START = SMTP_EOD_LINE_START,
+	TEXT = SMTP_EOD_TEXT,
+	AFTER_CR = SMTP_EOD_CR,
+	DOT = SMTP_EOD_DOT,
+	DOT_CR = SMTP_EOD_DOT_CR,
+	MADE_START, /* at the start of a line, but not right behind the client's own CR LF */
+	DOT_NUL,    /* behind the client's own dot at the start of a line and then NULs alone */
+};
+
+static void put(struct buf *out, struct span s)
+{
+	int rc = buf_put(out, s);
+
+	CHECK(rc == 0); /* both callers have looked for room */
+}
+
+/* One octet in a state that holds no CR back. */
+static uint8_t step_plain(uint8_t state, uint8_t c, struct buf *out)
+{
+	bool lone_dot = state == DOT || state == DOT_NUL;
+
+	switch (c) {
+	case '\0':
+		if (lone_dot)
+			return DOT_NUL;
+		return state == LINE_START ? MADE_START : state;
+	case '\n':
+		put(out, lone_dot ? SPAN(".\r\n") : SPAN("\r\n"));
+		return MADE_START;
+	case '\r':
+		if (state == DOT)
+			return DOT_CR;
+		if (state == DOT_NUL)
+			put(out, SPAN("."));
+		return AFTER_CR;
+	case '.':
+		put(out, state == MADE_START ? SPAN("..") : SPAN("."));
+		return state == LINE_START ? DOT : TEXT;
+	default:
+		put(out, span_of(&c, 1));
+		return TEXT;
+	}
+}
+
+/* One octet in any state; at most SMTP_REPAIR_ROOM octets of output. True: the end of data. */
+static bool step(uint8_t *state, uint8_t c, struct buf *out)
+{
+	bool end = false;
+
+	if (*state == AFTER_CR || *state == DOT_CR) {
+		end = *state == DOT_CR && c == '\n';
+		if (*state == DOT_CR && c != '\n')
+			put(out, SPAN("."));
+		put(out, SPAN("\r\n"));
+		*state = c == '\n' ? LINE_START : MADE_START;
+		if (c == '\n')
+			return end;
+	}
+	*state = step_plain(*state, c, out);
+	return end;
+}
+
+/* Copies what is canonical at the start of IN; *USED octets of it are done with. */
+static enum smtp_eod_result copy_canonical(struct smtp_repair *r, struct span in, size_t *used,
+					   struct buf *out)
+{
+	struct smtp_eod eod = { .state = (enum smtp_eod_state)r->state };
+	enum smtp_eod_result result;
+	size_t safe;
+	bool cr_first;
+
+	if (in.n >= buf_space(out))
+		in.n = buf_space(out) - 1; /* and one for the CR held back */
+	result = smtp_eod_scan(&eod, in, used, &safe, &cr_first);
+	if (cr_first)
+		put(out, SPAN("\r"));
+	put(out, span_of(in.p, safe));
+	r->state = (uint8_t)eod.state;
+	return result;
+}
+
+enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *scanned,
+				 struct buf *out)
+{
+	size_t at = 0, used;
+
+	while (at < in.n && buf_space(out) >= SMTP_REPAIR_ROOM) {
+		enum smtp_eod_result result = SMTP_EOD_BARE;
+
+		if (r->state <= DOT_CR) {
+			result = copy_canonical(r, span_from(in, at), &used, out);
+			at += used;
+		}
+		/* The scanner stopped at an octet that needs repair, or cannot take this state. */
+		if (result == SMTP_EOD_BARE && buf_space(out) >= SMTP_REPAIR_ROOM)
+			result = step(&r->state, in.p[at++], out) ? SMTP_EOD_END : SMTP_EOD_MORE;
+		if (result == SMTP_EOD_END) {
+			*scanned = at;
+			return SMTP_EOD_END;
+		}
+	}
+	*scanned = at;
+	return SMTP_EOD_MORE;
+}

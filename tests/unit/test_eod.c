@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The end-of-data scanner: both versions against the definition (eod_oracle.h), over all short
+ * strings of the octets that matter, over long ones with an event at every alignment, however they
+ * are cut, and at the edges of readable memory.
+ */
+#include <stdarg.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "eod_oracle.h"
+
+#define BODY_MAX 4096
+
+/* Lengths up to which all strings are tried, cut at each place, and at each two places. One more
+ * octet takes five times as long and has found nothing more. */
+#ifndef WORD_MAX
+#define WORD_MAX       9
+#define WORD_CUT_ONCE  8
+#define WORD_CUT_TWICE 7
+#endif
+
+typedef enum smtp_eod_result scan_fn(struct smtp_eod *eod, struct span in, size_t *scanned,
+				     size_t *safe, bool *cr_first);
+
+static scan_fn *const versions[] = { smtp_eod_scan_plain, smtp_eod_scan };
+
+/* What a caller that follows the contract has sent to the destination. */
+struct sent {
+	uint8_t data[BODY_MAX];
+	size_t n;
+};
+
+static const char alphabet[] = { '\r', '\n', '.', '\0', 'a' };
+
+/* A test that failed says which body it was. */
+static void fail_body(const char *what, struct span body)
+{
+	fprintf(stderr, "%s, %zu octets:", what, body.n);
+	for (size_t i = 0; i < body.n; i++)
+		fprintf(stderr, " %02x", body.p[i]);
+	fprintf(stderr, "\n");
+	fail();
+}
+
+/* Gives one piece to SCAN and checks what must hold of every call by itself. */
+static enum smtp_eod_result feed(scan_fn *scan, struct smtp_eod *eod, struct span piece,
+				 struct sent *sent, size_t *scanned)
+{
+	bool held = eod->state == SMTP_EOD_CR || eod->state == SMTP_EOD_DOT_CR, cr_first = !held;
+	size_t safe = SIZE_MAX;
+	enum smtp_eod_result result;
+
+	*scanned = SIZE_MAX;
+	result = scan(eod, piece, scanned, &safe, &cr_first);
+	if (*scanned > piece.n || safe > *scanned || *scanned - safe > 1 || (cr_first && !held))
+		fail_body("impossible counts", piece);
+	if ((result == SMTP_EOD_MORE && *scanned != piece.n) ||
+	    (result != SMTP_EOD_MORE && safe != *scanned) ||
+	    (result == SMTP_EOD_BARE && *scanned == piece.n))
+		fail_body("counts do not fit the result", piece);
+	if (cr_first)
+		sent->data[sent->n++] = '\r';
+	if (safe)
+		memcpy(sent->data + sent->n, piece.p, safe);
+	sent->n += safe;
+	return result;
+}
+
+/* BODY in pieces that end at CUTS (N of them, rising), against the definition. */
+static void check_cut(scan_fn *scan, struct span body, const size_t *cuts, size_t n)
+{
+	static struct sent sent;
+	struct smtp_eod eod = { 0 };
+	enum smtp_eod_result want, got = SMTP_EOD_MORE;
+	size_t forward, from = 0, scanned = 0;
+
+	sent.n = 0;
+	want = oracle_scan(body, &forward);
+	for (size_t i = 0; i <= n && got == SMTP_EOD_MORE; i++) {
+		size_t to = i < n ? cuts[i] : body.n;
+
+		got = feed(scan, &eod, span_of(body.p + from, to - from), &sent, &scanned);
+		from += scanned;
+	}
+	if (got != want || !span_eq(span_of(sent.data, sent.n), span_of(body.p, forward)))
+		fail_body("not as defined", body);
+	if (got == SMTP_EOD_END && from != forward)
+		fail_body("end at a wrong place", body);
+	/* Scanning on behind a bare newline must never find anything else. */
+	if (got == SMTP_EOD_BARE && (feed(scan, &eod, span_of(body.p + from, body.n - from), &sent,
+					  &scanned) != SMTP_EOD_BARE ||
+				     scanned != 0 || sent.n != forward))
+		fail_body("went on behind a bare newline", body);
+}
+
+static void check_all_cuts(struct span body, bool two)
+{
+	for (size_t v = 0; v < 2; v++) {
+		check_cut(versions[v], body, NULL, 0);
+		for (size_t a = 0; a <= body.n; a++) {
+			check_cut(versions[v], body, &a, 1);
+			for (size_t b = a; two && b <= body.n; b++)
+				check_cut(versions[v], body, (size_t[]){ a, b }, 2);
+		}
+	}
+}
+
+/* The I-th string of N octets over the alphabet. */
+static void word(uint8_t *out, size_t n, unsigned i)
+{
+	for (size_t k = 0; k < n; k++, i /= sizeof(alphabet))
+		out[k] = (uint8_t)alphabet[i % sizeof(alphabet)];
+}
+
+static unsigned words(size_t n)
+{
+	unsigned count = 1;
+
+	while (n--)
+		count *= sizeof(alphabet);
+	return count;
+}
+
+static void test_known_endings(void **state)
+{
+	static const struct {
+		const char *body;
+		size_t n;
+		enum smtp_eod_result result;
+		size_t forward;
+	} rows[] = {
+#define ROW(text, result, forward) { text, sizeof(text) - 1, result, forward }
+		ROW("", SMTP_EOD_MORE, 0),
+		ROW(".\r\n", SMTP_EOD_END, 3),
+		ROW("a\r\n.\r\n", SMTP_EOD_END, 6),
+		ROW("a\r\n.\r\nQUIT\r\n", SMTP_EOD_END, 6),
+		ROW("a\r\n.\r\n\n", SMTP_EOD_END, 6),
+		ROW("a.\r\n", SMTP_EOD_MORE, 4),
+		ROW("..\r\n", SMTP_EOD_MORE, 4),
+		ROW("\r\n..\r\n.a\r\n", SMTP_EOD_MORE, 10),
+		ROW("a\r\n.\r", SMTP_EOD_MORE, 4),
+		ROW("a\r", SMTP_EOD_MORE, 1),
+		ROW("a\n.\n", SMTP_EOD_BARE, 1),
+		ROW("a\n.\r\n", SMTP_EOD_BARE, 1),
+		ROW("a\r\n.\n", SMTP_EOD_BARE, 4),
+		ROW("a\r.\r", SMTP_EOD_BARE, 1),
+		ROW("a\r\n.\r\r\n", SMTP_EOD_BARE, 4),
+		ROW("a\r\n.\0\r\n", SMTP_EOD_BARE, 4),
+		ROW("a\r\n\0.\r\n", SMTP_EOD_BARE, 3),
+		ROW("a\r\0\n.\r\n", SMTP_EOD_BARE, 1),
+		ROW("a\r\r\n.\r\n", SMTP_EOD_BARE, 1),
+		ROW("\n", SMTP_EOD_BARE, 0),
+		ROW("\r.\r\n", SMTP_EOD_BARE, 0),
+		ROW("\xff\x8d\x8a\xae\x80\r\n", SMTP_EOD_MORE, 7),
+#undef ROW
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct span body = span_of(rows[i].body, rows[i].n);
+		size_t forward;
+
+		assert_int_equal(oracle_scan(body, &forward), rows[i].result);
+		assert_int_equal(forward, rows[i].forward);
+		check_all_cuts(body, true);
+	}
+}
+
+static void test_all_short_bodies(void **state)
+{
+	uint8_t body[WORD_MAX];
+
+	(void)state;
+	for (size_t n = 0; n <= sizeof(body); n++)
+		for (unsigned i = 0, count = words(n); i < count; i++) {
+			word(body, n, i);
+			if (n <= WORD_CUT_ONCE)
+				check_all_cuts(span_of(body, n), n <= WORD_CUT_TWICE);
+			else
+				for (size_t v = 0; v < 2; v++)
+					check_cut(versions[v], span_of(body, n), NULL, 0);
+		}
+}
+
+/* All words of 6 octets at every place around the edge of a block, text or lines before them. */
+static void test_words_at_block_edges(void **state)
+{
+	uint8_t body[192];
+
+	(void)state;
+	for (unsigned lines = 0; lines < 2; lines++)
+		for (size_t at = 64 - 7; at <= 64 + 1; at++)
+			for (unsigned i = 0, count = words(6); i < count; i++) {
+				memset(body, 'a', sizeof(body));
+				if (lines) /* the word is at the start of a line */
+					memcpy(body + at - 2, "\r\n", 2);
+				word(body + at, 6, i);
+				check_cut(smtp_eod_scan, span_of(body, sizeof(body)), NULL, 0);
+				check_cut(smtp_eod_scan, span_of(body, sizeof(body)), &at, 1);
+			}
+}
+
+static uint32_t seed = 1;
+
+static uint32_t random_below(uint32_t n)
+{
+	seed = seed * 1664525 + 1013904223;
+	return (uint32_t)((uint64_t)seed * n >> 32);
+}
+
+/* Canonical text of N octets, dots at line starts too, no end of data. */
+static void canonical(uint8_t *out, size_t n)
+{
+	size_t line = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (line > 1 && i + 2 < n && random_below(8) == 0) {
+			out[i++] = '\r';
+			out[i] = '\n';
+			line = 0;
+			continue;
+		}
+		out[i] = (uint8_t)(random_below(6) == 0 ? '.' : ' ' + 1 + random_below(200));
+		line++;
+	}
+}
+
+static size_t random_cuts(size_t *cuts, size_t max, size_t n)
+{
+	size_t count = random_below((uint32_t)max + 1), at = 0;
+
+	for (size_t i = 0; i < count; i++)
+		cuts[i] = at += random_below((uint32_t)(n - at) + 1);
+	return count;
+}
+
+static void test_events_at_each_alignment(void **state)
+{
+	static const struct span events[] = {
+		{ (const uint8_t *)"\r\n.\r\n", 5 },   { (const uint8_t *)"\n", 1 },
+		{ (const uint8_t *)"\ra", 2 },	       { (const uint8_t *)"\0", 1 },
+		{ (const uint8_t *)"\r\n.\n", 4 },     { (const uint8_t *)"\r\n.\r\r\n", 6 },
+		{ (const uint8_t *)"\r\n..\r\n", 6 },  { (const uint8_t *)"\r\n.\ra", 5 },
+		{ (const uint8_t *)"\r\n.\0\r\n", 6 }, { (const uint8_t *)"\r\n\r\n.\r\n", 7 },
+		{ (const uint8_t *)"\r\0\n", 3 },      { (const uint8_t *)"\r\r\n.\r\n", 6 },
+	};
+	static uint8_t body[700];
+	size_t cuts[8];
+
+	(void)state;
+	for (size_t e = 0; e < sizeof(events) / sizeof(events[0]); e++)
+		for (size_t at = 0; at < 300; at++)
+			for (unsigned round = 0; round < 6; round++) {
+				size_t n = at + events[e].n + random_below(300);
+
+				canonical(body, n);
+				memcpy(body + at, events[e].p, events[e].n);
+				for (size_t v = 0; v < 2; v++)
+					check_cut(versions[v], span_of(body, n), cuts,
+						  random_cuts(cuts, round ? 8 : 0, n));
+			}
+}
+
+static void test_random_bodies(void **state)
+{
+	static uint8_t body[BODY_MAX];
+	size_t cuts[24];
+
+	(void)state;
+	for (unsigned round = 0; round < 20000; round++) {
+		size_t n = random_below(round % 16 ? 400 : BODY_MAX);
+
+		canonical(body, n);
+		for (unsigned k = random_below(3); n && k; k--)
+			body[random_below((uint32_t)n)] =
+				(uint8_t)alphabet[random_below(sizeof(alphabet))];
+		for (size_t v = 0; v < 2; v++)
+			check_cut(versions[v], span_of(body, n), cuts, random_cuts(cuts, 24, n));
+	}
+}
+
+/* One readable page between two that are not: the input ends, and begins, at its edges. */
+static void test_reads_nothing_outside(void **state)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t *mem = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	(void)state;
+	assert_ptr_not_equal(mem, MAP_FAILED);
+	assert_int_equal(mprotect(mem + page, page, PROT_READ | PROT_WRITE), 0);
+	for (size_t n = 0; n <= 260; n++)
+		for (unsigned last = 0; last < sizeof(alphabet); last++)
+			for (unsigned end = 0; end < 2; end++) {
+				uint8_t *at = end ? mem + 2 * page - n : mem + page;
+
+				canonical(at, n);
+				if (n)
+					at[end ? n - 1 : 0] = (uint8_t)alphabet[last];
+				for (size_t v = 0; v < 2; v++)
+					check_cut(versions[v], span_of(at, n), NULL, 0);
+			}
+	assert_int_equal(munmap(mem, 3 * page), 0);
+}
+
+static void test_no_octets(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < 2; v++)
+		for (int s = SMTP_EOD_LINE_START; s <= SMTP_EOD_DOT_CR; s++) {
+			struct smtp_eod eod = { .state = (enum smtp_eod_state)s };
+			struct sent sent = { .n = 0 };
+			size_t scanned;
+
+			assert_int_equal(feed(versions[v], &eod, span_of(NULL, 0), &sent, &scanned),
+					 SMTP_EOD_MORE);
+			assert_int_equal(eod.state, s);
+			assert_int_equal(sent.n, 0);
+		}
+}
+
+/* A second message on the same state: the end of the first one leaves the start of a body. */
+static void test_end_is_a_new_start(void **state)
+{
+	(void)state;
+	for (size_t v = 0; v < 2; v++) {
+		struct smtp_eod eod = { 0 };
+		struct sent sent = { .n = 0 };
+		size_t scanned;
+
+		assert_int_equal(feed(versions[v], &eod, SPAN("a\r\n.\r\n"), &sent, &scanned),
+				 SMTP_EOD_END);
+		assert_int_equal(eod.state, SMTP_EOD_LINE_START);
+		assert_int_equal(feed(versions[v], &eod, SPAN(".\r\n"), &sent, &scanned),
+				 SMTP_EOD_END);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_known_endings),
+		cmocka_unit_test(test_all_short_bodies),
+		cmocka_unit_test(test_words_at_block_edges),
+		cmocka_unit_test(test_events_at_each_alignment),
+		cmocka_unit_test(test_random_bodies),
+		cmocka_unit_test(test_reads_nothing_outside),
+		cmocka_unit_test(test_no_octets),
+		cmocka_unit_test(test_end_is_a_new_start),
+	};
+
+	if (!smtp_eod_fast())
+		print_message("no AVX2 here: the plain version is tested twice\n");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
