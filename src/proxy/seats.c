@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * seats: see seats.h. In the shared memory lie, in this order: the header with the robust mutex,
+ * the seats (the truth), and what is derived from them: records of addresses that have counted
+ * sessions, and the buckets through which they are found.
+ *
+ * A worker may be killed at any instruction. A seat is therefore written so that it can be read at
+ * each of them: its fields while it is free, its state last when taken and first when freed, its
+ * destination and its being counted by one store each. Whoever finds that the mutex's owner died
+ * makes all that is derived anew from the seats (rebuild), before anything is read from it.
+ *
+ * Addresses are found by a keyed hash, the key being random, so that clients cannot choose
+ * addresses that share a bucket. A misuse by our own code (a seat released twice) is a CHECK: the
+ * process ends, and the others go on as after any other death.
+ */
+#include "proxy/seats.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/diag.h"
+#include "base/siphash.h"
+
+#define NONE	       UINT32_MAX
+#define NO_DESTINATION 0xff
+#define KEY_SIZE       17 /* family, address; an IPv6 address is cut to its /64 */
+#define SESSIONS_MAX   (UINT32_C(1) << 30)
+
+struct seat {
+	/* The truth. */
+	_Atomic uint8_t taken; /* last when a seat is taken, first when it is freed */
+	_Atomic uint8_t counted;
+	_Atomic uint8_t destination;
+	uint8_t key[KEY_SIZE];
+	uint32_t worker;
+	/* Derived: the next free seat, or the record of the address where the seat is counted. */
+	uint32_t link;
+};
+
+/* Derived: an address with counted sessions. */
+struct address {
+	uint8_t key[KEY_SIZE];
+	uint32_t sessions;
+	uint32_t next; /* in its bucket, or of the free ones */
+};
+
+struct seats {
+	pthread_mutex_t lock;
+	uint32_t max;
+	uint32_t bucket_mask;
+	struct siphash_key hash_key;
+	/* Derived. */
+	uint32_t sessions;
+	uint32_t free_seat;
+	uint32_t free_address;
+	uint32_t at_destination[SEATS_DESTINATIONS];
+	struct seat seat[];
+};
+
+static uint32_t bucket_count(unsigned max)
+{
+	uint32_t n = 16;
+
+	while (n < max && n < UINT32_C(1) << 31)
+		n *= 2;
+	return n;
+}
+
+static struct address *addresses(struct seats *s)
+{
+	return (void *)&s->seat[s->max];
+}
+
+static uint32_t *buckets(struct seats *s)
+{
+	return (void *)&addresses(s)[s->max];
+}
+
+size_t seats_room(unsigned max_sessions)
+{
+	return sizeof(struct seats) +
+	       max_sessions * (sizeof(struct seat) + sizeof(struct address)) +
+	       bucket_count(max_sessions) * sizeof(uint32_t);
+}
+
+static void make_key(uint8_t key[KEY_SIZE], const struct addr *a)
+{
+	memset(key, 0, KEY_SIZE);
+	key[0] = a->family;
+	memcpy(key + 1, a->ip, a->family == 4 ? 4 : 8);
+}
+
+static uint32_t *bucket_of(struct seats *s, const uint8_t key[KEY_SIZE])
+{
+	return &buckets(s)[siphash(s->hash_key, key, KEY_SIZE) & s->bucket_mask];
+}
+
+static uint32_t find_address(struct seats *s, const uint8_t key[KEY_SIZE])
+{
+	uint32_t i = *bucket_of(s, key);
+
+	while (i != NONE && memcmp(addresses(s)[i].key, key, KEY_SIZE) != 0)
+		i = addresses(s)[i].next;
+	return i;
+}
+
+/* Adds the counted seat to its address, which gets a record when it has none. */
+static void count_in(struct seats *s, struct seat *seat)
+{
+	uint32_t i = find_address(s, seat->key);
+
+	if (i == NONE) {
+		uint32_t *bucket = bucket_of(s, seat->key);
+
+		i = s->free_address;
+		CHECK(i != NONE); /* there are as many as seats */
+		struct address *a = &addresses(s)[i];
+
+		s->free_address = a->next;
+		memcpy(a->key, seat->key, KEY_SIZE);
+		a->sessions = 0;
+		a->next = *bucket;
+		*bucket = i;
+	}
+	addresses(s)[i].sessions++;
+	seat->link = i;
+}
+
+static void count_out(struct seats *s, const struct seat *seat)
+{
+	struct address *a = &addresses(s)[seat->link];
+
+	CHECK(a->sessions > 0);
+	if (--a->sessions > 0)
+		return;
+	uint32_t *link = bucket_of(s, a->key);
+
+	while (*link != seat->link)
+		link = &addresses(s)[*link].next;
+	*link = a->next;
+	a->next = s->free_address;
+	s->free_address = seat->link;
+}
+
+/* Makes everything that is derived from the seats. */
+static void rebuild(struct seats *s)
+{
+	s->sessions = 0;
+	s->free_seat = NONE;
+	s->free_address = NONE;
+	memset(s->at_destination, 0, sizeof(s->at_destination));
+	memset(buckets(s), 0xff, ((size_t)s->bucket_mask + 1) * sizeof(uint32_t));
+	for (uint32_t i = s->max; i-- > 0;) {
+		addresses(s)[i].next = s->free_address;
+		s->free_address = i;
+	}
+	for (uint32_t i = s->max; i-- > 0;) {
+		struct seat *seat = &s->seat[i];
+
+		if (!seat->taken) {
+			seat->link = s->free_seat;
+			s->free_seat = i;
+			continue;
+		}
+		s->sessions++;
+		if (seat->counted)
+			count_in(s, seat);
+		if (seat->destination != NO_DESTINATION)
+			s->at_destination[seat->destination]++;
+	}
+}
+
+static void lock(struct seats *s)
+{
+	int err = pthread_mutex_lock(&s->lock);
+
+	CHECK(err == 0 || err == EOWNERDEAD);
+	if (err == EOWNERDEAD) {
+		rebuild(s);
+		CHECK(pthread_mutex_consistent(&s->lock) == 0);
+	}
+}
+
+static void unlock(struct seats *s)
+{
+	CHECK(pthread_mutex_unlock(&s->lock) == 0);
+}
+
+int seats_init(struct seats *s, unsigned max_sessions)
+{
+	pthread_mutexattr_t attr;
+	int err;
+
+	if (max_sessions == 0 || max_sessions > SESSIONS_MAX)
+		return -EINVAL;
+	if (getrandom(&s->hash_key, sizeof(s->hash_key), 0) != sizeof(s->hash_key))
+		return -EIO;
+	err = pthread_mutexattr_init(&attr);
+	if (err)
+		return -err;
+	err = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	if (!err)
+		err = pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	if (!err)
+		err = pthread_mutex_init(&s->lock, &attr);
+	pthread_mutexattr_destroy(&attr);
+	if (err)
+		return -err;
+	s->max = max_sessions;
+	s->bucket_mask = bucket_count(max_sessions) - 1;
+	rebuild(s);
+	return 0;
+}
+
+/* A taken seat; asking for another one is a fault of ours. The mutex is held. */
+static struct seat *taken_seat(struct seats *s, uint32_t seat)
+{
+	CHECK(seat < s->max && s->seat[seat].taken);
+	return &s->seat[seat];
+}
+
+static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
+				   unsigned per_address)
+{
+	if (s->free_seat == NONE)
+		return SEATS_FULL;
+	if (!counted || per_address == 0)
+		return SEATS_OK;
+	uint32_t i = find_address(s, key);
+
+	return i != NONE && addresses(s)[i].sessions >= per_address ? SEATS_ADDRESS_FULL : SEATS_OK;
+}
+
+enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct addr *addr,
+			      bool counted, unsigned per_address, uint32_t *seat)
+{
+	uint8_t key[KEY_SIZE];
+
+	make_key(key, addr);
+	lock(s);
+	enum seats_verdict verdict = may_take(s, key, counted, per_address);
+
+	if (verdict == SEATS_OK) {
+		uint32_t i = s->free_seat;
+		struct seat *new = &s->seat[i];
+
+		s->free_seat = new->link;
+		memcpy(new->key, key, KEY_SIZE);
+		new->worker = worker;
+		new->counted = counted;
+		new->destination = NO_DESTINATION;
+		new->taken = 1;
+		s->sessions++;
+		if (counted)
+			count_in(s, new);
+		*seat = i;
+	}
+	unlock(s);
+	return verdict;
+}
+
+void seats_uncount(struct seats *s, uint32_t seat)
+{
+	lock(s);
+	struct seat *own = taken_seat(s, seat);
+
+	if (own->counted) {
+		own->counted = 0;
+		count_out(s, own);
+	}
+	unlock(s);
+}
+
+/* The mutex is held. NO_DESTINATION: leaves. */
+static void move_to(struct seats *s, struct seat *own, uint8_t dest)
+{
+	uint8_t before = own->destination;
+
+	own->destination = dest;
+	if (before != NO_DESTINATION)
+		s->at_destination[before]--;
+	if (dest != NO_DESTINATION)
+		s->at_destination[dest]++;
+}
+
+bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max)
+{
+	CHECK(dest < SEATS_DESTINATIONS);
+	lock(s);
+	struct seat *own = taken_seat(s, seat);
+	bool there = own->destination == dest;
+	bool room = there || max == 0 || s->at_destination[dest] < max;
+
+	if (room && !there)
+		move_to(s, own, (uint8_t)dest);
+	unlock(s);
+	return room;
+}
+
+void seats_leave_destination(struct seats *s, uint32_t seat)
+{
+	lock(s);
+	move_to(s, taken_seat(s, seat), NO_DESTINATION);
+	unlock(s);
+}
+
+/* The mutex is held. The seat is free first, and what is derived follows. */
+static void free_seat(struct seats *s, uint32_t seat)
+{
+	struct seat *own = taken_seat(s, seat);
+
+	own->taken = 0;
+	if (own->destination != NO_DESTINATION)
+		s->at_destination[own->destination]--;
+	if (own->counted)
+		count_out(s, own);
+	s->sessions--;
+	own->link = s->free_seat;
+	s->free_seat = seat;
+}
+
+void seats_release(struct seats *s, uint32_t seat)
+{
+	lock(s);
+	free_seat(s, seat);
+	unlock(s);
+}
+
+unsigned seats_release_worker(struct seats *s, unsigned worker)
+{
+	unsigned freed = 0;
+
+	lock(s);
+	for (uint32_t i = 0; i < s->max; i++) {
+		if (!s->seat[i].taken || s->seat[i].worker != worker)
+			continue;
+		free_seat(s, i);
+		freed++;
+	}
+	unlock(s);
+	return freed;
+}
+
+unsigned seats_sessions(struct seats *s)
+{
+	lock(s);
+	unsigned n = s->sessions;
+
+	unlock(s);
+	return n;
+}
+
+unsigned seats_of_address(struct seats *s, const struct addr *addr)
+{
+	uint8_t key[KEY_SIZE];
+
+	make_key(key, addr);
+	lock(s);
+	uint32_t i = find_address(s, key);
+	unsigned n = i == NONE ? 0 : addresses(s)[i].sessions;
+
+	unlock(s);
+	return n;
+}
+
+unsigned seats_of_destination(struct seats *s, unsigned dest)
+{
+	CHECK(dest < SEATS_DESTINATIONS);
+	lock(s);
+	unsigned n = s->at_destination[dest];
+
+	unlock(s);
+	return n;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * seats: what all workers count together, in memory that they share: sessions in all, sessions of
+ * one client address (IPv6 by /64), sessions at one destination. One seat a session, which names
+ * its worker, is the truth; the counters are derived from the seats. A robust mutex guards both:
+ * when a worker dies inside, whoever comes next derives the counters anew; when it dies outside,
+ * the master frees its seats. So no limit is ever exceeded, and at worst one session is refused too
+ * many.
+ */
+#ifndef PROXY_SEATS_H
+#define PROXY_SEATS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+#define SEATS_DESTINATIONS 64
+
+struct seats; /* opaque, pointer-free */
+
+enum seats_verdict { SEATS_OK, SEATS_FULL, SEATS_ADDRESS_FULL };
+
+size_t seats_room(unsigned max_sessions);
+/* MEM is zeroed shared memory of seats_room() octets. 0 or -errno. */
+int seats_init(struct seats *s, unsigned max_sessions) __attribute__((warn_unused_result));
+
+/*
+ * Takes a seat for worker WORKER. PER_ADDRESS is the limit for ADDR's sessions that are counted, 0:
+ * no limit; COUNTED false (relay networks): the session is not counted against its address. *SEAT
+ * is its number.
+ */
+enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct addr *addr,
+			      bool counted, unsigned per_address, uint32_t *seat);
+/* A login takes the session out of its address's count. */
+void seats_uncount(struct seats *s, uint32_t seat);
+/*
+ * Puts the session at destination DEST; false when it has MAX (0: no limit) sessions already, and
+ * then nothing changed. A seat that is at another destination leaves it first.
+ */
+bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max);
+void seats_leave_destination(struct seats *s, uint32_t seat);
+void seats_release(struct seats *s, uint32_t seat);
+/* Frees all seats of a dead worker; the number freed. */
+unsigned seats_release_worker(struct seats *s, unsigned worker);
+
+unsigned seats_sessions(struct seats *s);
+unsigned seats_of_address(struct seats *s, const struct addr *addr);
+unsigned seats_of_destination(struct seats *s, unsigned dest);
+
+#endif

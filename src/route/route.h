@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * route: which destination a session goes to. The list (struct route) is read-only after start; the
+ * state that changes (struct route_shared: addresses, up or down, when to try again) lies in memory
+ * that all processes share and has no pointers. No descriptor, clock or allocation of its own: time
+ * is an argument, counts and seats are asked of the caller. The one reason to go on to another
+ * destination is a TCP connection that failed (the contract).
+ */
+#ifndef ROUTE_ROUTE_H
+#define ROUTE_ROUTE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+#define ROUTE_MAX	64  /* destinations */
+#define ROUTE_ADDRESSES 8   /* of one name */
+#define ROUTE_NAME_MAX	264 /* "HOST:PORT" with its NUL */
+
+enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
+enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
+
+struct route_destination {
+	char name[ROUTE_NAME_MAX]; /* "HOST:PORT" as configured, for the log and for resolving */
+	unsigned weight;	   /* 1 to 1000 */
+	unsigned max;		   /* sessions at most, 0: no limit */
+};
+
+struct route {
+	enum route_cooperation cooperation;
+	enum route_balance balance;
+	unsigned count;
+	struct route_destination destination[ROUTE_MAX];
+};
+
+/*
+ * Parses DESTINATIONS (`HOST:PORT[,weight=N][,max=N]`…, separated by blanks) and checks that it
+ * fits the cooperation mode. REPORT is called with what is wrong and what is allowed, for each
+ * fault. True when there was none.
+ */
+bool route_parse(struct route *r, const char *list, enum route_cooperation cooperation,
+		 enum route_balance balance, void (*report)(void *ctx, const char *what),
+		 void *ctx);
+
+struct route_shared; /* opaque, pointer-free, shared between processes */
+size_t route_shared_room(void);
+void route_shared_init(struct route_shared *s, const struct route *r);
+/*
+ * The addresses that a destination's name has now (from the resolver; one process at a time). Those
+ * that are none or stand there twice are left out, port 0 becomes the destination's own; N 0
+ * changes nothing. True when they differ from those before, in whatever order. A writer that is
+ * killed leaves the addresses of before.
+ */
+bool route_set_addresses(struct route_shared *s, unsigned dest, const struct addr *a, unsigned n);
+/* The next one to try comes first; the number of them. */
+unsigned route_get_addresses(struct route_shared *s, unsigned dest,
+			     struct addr out[ROUTE_ADDRESSES]);
+
+/* One session's search for a destination. Zero-initialised before its first pick. */
+struct route_search {
+	uint64_t tried;	   /* a bit per destination that failed this session */
+	uint8_t address;   /* of the destination's addresses, the next to try */
+	uint8_t tried_any; /* 1: `dest` is being tried */
+	uint8_t first;	   /* of the addresses, the one that was tried first */
+	unsigned dest;
+};
+
+/* What the caller knows and route/ does not: the sessions open at DEST across all workers, and
+ * whether a seat there could be taken (it is then taken; max 0: no limit). */
+struct route_counts {
+	unsigned (*sessions)(struct route_counts *c, unsigned dest);
+	bool (*take)(struct route_counts *c, unsigned dest, unsigned max);
+};
+
+enum route_answer {
+	ROUTE_PICKED, /* *DEST and *ADDRESS; the seat is taken */
+	ROUTE_FULL,   /* every candidate is at its max: ask again later, until patience ends */
+	ROUTE_NONE,   /* no destination is left to try */
+};
+
+/*
+ * Picks the destination and address to connect to. Call again after route_failed() for the next
+ * one. A destination set aside (down, its pause not over) is no candidate while another one is;
+ * when all are set aside, they are tried all the same, so that no client is refused on old news.
+ */
+enum route_answer route_pick(const struct route *r, struct route_shared *s,
+			     struct route_search *search, struct route_counts *counts,
+			     const struct addr *client, uint64_t now_ms, unsigned *dest,
+			     struct addr *address);
+
+/* How a connection attempt ended. True when the destination's state changed by it (a `destination`
+ * record is due). A failure sets aside once all addresses of the name failed; the pauses grow from
+ * 500 to 5000 ms. Also marks the name for resolving again. SEARCH NULL, or one that is not trying
+ * DEST: the failure is that of the whole destination (a try in the background). */
+bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms);
+bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
+		  uint64_t now_ms);
+bool route_up(struct route_shared *s, unsigned dest);
+/* Destinations that are down and due for a try in the background (a bit each); each is handed out
+ * to one caller per pause. */
+uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_ms);
+/* Destinations whose name is to be resolved again (a bit each), handed out once. */
+uint64_t route_to_resolve(struct route_shared *s, const struct route *r);
+
+#endif

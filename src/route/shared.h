@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * shared: what lies in struct route_shared, for the files of this folder alone. Every field that
+ * changes is an atomic of its own or guarded by a sequence count; there is no lock that a killed
+ * process could keep. Single steps, so that death between two of them leaves something valid.
+ */
+#ifndef ROUTE_SHARED_H
+#define ROUTE_SHARED_H
+
+#include <stdatomic.h>
+
+#include "route/route.h"
+
+/* One copy of a destination's addresses; SEQUENCE is odd while it is written. */
+struct route_copy {
+	_Atomic uint32_t sequence;
+	_Atomic uint32_t n;
+	_Atomic uint64_t word[ROUTE_ADDRESSES][3]; /* the IP's two halves, family and port */
+};
+
+struct route_state {
+	_Atomic uint64_t health;      /* down, step of the pause, end of the pause: shared.c */
+	_Atomic uint64_t round_robin; /* where its next turn begins, in virtual time: pick.c */
+	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
+	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
+	struct route_copy copy[2];
+	/* Fixed by route_shared_init(). */
+	uint16_t port;
+	bool literal; /* an IP address, never resolved */
+};
+
+struct route_shared {
+	_Atomic uint64_t resolve;      /* a bit for each name to be resolved again */
+	_Atomic uint64_t turn;	       /* breaks ties */
+	_Atomic uint64_t virtual_time; /* of round robin */
+	struct route_state state[ROUTE_MAX];
+};
+
+static inline uint64_t route_bit(unsigned dest)
+{
+	return UINT64_C(1) << dest;
+}
+
+/* Parses "HOST:PORT" with an IP address as the host; false for a name. */
+bool route_literal(const char *name, struct addr *a);
+/* The port of a "HOST:PORT" that route_parse() took. */
+uint16_t route_port(const char *name);
+/* The addresses in the resolver's order. */
+unsigned route_read_addresses(struct route_shared *s, unsigned dest,
+			      struct addr out[ROUTE_ADDRESSES]);
+bool route_has_addresses(struct route_shared *s, unsigned dest);
+void route_want_resolved(struct route_shared *s, unsigned dest);
+/* Down, and its pause not over. */
+bool route_set_aside(struct route_shared *s, unsigned dest, uint64_t now_ms);
+/* Takes the one try of a pause that is over, which begins the next pause. */
+bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms);
+
+#endif

@@ -1,0 +1,876 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * route: the list and its faults; the three ways to cooperate and the three balances; what a
+ * failure does to a session, to the others and to the pauses; addresses that change while other
+ * processes read them, and a writer that is killed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/diag.h"
+#include "feed.h"
+#include "route/route.h"
+
+/* ---- the list ---- */
+
+struct reported {
+	unsigned n;
+	char what[8][300];
+};
+
+static void report(void *ctx, const char *what)
+{
+	struct reported *r = ctx;
+
+	if (r->n < 8)
+		snprintf(r->what[r->n], sizeof(r->what[0]), "%s", what);
+	r->n++;
+}
+
+#define LABEL "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk" /* 63 */
+
+static void test_list_faults(void **state)
+{
+	static const struct {
+		const char *list;
+		enum route_cooperation cooperation;
+		const char *fault; /* the whole of the only one, NULL: good */
+	} rows[] = {
+		{ "127.0.0.1:225", ROUTE_SINGLE, NULL },
+		{ " \t mail.example.com:25\t", ROUTE_SINGLE, NULL },
+		{ "[2001:db8::1]:25", ROUTE_SINGLE, NULL },
+		{ "[::ffff:10.0.0.1]:25", ROUTE_SINGLE, NULL },
+		{ "localhost:65535,weight=1000,max=1000000", ROUTE_SINGLE, NULL },
+		{ "mx_1.example.com.:25,max=0,weight=1", ROUTE_SINGLE, NULL },
+		{ "3com.example:25", ROUTE_SINGLE, NULL },
+		{ LABEL "." LABEL "." LABEL "." LABEL ":25", ROUTE_SINGLE,
+		  "\"" LABEL ".abcdefghijklmnop...\": no host, an IPv4 address, an IPv6 address in "
+		  "brackets or a host name is allowed" },
+		{ LABEL "." LABEL "." LABEL ":65535", ROUTE_SINGLE, NULL },
+		{ "a:25 b:25", ROUTE_CLUSTER, NULL },
+		{ "a:25 a:26", ROUTE_BACKUP, NULL },
+		{ "a:25", ROUTE_CLUSTER, NULL },
+		{ "10.0.0.1", ROUTE_SINGLE, "\"10.0.0.1\": no port, HOST:PORT is needed" },
+		{ "[::1]", ROUTE_SINGLE, "\"[::1]\": no port, HOST:PORT is needed" },
+		{ "[2001:db8::1]", ROUTE_SINGLE,
+		  "\"[2001:db8::1]\": no port, HOST:PORT is needed" },
+		{ "[::1]25", ROUTE_SINGLE, "\"[::1]25\": no port, HOST:PORT is needed" },
+		{ "::1:25", ROUTE_SINGLE,
+		  "\"::1:25\": an IPv6 address needs brackets, like [2001:db8::1]:25" },
+		{ "[::1:25", ROUTE_SINGLE,
+		  "\"[::1:25\": bracket that is not closed, [IPv6]:PORT is needed" },
+		{ "[]:25", ROUTE_SINGLE,
+		  "\"[]:25\": bracket that is not closed, [IPv6]:PORT is needed" },
+		{ "[10.0.0.1]:25", ROUTE_SINGLE,
+		  "\"[10.0.0.1]:25\": no IPv6 address in the brackets, like [2001:db8::1]:25" },
+		{ "[fe80::1%lo]:25", ROUTE_SINGLE,
+		  "\"[fe80::1%lo]:25\": no IPv6 address in the brackets, like [2001:db8::1]:25" },
+		{ ":25", ROUTE_SINGLE, "\":25\": no host, HOST:PORT is needed" },
+		{ "a:", ROUTE_SINGLE, "\"a:\": wrong port, 1 to 65535 is allowed" },
+		{ "a:0", ROUTE_SINGLE, "\"a:0\": wrong port, 1 to 65535 is allowed" },
+		{ "a:65536", ROUTE_SINGLE, "\"a:65536\": wrong port, 1 to 65535 is allowed" },
+		{ "a:4294967321", ROUTE_SINGLE,
+		  "\"a:4294967321\": wrong port, 1 to 65535 is allowed" },
+		{ "a:+25", ROUTE_SINGLE, "\"a:+25\": wrong port, 1 to 65535 is allowed" },
+		{ "a:smtp", ROUTE_SINGLE, "\"a:smtp\": wrong port, 1 to 65535 is allowed" },
+		{ "0.0.0.0:25", ROUTE_SINGLE,
+		  "\"0.0.0.0:25\": the address of no host, an IPv4 address, an IPv6 address in "
+		  "brackets or a host name is allowed" },
+		{ "10.0.0.256:25", ROUTE_SINGLE,
+		  "\"10.0.0.256:25\": no host, an IPv4 address, an IPv6 address in brackets or a host "
+		  "name is allowed" },
+		{ "-a:25", ROUTE_SINGLE,
+		  "\"-a:25\": no host, an IPv4 address, an IPv6 address in brackets or a host name is "
+		  "allowed" },
+		{ "a..b:25", ROUTE_SINGLE,
+		  "\"a..b:25\": no host, an IPv4 address, an IPv6 address in brackets or a host name "
+		  "is allowed" },
+		{ "a\x1b[m:25", ROUTE_SINGLE,
+		  "\"a?[m:25\": no host, an IPv4 address, an IPv6 address in brackets or a host name is "
+		  "allowed" },
+		{ "a:25,", ROUTE_SINGLE,
+		  "\"a:25,\": unknown option, weight=N and max=N are allowed" },
+		{ "a:25,wight=1", ROUTE_SINGLE,
+		  "\"a:25,wight=1\": unknown option, weight=N and max=N are allowed" },
+		{ "a:25,max", ROUTE_SINGLE,
+		  "\"a:25,max\": unknown option, weight=N and max=N are allowed" },
+		{ "a:25,weight=0", ROUTE_SINGLE,
+		  "\"a:25,weight=0\": wrong weight, 1 to 1000 is allowed" },
+		{ "a:25,weight=1001", ROUTE_SINGLE,
+		  "\"a:25,weight=1001\": wrong weight, 1 to 1000 is allowed" },
+		{ "a:25,weight=", ROUTE_SINGLE,
+		  "\"a:25,weight=\": wrong weight, 1 to 1000 is allowed" },
+		{ "a:25,max=1000001", ROUTE_SINGLE,
+		  "\"a:25,max=1000001\": wrong max, 0 to 1000000 is allowed" },
+		{ "a:25,max=-1", ROUTE_SINGLE,
+		  "\"a:25,max=-1\": wrong max, 0 to 1000000 is allowed" },
+		{ "a:25,max=1,max=2", ROUTE_SINGLE,
+		  "\"a:25,max=1,max=2\": max twice, once is allowed" },
+		{ "", ROUTE_SINGLE, "no destination, at least one HOST:PORT is needed" },
+		{ " \t", ROUTE_CLUSTER, "no destination, at least one HOST:PORT is needed" },
+		{ "a:25 b:25", ROUTE_SINGLE,
+		  "2 destinations, one is allowed with COOPERATION_SINGLE (more with "
+		  "COOPERATION_CLUSTER or COOPERATION_BACKUP)" },
+		{ "a:25 A.:025", ROUTE_CLUSTER,
+		  "\"A.:025\": stands there twice, each destination is named once" },
+		{ "10.0.0.1:25 [::ffff:10.0.0.1]:25", ROUTE_BACKUP,
+		  "\"[::ffff:10.0.0.1]:25\": stands there twice, each destination is named once" },
+		{ "[::1]:25 [0:0::1]:25", ROUTE_BACKUP,
+		  "\"[0:0::1]:25\": stands there twice, each destination is named once" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct span text = feed_guard(span_of(rows[i].list, strlen(rows[i].list) + 1));
+		struct reported r = { 0 };
+		struct route route;
+		bool good = route_parse(&route, (const char *)text.p, rows[i].cooperation,
+					ROUTE_LEAST_SESSIONS, report, &r);
+
+		if (r.n != (rows[i].fault != NULL) || good != !rows[i].fault ||
+		    (r.n && strcmp(r.what[0], rows[i].fault) != 0))
+			fail_msg("\"%s\": %u faults, %s", rows[i].list, r.n, r.what[0]);
+	}
+}
+
+static void test_all_faults_in_one_run(void **state)
+{
+	struct reported r = { 0 };
+	struct route route;
+
+	(void)state;
+	assert_false(route_parse(&route, "a b:0,x=1,weight=0 c:25", ROUTE_SINGLE,
+				 ROUTE_LEAST_SESSIONS, report, &r));
+	assert_int_equal(r.n, 5);
+	assert_non_null(strstr(r.what[0], "no port"));
+	assert_non_null(strstr(r.what[1], "wrong port"));
+	assert_non_null(strstr(r.what[2], "unknown option"));
+	assert_non_null(strstr(r.what[3], "wrong weight"));
+	assert_non_null(strstr(r.what[4], "3 destinations"));
+}
+
+static void test_most_destinations(void **state)
+{
+	char list[(ROUTE_MAX + 1) * 16], longest[2 * ROUTE_NAME_MAX];
+	struct reported r = { 0 };
+	struct route route;
+	size_t n = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < ROUTE_MAX; i++)
+		n += (size_t)snprintf(list + n, sizeof(list) - n, "h%u:%u ", i, i + 1);
+	assert_true(route_parse(&route, list, ROUTE_CLUSTER, ROUTE_SOURCE, report, &r));
+	assert_int_equal(route.count, ROUTE_MAX);
+	assert_int_equal(route.cooperation, ROUTE_CLUSTER);
+	assert_int_equal(route.balance, ROUTE_SOURCE);
+	assert_string_equal(route.destination[63].name, "h63:64");
+	assert_int_equal(route.destination[63].weight, 1);
+	assert_int_equal(route.destination[63].max, 0);
+	strcat(list, "more:25");
+	assert_false(route_parse(&route, list, ROUTE_CLUSTER, ROUTE_SOURCE, report, &r));
+	assert_int_equal(r.n, 1);
+	assert_string_equal(r.what[0], "65 destinations, 64 are allowed");
+	for (size_t length = 1; length < sizeof(longest); length++) {
+		memset(longest, 'a', length);
+		longest[length] = '\0';
+		r.n = 0;
+		assert_false(route_parse(&route, longest, ROUTE_SINGLE, ROUTE_SOURCE, report, &r));
+		assert_int_equal(r.n, 1);
+	}
+}
+
+/* ---- picking ---- */
+
+struct world {
+	struct route_counts counts; /* first */
+	struct route route;
+	struct route_shared *shared;
+	unsigned sessions[ROUTE_MAX];
+	struct addr client;
+	uint64_t now;
+};
+
+static unsigned count_sessions(struct route_counts *c, unsigned dest)
+{
+	return ((struct world *)c)->sessions[dest];
+}
+
+static bool take(struct route_counts *c, unsigned dest, unsigned max)
+{
+	struct world *w = (void *)c;
+
+	if (max && w->sessions[dest] >= max)
+		return false;
+	w->sessions[dest]++;
+	return true;
+}
+
+static void world_init(struct world *w, const char *list, enum route_cooperation cooperation,
+		       enum route_balance balance)
+{
+	struct reported r = { 0 };
+
+	*w = (struct world){ .counts = { count_sessions, take }, .now = 1000000 };
+	if (!route_parse(&w->route, list, cooperation, balance, report, &r))
+		fail_msg("%s", r.what[0]);
+	w->shared = mmap(NULL, route_shared_room(), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(w->shared != MAP_FAILED);
+	route_shared_init(w->shared, &w->route);
+	assert_int_equal(addr_parse_ip(&w->client, "192.0.2.1"), 0);
+}
+
+static void world_end(struct world *w)
+{
+	munmap(w->shared, route_shared_room());
+}
+
+static struct addr ip(const char *text, uint16_t port)
+{
+	struct addr a;
+
+	assert_int_equal(addr_parse_ip(&a, text), 0);
+	a.port = port;
+	return a;
+}
+
+#define FULL -1
+#define GONE -2
+
+/* The destination picked, FULL or GONE; *A is the address. */
+static int pick_address(struct world *w, struct route_search *search, struct addr *a)
+{
+	unsigned dest;
+
+	switch (route_pick(&w->route, w->shared, search, &w->counts, &w->client, w->now, &dest,
+			   a)) {
+	case ROUTE_PICKED:
+		assert_true(dest < w->route.count);
+		return (int)dest;
+	case ROUTE_FULL:
+		return FULL;
+	case ROUTE_NONE:
+		break;
+	}
+	return GONE;
+}
+
+static int pick(struct world *w, struct route_search *search)
+{
+	struct addr a;
+
+	return pick_address(w, search, &a);
+}
+
+/* A session of its own; it stays. */
+static int pick_new(struct world *w)
+{
+	struct route_search search = { 0 };
+
+	return pick(w, &search);
+}
+
+/* A session of its own that ends at once. */
+static int pick_leave(struct world *w)
+{
+	int dest = pick_new(w);
+
+	if (dest >= 0)
+		w->sessions[dest]--;
+	return dest;
+}
+
+/* The attempt at DEST failed: its seat is given back. */
+static bool failed(struct world *w, struct route_search *search, int dest)
+{
+	w->sessions[dest]--;
+	return route_failed(w->shared, search, (unsigned)dest, w->now);
+}
+
+/* All of a session's attempts at DEST fail. */
+static void break_destination(struct world *w, unsigned dest)
+{
+	route_failed(w->shared, NULL, dest, w->now);
+}
+
+static void test_single(void **state)
+{
+	struct world w;
+	struct route_search search = { 0 };
+	struct addr a;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:225,max=2", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	assert_int_equal(pick_address(&w, &search, &a), 0);
+	assert_true(addr_same_ip(&a, &(struct addr){ .family = 4, .ip = { 10, 0, 0, 1 } }));
+	assert_int_equal(a.port, 225);
+	assert_int_equal(pick_new(&w), 0);
+	assert_int_equal(pick_new(&w), FULL);
+	assert_int_equal(w.sessions[0], 2);
+	w.sessions[0]--;
+	assert_int_equal(pick_new(&w), 0);
+	/* It fails: nothing is left for this session, but the next one tries it all the same. */
+	assert_true(route_up(w.shared, 0));
+	assert_true(failed(&w, &search, 0));
+	assert_false(route_up(w.shared, 0));
+	assert_int_equal(pick(&w, &search), GONE);
+	search = (struct route_search){ 0 };
+	assert_int_equal(pick(&w, &search), 0);
+	assert_false(failed(&w, &search, 0)); /* it was down already: no record */
+	assert_true(route_connected(w.shared, 0, w.now));
+	assert_true(route_up(w.shared, 0));
+	assert_false(route_connected(w.shared, 0, w.now));
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 0); /* an address is no name */
+	world_end(&w);
+}
+
+static void test_addresses_in_turn(void **state)
+{
+	struct addr list[3] = { ip("10.0.0.1", 25), ip("10.0.0.2", 25), ip("2001:db8::3", 0) };
+	struct addr got[ROUTE_ADDRESSES], a;
+	struct route_search search = { 0 }, other = { 0 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "name.example:25,max=1", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	/* The name has no address yet. It is to be resolved, and that is said once. */
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 0);
+	assert_int_equal(pick_new(&w), GONE);
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+	assert_false(route_set_addresses(w.shared, 0, list, 0));
+	assert_true(route_set_addresses(w.shared, 0, list, 3));
+	assert_int_equal(route_get_addresses(w.shared, 0, got), 3);
+	assert_true(addr_same_ip(&got[2], &list[2]));
+	assert_int_equal(got[2].port, 25);
+
+	assert_int_equal(pick_address(&w, &search, &a), 0);
+	assert_true(addr_same_ip(&a, &list[0]));
+	assert_false(failed(&w, &search, 0)); /* two are left: it is not down */
+	assert_true(route_up(w.shared, 0));
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+	/* Others begin with the next address from now on, and with it so does the background. */
+	assert_int_equal(route_get_addresses(w.shared, 0, got), 3);
+	assert_true(addr_same_ip(&got[0], &list[1]));
+	assert_int_equal(pick_address(&w, &other, &a), 0);
+	assert_true(addr_same_ip(&a, &list[1]));
+	/* The only seat is taken: the first session waits, and then goes on where it was. */
+	assert_int_equal(pick(&w, &search), FULL);
+	w.sessions[0]--;
+	assert_int_equal(pick_address(&w, &search, &a), 0);
+	assert_true(addr_same_ip(&a, &list[1]));
+	assert_false(failed(&w, &search, 0));
+	assert_int_equal(pick_address(&w, &search, &a), 0);
+	assert_true(addr_same_ip(&a, &list[2]));
+	assert_true(failed(&w, &search, 0)); /* all three */
+	assert_false(route_up(w.shared, 0));
+	assert_int_equal(pick(&w, &search), GONE);
+	world_end(&w);
+}
+
+static void test_changed_addresses(void **state)
+{
+	struct addr list[ROUTE_ADDRESSES + 3], got[ROUTE_ADDRESSES];
+	struct addr turned[2] = { ip("10.0.0.2", 25), ip("10.0.0.1", 25) };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "name.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	for (unsigned i = 0; i < ROUTE_ADDRESSES + 3; i++) {
+		list[i] = ip("10.0.0.1", 25);
+		list[i].ip[3] = (uint8_t)(i + 1);
+	}
+	assert_true(route_set_addresses(w.shared, 0, list, 2));
+	assert_false(route_set_addresses(w.shared, 0, list, 2));
+	assert_false(route_set_addresses(w.shared, 0, turned, 2)); /* another order is no change */
+	assert_true(route_set_addresses(w.shared, 0, list, 3));
+	assert_true(route_set_addresses(w.shared, 0, list, 2));
+	assert_true(route_set_addresses(w.shared, 0, list, ROUTE_ADDRESSES + 3)); /* the first 8 */
+	assert_int_equal(route_get_addresses(w.shared, 0, got), ROUTE_ADDRESSES);
+	assert_int_equal(got[ROUTE_ADDRESSES - 1].ip[3], ROUTE_ADDRESSES);
+	list[0] = list[1] = list[2] = (struct addr){ 0 };
+	list[4] = list[3];
+	assert_true(route_set_addresses(w.shared, 0, list, 6)); /* none, and twice the same */
+	assert_int_equal(route_get_addresses(w.shared, 0, got), 2);
+	assert_false(route_set_addresses(w.shared, 0, list, 3));
+	assert_int_equal(route_get_addresses(w.shared, 0, got), 2);
+	/* New addresses end a pause: they are worth a try. */
+	break_destination(&w, 0);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+	assert_true(route_set_addresses(w.shared, 0, turned, 2));
+	assert_false(route_up(w.shared, 0));
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 1);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+	world_end(&w);
+}
+
+static void test_pauses(void **state)
+{
+	static const uint64_t pauses[] = { 500, 1000, 2000, 4000, 5000, 5000, 5000 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 10.0.0.2:25", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+	for (unsigned round = 0; round < 2; round++) {
+		assert_true(route_failed(w.shared, NULL, 1, w.now));
+		for (unsigned i = 0; i < sizeof(pauses) / sizeof(pauses[0]); i++) {
+			uint64_t from = w.now;
+
+			/* Failures in a pause, of those who were at it already, change nothing. */
+			w.now = from + pauses[i] - 1;
+			assert_false(route_failed(w.shared, NULL, 1, w.now));
+			assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+			w.now = from + pauses[i];
+			/* One caller gets it; its failure belongs to the pause that began there. */
+			assert_int_equal(route_due(w.shared, &w.route, w.now), 2);
+			assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+			assert_false(route_failed(w.shared, NULL, 1, w.now));
+		}
+		assert_true(route_connected(w.shared, 1, w.now)); /* and it begins anew */
+		assert_int_equal(route_due(w.shared, &w.route, w.now + 100000), 0);
+	}
+	world_end(&w);
+}
+
+static void test_session_is_the_try(void **state)
+{
+	struct world w;
+	struct route_search search = { 0 };
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 10.0.0.2:25", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	break_destination(&w, 0);
+	assert_int_equal(pick_new(&w), 1);
+	/* The pause is over and nobody tried it in the background: one session does, one only. */
+	w.now += 500;
+	assert_int_equal(pick(&w, &search), 0);
+	assert_int_equal(pick_new(&w), 1);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
+	assert_false(failed(&w, &search, 0));
+	assert_int_equal(pick(&w, &search), 1);
+	w.now += 999;
+	assert_int_equal(pick_new(&w), 1);
+	w.now += 1;
+	assert_int_equal(pick_new(&w), 0);
+	assert_true(route_connected(w.shared, 0, w.now));
+	assert_int_equal(pick_new(&w), 0);
+	world_end(&w);
+}
+
+static void test_backup(void **state)
+{
+	struct route_search search = { 0 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25,max=2 10.0.0.2:25,max=1 10.0.0.3:25", ROUTE_BACKUP,
+		   ROUTE_ROUND_ROBIN);
+	assert_int_equal(pick(&w, &search), 0);
+	assert_int_equal(pick_new(&w), 0);
+	assert_int_equal(pick_new(&w), FULL); /* waited for: a backup is for one that is gone */
+	assert_int_equal(w.sessions[1] + w.sessions[2], 0);
+	assert_true(failed(&w, &search, 0));
+	assert_int_equal(pick(&w, &search), 1);
+	assert_int_equal(pick_new(&w), FULL);
+	assert_true(failed(&w, &search, 1));
+	assert_int_equal(pick(&w, &search), 2);
+	assert_true(failed(&w, &search, 2));
+	assert_int_equal(pick(&w, &search), GONE);
+	/* All are set aside: old news, so they are tried in their order all the same. */
+	search = (struct route_search){ 0 };
+	w.sessions[0] = 0;
+	assert_int_equal(pick(&w, &search), 0);
+	assert_false(failed(&w, &search, 0));
+	assert_int_equal(pick(&w, &search), 1);
+	assert_false(failed(&w, &search, 1));
+	assert_int_equal(pick(&w, &search), 2);
+	assert_true(route_connected(w.shared, 2, w.now));
+	assert_int_equal(pick_new(&w), 2);
+	assert_true(route_connected(w.shared, 0, w.now));
+	assert_int_equal(pick_new(&w), 0);
+	world_end(&w);
+}
+
+static void test_cluster_full_and_failed(void **state)
+{
+	struct route_search search = { 0 };
+	struct world w;
+	int first, second;
+
+	(void)state;
+	for (int balance = ROUTE_LEAST_SESSIONS; balance <= ROUTE_SOURCE; balance++) {
+		world_init(&w, "10.0.0.1:25,max=1 10.0.0.2:25,max=1 10.0.0.3:25,max=1",
+			   ROUTE_CLUSTER, (enum route_balance)balance);
+		search = (struct route_search){ 0 };
+		first = pick(&w, &search);
+		assert_true(first >= 0);
+		assert_true(pick_new(&w) >= 0);
+		assert_true(pick_new(&w) >= 0);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(w.sessions[i], 1);
+		assert_int_equal(pick_new(&w), FULL);
+		/* It fails. The others are full, and they are waited for: not this one again. */
+		assert_true(failed(&w, &search, first));
+		assert_int_equal(pick(&w, &search), FULL);
+		assert_int_equal(pick_new(&w), FULL);
+		second = (first + 1) % 3;
+		w.sessions[second] = 0;
+		assert_int_equal(pick(&w, &search), second);
+		assert_true(failed(&w, &search, second));
+		w.sessions[(first + 2) % 3] = 0;
+		assert_int_equal(pick(&w, &search), (first + 2) % 3);
+		assert_true(failed(&w, &search, (first + 2) % 3));
+		assert_int_equal(pick(&w, &search), GONE);
+		assert_true(pick_new(&w) >= 0); /* all set aside, tried all the same */
+		world_end(&w);
+	}
+}
+
+static void test_cluster_without_addresses(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int balance = ROUTE_LEAST_SESSIONS; balance <= ROUTE_SOURCE; balance++) {
+		world_init(&w, "silent.example:25 10.0.0.2:25", ROUTE_CLUSTER,
+			   (enum route_balance)balance);
+		for (unsigned i = 0; i < 10; i++)
+			assert_int_equal(pick_new(&w), 1);
+		assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+		world_end(&w);
+	}
+}
+
+static void test_least_sessions(void **state)
+{
+	unsigned got[3] = { 0 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25,weight=5 10.0.0.2:25 10.0.0.3:25,weight=2", ROUTE_CLUSTER,
+		   ROUTE_LEAST_SESSIONS);
+	for (unsigned i = 0; i < 800; i++)
+		assert_true(pick_new(&w) >= 0);
+	assert_int_equal(w.sessions[0], 500);
+	assert_int_equal(w.sessions[1], 100);
+	assert_int_equal(w.sessions[2], 200);
+	w.sessions[1] = 0;
+	assert_int_equal(pick_new(&w), 1);
+	/* Equal ones in turn, whatever the third one does. */
+	w.sessions[0] = 500;
+	w.sessions[1] = 150;
+	w.sessions[2] = 200;
+	for (unsigned i = 0; i < 100; i++)
+		got[pick_leave(&w)]++;
+	assert_int_equal(got[0], 50);
+	assert_int_equal(got[1], 0);
+	assert_int_equal(got[2], 50);
+	break_destination(&w, 2);
+	w.sessions[2] = 0;
+	assert_int_equal(pick_leave(&w), 0);
+	world_end(&w);
+}
+
+static void sequence(struct world *w, char *out, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		out[i] = (char)('a' + pick_leave(w));
+	out[n] = '\0';
+}
+
+static void test_round_robin(void **state)
+{
+	char got[32];
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 10.0.0.2:25 10.0.0.3:25", ROUTE_CLUSTER, ROUTE_ROUND_ROBIN);
+	sequence(&w, got, 9);
+	assert_string_equal(got, "abcabcabc");
+	/* One that was away does not get what it missed. */
+	break_destination(&w, 1);
+	sequence(&w, got, 6);
+	assert_string_equal(got, "acacac");
+	for (unsigned i = 0; i < 1000; i++)
+		pick_leave(&w);
+	assert_true(route_connected(w.shared, 1, w.now));
+	unsigned n[3] = { 0 };
+
+	for (unsigned i = 0; i < 30; i++)
+		n[pick_leave(&w)]++;
+	assert_in_range(n[1], 10, 11);
+	world_end(&w);
+
+	world_init(&w, "10.0.0.1:25,weight=5 10.0.0.2:25 10.0.0.3:25", ROUTE_CLUSTER,
+		   ROUTE_ROUND_ROBIN);
+	sequence(&w, got, 14);
+	assert_string_equal(got, "abaacaaabaacaa");
+	world_end(&w);
+}
+
+/* Any weights: the shares are right to one turn at every moment. */
+static void test_round_robin_is_smooth(void **state)
+{
+	(void)state;
+	srandom(3);
+	for (unsigned round = 0; round < 50; round++) {
+		unsigned n = 2 + (unsigned)random() % 8, total = 0, got[16] = { 0 };
+		char list[512] = "";
+		struct world w;
+
+		for (unsigned i = 0; i < n; i++) {
+			char one[48];
+			unsigned weight = 1 + (unsigned)random() % (round % 2 ? 10 : 1000);
+
+			snprintf(one, sizeof(one), "10.0.0.%u:25,weight=%u ", i + 1, weight);
+			strcat(list, one);
+			total += weight;
+		}
+		world_init(&w, list, ROUTE_CLUSTER, ROUTE_ROUND_ROBIN);
+		for (unsigned i = 1; i <= 5000; i++) {
+			got[pick_leave(&w)]++;
+			for (unsigned d = 0; d < n; d++) {
+				double fair = (double)i * w.route.destination[d].weight / total;
+
+				if (got[d] > fair + 2 || got[d] + 2 < fair)
+					fail_msg("%s: %u of %u picks at %u", list, got[d], i, d);
+			}
+		}
+		world_end(&w);
+	}
+}
+
+static void test_source(void **state)
+{
+	enum { CLIENTS = 20000 };
+	static int8_t before[CLIENTS];
+	unsigned got[4] = { 0 }, moved = 0;
+	struct world w, less;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 10.0.0.2:25 10.0.0.3:25,weight=2 10.0.0.4:25,weight=4",
+		   ROUTE_CLUSTER, ROUTE_SOURCE);
+	/* The second one is gone and the others stand in another order. */
+	world_init(&less, "10.0.0.4:25,weight=4 10.0.0.1:25 10.0.0.3:25,weight=2", ROUTE_CLUSTER,
+		   ROUTE_SOURCE);
+	static const int same[] = { 1, -1, 2, 0 };
+
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		w.client = ip("192.0.0.0", (uint16_t)i); /* the port says nothing */
+		w.client.ip[2] = (uint8_t)(i >> 8);
+		w.client.ip[3] = (uint8_t)i;
+		before[i] = (int8_t)pick_leave(&w);
+		got[before[i]]++;
+		w.client.port++;
+		assert_int_equal(pick_leave(&w), before[i]);
+		less.client = w.client;
+		int now = pick_leave(&less);
+
+		if (before[i] == 1)
+			moved++;
+		else
+			assert_int_equal(now, same[before[i]]);
+	}
+	for (unsigned d = 0; d < 4; d++) /* 8 shares in all; 4 sigma */
+		assert_in_range(got[d], CLIENTS * w.route.destination[d].weight / 8 - 280,
+				CLIENTS * w.route.destination[d].weight / 8 + 280);
+	assert_int_equal(moved, got[1]);
+	/* Down is the same as not there, and its clients come back. */
+	break_destination(&w, 1);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		w.client.ip[2] = (uint8_t)(i >> 8);
+		w.client.ip[3] = (uint8_t)i;
+		assert_int_equal(pick_leave(&w) == before[i], before[i] != 1);
+	}
+	assert_true(route_connected(w.shared, 1, w.now));
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		w.client.ip[2] = (uint8_t)(i >> 8);
+		w.client.ip[3] = (uint8_t)i;
+		assert_int_equal(pick_leave(&w), before[i]);
+	}
+	/* IPv6 by /64. */
+	for (unsigned i = 0; i < 1000; i++) {
+		w.client = ip("2001:db8:0:1::1", 1);
+		w.client.ip[6] = (uint8_t)i;
+		int dest = pick_leave(&w);
+
+		memset(w.client.ip + 8, (int)i, 8);
+		assert_int_equal(pick_leave(&w), dest);
+	}
+	world_end(&less);
+	world_end(&w);
+}
+
+/* ---- several processes ---- */
+
+/* A set of addresses that cannot be mistaken for parts of two: all octets are alike. */
+static unsigned make_set(struct addr out[ROUTE_ADDRESSES], unsigned seed)
+{
+	unsigned n = 1 + seed % ROUTE_ADDRESSES;
+
+	for (unsigned i = 0; i < n; i++) {
+		out[i] = (struct addr){ .family = 6, .port = (uint16_t)(1 + seed % 60000) };
+		memset(out[i].ip, (int)(seed % 251), sizeof(out[i].ip));
+		out[i].ip[0] = (uint8_t)i; /* told apart by this alone */
+	}
+	return n;
+}
+
+static _Noreturn void write_forever(struct route_shared *s, unsigned seed)
+{
+	struct addr set[ROUTE_ADDRESSES];
+
+	for (;; seed++)
+		route_set_addresses(s, 0, set, make_set(set, seed));
+}
+
+/* Reads once: a whole set, never parts of two. */
+static void read_set(struct route_shared *s)
+{
+	struct addr got[ROUTE_ADDRESSES];
+	unsigned n = route_get_addresses(s, 0, got);
+
+	assert_in_range(n, 1, ROUTE_ADDRESSES);
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(got[i].port, got[0].port);
+		assert_int_equal(got[i].family, 6);
+		for (unsigned k = 1; k < sizeof(got[i].ip); k++)
+			assert_int_equal(got[i].ip[k], got[0].ip[1]);
+		assert_true(got[i].ip[0] < n);
+	}
+	assert_int_equal(n, 1 + (got[0].port - 1u) % ROUTE_ADDRESSES);
+}
+
+static void test_writer_is_killed(void **state)
+{
+	struct addr set[ROUTE_ADDRESSES];
+	struct world w;
+
+	(void)state;
+	srandom(5);
+	world_init(&w, "name.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	route_set_addresses(w.shared, 0, set, make_set(set, 1));
+	for (unsigned round = 0; round < 100; round++) {
+		unsigned reads = (unsigned)random() % 3000;
+		pid_t pid = fork();
+
+		assert_true(pid >= 0);
+		if (pid == 0)
+			write_forever(w.shared, round * 1000);
+		while (reads--)
+			read_set(w.shared);
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		/* Wherever it died: readers go on, and so does the next writer. */
+		read_set(w.shared);
+		struct route_search search = { 0 };
+
+		assert_int_equal(pick(&w, &search), 0);
+	}
+	assert_true(route_set_addresses(w.shared, 0, set, make_set(set, 59000)));
+	read_set(w.shared);
+	world_end(&w);
+}
+
+static void test_one_caller_per_pause(void **state)
+{
+	enum { CHILDREN = 4, PAUSES = 200 };
+	pid_t pid[CHILDREN];
+	unsigned handed = 0;
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	break_destination(&w, 0);
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		pid[i] = fork();
+		assert_true(pid[i] >= 0);
+		if (pid[i] == 0) {
+			unsigned mine = 0;
+
+			/* All count the same time: each pause is over once. */
+			for (uint64_t t = 0; t < PAUSES; t++)
+				mine += route_due(w.shared, &w.route, w.now + 5000 * (t + 1)) != 0;
+			_exit((int)mine);
+		}
+	}
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		int status;
+
+		assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+		assert_true(WIFEXITED(status));
+		handed += (unsigned)WEXITSTATUS(status);
+	}
+	/* Whoever is behind finds the pause of a later time, and gets nothing for its own. */
+	assert_in_range(handed, 1, PAUSES);
+	world_end(&w);
+}
+
+static void test_round_robin_of_many(void **state)
+{
+	enum { CHILDREN = 4, PICKS = 20000 };
+	unsigned *got = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid[CHILDREN];
+	struct world w;
+
+	(void)state;
+	assert_true(got != MAP_FAILED);
+	world_init(&w, "10.0.0.1:25,weight=3 10.0.0.2:25,weight=2 10.0.0.3:25", ROUTE_CLUSTER,
+		   ROUTE_ROUND_ROBIN);
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		pid[i] = fork();
+		assert_true(pid[i] >= 0);
+		if (pid[i] == 0) {
+			for (unsigned k = 0; k < PICKS; k++)
+				__atomic_fetch_add(&got[pick_leave(&w)], 1, __ATOMIC_RELAXED);
+			_exit(0);
+		}
+	}
+	for (unsigned i = 0; i < CHILDREN; i++)
+		assert_int_equal(waitpid(pid[i], NULL, 0), pid[i]);
+	for (unsigned d = 0; d < 3; d++) {
+		unsigned fair = CHILDREN * PICKS * w.route.destination[d].weight / 6;
+
+		assert_in_range(got[d], fair - fair / 50, fair + fair / 50);
+	}
+	world_end(&w);
+	munmap(got, 4096);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_list_faults),
+		cmocka_unit_test(test_all_faults_in_one_run),
+		cmocka_unit_test(test_most_destinations),
+		cmocka_unit_test(test_single),
+		cmocka_unit_test(test_addresses_in_turn),
+		cmocka_unit_test(test_changed_addresses),
+		cmocka_unit_test(test_pauses),
+		cmocka_unit_test(test_session_is_the_try),
+		cmocka_unit_test(test_backup),
+		cmocka_unit_test(test_cluster_full_and_failed),
+		cmocka_unit_test(test_cluster_without_addresses),
+		cmocka_unit_test(test_least_sessions),
+		cmocka_unit_test(test_round_robin),
+		cmocka_unit_test(test_round_robin_is_smooth),
+		cmocka_unit_test(test_source),
+		cmocka_unit_test(test_writer_is_killed),
+		cmocka_unit_test(test_one_caller_per_pause),
+		cmocka_unit_test(test_round_robin_of_many),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
