@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * archive: moves a log file into the archive under a name made of date and time. Never overwrites
+ * anything. Within a file system it is a rename; across, the copy gets its name when it is whole,
+ * and then the original goes: killed in between, the worst is the same records in two files.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "xmllog/logfile.h"
+
+#define ARCHIVE_SAME_SECOND 10000
+
+int archive_rename(const char *from, const char *to)
+{
+	struct stat st;
+
+	if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	/* A file system without that flag; the archive has one writer, so looking first will do. */
+	if (lstat(to, &st) == 0)
+		return -EEXIST;
+	return rename(from, to) == 0 ? 0 : -errno;
+}
+
+static int copy_octets(int in, int out)
+{
+	static char buf[64u << 10];
+	ssize_t n;
+
+	while ((n = read(in, buf, sizeof(buf))) > 0)
+		for (ssize_t at = 0, k; at < n; at += k) {
+			k = write(out, buf + at, (size_t)(n - at));
+			if (k <= 0)
+				return k < 0 ? -errno : -EIO;
+		}
+	return n < 0 ? -errno : 0;
+}
+
+/* Makes DIR/.caronte-archive.part a copy of PATH. */
+static int copy_file(const char *path, const char *part)
+{
+	int in = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), out, rc;
+
+	if (in < 0)
+		return -errno;
+	out = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0640);
+	if (out < 0) {
+		rc = -errno;
+		close(in);
+		return rc;
+	}
+	rc = copy_octets(in, out);
+	if (close(out) < 0 && rc == 0)
+		rc = -errno;
+	close(in);
+	if (rc < 0)
+		unlink(part);
+	return rc;
+}
+
+/* FROM under the first free name; -ERANGE when there is none. */
+static int rename_dated(const char *from, const char *dir, char *name, size_t cap)
+{
+	char stamp[32];
+	time_t now = time(NULL);
+	struct tm tm;
+	int rc = -EEXIST, n;
+
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
+	for (int i = 0; rc == -EEXIST && i < ARCHIVE_SAME_SECOND; i++) {
+		if (i == 0)
+			n = snprintf(name, cap, "%s/caronte-%s.xml", dir, stamp);
+		else
+			n = snprintf(name, cap, "%s/caronte-%s-%d.xml", dir, stamp, i);
+		if (n < 0 || (size_t)n >= cap)
+			return -ENAMETOOLONG;
+		rc = archive_rename(from, name);
+	}
+	return rc;
+}
+
+int archive_move(const char *path, const char *dir, char *name, size_t cap)
+{
+	char part[PATH_MAX];
+	int rc = rename_dated(path, dir, name, cap);
+
+	if (rc != -EXDEV)
+		return rc;
+	if (snprintf(part, sizeof(part), "%s/.caronte-archive.part", dir) >= (int)sizeof(part))
+		return -ENAMETOOLONG;
+	rc = copy_file(path, part);
+	if (rc < 0)
+		return rc;
+	rc = rename_dated(part, dir, name, cap);
+	if (rc < 0) {
+		unlink(part);
+		return rc;
+	}
+	return unlink(path) == 0 ? 0 : -errno;
+}

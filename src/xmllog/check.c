@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * check: whether the log can be written, asked before the daemon starts, as the user that will
+ * write. Looks only: makes nothing, takes no lock, moves nothing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "xmllog/writer.h"
+
+static const char *__attribute__((format(printf, 3, 4)))
+say(char *out, size_t cap, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(out, cap, fmt, ap);
+	va_end(ap);
+	return out;
+}
+
+static const char *check_dir(const char *dir, char *out, size_t cap)
+{
+	struct stat st;
+
+	if (stat(dir, &st) < 0)
+		return say(out, cap, "%s: %s", dir, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return say(out, cap, "%s: %s", dir, strerror(ENOTDIR));
+	if (faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0)
+		return say(out, cap, "%s: %s", dir, strerror(errno));
+	return NULL;
+}
+
+static const char *check_parent(const char *file, char *out, size_t cap)
+{
+	const char *slash = strrchr(file, '/');
+	char dir[PATH_MAX];
+
+	if (!slash)
+		return check_dir(".", out, cap);
+	if (slash == file)
+		return check_dir("/", out, cap);
+	if ((size_t)(slash - file) >= sizeof(dir))
+		return say(out, cap, "%s: %s", file, strerror(ENAMETOOLONG));
+	memcpy(dir, file, (size_t)(slash - file));
+	dir[slash - file] = '\0';
+	return check_dir(dir, out, cap);
+}
+
+static const char *check_open_file(const char *file, int fd, char *out, size_t cap)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return say(out, cap, "%s: %s", file, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return say(out, cap, "%s: not a regular file", file);
+	if (fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK)
+		return say(out, cap, "%s: another process writes this log", file);
+	return NULL;
+}
+
+const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap)
+{
+	bool rotates = c->rotate_mib || c->rotate_hours, there;
+	const char *fault = NULL;
+	int fd;
+
+	if (strcmp(c->file, "-") == 0)
+		return fcntl(STDOUT_FILENO, F_GETFD) >= 0
+			       ? NULL
+			       : say(out, cap, "standard output: %s", strerror(errno));
+	if (c->file[0] == '\0')
+		return say(out, cap, "no file is named");
+	fd = open(c->file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	there = fd >= 0;
+	if (!there && errno == ELOOP)
+		return say(out, cap, "%s: a symbolic link", c->file);
+	if (!there && errno != ENOENT)
+		return say(out, cap, "%s: %s", c->file, strerror(errno));
+	if (there) {
+		fault = check_open_file(c->file, fd, out, cap);
+		close(fd);
+	}
+	if (!fault && (!there || rotates))
+		fault = check_parent(c->file, out, cap);
+	if (!fault && rotates)
+		fault = check_dir(c->archive_dir, out, cap);
+	return fault;
+}

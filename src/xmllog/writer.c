@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * writer: the log writer's process. A loop of batches: take what is at hand in the rings, format
+ * it, put it into the file, free its room in the rings, sleep. Whatever goes wrong with the file (a
+ * full disk, a missing directory), the records stay in their rings, and when those are full the
+ * producers drop and count; the file is tried again every second. So nothing here ever holds up
+ * mail, and the process ends only with its producers.
+ */
+#include "xmllog/writer.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <libxml/parser.h>
+
+#include "xmllog/format.h"
+#include "xmllog/logfile.h"
+#include "xmllog/stream.h"
+#include "xmllog/take.h"
+
+#define BATCH_OCTETS	(128u << 10) /* of raw records */
+#define LINGER_MS	10	     /* after a batch: let the next one become worth its writes */
+#define IDLE_MS		2000
+#define RETRY_MS	1000
+#define LAST_TRIES	10 /* at the end, with pauses of LAST_PAUSE_MS */
+#define LAST_PAUSE_MS	250
+#define STREAM_MS	1000
+#define ROTATE_RETRY_US (60u * 1000000u)
+#define HOUR_US		(3600u * (uint64_t)1000000u)
+
+struct writer {
+	const struct xmllog_writer_config *c;
+	struct take take;
+	struct format format;
+	struct logfile file;
+	struct stream stream;
+	bool to_stream;
+	bool opened;  /* the file was open at least once: what a dead writer left is dealt with */
+	bool failing; /* and that has been said */
+	bool ended;   /* all producers are gone */
+	int wake_fd, life_fd;
+	uint64_t rotate_after_us; /* a failed rotation is not tried again before */
+	/* A fault of our own that the next batch is to report. */
+	const char *note_what;
+	bool noted; /* it is in the batch at hand */
+	char note_detail[PATH_MAX + 64];
+};
+
+static volatile sig_atomic_t reopen_asked;
+
+static void on_usr1(int sig)
+{
+	(void)sig;
+	reopen_asked = 1;
+}
+
+/* USR1 is let in only while we sleep. */
+static void set_signals(void)
+{
+	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ };
+	struct sigaction sa = { .sa_handler = SIG_IGN };
+	sigset_t usr1;
+
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		sigaction(ignored[i], &sa, NULL);
+	sa.sa_handler = on_usr1;
+	sigaction(SIGUSR1, &sa, NULL);
+	sigemptyset(&usr1);
+	sigaddset(&usr1, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &usr1, NULL);
+}
+
+static void __attribute__((format(printf, 3, 4)))
+note(struct writer *w, const char *what, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(w->note_detail, sizeof(w->note_detail), fmt, ap);
+	va_end(ap);
+	w->note_what = what;
+	w->noted = false;
+}
+
+/* Said once for each spell of failing. */
+static int failed(struct writer *w, int rc)
+{
+	if (!w->failing)
+		fprintf(stderr, "caronte: log: %s: %s\n",
+			w->to_stream ? "standard output" : w->c->file,
+			rc == -EBUSY ? "another process writes it" : strerror(-rc));
+	w->failing = true;
+	return rc;
+}
+
+static int open_file(struct writer *w)
+{
+	struct logfile *f = &w->file;
+	int rc;
+
+	if (f->fd >= 0)
+		return 0;
+	rc = logfile_open(f);
+	if (rc < 0)
+		return rc;
+	if (!w->opened)
+		take_recover(&w->take, f->dev, f->ino, f->tail);
+	w->opened = true;
+	if (f->moved[0])
+		note(w, "log-not-well-formed", "moved to %s", f->moved);
+	return 0;
+}
+
+/* Formats a batch. 1: there is something to write, 0: nothing, or -errno. */
+static int make_batch(struct writer *w, struct span *text)
+{
+	struct record r;
+	uint64_t dropped;
+	int rc = format_restart(&w->format);
+
+	take_begin(&w->take);
+	dropped = take_dropped(&w->take);
+	if (rc == 0 && dropped) {
+		record_fault(&r, "log-dropped", NULL, dropped);
+		rc = format_record(&w->format, &r);
+	}
+	if (rc == 0 && w->note_what) {
+		record_fault(&r, w->note_what, w->note_detail, 0);
+		rc = format_record(&w->format, &r);
+		w->noted = true;
+	}
+	while (rc == 0 && w->take.octets < BATCH_OCTETS && take_next(&w->take, &r))
+		rc = format_record(&w->format, &r);
+	while (rc == 0 && take_damage(&w->take, &r))
+		rc = format_record(&w->format, &r);
+	if (rc == 0)
+		rc = format_text(&w->format, text);
+	return rc < 0 ? rc : text->n > 0;
+}
+
+static void rotate(struct writer *w, uint64_t now)
+{
+	int rc;
+
+	if (now < w->rotate_after_us)
+		return;
+	rc = logfile_rotate(&w->file);
+	if (rc == 0)
+		return;
+	w->rotate_after_us = now + ROTATE_RETRY_US;
+	note(w, "log-rotate", "%s: %s", w->c->archive_dir, strerror(-rc));
+}
+
+static bool too_old(const struct writer *w, uint64_t now)
+{
+	return w->c->rotate_hours && w->file.first_us && now > w->file.first_us &&
+	       now - w->file.first_us >= w->c->rotate_hours * HOUR_US;
+}
+
+/* The file, open and with room by its limits for N octets. */
+static int ready_file(struct writer *w, size_t n)
+{
+	uint64_t now = record_now();
+	int rc;
+
+	if (w->file.fd >= 0 && !logfile_intact(&w->file))
+		logfile_close(&w->file);
+	rc = open_file(w);
+	if (rc == 0 && (logfile_full(&w->file, n) || too_old(w, now))) {
+		rotate(w, now);
+		rc = open_file(w);
+	}
+	return rc;
+}
+
+static int write_file(struct writer *w, struct span text)
+{
+	struct logfile *f = &w->file;
+	int rc = ready_file(w, text.n);
+
+	if (rc == 0)
+		rc = logfile_prepare(f, text.p, text.n);
+	if (rc < 0)
+		return rc;
+	take_prepare(&w->take, f->dev, f->ino, f->next_tail);
+	return logfile_commit(f, record_now());
+}
+
+static int write_stream(struct writer *w, struct span text)
+{
+	struct xmllog_ring *first = w->take.src[0].ring;
+	int rc = 0;
+
+	if (!first->stream_begun)
+		rc = stream_add(&w->stream, SPAN(LOGFILE_HEAD));
+	if (rc < 0)
+		return rc;
+	first->stream_begun = 1;
+	rc = stream_add(&w->stream, text);
+	if (rc < 0)
+		return rc;
+	take_prepare(&w->take, 0, 0, 0);
+	return 0;
+}
+
+static int flush(struct writer *w)
+{
+	return stream_flush(&w->stream, w->ended ? LAST_PAUSE_MS : STREAM_MS);
+}
+
+/* One batch. 1: written, 0: there was none, or -errno. */
+static int step(struct writer *w)
+{
+	struct span text;
+	int rc = w->to_stream ? flush(w) : open_file(w);
+
+	if (rc == 0)
+		rc = make_batch(w, &text);
+	if (rc == 0 && !w->to_stream)
+		rc = ready_file(w, 0); /* an idle log grows old too */
+	if (rc < 0)
+		return failed(w, rc);
+	if (rc == 0) {
+		w->failing = false;
+		return 0;
+	}
+	rc = w->to_stream ? write_stream(w, text) : write_file(w, text);
+	if (rc < 0)
+		return failed(w, rc);
+	take_commit(&w->take);
+	if (w->noted)
+		w->note_what = NULL;
+	w->failing = false;
+	if (w->to_stream) {
+		rc = flush(w);
+		return rc < 0 ? failed(w, rc) : 1;
+	}
+	return 1;
+}
+
+/* Sleeps until a producer wakes us (not where WHEN is TAKE_AWAKE), the last one is gone, or MS. */
+static void nap(struct writer *w, enum take_wake when, int ms)
+{
+	struct pollfd p[] = {
+		{ .fd = w->wake_fd, .events = POLLIN },
+		{ .fd = w->ended ? -1 : w->life_fd, .events = 0 },
+	};
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+	sigset_t none;
+	uint64_t count;
+
+	if (take_wake_at(&w->take, when) && when == TAKE_ASLEEP)
+		t = (struct timespec){ 0 };
+	sigemptyset(&none);
+	if (ppoll(p, 2, &t, &none) > 0) {
+		if ((p[0].revents & POLLIN) && read(w->wake_fd, &count, sizeof(count)) < 0)
+			p[0].revents = 0; /* another writer's read came first; no harm */
+		if (p[1].revents)	  /* POLLHUP is always reported */
+			w->ended = true;
+	}
+	take_wake_at(&w->take, TAKE_AWAKE);
+}
+
+static void reopen(struct writer *w)
+{
+	reopen_asked = 0;
+	if (w->to_stream)
+		return;
+	logfile_close(&w->file);
+	if (open_file(w) < 0)
+		w->failing = false; /* the next step tries again and says why */
+}
+
+static void run(struct writer *w)
+{
+	int tries = 0;
+
+	for (;;) {
+		int rc;
+
+		if (reopen_asked)
+			reopen(w);
+		rc = step(w);
+		if (rc >= 0)
+			tries = 0;
+		if (w->ended && (rc == 0 || (rc < 0 && ++tries >= LAST_TRIES)))
+			return;
+		if (rc < 0)
+			nap(w, TAKE_AWAKE, w->ended ? LAST_PAUSE_MS : RETRY_MS);
+		else if (w->ended)
+			nap(w, TAKE_AWAKE, 0);
+		else if (rc > 0)
+			nap(w, TAKE_HALF_FULL, w->take.octets >= BATCH_OCTETS ? 0 : LINGER_MS);
+		else
+			nap(w, TAKE_ASLEEP, IDLE_MS);
+	}
+}
+
+/* Whether everything got out. */
+static bool finish(struct writer *w)
+{
+	bool left = take_wake_at(&w->take, TAKE_AWAKE) || w->failing;
+
+	if (w->to_stream) {
+		if (stream_add(&w->stream, SPAN("</caronte-log>\n")) < 0 || flush(w) < 0)
+			left = true;
+		stream_close(&w->stream);
+	} else {
+		logfile_close(&w->file);
+	}
+	return !left;
+}
+
+int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring *const *rings,
+		       size_t n, int wake_fd, int life_fd)
+{
+	static struct writer w;
+	bool good;
+
+	w = (struct writer){ .c = c, .wake_fd = wake_fd, .life_fd = life_fd };
+	set_signals();
+	xmlInitParser();
+	w.to_stream = strcmp(c->file, "-") == 0;
+	stream_init(&w.stream, STDOUT_FILENO);
+	logfile_init(&w.file, c->file, c->archive_dir, (uint64_t)c->rotate_mib << 20);
+	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0) {
+		fprintf(stderr, "caronte: log: %s\n", strerror(ENOMEM));
+		take_close(&w.take);
+		return EX_OSERR;
+	}
+	run(&w);
+	good = finish(&w);
+	take_close(&w.take);
+	format_close(&w.format);
+	return good ? EX_OK : EX_IOERR;
+}

@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The file of the log: well-formed and by the schema after each single write, after a writer that
+ * was killed inside a write at any octet (inside a page only where the write may be cut there),
+ * after a full disk; continued, replaced or moved to the archive as what is found calls for.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "logcheck.h"
+#include "xmllog/logfile.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define RECORD	 "<debug time=\"2026-01-02T03:04:05.%06uZ\" what=\"r?\" detail=\"%u %0*d\"/>\n"
+
+static char dir[64], path[96], archive[96];
+
+/* What write_at does: shared with the child that writes. */
+static struct plan {
+	int at;		/* the write that is the last one, from 0; -1: none */
+	size_t octets;	/* of it, how many get through */
+	int writes;	/* made so far */
+	uint64_t room;	/* a disk of that many octets; 0: no end */
+	size_t n[4096]; /* each write's length */
+} * plan;
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/caronte-logfile-XXXXXX");
+	if (!mkdtemp(dir))
+		return -1;
+	snprintf(path, sizeof(path), "%s/log.xml", dir);
+	snprintf(archive, sizeof(archive), "%s/archive", dir);
+	memset(plan, 0, sizeof(*plan));
+	plan->at = -1;
+	return mkdir(archive, 0700);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	remove_tree(dir);
+	return 0;
+}
+
+static size_t flatten(const struct iovec *iov, int n, char *out)
+{
+	size_t sum = 0;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(out + sum, iov[i].iov_base, iov[i].iov_len);
+		sum += iov[i].iov_len;
+	}
+	return sum;
+}
+
+static ssize_t write_at(int fd, const struct iovec *iov, int n, off_t at)
+{
+	static char all[4u << 20];
+	size_t len = flatten(iov, n, all);
+	int k = plan->writes++;
+
+	if (k < (int)COUNT(plan->n))
+		plan->n[k] = len;
+	if (k == plan->at) {
+		if (pwrite(fd, all, plan->octets, at) != (ssize_t)plan->octets)
+			abort();
+		_exit(0);
+	}
+	if (plan->room && (uint64_t)at + len > plan->room) {
+		if ((uint64_t)at >= plan->room) {
+			errno = ENOSPC;
+			return -1;
+		}
+		len = plan->room - (uint64_t)at;
+	}
+	return pwrite(fd, all, len, at);
+}
+
+static void file_init(struct logfile *f, uint64_t limit)
+{
+	logfile_init(f, path, archive, limit);
+	f->pwritev = write_at;
+}
+
+/* N records from number FROM on, each about LEN octets longer than the shortest. */
+static char *records(unsigned from, unsigned n, int len, size_t *octets)
+{
+	size_t cap = (size_t)n * ((size_t)len + 200) + 1, at = 0;
+	char *text = malloc(cap);
+
+	for (unsigned i = 0; i < n; i++)
+		at += (size_t)snprintf(text + at, cap - at, RECORD, from + i, from + i, len, 0);
+	*octets = at;
+	return text;
+}
+
+static int append(struct logfile *f, unsigned from, unsigned n, int len)
+{
+	size_t octets;
+	char *text = records(from, n, len, &octets);
+	int rc = logfile_prepare(f, text, octets);
+
+	if (rc == 0)
+		rc = logfile_commit(f, 1);
+	free(text);
+	return rc;
+}
+
+/* The file is good and holds the records 0 to N - 1; the number N. */
+static unsigned check_file(const char *name)
+{
+	xmlDocPtr doc = log_load(name);
+	unsigned n = 0;
+
+	assert_non_null(doc);
+	for (xmlNodePtr r = log_first(doc); r; r = xmlNextElementSibling(r), n++)
+		assert_int_equal(log_num(r, "detail"), n);
+	xmlFreeDoc(doc);
+	return n;
+}
+
+static char *slurp(const char *name, size_t *n)
+{
+	FILE *f = fopen(name, "r");
+	char *p = malloc(8u << 20);
+
+	assert_non_null(f);
+	*n = fread(p, 1, (8u << 20) - 1, f);
+	p[*n] = '\0';
+	fclose(f);
+	return p;
+}
+
+/* As the contract has it: the tag, blanks only, the end. Each record begins a line. */
+static void check_shape(void)
+{
+	size_t n;
+	char *p = slurp(path, &n), *tail = strstr(p, LOGFILE_TAIL), *c;
+
+	assert_non_null(tail);
+	assert_int_equal(strncmp(p, LOGFILE_HEAD, strlen(LOGFILE_HEAD)), 0);
+	assert_true(tail[-1] == '\n' || tail[-1] == ' ');
+	for (c = tail + LOGFILE_TAIL_LEN; *c == ' '; c++)
+		;
+	assert_string_equal(c, "?>");
+	assert_true(c + 2 == p + n);
+	for (c = p; (c = strstr(c, "<debug")); c++)
+		assert_int_equal(c[-1], '\n');
+	free(p);
+}
+
+/* What every round writes: small batches, some larger than a page, some than a growth step. */
+static const struct {
+	unsigned n;
+	int len;
+} batches[] = { { 1, 1 }, { 3, 50 },	{ 1, 3900 }, { 40, 100 }, { 1, 4000 }, { 55, 3900 },
+		{ 2, 1 }, { 40, 3900 }, { 1, 1 },    { 1, 3967 }, { 1, 3968 }, { 5, 500 } };
+
+/* Opens, goes on behind the N records that are there, writes all batches, closes. */
+static void write_all(unsigned n)
+{
+	struct logfile f;
+
+	file_init(&f, 0);
+	if (logfile_open(&f) < 0)
+		_exit(1);
+	for (size_t i = 0; i < COUNT(batches); i++) {
+		if (append(&f, n, batches[i].n, batches[i].len) < 0)
+			_exit(2);
+		n += batches[i].n;
+	}
+	logfile_close(&f);
+}
+
+/* In a child that ends inside write AT after OCTETS of it. Whether there was such a write. */
+static int killed_at(int at, size_t octets, unsigned n)
+{
+	int status;
+	pid_t pid;
+
+	plan->at = at;
+	plan->octets = octets;
+	plan->writes = 0;
+	pid = fork();
+	if (pid == 0) {
+		write_all(n);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	plan->at = -1;
+	return plan->writes > at;
+}
+
+/* Continues what a killed writer left: the file is good, before and after. */
+static unsigned check_and_continue(void)
+{
+	struct logfile f;
+	unsigned n;
+
+	if (access(path, F_OK) < 0)
+		n = 0; /* killed before the new file got its name */
+	else
+		n = check_file(path);
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(f.moved[0], 0);
+	assert_int_equal(check_file(path), n);
+	check_shape();
+	assert_int_equal(append(&f, n, 3, 10), 0);
+	logfile_close(&f);
+	assert_int_equal(check_file(path), n + 3);
+	check_shape();
+	return n + 3;
+}
+
+/* Writes up to that length change what the file means, within one page: the kernel never cuts them.
+ */
+#define ATOMIC 20
+
+static void test_killed_inside_every_write(void **state)
+{
+	size_t lengths[256];
+	int writes;
+
+	(void)state;
+	assert_true(killed_at(100000, 0, 0) == 0);
+	writes = plan->writes;
+	assert_in_range(writes, 2 * COUNT(batches), COUNT(lengths) - 1);
+	memcpy(lengths, plan->n, sizeof(lengths));
+	assert_int_equal(check_file(path), 151);
+	for (int k = 0; k < writes; k++) {
+		size_t len = lengths[k];
+		size_t cuts[] = { 0,	   len,	    1,	     2,	       len / 3, len / 2,
+				  len - 1, len - 6, len - 7, len - 20, 4096,	8191 };
+
+		for (size_t i = 0; i < COUNT(cuts); i++) {
+			if (cuts[i] > len || (len <= ATOMIC && i > 1))
+				continue;
+			unlink(path);
+			assert_true(killed_at(k, cuts[i], 0));
+			check_and_continue();
+		}
+	}
+}
+
+/* A second writer is killed while it cleans up and goes on, and a third: what they leave adds up.
+ */
+static void test_killed_again_and_again(void **state)
+{
+	(void)state;
+	srandom(5);
+	for (int round = 0; round < 40; round++) {
+		unsigned n = 0;
+
+		unlink(path);
+		for (int life = 0; life < 4; life++) {
+			int k = (int)(random() % (life ? 12 : 30));
+			size_t cut = 0;
+
+			/* The length is known only from a run; a copy of the file takes it. */
+			char keep[128], back[300];
+			snprintf(keep, sizeof(keep), "%s/keep", dir);
+			snprintf(back, sizeof(back), "cp -f %s %s 2>/dev/null", path, keep);
+			unlink(keep);
+			if (life)
+				assert_int_equal(system(back), 0);
+			if (killed_at(k, 0, n)) {
+				size_t len = plan->n[k];
+
+				cut = len <= ATOMIC ? (random() & 1) * len
+						    : (size_t)random() % (len + 1);
+			}
+			unlink(path);
+			if (life)
+				assert_int_equal(rename(keep, path), 0);
+			killed_at(k, cut, n);
+			n = access(path, F_OK) == 0 ? check_file(path) : 0;
+			if (access(path, F_OK) < 0)
+				life = -1; /* not born yet */
+		}
+		check_and_continue();
+	}
+}
+
+static void test_full_disk(void **state)
+{
+	(void)state;
+	for (uint64_t room = 4096; room < 500000; room += room < 9000 ? 197 : 40009) {
+		struct logfile f;
+		unsigned n = 0;
+		int failures = 0;
+
+		unlink(path);
+		file_init(&f, 0);
+		assert_int_equal(logfile_open(&f), 0);
+		plan->room = room;
+		for (size_t i = 0; i < COUNT(batches); i++) {
+			while (append(&f, n, batches[i].n, batches[i].len) < 0) {
+				assert_int_equal(check_file(path), n);
+				/* Some room comes free, then more. */
+				plan->room += ++failures % 3 ? 1000 : 300000;
+			}
+			n += batches[i].n;
+		}
+		if (room < 400000)
+			assert_true(failures > 0);
+		plan->room = 0;
+		logfile_close(&f);
+		assert_int_equal(check_file(path), n);
+		check_shape();
+	}
+}
+
+static void put_file(const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static char *in_archive(size_t which)
+{
+	static char name[256];
+	char pattern[128];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "%s/caronte-*.xml", archive);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return NULL;
+	snprintf(name, sizeof(name), "%s", which < g.gl_pathc ? g.gl_pathv[which] : "");
+	globfree(&g);
+	return name[0] ? name : NULL;
+}
+
+#define DEBUG(n) "<debug time=\"2026-01-02T03:04:05.000000Z\" what=\"x\" detail=\"" #n "\"/>\n"
+
+static void test_what_is_there(void **state)
+{
+	static const struct {
+		const char *text;
+		int records; /* -1: to the archive */
+	} rows[] = {
+		{ "", 0 },
+		{ LOGFILE_HEAD "</caronte-log><?pad ?>", 0 },
+		{ LOGFILE_HEAD DEBUG(0) DEBUG(1) "</caronte-log><?pad    ?>", 2 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad    ?>\n \t\r\n", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad   ?> \n <?pad ?>", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad   ?> \n <?pad ?>\n", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad   ?><?pad ?><?pad ?>", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log>", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log>\n\n", 1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log>\n<?pad ?>", 1 },
+		/* what a killed writer had put into the padding */
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad " DEBUG(1) "</caronte-log><?pad   ?>",
+		  1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad " DEBUG(1) "<debug detail=\"a?   ?>",
+		  1 },
+		/* not well-formed */
+		{ " ", -1 },
+		{ LOGFILE_HEAD, -1 },
+		{ LOGFILE_HEAD DEBUG(0), -1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad   ", -1 },
+		{ LOGFILE_HEAD DEBUG(0) "</caronte-log><?pad ?> x", -1 },
+		{ LOGFILE_HEAD "<debug what=\"\xff\"/></caronte-log><?pad ?>", -1 },
+		{ LOGFILE_HEAD "<debug></caronte-log><?pad ?>", -1 },
+		/* well-formed, but nothing that could be continued */
+		{ "<a/>", -1 },
+		{ "<caronte-log></caronte-log><?pad ?>", -1 },
+		{ "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n<caronte-log>\n</caronte-log>",
+		  -1 },
+		{ LOGFILE_HEAD "</caronte-log ><?pad ?>", -1 },
+		{ LOGFILE_HEAD "</caronte-log><?other ?>", -1 },
+		{ LOGFILE_HEAD "</caronte-log><!-- --><?pad ?>", -1 },
+		{ LOGFILE_HEAD "<caronte-log></caronte-log></caronte-log><?pad ?>", -1 },
+		{ LOGFILE_HEAD "<!-- </caronte-log><?pad ?> --></caronte-log><?pad ?>", -1 },
+	};
+
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct logfile f;
+		unsigned n = rows[i].records > 0 ? (unsigned)rows[i].records : 0;
+
+		teardown(state);
+		setup(state);
+		put_file(rows[i].text);
+		file_init(&f, 0);
+		assert_int_equal(logfile_open(&f), 0);
+		assert_int_equal(check_file(path), n);
+		assert_int_equal(f.moved[0] != 0, rows[i].records < 0);
+		assert_int_equal(f.first_us != 0, rows[i].records > 0);
+		if (rows[i].records < 0) {
+			size_t len;
+			char *was = slurp(f.moved, &len);
+
+			assert_string_equal(was, rows[i].text);
+			free(was);
+		}
+		assert_int_equal(append(&f, n, 1, 5), 0);
+		logfile_close(&f);
+		assert_int_equal(check_file(path), n + 1);
+		if (rows[i].text[0] && rows[i].records <= 0)
+			check_shape();
+	}
+}
+
+/* Closing tags at each place around a page's end, in our shape and in others. */
+static void test_tail_across_pages(void **state)
+{
+	static const char *const ends[] = { "</caronte-log>", "</caronte-log><?pad ?>",
+					    "</caronte-log><?pad          ?>" };
+	char text[3 * 4096];
+
+	(void)state;
+	for (int at = 4096 - 45; at < 4096 + 5; at++) {
+		for (size_t k = 0; k < COUNT(ends); k++) {
+			int fill = at - (int)strlen(LOGFILE_HEAD);
+			struct logfile f;
+
+			snprintf(text, sizeof(text), "%s%*s%s", LOGFILE_HEAD, fill, "\n", ends[k]);
+			put_file(text);
+			file_init(&f, 0);
+			assert_int_equal(logfile_open(&f), 0);
+			assert_int_equal(f.moved[0], 0);
+			assert_int_equal(append(&f, 0, 2, 5), 0);
+			assert_int_equal(check_file(path), 2);
+			logfile_close(&f);
+			assert_int_equal(check_file(path), 2);
+		}
+	}
+}
+
+static void test_new_file(void **state)
+{
+	struct logfile f;
+	struct stat st;
+	mode_t old = umask(0);
+
+	(void)state;
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	umask(old);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0640);
+	assert_int_equal(check_file(path), 0);
+	check_shape();
+	logfile_close(&f);
+	check_shape();
+	assert_null(in_archive(0));
+}
+
+static void test_refused_places(void **state)
+{
+	char other[128];
+	struct logfile f;
+
+	(void)state;
+	snprintf(other, sizeof(other), "%s/other", dir);
+	assert_int_equal(symlink(other, path), 0);
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), -ELOOP);
+	assert_int_equal(access(other, F_OK), -1);
+	unlink(path);
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_int_equal(logfile_open(&f), -EISDIR);
+	rmdir(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(logfile_open(&f), -EINVAL);
+	unlink(path);
+	f.path = "/tmp/caronte-no-such-directory/log.xml";
+	assert_int_equal(logfile_open(&f), -ENOENT);
+	assert_int_equal(f.fd, -1);
+	/* A symbolic link in the way of the new file is not followed either. */
+	f.path = path;
+	snprintf(other, sizeof(other), "%s.new", path);
+	assert_int_equal(symlink("/tmp/caronte-no-such-file", other), 0);
+	assert_int_equal(logfile_open(&f), -ELOOP);
+}
+
+static void test_one_writer(void **state)
+{
+	struct logfile f, g;
+
+	(void)state;
+	file_init(&f, 0);
+	file_init(&g, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(logfile_open(&g), -EBUSY);
+	assert_int_equal(append(&f, 0, 1, 1), 0);
+	logfile_close(&f);
+	assert_int_equal(logfile_open(&g), 0);
+	assert_int_equal(append(&g, 1, 1, 1), 0);
+	logfile_close(&g);
+	assert_int_equal(check_file(path), 2);
+}
+
+static void test_rotate(void **state)
+{
+	struct logfile f;
+	unsigned n = 0, sum = 0;
+
+	(void)state;
+	file_init(&f, 1u << 20);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_false(logfile_full(&f, 2u << 20)); /* a file without records is never full */
+	while (!logfile_full(&f, 1200)) {
+		struct stat st;
+
+		assert_int_equal(append(&f, n++, 1, 1000), 0);
+		assert_int_equal(fstat(f.fd, &st), 0);
+		assert_true(st.st_size <= 1 << 20);
+	}
+	for (int i = 0; i < 3; i++) { /* within one second too */
+		assert_int_equal(logfile_rotate(&f), 0);
+		assert_int_equal(f.fd, -1);
+		assert_int_equal(logfile_open(&f), 0);
+		assert_int_equal(append(&f, 0, 4, 10), 0);
+	}
+	logfile_close(&f);
+	assert_int_equal(check_file(path), 4);
+	for (size_t i = 0; i < 3; i++)
+		sum += check_file(in_archive(i));
+	assert_int_equal(sum, n + 4 + 4);
+	assert_null(in_archive(3));
+}
+
+static void test_rotate_fails(void **state)
+{
+	struct logfile f;
+
+	(void)state;
+	file_init(&f, 1u << 20);
+	f.archive_dir = "/tmp/caronte-no-such-directory";
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	assert_int_equal(logfile_rotate(&f), -ENOENT);
+	assert_int_equal(check_file(path), 4);
+	assert_int_equal(append(&f, 4, 400, 1000), 0);
+	logfile_close(&f);
+	assert_int_equal(check_file(path), 404);
+}
+
+/* The archive on another file system: copied, whole, and nothing half-made is left. */
+static void test_rotate_across_file_systems(void **state)
+{
+	char far[] = "/dev/shm/caronte-archive-XXXXXX", part[128];
+	struct stat here, there;
+	struct logfile f;
+
+	(void)state;
+	if (stat(dir, &here) < 0 || !mkdtemp(far))
+		skip();
+	assert_int_equal(stat(far, &there), 0);
+	if (here.st_dev == there.st_dev) {
+		rmdir(far);
+		skip();
+	}
+	file_init(&f, 0);
+	f.archive_dir = far;
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 500, 1000), 0);
+	assert_int_equal(logfile_rotate(&f), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	snprintf(archive, sizeof(archive), "%s", far);
+	assert_int_equal(check_file(in_archive(0)), 500);
+	assert_null(in_archive(1));
+	snprintf(part, sizeof(part), "%s/.caronte-archive.part", far);
+	assert_int_equal(access(part, F_OK), -1);
+	remove_tree(far);
+}
+
+static void test_notices_interference(void **state)
+{
+	struct logfile f;
+
+	(void)state;
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	assert_true(logfile_intact(&f));
+	assert_int_equal(truncate(path, 0), 0);
+	assert_false(logfile_intact(&f));
+	logfile_close(&f);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_false(logfile_intact(&f));
+	logfile_close(&f);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(check_file(path), 0);
+	/* Moved away and told nobody: rotating leaves what stands there now alone. */
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	char moved[128];
+	snprintf(moved, sizeof(moved), "%s/moved", dir);
+	assert_int_equal(rename(path, moved), 0);
+	put_file("somebody else's");
+	assert_int_equal(logfile_rotate(&f), 0);
+	assert_int_equal(check_file(moved), 4);
+	assert_null(in_archive(0));
+}
+
+/* A large file is read through before it is continued, and its first record tells its age. */
+static void test_large_file(void **state)
+{
+	struct logfile f;
+
+	(void)state;
+	file_init(&f, 0);
+	f.pwritev = pwritev;
+	assert_int_equal(logfile_open(&f), 0);
+	for (unsigned i = 0; i < 24; i++)
+		assert_int_equal(append(&f, i * 1000, 1000, 1000), 0);
+	assert_true(f.size > 24u << 20);
+	logfile_close(&f);
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(f.first_us, 1767323045000000);
+	assert_int_equal(append(&f, 24000, 1, 1), 0);
+	logfile_close(&f);
+	assert_int_equal(check_file(path), 24001);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_new_file, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_inside_every_write, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_again_and_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_tail_across_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused_places, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotate, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotate_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotate_across_file_systems, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notices_interference, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_large_file, setup, teardown),
+	};
+
+	plan = mmap(NULL, sizeof(*plan), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (plan == MAP_FAILED)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
