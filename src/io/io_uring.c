@@ -1,0 +1,568 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * io_uring: the engine over liburing. One system call a turn: it hands over what has been submitted
+ * and waits.
+ *
+ * A submission only enters the operation into `todo`; entries of the ring are written when the turn
+ * comes to wait. So no callback ever meets a full ring, and an operation that is cancelled before
+ * that never reaches the kernel. user_data is the operation; 0 is a cancellation, whose own result
+ * says nothing that the operation's does not. An entry of `todo` that has OP_STARTED is one to be
+ * cancelled.
+ *
+ * io_recv_block() takes from a ring of provided buffers. The ring holds few of the free blocks, the
+ * warmest ones; the rest waits on the engine's stack. The kernel answers -ENOBUFS also where
+ * nothing has arrived yet: such a receive is made again, to choose its block when octets are there.
+ *
+ * It needs kernel 5.19 (buffer rings) and takes more where there is more: each is tried at start,
+ * in this process, and what is refused is named, so that the engine can be another.
+ * One thread: the one that created it.
+ */
+#include "io/backend.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SQ_ENTRIES  1024u
+#define CQ_MAX	    16384u /* more than that at once waits in the kernel's overflow list */
+#define FED_MAX	    256u   /* blocks in the kernel's hands */
+#define BLOCK_GROUP 0
+#define PAUSE_MS    10
+#define STUCK_MAX   4u /* kernel threads */
+#define NEEDED                                                                                     \
+	(IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL |                  \
+	 IORING_FEAT_EXT_ARG)
+#define OP_STARTED    (IO_OP_BACKEND << 0) /* the kernel has it */
+#define OP_POLL_FIRST (IO_OP_BACKEND << 1) /* is to look for readiness before it tries */
+#define OP_MULTISHOT  (IO_OP_BACKEND << 2)
+
+struct uring {
+	struct io_uring ring;
+	struct list todo;
+	struct list later; /* polls that pause */
+	struct io_timer pause;
+	struct sockaddr_storage *addrs; /* one for each entry of the submission ring */
+	unsigned addr_count;
+	struct io_uring_buf_ring *feed;
+	unsigned feed_size; /* a power of two; 0 without blocks */
+	unsigned feed_want;
+	unsigned fed;
+	bool single_accept; /* multishot accept was refused */
+	bool multi_proven;
+};
+
+/* Entries of the submission ring. */
+
+static void prep_accept(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
+{
+	if (u->single_accept) {
+		op->flags &= ~OP_MULTISHOT;
+		io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	} else {
+		op->flags |= OP_MULTISHOT;
+		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL,
+					       SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
+}
+
+static void prep_connect(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
+{
+	struct sockaddr_storage *ss = &u->addrs[sqe - u->ring.sq.sqes];
+
+	io_uring_prep_connect(sqe, op->fd, (struct sockaddr *)ss, addr_to_sockaddr(op->addr, ss));
+}
+
+static void prep_send(struct io_op *op, struct io_uring_sqe *sqe)
+{
+	int flags = MSG_NOSIGNAL | MSG_WAITALL | (op->flags & IO_OP_MORE ? MSG_MORE : 0);
+
+	io_uring_prep_send(sqe, op->fd, op->buf + op->moved, op->len - op->moved, flags);
+}
+
+static void prep(struct io *io, struct io_op *op, struct io_uring_sqe *sqe)
+{
+	struct uring *u = io->priv;
+
+	switch ((enum io_kind)op->kind) {
+	case IO_KIND_ACCEPT:
+		prep_accept(u, op, sqe);
+		break;
+	case IO_KIND_CONNECT:
+		prep_connect(u, op, sqe);
+		break;
+	case IO_KIND_RECV:
+		io_uring_prep_recv(sqe, op->fd, op->buf, op->len < INT32_MAX ? op->len : INT32_MAX,
+				   0);
+		break;
+	case IO_KIND_RECV_BLOCK:
+		io_uring_prep_recv(sqe, op->fd, NULL, io->limits.block_size, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = BLOCK_GROUP;
+		break;
+	case IO_KIND_SEND:
+		prep_send(op, sqe);
+		break;
+	case IO_KIND_POLL:
+		io_uring_prep_poll_add(sqe, op->fd, (unsigned)op->len);
+		break;
+	}
+	if (op->flags & OP_POLL_FIRST)
+		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
+	io_uring_sqe_set_data(sqe, op);
+	op->flags |= OP_STARTED;
+}
+
+static struct io_uring_sqe *next_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	/* Full: what stands in it goes first. Refused, where completions must be taken before. */
+	if (!sqe && io_uring_submit(&u->ring) >= 0)
+		sqe = io_uring_get_sqe(&u->ring);
+	return sqe;
+}
+
+static void write_entries(struct io *io)
+{
+	struct uring *u = io->priv;
+
+	while (list_linked(&u->todo)) {
+		struct io_op *op = container_of(u->todo.next, struct io_op, link);
+		struct io_uring_sqe *sqe = next_sqe(u);
+
+		if (!sqe)
+			return;
+		list_del(&op->link);
+		if (op->flags & OP_STARTED) {
+			io_uring_prep_cancel(sqe, op, 0);
+			io_uring_sqe_set_data(sqe, NULL);
+		} else {
+			prep(io, op, sqe);
+		}
+	}
+}
+
+static void uring_submit(struct io *io, struct io_op *op)
+{
+	struct uring *u = io->priv;
+
+	list_add_tail(&u->todo, &op->link);
+}
+
+static void uring_cancel(struct io *io, struct io_op *op)
+{
+	struct uring *u = io->priv;
+
+	list_del(&op->link);
+	if (op->flags & OP_STARTED) {
+		list_add_tail(&u->todo, &op->link);
+	} else {
+		op->res = -ECANCELED;
+		list_add_tail(&io->refused, &op->link);
+	}
+}
+
+static void uring_forget(struct io *io, int fd)
+{
+	(void)io;
+	(void)fd;
+}
+
+/* Hands blocks to the kernel until it has enough to choose from. */
+static void feed_blocks(struct io *io)
+{
+	struct uring *u = io->priv;
+	struct io_block block;
+	int added = 0;
+
+	while (u->fed < u->feed_want && io_block_take(io, &block)) {
+		io_uring_buf_ring_add(u->feed, block.data, io->limits.block_size, block.id,
+				      io_uring_buf_ring_mask(u->feed_size), added++);
+		u->fed++;
+	}
+	if (added)
+		io_uring_buf_ring_advance(u->feed, added);
+}
+
+/* Completions. Each takes an operation that the kernel has done with, and that is in no list. */
+
+/*
+ * The kernel ends a poll at POLLRDHUP, asked or not. Waiting for room towards a peer that has
+ * closed its own direction would thus spin; such a poll is made again after a pause.
+ */
+static void on_poll(struct io *io, struct io_op *op, int res)
+{
+	struct uring *u = io->priv;
+	int wanted = (int)op->len | POLLERR | POLLHUP;
+
+	if (res > 0 && !(res & wanted) && !(op->flags & IO_OP_CANCEL)) {
+		list_add_tail(&u->later, &op->link);
+		if (!list_linked(&u->pause.link))
+			io_timer_set(io, &u->pause, PAUSE_MS);
+		return;
+	}
+	if (res > 0)
+		res &= wanted;
+	io_finish(io, op, res ? res : -ECANCELED);
+}
+
+static void after_pause(struct io_timer *t)
+{
+	struct uring *u = container_of(t, struct uring, pause);
+
+	while (list_linked(&u->later)) {
+		struct list *op = u->later.next;
+
+		list_del(op);
+		list_add_tail(&u->todo, op);
+	}
+}
+
+static void on_accept(struct io *io, struct io_op *op, int res)
+{
+	struct uring *u = io->priv;
+
+	if (res >= 0) {
+		/* Its future is settled before the callback, which may cancel it. */
+		if (op->flags & IO_OP_CANCEL) {
+			op->res = -ECANCELED;
+			list_add_tail(&io->refused, &op->link);
+		} else {
+			list_add_tail(&u->todo, &op->link);
+		}
+		io_report(op, res);
+	} else if (op->flags & IO_OP_CANCEL) {
+		io_finish(io, op, -ECANCELED);
+	} else if (io_accept_goes_on(res)) {
+		list_add_tail(&u->todo, &op->link);
+	} else if (res == -EINVAL && op->flags & OP_MULTISHOT && !u->multi_proven) {
+		u->single_accept = true;
+		list_add_tail(&u->todo, &op->link);
+	} else {
+		io_finish(io, op, res);
+	}
+}
+
+static void take_block(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
+{
+	struct uring *u = io->priv;
+
+	op->block = io_block_at(io, (uint16_t)(cqe_flags >> IORING_CQE_BUFFER_SHIFT));
+	u->fed--;
+	/* A receive of nothing or an error may have chosen one too. */
+	if (res <= 0)
+		io_block_put(io, &op->block);
+}
+
+static void on_recv_block(struct io *io, struct io_op *op, int res)
+{
+	struct uring *u = io->priv;
+
+	if (res == -ENOBUFS && !(op->flags & IO_OP_CANCEL) &&
+	    (io->blocks_free || !(op->flags & OP_POLL_FIRST))) {
+		op->flags |= OP_POLL_FIRST;
+		list_add_tail(&u->todo, &op->link);
+		return;
+	}
+	io_finish(io, op, res);
+}
+
+static void on_send(struct io *io, struct io_op *op, int res)
+{
+	struct uring *u = io->priv;
+
+	if (res > 0) {
+		op->moved += (size_t)res;
+		if (op->moved < op->len && !(op->flags & IO_OP_CANCEL)) {
+			list_add_tail(&u->todo, &op->link);
+			return;
+		}
+		res = op->moved < op->len ? -ECANCELED : (int)op->len;
+	}
+	io_finish(io, op, res == 0 ? -EIO : res);
+}
+
+static void on_cqe(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
+{
+	struct uring *u = io->priv;
+
+	if (cqe_flags & IORING_CQE_F_MORE) {
+		u->multi_proven = true;
+		io_report(op, res);
+		return;
+	}
+	list_del(&op->link); /* a cancellation that comes too late */
+	op->flags &= ~OP_STARTED;
+	if (cqe_flags & IORING_CQE_F_BUFFER)
+		take_block(io, op, res, cqe_flags);
+	if (res == -EINTR || res == -EAGAIN) {
+		if (!(op->flags & IO_OP_CANCEL)) {
+			list_add_tail(&u->todo, &op->link);
+			return;
+		}
+		res = -ECANCELED;
+	}
+	switch ((enum io_kind)op->kind) {
+	case IO_KIND_ACCEPT:
+		on_accept(io, op, res);
+		break;
+	case IO_KIND_RECV_BLOCK:
+		on_recv_block(io, op, res);
+		break;
+	case IO_KIND_SEND:
+		on_send(io, op, res);
+		break;
+	case IO_KIND_POLL:
+		on_poll(io, op, res);
+		break;
+	case IO_KIND_CONNECT:
+	case IO_KIND_RECV:
+		io_finish(io, op, res);
+		break;
+	}
+}
+
+static void reap(struct io *io)
+{
+	struct uring *u = io->priv;
+	struct io_uring_cqe *cqe;
+	unsigned head, count = 0;
+
+	/* No callback enters the kernel's ring, so that the entries stay until they are released.
+	 */
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		struct io_op *op = io_uring_cqe_get_data(cqe);
+
+		count++;
+		if (op)
+			on_cqe(io, op, cqe->res, cqe->flags);
+	}
+	io_uring_cq_advance(&u->ring, count);
+}
+
+static int enter(struct uring *u, int64_t wait_us)
+{
+	struct io_uring_cqe *cqe;
+
+	if (wait_us == 0)
+		return io_uring_submit_and_get_events(&u->ring);
+	if (wait_us < 0)
+		return io_uring_submit_and_wait(&u->ring, 1);
+
+	struct __kernel_timespec ts = { .tv_sec = wait_us / 1000000,
+					.tv_nsec = wait_us % 1000000 * 1000 };
+
+	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+}
+
+static int uring_wait(struct io *io, int64_t wait_us)
+{
+	struct uring *u = io->priv;
+	int ret;
+
+	feed_blocks(io);
+	write_entries(io);
+	if (list_linked(&u->todo))
+		wait_us = 0;
+	ret = enter(u, wait_us);
+	io_tick(io);
+	/* -EBUSY: completions first. -EAGAIN: the kernel has no memory for a request just now. */
+	if (ret < 0 && ret != -ETIME && ret != -EINTR && ret != -EBUSY && ret != -EAGAIN)
+		return ret;
+	reap(io);
+	return 0;
+}
+
+/* Making it: every step is one that a kernel or a sandbox may refuse. */
+
+static unsigned power_of_two(unsigned n)
+{
+	unsigned p = 1;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+static int make_ring(struct uring *u, unsigned ops, const char **why)
+{
+	static const unsigned wishes[] = {
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
+			IORING_SETUP_DEFER_TASKRUN,
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER,
+		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+		0,
+	};
+	unsigned cq = power_of_two(ops < CQ_MAX / 2 ? ops * 2 : CQ_MAX);
+	int ret = -EINVAL;
+
+	if (cq < 2 * SQ_ENTRIES)
+		cq = 2 * SQ_ENTRIES;
+	for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]) && ret == -EINVAL; i++) {
+		struct io_uring_params p = {
+			.flags = wishes[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+			.cq_entries = cq,
+		};
+
+		ret = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
+		if (ret == 0 && (p.features & NEEDED) != NEEDED) {
+			io_uring_queue_exit(&u->ring);
+			*why = "the kernel's io_uring is too old";
+			return -EOPNOTSUPP;
+		}
+	}
+	if (ret == -ENOSYS)
+		*why = "the kernel has no io_uring";
+	else if (ret == -EPERM || ret == -EACCES)
+		*why = "io_uring is forbidden here (kernel.io_uring_disabled, or a sandbox)";
+	else if (ret < 0)
+		*why = "io_uring_setup failed";
+	return ret;
+}
+
+/* What only helps: refusal of either is no fault. */
+static void tune(struct uring *u)
+{
+	/*
+	 * A send that waits for room towards a peer that has closed its own direction is given to a
+	 * thread of the kernel. Few honest peers do that: their number is bounded, and the rest
+	 * wait.
+	 */
+	unsigned threads[2] = { 0, STUCK_MAX };
+
+	(void)io_uring_register_iowq_max_workers(&u->ring, threads);
+	/* Saves the look-up of the ring's descriptor at each call; 5.18 and later. */
+	(void)io_uring_register_ring_fd(&u->ring);
+}
+
+static int check_operations(struct uring *u, const char **why)
+{
+	static const int needed[] = {
+		IORING_OP_ACCEPT, IORING_OP_CONNECT,  IORING_OP_RECV,
+		IORING_OP_SEND,	  IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL
+	};
+	struct io_uring_probe *probe = io_uring_get_probe_ring(&u->ring);
+	bool all = probe != NULL;
+
+	for (size_t i = 0; all && i < sizeof(needed) / sizeof(needed[0]); i++)
+		all = io_uring_opcode_supported(probe, needed[i]);
+	io_uring_free_probe(probe);
+	if (all)
+		return 0;
+	*why = "io_uring lacks operations that are needed";
+	return -EOPNOTSUPP;
+}
+
+static int make_feed(struct io *io, struct uring *u, const char **why)
+{
+	struct io_uring_buf_reg reg = { .bgid = BLOCK_GROUP };
+	unsigned blocks = io->limits.block_count;
+
+	if (blocks == 0)
+		return 0;
+	u->feed_want = blocks < FED_MAX ? blocks : FED_MAX;
+	u->feed_size = power_of_two(u->feed_want);
+	u->feed = io_map(u->feed_size, sizeof(struct io_uring_buf));
+	if (!u->feed)
+		return -ENOMEM;
+	reg.ring_addr = (uint64_t)(uintptr_t)u->feed;
+	reg.ring_entries = u->feed_size;
+	if (io_uring_register_buf_ring(&u->ring, &reg, 0) < 0) {
+		*why = "io_uring has no rings of provided buffers (kernel 5.19)";
+		return -EOPNOTSUPP;
+	}
+	io_uring_buf_ring_init(u->feed);
+	return 0;
+}
+
+static void on_trial(struct io_op *op, int res)
+{
+	op->res = res;
+}
+
+/* Receives an octet as the engine does: a sandbox may let a ring be made and not be entered. */
+static int trial(struct io *io, const char **why)
+{
+	struct io_op op = { .done = on_trial };
+	uint8_t octet = 0;
+	int sv[2], ret = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0)
+		return -errno;
+	if (io->blocks)
+		io_recv_block(io, &op, sv[0]);
+	else
+		io_recv(io, &op, sv[0], &octet, 1);
+	op.flags |= OP_POLL_FIRST;
+	if (write(sv[1], &octet, 1) != 1)
+		ret = -errno;
+	for (int i = 0; ret == 0 && op.active && i < 100; i++)
+		ret = io_run_once(io, 10);
+	if (ret < 0 || op.active || op.res != 1) {
+		*why = "io_uring does not receive";
+		ret = -EOPNOTSUPP;
+	}
+	io_block_put(io, &op.block);
+	close(sv[0]);
+	close(sv[1]);
+	return ret;
+}
+
+static void free_uring(struct uring *u)
+{
+	io_unmap(u->feed, u->feed_size, sizeof(struct io_uring_buf));
+	io_unmap(u->addrs, u->addr_count, sizeof(*u->addrs));
+	free(u);
+}
+
+static void uring_shut(struct io *io)
+{
+	struct uring *u = io->priv;
+
+	io_uring_queue_exit(&u->ring);
+	free_uring(u);
+	io->priv = NULL;
+}
+
+static int uring_open(struct io *io, const char **why)
+{
+	struct uring *u = calloc(1, sizeof(*u));
+	int ret;
+
+	if (!u)
+		return -ENOMEM;
+	list_init(&u->todo);
+	list_init(&u->later);
+	io_timer_init(&u->pause, after_pause);
+	ret = make_ring(u, io->limits.ops, why);
+	if (ret < 0) {
+		free_uring(u);
+		return ret;
+	}
+	io->priv = u;
+	tune(u);
+	u->addr_count = *u->ring.sq.kring_entries;
+	u->addrs = io_map(u->addr_count, sizeof(*u->addrs));
+	ret = u->addrs ? check_operations(u, why) : -ENOMEM;
+	if (ret == 0)
+		ret = make_feed(io, u, why);
+	if (ret == 0)
+		ret = trial(io, why);
+	if (ret < 0)
+		uring_shut(io);
+	return ret;
+}
+
+const struct io_backend io_backend_uring = {
+	.name = "io_uring",
+	.open = uring_open,
+	.shut = uring_shut,
+	.submit = uring_submit,
+	.cancel = uring_cancel,
+	.forget = uring_forget,
+	.wait = uring_wait,
+};

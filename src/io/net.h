@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * net: making sockets and asking them. Every TCP socket that carries a dialog goes through
+ * net_prepare() before its first read: urgent data stays in line (SO_OOBINLINE), or splice(2) and
+ * recv(2) would disagree about the stream.
+ */
+#ifndef IO_NET_H
+#define IO_NET_H
+
+#include <stdbool.h>
+
+#include "base/addr.h"
+
+#define NET_RESOLVE_MAX 8
+
+/* A listening TCP socket on ADDR: SO_REUSEADDR, SO_REUSEPORT when SHARED, IPV6_V6ONLY, non-blocking,
+ * close-on-exec. The descriptor or -errno. */
+int net_listen(const struct addr *addr, bool shared, int backlog)
+	__attribute__((warn_unused_result));
+/* True when some socket listens on ADDR already (bound without SO_REUSEPORT for the probe). */
+bool net_in_use(const struct addr *addr);
+/* A non-blocking, close-on-exec TCP socket for a connection to ADDR, prepared. Or -errno. */
+int net_socket(const struct addr *addr) __attribute__((warn_unused_result));
+/* SO_OOBINLINE, TCP_NODELAY. */
+void net_prepare(int fd);
+void net_peer(int fd, struct addr *out);
+void net_local(int fd, struct addr *out);
+/* Resolves "HOST:PORT" or "[IPv6]:PORT" (blocking; getaddrinfo). The number of addresses put into
+ * OUT (at most NET_RESOLVE_MAX), or -errno: -EINVAL is bad syntax, -ENOENT does not resolve now. */
+int net_resolve(const char *host_port, struct addr out[NET_RESOLVE_MAX])
+	__attribute__((warn_unused_result));
+/* True when the next octet of FD's receive queue is at an urgent mark (SIOCATMARK). */
+bool net_at_mark(int fd);
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: ISC */
+/* Many connections at once, each checked octet by octet; and the same where operations fail. */
+#include "harness.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define MESSAGES    3
+#define MESSAGE_MAX 3000
+
+struct party {
+	struct io_op in, out;
+	uint8_t buf[MESSAGE_MAX];
+	int fd;
+	bool dead;
+};
+
+/* A client that sends messages one after the other, and a server that sends back what it gets. */
+struct echo {
+	struct env *e;
+	struct party client, server;
+	uint64_t id, sent, got;
+	size_t len;
+	unsigned message;
+	unsigned *left;
+	bool *all;
+};
+
+static void settle(struct echo *c)
+{
+	const struct party *a = &c->client, *b = &c->server;
+
+	if (!a->dead || !b->dead || a->in.active || a->out.active || b->in.active || b->out.active)
+		return;
+	*c->all = --*c->left == 0;
+}
+
+/* Closes a party when nothing of it is in flight. */
+static void leave(struct echo *c, struct party *p)
+{
+	if (!p->dead && (p->in.active || p->out.active)) {
+		io_cancel(c->e->io, &p->in);
+		io_cancel(c->e->io, &p->out);
+		return;
+	}
+	if (!p->dead) {
+		p->dead = true;
+		io_close(c->e->io, p->fd);
+		settle(c);
+	}
+}
+
+static void client_next(struct echo *c)
+{
+	struct party *p = &c->client;
+
+	if (c->message++ == MESSAGES) {
+		leave(c, p);
+		return;
+	}
+	c->len = 1 + fake_below(&c->e->random, MESSAGE_MAX);
+	fill_pattern(p->buf, c->len, c->id, c->sent);
+	io_send(c->e->io, &p->out, p->fd, p->buf, c->len, false);
+}
+
+static void on_client_out(struct io_op *op, int res)
+{
+	struct echo *c = container_of(op, struct echo, client.out);
+
+	if (res < 0) {
+		assert_true(c->e->faults);
+		leave(c, &c->client);
+		return;
+	}
+	c->sent += c->len;
+	io_recv_block(c->e->io, &c->client.in, c->client.fd);
+}
+
+static void on_client_in(struct io_op *op, int res)
+{
+	struct echo *c = container_of(op, struct echo, client.in);
+
+	if (res == -ENOBUFS) {
+		io_recv_block(c->e->io, op, c->client.fd);
+		return;
+	}
+	if (res <= 0) {
+		assert_true(c->e->faults);
+		leave(c, &c->client);
+		return;
+	}
+	assert_true(has_pattern(op->block.data, (size_t)res, c->id, c->got));
+	io_block_put(c->e->io, &op->block);
+	c->got += (uint64_t)res;
+	assert_true(c->got <= c->sent);
+	if (c->got == c->sent)
+		client_next(c);
+	else
+		io_recv_block(c->e->io, op, c->client.fd);
+}
+
+static void on_server_in(struct io_op *op, int res)
+{
+	struct echo *c = container_of(op, struct echo, server.in);
+	struct party *p = &c->server;
+
+	if (res <= 0) {
+		assert_true(res == 0 || c->e->faults);
+		leave(c, p);
+		return;
+	}
+	io_send(c->e->io, &p->out, p->fd, p->buf, (size_t)res, false);
+}
+
+static void on_server_out(struct io_op *op, int res)
+{
+	struct echo *c = container_of(op, struct echo, server.out);
+	struct party *p = &c->server;
+
+	if (res < 0) {
+		assert_true(c->e->faults);
+		leave(c, p);
+		return;
+	}
+	io_recv(c->e->io, &p->in, p->fd, p->buf, sizeof(p->buf));
+}
+
+static void echo_many(struct env *e, unsigned pairs)
+{
+	struct echo *all = calloc(pairs, sizeof(*all));
+	unsigned left = pairs;
+	bool over = false;
+
+	assert_non_null(all);
+	for (unsigned i = 0; i < pairs; i++) {
+		struct echo *c = &all[i];
+		int sv[2];
+
+		unix_pair(sv);
+		*c = (struct echo){ .e = e, .id = i, .left = &left, .all = &over };
+		c->client.fd = sv[0];
+		c->server.fd = sv[1];
+		c->client.in.done = on_client_in;
+		c->client.out.done = on_client_out;
+		c->server.in.done = on_server_in;
+		c->server.out.done = on_server_out;
+		io_recv(e->io, &c->server.in, sv[1], c->server.buf, sizeof(c->server.buf));
+		client_next(c);
+	}
+	run_until(e, &over);
+	for (unsigned i = 0; i < pairs && !e->faults; i++) {
+		assert_true(all[i].got == all[i].sent && all[i].message == MESSAGES + 1);
+		assert_true(all[i].got >= MESSAGES);
+	}
+	free(all);
+}
+
+static void thousands_of_connections(struct env *e)
+{
+	unsigned pairs = e->backend == &fake_backend ? 200 : 2000;
+	struct rlimit r;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
+	if (r.rlim_cur < 2 * pairs + 64)
+		pairs = (unsigned)r.rlim_cur / 2 - 64;
+	echo_many(e, pairs);
+}
+
+static void operations_that_fail(struct env *e)
+{
+	echo_many(e, 50);
+}
+
+const struct engine_case load_cases[] = {
+	{ .name = "thousands of connections",
+	  .run = thousands_of_connections,
+	  .ops = 8192,
+	  .seeds = 3 },
+	{ .name = "operations that fail", .run = operations_that_fail, .seeds = 30, .fail = 3 },
+	{ 0 },
+};

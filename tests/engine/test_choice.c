@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Which engine is taken: io_uring where this process may use all of it, else epoll with a reason.
+ * The refusals are real ones, of a seccomp filter in a child.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/io.h"
+
+static const struct io_limits limits = {
+	.ops = 64, .timers = 1, .block_size = 1024, .block_count = 4
+};
+
+static void epoll_is_there(void **state)
+{
+	const char *why = "unset";
+	struct io *io;
+
+	(void)state;
+	assert_int_equal(io_create(&io, IO_ENGINE_EPOLL, &limits, &why), 0);
+	assert_string_equal(io_name(io), "epoll");
+	assert_null(why);
+	io_destroy(io);
+	assert_int_equal(io_create(&io, IO_ENGINE_EPOLL, &limits, NULL), 0);
+	io_destroy(io);
+	io_destroy(NULL);
+}
+
+static void auto_takes_io_uring_or_says_why(void **state)
+{
+	const char *why = "unset";
+	struct io *io, *uring;
+	int ret;
+
+	(void)state;
+	assert_int_equal(io_create(&io, IO_ENGINE_AUTO, &limits, &why), 0);
+	ret = io_create(&uring, IO_ENGINE_URING, &limits, NULL);
+	if (ret == 0) {
+		assert_string_equal(io_name(io), "io_uring");
+		assert_null(why);
+		io_destroy(uring);
+	} else {
+		assert_int_equal(ret, -EOPNOTSUPP);
+		assert_string_equal(io_name(io), "epoll");
+		assert_non_null(why);
+		print_message("io_uring: %s\n", why);
+	}
+	io_destroy(io);
+}
+
+static void bad_limits_are_no_reason_for_epoll(void **state)
+{
+	struct io_limits bad = limits;
+	const char *why = NULL;
+	struct io *io;
+
+	(void)state;
+	bad.block_count = 40000;
+	assert_int_equal(io_create(&io, IO_ENGINE_AUTO, &bad, &why), -EINVAL);
+	assert_null(why);
+	bad = limits;
+	bad.block_size = 0;
+	assert_int_equal(io_create(&io, IO_ENGINE_EPOLL, &bad, &why), -EINVAL);
+}
+
+static int forbid(long call, int err)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)err),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0 ? -errno : 0;
+}
+
+static int child_without(long call, int err)
+{
+	const char *why = NULL;
+	struct io *io;
+
+	if (forbid(call, err) < 0)
+		return 1;
+	if (io_create(&io, IO_ENGINE_URING, &limits, &why) != -EOPNOTSUPP || !why || !*why)
+		return 2;
+	why = NULL;
+	if (io_create(&io, IO_ENGINE_AUTO, &limits, &why) != 0 || !why || !*why)
+		return 3;
+	if (strcmp(io_name(io), "epoll") != 0)
+		return 4;
+	io_destroy(io);
+	return 0;
+}
+
+static void a_sandbox_makes_it_epoll(void **state)
+{
+	static const struct {
+		long call;
+		int err;
+	} refusals[] = {
+		{ SYS_io_uring_setup, EPERM },	   { SYS_io_uring_setup, ENOSYS },
+		{ SYS_io_uring_setup, EACCES },	   { SYS_io_uring_enter, EPERM },
+		{ SYS_io_uring_enter, ENOSYS },	   { SYS_io_uring_register, EPERM },
+		{ SYS_io_uring_register, EINVAL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		int status = -1;
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(child_without(refusals[i].call, refusals[i].err));
+		assert_true(child > 0);
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+	}
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(epoll_is_there),
+		cmocka_unit_test(auto_takes_io_uring_or_says_why),
+		cmocka_unit_test(bad_limits_are_no_reason_for_epoll),
+		cmocka_unit_test(a_sandbox_makes_it_epoll),
+	};
+
+	return cmocka_run_group_tests_name("choice of the engine", tests, NULL, NULL);
+}
