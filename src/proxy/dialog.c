@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: ISC */
+#include "proxy/dialog.h"
+
+#include "base/diag.h"
+#include "proxy/dialog_inner.h"
+#include "proxy/records.h"
+
+static const char reply_desync[] = "451 4.3.0 Destination answered out of order\r\n";
+static const char reply_lost[] = "451 4.4.2 Connection to destination lost\r\n";
+static const char reply_lost_idle[] = "421 4.4.2 Connection to destination lost\r\n";
+static const char reply_slow[] = "451 4.4.2 Destination timed out\r\n";
+static const char reply_slow_idle[] = "421 4.4.2 Destination timed out\r\n";
+static const char reply_client_slow[] = "421 4.4.2 Timed out waiting for you\r\n";
+static const char reply_errors[] = "421 4.7.0 Too many errors\r\n";
+static const char reply_closing[] = "421 4.3.2 Closing connection\r\n";
+static const char reply_bye[] = "221 2.0.0 Bye\r\n";
+
+const char *dialog_end_name(enum dialog_end end)
+{
+	static const char *const names[] = {
+		[DIALOG_RUNS] = "stop",
+		[DIALOG_QUIT] = "quit",
+		[DIALOG_LOST_CLIENT] = "lost-client",
+		[DIALOG_LOST_DESTINATION] = "lost-destination",
+		[DIALOG_TIMEOUT] = "timeout",
+		[DIALOG_LIMIT] = "limit",
+		[DIALOG_PROTOCOL] = "protocol",
+		[DIALOG_STOP] = "stop",
+	};
+
+	return names[end];
+}
+
+void dialog_work_init(struct dialog_work *w)
+{
+	buf_init(&w->to_client, w->client_mem, sizeof(w->client_mem));
+	buf_init(&w->to_destination, w->destination_mem, sizeof(w->destination_mem));
+	w->head = w->count = 0;
+	w->sender[0] = '\0';
+	w->auth_mechanism[0] = w->auth_name[0] = '\0';
+	w->auth_name_known = false;
+	w->saved_len = 0;
+}
+
+void dialog_init(struct dialog *d, const struct dialog_env *env, const struct addr *client,
+		 bool in_network, const struct xmllog_session *id)
+{
+	*d = (struct dialog){ .env = env, .client_addr = *client, .id = *id };
+	d->who.in_network = in_network;
+}
+
+void dialog_connected(struct dialog *d, const struct addr *destination)
+{
+	d->destination_addr = *destination;
+	smtp_client_start(&d->destination);
+}
+
+void dialog_end_as(struct dialog *d, enum dialog_end why)
+{
+	if (d->end == DIALOG_RUNS)
+		d->end = why;
+	d->drop_destination = true;
+}
+
+static unsigned code_of(struct span reply)
+{
+	return (unsigned)(reply.p[0] - '0') * 100 + (unsigned)(reply.p[1] - '0') * 10 +
+	       (unsigned)(reply.p[2] - '0');
+}
+
+void dialog_say(struct dialog *d, struct span reply)
+{
+	if (buf_put(&d->work->to_client, reply) < 0) {
+		/* Room is kept for every answer that can come; a client for which even that is used
+		 * up has not read any for long, and half an answer is worse than none. */
+		dialog_end_as(d, DIALOG_LIMIT);
+		return;
+	}
+	record_reply(d, reply, "to", "client");
+	if (code_of(reply) / 100 != 5 || d->end != DIALOG_RUNS)
+		return;
+	d->errors++;
+	if (d->env->max_errors && d->errors >= d->env->max_errors) {
+		dialog_end_as(d, DIALOG_LIMIT);
+		dialog_say(d, SPAN(reply_errors));
+	}
+}
+
+void dialog_say_text(struct dialog *d, const char *reply)
+{
+	dialog_say(d, span_str(reply));
+}
+
+struct dialog_pending *dialog_oldest(struct dialog_work *w)
+{
+	return w->count ? &w->pending[w->head] : NULL;
+}
+
+struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
+{
+	struct dialog_work *w = d->work;
+
+	CHECK(w->count < SMTP_OPEN_MAX);
+	struct dialog_pending *p = &w->pending[(w->head + w->count++) % SMTP_OPEN_MAX];
+
+	p->verb = (uint8_t)verb;
+	p->passed = p->fatal = false;
+	p->local = NULL;
+	p->address[0] = '\0';
+	return p;
+}
+
+void dialog_take_oldest(struct dialog_work *w)
+{
+	w->head = (uint8_t)((w->head + 1) % SMTP_OPEN_MAX);
+	w->count--;
+}
+
+void dialog_drain(struct dialog *d)
+{
+	struct dialog_pending *p;
+
+	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
+		const char *text = p->local;
+		bool fatal = p->fatal;
+
+		dialog_take_oldest(d->work);
+		dialog_say_text(d, text);
+		if (fatal)
+			dialog_end_as(d, DIALOG_PROTOCOL);
+	}
+}
+
+void dialog_desync(struct dialog *d)
+{
+	d->drop_destination = true;
+	dialog_close(d, reply_desync, DIALOG_LOST_DESTINATION);
+}
+
+void dialog_say_closing(struct dialog *d)
+{
+	dialog_close(d, reply_closing, DIALOG_LOST_DESTINATION);
+}
+
+void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends)
+{
+	record_message(d, reply);
+	if (ends)
+		dialog_end_as(d, DIALOG_LOST_DESTINATION);
+	dialog_say(d, reply);
+	/* The destination's connection is gone with the body, and with it what it knew of us. */
+	dialog_say_closing(d);
+}
+
+void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
+{
+	struct dialog_work *w = d->work;
+
+	d->drop_destination = true;
+	if (d->discard)
+		return;
+	if (d->server.state == SMTP_SERVER_EOD) {
+		/* It has come already; its octets are on their way and are not waited for. */
+		smtp_server_message_answered(&d->server);
+		dialog_answer_untaken(d, reply, ends);
+		return;
+	}
+	d->discard = true;
+	d->discard_ends = ends;
+	CHECK(reply.n <= sizeof(w->saved));
+	memcpy(w->saved, reply.p, reply.n);
+	w->saved_len = (uint16_t)reply.n;
+}
+
+void dialog_record_cut_off(struct dialog *d, struct span reply)
+{
+	if (d->server.state == SMTP_SERVER_EOD)
+		record_message(d, reply);
+	if (d->server.state == SMTP_SERVER_AUTH || d->server.state == SMTP_SERVER_AUTH_MORE)
+		record_login(d, false, reply);
+}
+
+void dialog_close(struct dialog *d, const char *reply, enum dialog_end why)
+{
+	if (d->end != DIALOG_RUNS)
+		return;
+	if (d->server.state == SMTP_SERVER_BODY && why == DIALOG_LOST_DESTINATION) {
+		dialog_discard_body(d, span_str(reply), true);
+		return;
+	}
+	dialog_record_cut_off(d, span_str(reply));
+	dialog_end_as(d, why);
+	dialog_say_text(d, reply);
+}
+
+void dialog_client_closed(struct dialog *d)
+{
+	d->client_closed = true;
+	/* A message that was cut off is never delivered. Commands are still answered as far as they
+	 * are whole: dialog_from_client() sees to the end. */
+	if (d->server.state == SMTP_SERVER_BODY)
+		dialog_end_as(d, DIALOG_LOST_CLIENT);
+}
+
+void dialog_client_lost(struct dialog *d)
+{
+	d->client_closed = true;
+	/* A complete message is the destination's already: its answer is awaited for the log. */
+	if (d->server.state != SMTP_SERVER_EOD)
+		dialog_end_as(d, DIALOG_LOST_CLIENT);
+}
+
+void dialog_client_timeout(struct dialog *d)
+{
+	dialog_close(d, reply_client_slow, DIALOG_TIMEOUT);
+}
+
+void dialog_destination_lost(struct dialog *d, bool timeout)
+{
+	if (d->end != DIALOG_RUNS)
+		return;
+	d->drop_destination = true;
+	if (d->discard)
+		return;
+	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1) {
+		dialog_end_as(d, DIALOG_QUIT);
+		dialog_say_text(d, reply_bye);
+		return;
+	}
+	bool waits = d->work->count > 0 || d->server.state == SMTP_SERVER_BODY ||
+		     d->server.state == SMTP_SERVER_EOD;
+	const char *text = timeout ? (waits ? reply_slow : reply_slow_idle)
+				   : (waits ? reply_lost : reply_lost_idle);
+
+	dialog_close(d, text, DIALOG_LOST_DESTINATION);
+}
+
+bool dialog_idle(const struct dialog *d)
+{
+	const struct dialog_work *w = d->work;
+
+	if (!w)
+		return true;
+	if (d->end != DIALOG_RUNS)
+		return buf_len(&w->to_client) == 0 && !w->to_destination.pinned;
+	return w->count == 0 && buf_len(&w->to_client) == 0 && buf_len(&w->to_destination) == 0 &&
+	       d->server.state <= SMTP_SERVER_READY && d->server.state != SMTP_SERVER_CONNECT;
+}
+
+bool dialog_wants_client(const struct dialog *d)
+{
+	if (d->end != DIALOG_RUNS || d->client_closed)
+		return false;
+	switch (d->server.state) {
+	case SMTP_SERVER_CONNECT:
+	case SMTP_SERVER_EOD:
+	case SMTP_SERVER_QUIT:
+		return false;
+	default:
+		return true;
+	}
+}
+
+void dialog_flushed(struct dialog *d, unsigned n)
+{
+	smtp_client_flushed(&d->destination, n);
+}

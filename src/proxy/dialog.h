@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * dialog: one session without its sockets. Joins the client-facing dialog, the verdicts and the
+ * destination-facing dialog: octets of either side in, octets for either side and a few decisions
+ * out. Replies reach the client in the order of its commands, local and destination's mixed.
+ *
+ * It refuses to do I/O, to know the time, or to allocate: its owner lends it a struct dialog_work
+ * while anything is under way, and takes it back when dialog_idle() says so. It writes the records
+ * of everything but the session itself. Invariants 1 to 7 of the design are kept here.
+ */
+#ifndef PROXY_DIALOG_H
+#define PROXY_DIALOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/span.h"
+#include "policy/policy.h"
+#include "smtp/client.h"
+#include "smtp/command.h"
+#include "smtp/eod.h"
+#include "smtp/server.h"
+#include "xmllog/xmllog.h"
+
+/* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
+#define DIALOG_OUT_MAX	20480
+#define DIALOG_NAME_MAX 256 /* HELO names and login names, with their NUL */
+
+/* What is the same for all sessions of a worker. */
+struct dialog_env {
+	const struct policy *policy;
+	struct xmllog *log;
+	unsigned max_errors; /* MAX_ERRORS; 0: no limit */
+	bool normalize;	     /* BARE_NEWLINE_NORMALIZE */
+};
+
+enum dialog_end {
+	DIALOG_RUNS,
+	DIALOG_QUIT,
+	DIALOG_LOST_CLIENT,
+	DIALOG_LOST_DESTINATION,
+	DIALOG_TIMEOUT,
+	DIALOG_LIMIT,
+	DIALOG_PROTOCOL,
+	DIALOG_STOP,
+};
+/* "quit", "lost-client", …: the `end` of a session record. */
+const char *dialog_end_name(enum dialog_end end);
+
+/* One command that the client has not been answered yet. */
+struct dialog_pending {
+	uint8_t verb;			 /* enum smtp_verb */
+	uint8_t rule;			 /* enum policy_rule, of a RCPT */
+	bool passed;			 /* the destination answers it; else `local` does */
+	bool fatal;			 /* the session ends behind this answer */
+	const char *local;		 /* static text with CR LF */
+	char address[SMTP_PATH_MAX + 1]; /* of a RCPT */
+};
+
+/* What a session needs only while something is under way. */
+struct dialog_work {
+	struct buf to_client, to_destination;
+	uint8_t head, count;
+	struct dialog_pending pending[SMTP_OPEN_MAX];
+	char sender[SMTP_PATH_MAX + 1];
+	char auth_mechanism[24], auth_name[DIALOG_NAME_MAX];
+	bool auth_name_known;
+	uint16_t saved_len;
+	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
+	uint8_t client_mem[DIALOG_OUT_MAX], destination_mem[DIALOG_OUT_MAX];
+};
+
+void dialog_work_init(struct dialog_work *w);
+
+struct dialog {
+	const struct dialog_env *env;
+	struct dialog_work *work; /* lent by the owner before any call that may produce octets */
+	struct smtp_server server;
+	struct smtp_client destination;
+	struct policy_client who;
+	struct addr client_addr, destination_addr; /* family 0: none */
+	struct xmllog_session id;
+
+	enum dialog_end end;   /* other than DIALOG_RUNS: say what is in to_client, then close */
+	bool drop_destination; /* close the destination's connection now, whatever it was sent */
+	bool partial;	       /* the destination is in the middle of a reply */
+	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
+	bool discard;	       /* BODY: read and throw away; `saved` answers the end of data */
+	bool discard_ends;     /* … and the session ends without more words */
+	bool client_closed;    /* the client has sent its last octet */
+	bool spliced, copied;  /* how the octets of this body went */
+
+	uint32_t errors, refusals, messages, transactions, recipients;
+	uint64_t body_bytes, bytes;
+	struct smtp_eod eod;
+	struct smtp_repair repair;
+	char helo[DIALOG_NAME_MAX];
+	char login[DIALOG_NAME_MAX]; /* the name, else the mechanism; "" while nobody is logged in
+				      */
+};
+
+void dialog_init(struct dialog *d, const struct dialog_env *env, const struct addr *client,
+		 bool in_network, const struct xmllog_session *id);
+/* The destination's connection stands; its greeting is awaited. */
+void dialog_connected(struct dialog *d, const struct addr *destination);
+
+/* Takes commands of the client from IN as far as they can be dealt with now; the octets consumed.
+ * Call again, with what was left and what has come, whenever anything has changed. */
+size_t dialog_from_client(struct dialog *d, struct span in);
+/* Takes replies of the destination from IN; the octets consumed (all but an incomplete reply and
+ * what there is no room to say yet). */
+size_t dialog_from_destination(struct dialog *d, struct span in);
+/* N commands of to_destination were given to the kernel: from now on they can be answered. */
+void dialog_flushed(struct dialog *d, unsigned n);
+
+/* The client's turn to send a message: give its octets to dialog_body(). */
+static inline bool dialog_in_body(const struct dialog *d)
+{
+	return d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_BODY;
+}
+
+/* What is to be sent to the destination of a body's octets. */
+struct dialog_forward {
+	size_t consumed;    /* octets of the input that need not be given again */
+	bool cr_first;	    /* a CR that was held back goes first */
+	struct span octets; /* in the input itself, or in the repair buffer */
+};
+
+/*
+ * Scans octets of a body (invariant 1: the very memory that is then sent). REPAIRED is room for
+ * repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
+ * Afterwards dialog_in_body() says whether more is to come; when not, what followed in IN are
+ * commands. In a body that is discarded nothing is forwarded. SPLICED says how the caller moves the
+ * octets.
+ */
+void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
+		 struct dialog_forward *forward);
+/* The last octets of the message, with its end of data, were given to the kernel: from now on it
+ * can be answered. */
+void dialog_body_sent(struct dialog *d);
+
+/* The client's stream ended (FIN): what is under way is still answered, but not in a body. */
+void dialog_client_closed(struct dialog *d);
+/* The client is gone (reset). */
+void dialog_client_lost(struct dialog *d);
+void dialog_client_timeout(struct dialog *d);
+/* The destination closed, failed, or was out of time; no further call of its octets follows. */
+void dialog_destination_lost(struct dialog *d, bool timeout);
+/* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends. */
+void dialog_close(struct dialog *d, const char *reply, enum dialog_end end);
+
+/* True when nothing is under way and `work` may be taken back. */
+bool dialog_idle(const struct dialog *d);
+/* True when there is room to say a reply of the destination: else dialog_from_destination() takes
+ * none until the client has been sent some. */
+bool dialog_has_room(const struct dialog *d);
+/* True when the client is to be read: its next command is of use, or, behind AUTH and DATA, octets
+ * that come too early must be noticed. */
+bool dialog_wants_client(const struct dialog *d);
+
+#endif

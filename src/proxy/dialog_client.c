@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The dialog's client side: commands as they come, judged, answered here or passed on (dialog.h).
+ */
+#include "proxy/dialog_inner.h"
+
+#include "base/diag.h"
+#include "proxy/records.h"
+
+static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
+
+/* Room that must be free before the next command is read: a local reply, two when the first ends
+ * the session; and the rebuilt command. */
+#define ROOM_LOCAL 256
+
+static struct policy_address address_of(const struct smtp_path *path)
+{
+	return (struct policy_address){
+		.local = path->local,
+		.domain = path->domain,
+		.postmaster = path->postmaster,
+		.routed = path->routed,
+		.quoted = path->quoted,
+	};
+}
+
+static enum smtp_owed owed_for(enum smtp_verb verb)
+{
+	switch (verb) {
+	case SMTP_VERB_DATA:
+		return SMTP_OWES_DATA;
+	case SMTP_VERB_AUTH:
+		return SMTP_OWES_AUTH;
+	default:
+		return SMTP_OWES_COMMAND;
+	}
+}
+
+/* Sends a judged command on, rebuilt. */
+static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct buf *out = &d->work->to_destination;
+	struct smtp_rebuild how = {
+		.ext = d->destination.ext,
+		.logged_in = d->server.logged_in,
+		.trusted = d->server.logged_in || d->who.in_network,
+	};
+	size_t before = buf_len(out);
+	int res = smtp_command_build(cmd, &how, out);
+
+	CHECK(res == 0);
+	record_sent(d, cmd, span_from(buf_span(out), before));
+	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
+
+	p->passed = true;
+	smtp_client_queued(&d->destination, owed_for(cmd->verb));
+	smtp_server_passed(&d->server, cmd);
+	return p;
+}
+
+static void answer_local(struct dialog *d, enum smtp_verb verb, const char *reply, bool fatal)
+{
+	struct dialog_pending *p = dialog_add_pending(d, verb);
+
+	p->local = reply;
+	p->fatal = fatal;
+	dialog_drain(d);
+}
+
+static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct policy_address address = address_of(&cmd->path);
+	enum policy_rule rule = policy_judge(d->env->policy, &d->who, &address);
+	struct dialog_pending *p;
+
+	if (!policy_accepts(rule)) {
+		char text[SMTP_PATH_MAX + 1];
+
+		d->refusals++;
+		smtp_path_text(&cmd->path, text);
+		smtp_server_rcpt_refused(&d->server);
+		record_recipient(d, text, rule, SPAN(reply_denied), false);
+		answer_local(d, SMTP_VERB_RCPT, reply_denied, false);
+		return;
+	}
+	p = pass(d, cmd);
+	p->rule = (uint8_t)rule;
+	smtp_path_text(&cmd->path, p->address);
+}
+
+static void copy_name(char *out, struct span name)
+{
+	size_t n = name.n < DIALOG_NAME_MAX - 1 ? name.n : DIALOG_NAME_MAX - 1;
+
+	if (n)
+		memcpy(out, name.p, n);
+	out[n] = '\0';
+}
+
+/* The user name of an AUTH PLAIN response (RFC 4616: authzid NUL authcid NUL password) or of the
+ * first AUTH LOGIN response, for the log. Whatever else the response holds is forgotten here. */
+static void note_auth_name(struct dialog *d, struct span response)
+{
+	struct dialog_work *w = d->work;
+	uint8_t text[2 * DIALOG_NAME_MAX];
+	size_t n;
+
+	if (w->auth_name_known || !smtp_base64_valid(response) || span_eq(response, SPAN("*")))
+		return;
+	w->auth_name_known = true;
+	n = smtp_base64_decode(response, text, sizeof(text));
+	if (strcmp(w->auth_mechanism, "LOGIN") == 0) {
+		copy_name(w->auth_name, span_of(text, n));
+	} else if (strcmp(w->auth_mechanism, "PLAIN") == 0) {
+		const uint8_t *id = memchr(text, 0, n);
+		size_t rest = id ? n - (size_t)(id + 1 - text) : 0;
+		const uint8_t *stop = rest ? memchr(id + 1, 0, rest) : NULL;
+
+		if (stop)
+			copy_name(w->auth_name, span_of(id + 1, (size_t)(stop - id - 1)));
+	}
+	explicit_bzero(text, sizeof(text));
+}
+
+static void on_auth(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct dialog_work *w = d->work;
+	size_t n = cmd->arg.n < sizeof(w->auth_mechanism) - 1 ? cmd->arg.n
+							      : sizeof(w->auth_mechanism) - 1;
+
+	d->auth_seen = true;
+	for (size_t i = 0; i < n; i++)
+		w->auth_mechanism[i] =
+			(char)(cmd->arg.p[i] >= 'a' && cmd->arg.p[i] <= 'z' ? cmd->arg.p[i] - 32
+									    : cmd->arg.p[i]);
+	w->auth_mechanism[n] = '\0';
+	w->auth_name[0] = '\0';
+	w->auth_name_known = false;
+	if (cmd->rest.p)
+		note_auth_name(d, cmd->rest);
+	pass(d, cmd);
+}
+
+/* An AUTH continuation: checked octet by octet, it goes on as it is. */
+static void on_continuation(struct dialog *d, struct span line)
+{
+	struct buf *out = &d->work->to_destination;
+	struct smtp_command cmd = { .verb = SMTP_VERB_AUTH, .line = line };
+	int res = buf_put(out, line);
+
+	note_auth_name(d, line);
+	if (res == 0)
+		res = buf_put(out, SPAN("\r\n"));
+	CHECK(res == 0);
+	record_command(d, "to", "destination", SPAN("<credentials>"));
+	dialog_add_pending(d, SMTP_VERB_AUTH)->passed = true;
+	smtp_client_queued(&d->destination, SMTP_OWES_AUTH);
+	smtp_server_passed(&d->server, &cmd);
+}
+
+static void on_mail(struct dialog *d, const struct smtp_command *cmd)
+{
+	d->transactions++;
+	d->recipients = 0;
+	smtp_path_text(&cmd->path, d->work->sender);
+	pass(d, cmd);
+}
+
+static void on_command(struct dialog *d, const struct smtp_command *cmd)
+{
+	switch (cmd->verb) {
+	case SMTP_VERB_HELO:
+	case SMTP_VERB_EHLO:
+		copy_name(d->helo, cmd->arg);
+		pass(d, cmd);
+		break;
+	case SMTP_VERB_MAIL:
+		on_mail(d, cmd);
+		break;
+	case SMTP_VERB_RCPT:
+		on_rcpt(d, cmd);
+		break;
+	case SMTP_VERB_AUTH:
+		on_auth(d, cmd);
+		break;
+	default:
+		pass(d, cmd);
+	}
+}
+
+/* Octets came while the client had to wait. The command that it had to wait for is the youngest. */
+static void on_early(struct dialog *d, const char *reply)
+{
+	struct dialog_work *w = d->work;
+	struct dialog_pending *p = &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
+
+	CHECK(w->count > 0);
+	if (p->verb == SMTP_VERB_AUTH)
+		record_login(d, false, span_str(reply));
+	p->passed = false;
+	p->fatal = true;
+	p->local = reply;
+	dialog_drain(d);
+}
+
+/* True when the next command may be read: there is room for all that it can cause. */
+static bool room_for_command(const struct dialog *d, struct span in)
+{
+	const struct dialog_work *w = d->work;
+	size_t line = smtp_line_limit(in);
+	size_t room = line > in.n ? in.n : line;
+
+	return w->count < SMTP_OPEN_MAX - 1 && !smtp_client_full(&d->destination) &&
+	       buf_space(&w->to_client) >= ROOM_LOCAL &&
+	       buf_space(&w->to_destination) >= room + ROOM_LOCAL;
+}
+
+/* True while a fatal local answer waits for its turn: nothing behind it is read. */
+static bool fatal_waits(const struct dialog_work *w)
+{
+	return w->count > 0 && w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX].fatal;
+}
+
+enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };
+
+/* One event of the client's dialog, or why there is none now. */
+static enum progress step(struct dialog *d, struct span in, size_t *consumed)
+{
+	struct smtp_server_view view = {
+		.open = smtp_client_owes(&d->destination) || d->partial,
+		.pipelining = (d->destination.ext & SMTP_EXT_PIPELINING) != 0,
+	};
+	struct smtp_server_step s;
+	enum smtp_server_event event;
+
+	if (fatal_waits(d->work))
+		return MUST_WAIT;
+	/* Octets that come too early add nothing to answer, and are never left for later. */
+	if (d->server.state != SMTP_SERVER_AUTH && d->server.state != SMTP_SERVER_DATA &&
+	    !room_for_command(d, in))
+		return MUST_WAIT;
+	event = smtp_server_next(&d->server, in, view, &s);
+	if (event == SMTP_SERVER_MORE)
+		return NEEDS_OCTETS;
+	if (event == SMTP_SERVER_WAIT)
+		return MUST_WAIT;
+	*consumed += s.consumed;
+	if (event != SMTP_SERVER_EARLY)
+		record_received(d, event == SMTP_SERVER_LINE ? NULL : &s.cmd, s.line);
+	switch (event) {
+	case SMTP_SERVER_COMMAND:
+		on_command(d, &s.cmd);
+		break;
+	case SMTP_SERVER_LINE:
+		on_continuation(d, s.line);
+		break;
+	case SMTP_SERVER_EARLY:
+		on_early(d, s.reply);
+		break;
+	default:
+		if (d->server.state == SMTP_SERVER_MAIL && s.cmd.verb == SMTP_VERB_RCPT)
+			smtp_server_rcpt_refused(&d->server);
+		answer_local(d, s.cmd.verb, s.reply, event == SMTP_SERVER_FATAL);
+	}
+	return PROGRESS;
+}
+
+size_t dialog_from_client(struct dialog *d, struct span in)
+{
+	enum progress progress = PROGRESS;
+	size_t consumed = 0;
+
+	while (d->end == DIALOG_RUNS && progress == PROGRESS)
+		progress = step(d, span_from(in, consumed), &consumed);
+	if (d->end == DIALOG_RUNS && d->client_closed && progress == NEEDS_OCTETS &&
+	    d->work->count == 0)
+		dialog_end_as(d, DIALOG_LOST_CLIENT);
+	return consumed;
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The dialog's destination side: the message's body towards it, its replies from it (dialog.h).
+ */
+#include "proxy/dialog_inner.h"
+
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "proxy/records.h"
+
+static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
+static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
+
+/* Extensions that a client may be offered through us in this dialog. */
+#define DIALOG_EXTENSIONS                                                                          \
+	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
+	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP)
+
+/* ---- the body ---- */
+
+static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
+		    struct dialog_forward *out)
+{
+	size_t n = octets.n + (cr_first ? 1 : 0);
+
+	d->bytes += n;
+	d->body_bytes += n;
+	if (n == 0)
+		return;
+	out->cr_first = cr_first;
+	out->octets = octets;
+	if (spliced)
+		d->spliced = true;
+	else
+		d->copied = true;
+}
+
+/* The message is complete. */
+static void end_of_data(struct dialog *d)
+{
+	smtp_server_body_done(&d->server);
+	if (!d->discard) {
+		d->bytes -= 3; /* the closing dot line is no part of it */
+		d->body_bytes -= 3;
+		return;
+	}
+	d->discard = false;
+	smtp_server_message_answered(&d->server);
+	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends);
+}
+
+void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
+		 struct dialog_forward *out)
+{
+	enum smtp_eod_result result;
+	size_t safe = 0;
+	bool cr_first = false;
+
+	*out = (struct dialog_forward){ 0 };
+	if (d->env->normalize) {
+		buf_clear(repaired);
+		result = smtp_repair(&d->repair, in, &out->consumed, repaired);
+		if (!d->discard)
+			forward(d, buf_span(repaired), false, false, out);
+	} else {
+		result = smtp_eod_scan(&d->eod, in, &out->consumed, &safe, &cr_first);
+		if (!d->discard)
+			forward(d, span_of(in.p, safe), cr_first, spliced, out);
+	}
+	switch (result) {
+	case SMTP_EOD_MORE:
+		break;
+	case SMTP_EOD_END:
+		end_of_data(d);
+		break;
+	case SMTP_EOD_BARE:
+		*out = (struct dialog_forward){ .consumed = in.n };
+		smtp_server_body_done(&d->server);
+		dialog_close(d, reply_bare, DIALOG_PROTOCOL);
+		break;
+	}
+}
+
+void dialog_body_sent(struct dialog *d)
+{
+	if (d->end == DIALOG_RUNS && smtp_client_oldest(&d->destination) == SMTP_OWES_BODY)
+		smtp_client_body_sent(&d->destination);
+}
+
+/* ---- from the destination ---- */
+
+static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct dialog_work *w = d->work;
+
+	if (reply->code == 334)
+		return;
+	record_login(d, d->server.logged_in, reply->text);
+	if (!d->server.logged_in)
+		return;
+	d->who.logged_in = true;
+	snprintf(d->login, sizeof(d->login), "%s",
+		 w->auth_name[0] ? w->auth_name : w->auth_mechanism);
+}
+
+static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
+			   const struct smtp_reply *reply)
+{
+	bool good = reply->code / 100 == 2;
+
+	if (good)
+		d->recipients++;
+	else
+		d->refusals++;
+	record_recipient(d, p->address, (enum policy_rule)p->rule, reply->text, good);
+}
+
+/* EHLO's answer goes to the client filtered, all others to the letter. */
+static void on_ehlo_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct smtp_client *c = &d->destination;
+	struct buf *out = &d->work->to_client;
+	size_t before = buf_len(out);
+	int res = smtp_ehlo_filter(reply, DIALOG_EXTENSIONS, &c->ext, &c->size_max, out);
+
+	CHECK(res == 0);
+	d->server.offered = c->ext & DIALOG_EXTENSIONS;
+	record_reply(d, span_from(buf_span(out), before), "to", "client");
+}
+
+/* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
+static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
+{
+	d->body_bytes = 0;
+	d->spliced = d->copied = false;
+	d->eod = (struct smtp_eod){ 0 };
+	d->repair = (struct smtp_repair){ 0 };
+	d->discard = d->discard_ends = false;
+	if (d->server.state == SMTP_SERVER_BODY) {
+		dialog_say(d, reply->text);
+		if (d->client_closed)
+			dialog_end_as(d, DIALOG_LOST_CLIENT);
+		return;
+	}
+	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
+	d->drop_destination = true;
+	dialog_say_text(d, reply_none_left);
+	dialog_say_closing(d);
+}
+
+static void on_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct dialog_work *w = d->work;
+	struct dialog_pending *p = dialog_oldest(w);
+
+	CHECK(p && p->passed);
+	enum smtp_verb verb = (enum smtp_verb)p->verb;
+
+	if (verb == SMTP_VERB_AUTH && reply->code == 235 && d->server.auth_cancelled) {
+		dialog_desync(d); /* the client took its attempt back */
+		return;
+	}
+	smtp_server_answered(&d->server, verb, reply->code);
+	if (verb == SMTP_VERB_AUTH)
+		on_auth_answer(d, reply);
+	else if (verb == SMTP_VERB_RCPT)
+		on_rcpt_answer(d, p, reply);
+	dialog_take_oldest(w);
+	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
+		on_ehlo_answer(d, reply);
+	else if (verb == SMTP_VERB_DATA && reply->code == 354)
+		on_go_ahead(d, reply);
+	else
+		dialog_say(d, reply->text);
+	if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
+		d->destination.ext = 0;
+	if (verb == SMTP_VERB_QUIT)
+		dialog_end_as(d, DIALOG_QUIT);
+	dialog_drain(d);
+}
+
+static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	smtp_server_message_answered(&d->server);
+	if (reply->code / 100 == 2)
+		d->messages++;
+	record_message(d, reply->text);
+	dialog_say(d, reply->text);
+	dialog_drain(d);
+}
+
+static void on_closing(struct dialog *d, const struct smtp_reply *reply)
+{
+	if (d->server.state == SMTP_SERVER_BODY) {
+		dialog_discard_body(d, reply->text, true);
+		return;
+	}
+	dialog_record_cut_off(d, reply->text);
+	dialog_end_as(d, DIALOG_LOST_DESTINATION);
+	dialog_say(d, reply->text);
+}
+
+static void on_reply(struct dialog *d, const struct smtp_reply *reply)
+{
+	enum smtp_owed owed = smtp_client_oldest(&d->destination);
+
+	record_reply(d, reply->text, "from", "destination");
+	switch (smtp_client_judge(&d->destination, reply)) {
+	case SMTP_CLIENT_ANSWER:
+		if (owed == SMTP_OWES_GREETING) {
+			smtp_server_greeted(&d->server, reply->code);
+			dialog_say(d, reply->text);
+		} else if (owed == SMTP_OWES_EOD) {
+			on_message_answer(d, reply);
+		} else {
+			on_answer(d, reply);
+		}
+		break;
+	case SMTP_CLIENT_EARLY:
+		dialog_discard_body(d, reply->text, false);
+		break;
+	case SMTP_CLIENT_CLOSING:
+		on_closing(d, reply);
+		break;
+	case SMTP_CLIENT_DESYNC:
+		dialog_desync(d);
+		break;
+	}
+}
+
+bool dialog_has_room(const struct dialog *d)
+{
+	/* A reply is said together with the local answers that follow it. */
+	return buf_space(&d->work->to_client) >= SMTP_REPLY_MAX + SMTP_OPEN_MAX * 96;
+}
+
+size_t dialog_from_destination(struct dialog *d, struct span in)
+{
+	size_t consumed = 0;
+
+	while (d->end == DIALOG_RUNS && !d->drop_destination) {
+		struct span rest = span_from(in, consumed);
+		struct smtp_reply reply;
+		size_t n;
+
+		if (!dialog_has_room(d))
+			break;
+		enum smtp_reply_result result = smtp_reply_parse(rest, &reply, &n);
+
+		d->partial = result == SMTP_REPLY_MORE && rest.n > 0;
+		if (result == SMTP_REPLY_MORE)
+			break;
+		if (result == SMTP_REPLY_BAD) {
+			dialog_desync(d);
+			break;
+		}
+		consumed += n;
+		on_reply(d, &reply);
+	}
+	return consumed;
+}

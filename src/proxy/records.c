@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: ISC */
+#include "proxy/records.h"
+
+static const struct span credentials = { (const uint8_t *)"<credentials>", 13 };
+
+/* A reply with its lines joined by LF, as the log has it. */
+static void put_reply(struct xmllog *log, enum xmllog_attr attr, struct span text)
+{
+	char out[SMTP_REPLY_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n && n < sizeof(out); i++)
+		if (text.p[i] != '\r')
+			out[n++] = (char)text.p[i];
+	while (n > 0 && out[n - 1] == '\n')
+		n--;
+	if (n > 0)
+		xmllog_span(log, attr, span_of(out, n));
+}
+
+void record_command(struct dialog *d, const char *way, const char *whom, struct span line)
+{
+	struct xmllog *log = d->env->log;
+
+	if (!xmllog_begin(log, XMLLOG_COMMAND, &d->id))
+		return;
+	xmllog_text(log, *way == 'f' ? XMLLOG_A_FROM : XMLLOG_A_TO, whom);
+	xmllog_span(log, XMLLOG_A_LINE, line);
+	xmllog_end(log);
+}
+
+/* "AUTH PLAIN <credentials>": the mechanism may stand, what follows it may not. */
+static void record_auth(struct dialog *d, const char *way, const char *whom,
+			const struct smtp_command *cmd)
+{
+	char text[64];
+	size_t n = cmd->arg.n < 24 ? cmd->arg.n : 24;
+
+	if (cmd->arg.n == 0 || cmd->arg.n > 24) {
+		record_command(d, way, whom, credentials);
+		return;
+	}
+	memcpy(text, "AUTH ", 5);
+	memcpy(text + 5, cmd->arg.p, n);
+	n += 5;
+	if (cmd->rest.p) {
+		text[n++] = ' ';
+		memcpy(text + n, credentials.p, credentials.n);
+		n += credentials.n;
+	}
+	record_command(d, way, whom, span_of(text, n));
+}
+
+void record_received(struct dialog *d, const struct smtp_command *cmd, struct span line)
+{
+	if (!xmllog_wants(d->env->log, 3))
+		return;
+	if (!cmd || (d->auth_seen && cmd->verb == SMTP_VERB_UNKNOWN))
+		record_command(d, "from", "client", credentials);
+	else if (cmd->verb == SMTP_VERB_AUTH)
+		record_auth(d, "from", "client", cmd);
+	else
+		record_command(d, "from", "client", line);
+}
+
+void record_sent(struct dialog *d, const struct smtp_command *cmd, struct span line)
+{
+	if (!xmllog_wants(d->env->log, 3))
+		return;
+	if (cmd->verb == SMTP_VERB_AUTH)
+		record_auth(d, "to", "destination", cmd);
+	else
+		record_command(d, "to", "destination", span_of(line.p, line.n - 2));
+}
+
+void record_reply(struct dialog *d, struct span reply, const char *way, const char *whom)
+{
+	struct xmllog *log = d->env->log;
+
+	if (!xmllog_begin(log, XMLLOG_REPLY, &d->id))
+		return;
+	xmllog_text(log, *way == 'f' ? XMLLOG_A_FROM : XMLLOG_A_TO, whom);
+	put_reply(log, XMLLOG_A_LINE, reply);
+	xmllog_end(log);
+}
+
+void record_recipient(struct dialog *d, const char *recipient, enum policy_rule rule,
+		      struct span reply, bool accepted)
+{
+	struct xmllog *log = d->env->log;
+	bool ours = !policy_accepts(rule);
+
+	if (!xmllog_begin(log, XMLLOG_RECIPIENT, &d->id))
+		return;
+	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
+	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+	xmllog_text(log, XMLLOG_A_RECIPIENT, recipient);
+	xmllog_text(log, XMLLOG_A_VERDICT, accepted ? "accept" : "refuse");
+	xmllog_text(log, XMLLOG_A_RULE, accepted || ours ? policy_rule_name(rule) : "destination");
+	put_reply(log, XMLLOG_A_REPLY, reply);
+	xmllog_end(log);
+}
+
+void record_message(struct dialog *d, struct span reply)
+{
+	struct xmllog *log = d->env->log;
+
+	if (!xmllog_begin(log, XMLLOG_MESSAGE, &d->id))
+		return;
+	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
+	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+	xmllog_num(log, XMLLOG_A_RECIPIENTS, d->recipients);
+	xmllog_num(log, XMLLOG_A_BYTES, d->body_bytes);
+	xmllog_text(log, XMLLOG_A_BODY, d->spliced ? (d->copied ? "mixed" : "splice") : "copy");
+	xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
+	put_reply(log, XMLLOG_A_REPLY, reply);
+	xmllog_end(log);
+}
+
+void record_login(struct dialog *d, bool accepted, struct span reply)
+{
+	struct xmllog *log = d->env->log;
+
+	if (!xmllog_begin(log, XMLLOG_LOGIN, &d->id))
+		return;
+	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	xmllog_text(log, XMLLOG_A_MECHANISM, d->work->auth_mechanism);
+	if (d->work->auth_name[0])
+		xmllog_text(log, XMLLOG_A_NAME, d->work->auth_name);
+	xmllog_text(log, XMLLOG_A_VERDICT, accepted ? "accept" : "refuse");
+	put_reply(log, XMLLOG_A_REPLY, reply);
+	xmllog_end(log);
+}
+
+void record_session(struct dialog *d, uint64_t us)
+{
+	struct xmllog *log = d->env->log;
+
+	if (!xmllog_begin(log, XMLLOG_SESSION, &d->id))
+		return;
+	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	if (d->helo[0])
+		xmllog_text(log, XMLLOG_A_HELO, d->helo);
+	if (d->login[0])
+		xmllog_text(log, XMLLOG_A_LOGIN, d->login);
+	if (d->destination_addr.family)
+		xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
+	xmllog_num(log, XMLLOG_A_MESSAGES, d->messages);
+	xmllog_num(log, XMLLOG_A_REFUSALS, d->refusals);
+	xmllog_num(log, XMLLOG_A_BYTES, d->bytes);
+	xmllog_seconds(log, XMLLOG_A_SECONDS, us);
+	xmllog_text(log, XMLLOG_A_END, dialog_end_name(d->end));
+	xmllog_end(log);
+}

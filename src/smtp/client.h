@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * client: the destination-facing dialog. Keeps what the destination owes us, in order, and judges
+ * each reply by the table in client.c: which command it answers, or that the two sides disagree
+ * (invariant 6). A reply to a command whose octets have not left yet is one too many.
+ *
+ * It refuses to attribute a reply to any but the oldest command that has left. No I/O, no memory.
+ */
+#ifndef SMTP_CLIENT_H
+#define SMTP_CLIENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "smtp/reply.h"
+
+/* Commands in flight to one destination at most; more wait (back-pressure). */
+#define SMTP_OPEN_MAX 64
+
+/* What the destination owes next. */
+enum smtp_owed {
+	SMTP_OWES_NOTHING,
+	SMTP_OWES_GREETING,
+	SMTP_OWES_COMMAND, /* the answer to any command but the ones below */
+	SMTP_OWES_DATA,	   /* the answer to DATA */
+	SMTP_OWES_BODY,	   /* nothing yet: we are sending the message */
+	SMTP_OWES_EOD,	   /* the answer to the end of data */
+	SMTP_OWES_AUTH,
+	SMTP_OWES_KINDS
+};
+
+enum smtp_client_verdict {
+	SMTP_CLIENT_ANSWER,  /* it answers the oldest open command */
+	SMTP_CLIENT_EARLY,   /* a refusal in the middle of a body: the connection is to be closed */
+	SMTP_CLIENT_CLOSING, /* 421: the destination ends the session */
+	SMTP_CLIENT_DESYNC,  /* the two sides disagree */
+};
+
+struct smtp_client {
+	uint8_t owed[SMTP_OPEN_MAX]; /* a ring of enum smtp_owed, oldest first */
+	uint8_t head, count;
+	uint8_t unsent; /* of the youngest, how many have not left yet */
+	uint32_t ext;	/* enum smtp_ext: what its last EHLO answer offered */
+	uint64_t size_max;
+};
+
+/* A fresh connection: the greeting is owed. */
+void smtp_client_start(struct smtp_client *c);
+/* A command was queued for sending; there must be room (smtp_client_full()). */
+void smtp_client_queued(struct smtp_client *c, enum smtp_owed what);
+/* The N oldest of those that had not left were given to the kernel. */
+void smtp_client_flushed(struct smtp_client *c, unsigned n);
+static inline bool smtp_client_full(const struct smtp_client *c)
+{
+	return c->count >= SMTP_OPEN_MAX - 1; /* one place is kept for BODY behind DATA */
+}
+static inline bool smtp_client_owes(const struct smtp_client *c)
+{
+	return c->count > 0;
+}
+/* What the oldest open command is. */
+enum smtp_owed smtp_client_oldest(const struct smtp_client *c);
+/* Judges a well-formed reply. ANSWER takes the oldest command off; after a 354 to DATA the body is
+ * what is open, until smtp_client_body_sent(). */
+enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply);
+/* The end of data is queued: its answer is owed. */
+void smtp_client_body_sent(struct smtp_client *c);
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: ISC */
+#include "smtp/server.h"
+
+#include "base/diag.h"
+
+static const char reply_sequence[] = "503 5.5.1 Bad sequence of commands\r\n";
+static const char reply_no_recipients[] = "554 5.5.1 No valid recipients\r\n";
+static const char reply_no_auth[] = "503 5.5.1 Authentication not available\r\n";
+static const char reply_logged_in[] = "503 5.5.1 Already authenticated\r\n";
+static const char reply_no_starttls[] = "502 5.5.1 STARTTLS not available\r\n";
+static const char reply_no_bdat[] = "502 5.5.1 BDAT not available, closing connection\r\n";
+static const char reply_bad_line[] =
+	"500 5.5.2 Line too long or not ended by CR LF, closing connection\r\n";
+static const char reply_bad_continuation[] =
+	"501 5.5.2 Invalid authentication response, closing connection\r\n";
+static const char reply_early_auth[] =
+	"503 5.5.0 Command sent before the answer to AUTH, closing connection\r\n";
+static const char reply_early_data[] =
+	"554 5.5.0 Data sent before the answer to DATA, closing connection\r\n";
+static const char reply_not_utf8[] = "501 5.1.3 Address needs SMTPUTF8\r\n";
+
+/* What a command may do in a state. */
+enum cell {
+	NO,	 /* 503, whatever the destination still owes */
+	PASS,	 /* passed on, behind commands that are still open */
+	SYNC,	 /* passed on once nothing is open */
+	SYNC_NO, /* 503 once nothing is open: an open reply may change the state */
+	LOCAL,	 /* answered here: never passed on by this release */
+};
+
+/* Columns are the states in which commands are read; in all others nothing is, or strictly. */
+enum { COL_REFUSED, COL_START, COL_READY, COL_MAIL, COLS };
+
+static const uint8_t order[SMTP_VERB_COUNT][COLS] = {
+	/*                      REFUSED  START    READY    MAIL */
+	[SMTP_VERB_UNKNOWN] = { LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_REFUSED] = { LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_HELO] = { NO, SYNC, SYNC, SYNC },
+	[SMTP_VERB_EHLO] = { NO, SYNC, SYNC, SYNC },
+	[SMTP_VERB_MAIL] = { NO, SYNC_NO, SYNC, SYNC_NO },
+	[SMTP_VERB_RCPT] = { NO, NO, NO, PASS },
+	[SMTP_VERB_DATA] = { NO, NO, NO, PASS },
+	[SMTP_VERB_BDAT] = { LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_RSET] = { NO, SYNC, SYNC, SYNC },
+	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC },
+	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC },
+	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO },
+	[SMTP_VERB_STARTTLS] = { LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC },
+};
+
+/* How a state reads its input. */
+enum reading { READ_NOT, READ_COMMANDS, READ_CONTINUATION, READ_STRICT };
+
+static const struct {
+	uint8_t reading;
+	uint8_t column;
+} states[SMTP_SERVER_STATES] = {
+	[SMTP_SERVER_CONNECT] = { READ_NOT, 0 },
+	[SMTP_SERVER_REFUSED] = { READ_COMMANDS, COL_REFUSED },
+	[SMTP_SERVER_START] = { READ_COMMANDS, COL_START },
+	[SMTP_SERVER_READY] = { READ_COMMANDS, COL_READY },
+	[SMTP_SERVER_MAIL] = { READ_COMMANDS, COL_MAIL },
+	[SMTP_SERVER_DATA] = { READ_STRICT, 0 },
+	[SMTP_SERVER_BODY] = { READ_NOT, 0 },
+	[SMTP_SERVER_EOD] = { READ_NOT, 0 },
+	[SMTP_SERVER_AUTH] = { READ_STRICT, 0 },
+	[SMTP_SERVER_AUTH_MORE] = { READ_CONTINUATION, 0 },
+	[SMTP_SERVER_QUIT] = { READ_NOT, 0 },
+};
+
+static enum smtp_server_event local(struct smtp_server_step *step, const char *reply)
+{
+	step->reply = reply;
+	return SMTP_SERVER_LOCAL;
+}
+
+static enum smtp_server_event fatal(struct smtp_server_step *step, const char *reply)
+{
+	step->reply = reply;
+	return SMTP_SERVER_FATAL;
+}
+
+/* Commands that this release answers itself, wherever they come. */
+static enum smtp_server_event answer_here(const struct smtp_server *s,
+					  struct smtp_server_step *step, const char *fault)
+{
+	switch (step->cmd.verb) {
+	case SMTP_VERB_BDAT:
+		/* Its octets follow unasked (RFC 3030 2), so nothing can be read behind it. */
+		return fatal(step, reply_no_bdat);
+	case SMTP_VERB_STARTTLS:
+		return local(step, fault	  ? fault
+				   : s->logged_in ? reply_sequence
+						  : reply_no_starttls);
+	default:
+		CHECK(fault);
+		return local(step, fault);
+	}
+}
+
+/* What the order table does not tell: NULL, or the reply that refuses. */
+static const char *refuse_more(const struct smtp_server *s, const struct smtp_command *cmd)
+{
+	switch (cmd->verb) {
+	case SMTP_VERB_AUTH:
+		if (s->logged_in)
+			return reply_logged_in;
+		return s->offered & SMTP_EXT_AUTH ? NULL : reply_no_auth;
+	case SMTP_VERB_MAIL:
+		return cmd->path.eight_bit && !cmd->smtputf8 ? reply_not_utf8 : NULL;
+	case SMTP_VERB_RCPT:
+		return cmd->path.eight_bit && !s->smtputf8 ? reply_not_utf8 : NULL;
+	case SMTP_VERB_DATA:
+		if (s->rcpt_accepted + s->rcpt_open > 0)
+			return NULL;
+		return s->rcpt_tried ? reply_no_recipients : reply_sequence;
+	default:
+		return NULL;
+	}
+}
+
+static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
+					   struct smtp_server_view view,
+					   struct smtp_server_step *step)
+{
+	switch (smtp_line_cut(in, smtp_line_limit(in), &step->line, &step->consumed)) {
+	case SMTP_LINE_MORE:
+		return SMTP_SERVER_MORE;
+	case SMTP_LINE_BAD:
+		step->line = span_of(in.p, 0);
+		step->consumed = in.n;
+		return fatal(step, reply_bad_line);
+	case SMTP_LINE_OK:
+		break;
+	}
+	const char *fault = smtp_command_parse(&step->cmd, step->line, s->offered);
+	enum cell cell = order[step->cmd.verb][states[s->state].column];
+
+	if (view.open && (cell == SYNC || cell == SYNC_NO || (cell == PASS && !view.pipelining)))
+		return SMTP_SERVER_WAIT;
+	if (cell == NO || cell == SYNC_NO)
+		return local(step, reply_sequence);
+	if (cell == LOCAL)
+		return answer_here(s, step, fault);
+	if (!fault)
+		fault = refuse_more(s, &step->cmd);
+	if (fault)
+		return local(step, fault);
+	if (in.n > step->consumed) {
+		/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4).
+		 */
+		if (step->cmd.verb == SMTP_VERB_AUTH)
+			return fatal(step, reply_early_auth);
+		if (step->cmd.verb == SMTP_VERB_DATA)
+			return fatal(step, reply_early_data);
+	}
+	return SMTP_SERVER_COMMAND;
+}
+
+static enum smtp_server_event next_continuation(struct span in, struct smtp_server_step *step)
+{
+	switch (smtp_line_cut(in, SMTP_AUTH_LINE_MAX, &step->line, &step->consumed)) {
+	case SMTP_LINE_MORE:
+		return SMTP_SERVER_MORE;
+	case SMTP_LINE_BAD:
+		step->line = span_of(in.p, 0);
+		step->consumed = in.n;
+		return fatal(step, reply_bad_line);
+	case SMTP_LINE_OK:
+		break;
+	}
+	if (in.n > step->consumed)
+		return fatal(step, reply_early_auth);
+	if (!span_eq(step->line, SPAN("*")) && step->line.n > 0 && !smtp_base64_valid(step->line))
+		return fatal(step, reply_bad_continuation);
+	return SMTP_SERVER_LINE;
+}
+
+enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span in,
+					struct smtp_server_view view, struct smtp_server_step *step)
+{
+	switch (states[s->state].reading) {
+	case READ_NOT:
+		return SMTP_SERVER_WAIT;
+	case READ_STRICT:
+		if (in.n == 0)
+			return SMTP_SERVER_MORE;
+		step->reply = s->state == SMTP_SERVER_AUTH ? reply_early_auth : reply_early_data;
+		step->consumed = in.n;
+		return SMTP_SERVER_EARLY;
+	case READ_CONTINUATION:
+		return next_continuation(in, step);
+	default:
+		return in.n == 0 ? SMTP_SERVER_MORE : next_command(s, in, view, step);
+	}
+}
+
+static void forget_transaction(struct smtp_server *s)
+{
+	s->mail_refused = s->smtputf8 = false;
+	s->rcpt_tried = s->rcpt_open = s->rcpt_accepted = 0;
+}
+
+static void enter(struct smtp_server *s, enum smtp_server_state state)
+{
+	if (state == SMTP_SERVER_READY) {
+		forget_transaction(s);
+		if (!s->greeted)
+			state = SMTP_SERVER_START;
+	}
+	s->state = state;
+}
+
+void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
+{
+	switch (cmd->verb) {
+	case SMTP_VERB_HELO:
+	case SMTP_VERB_EHLO:
+	case SMTP_VERB_RSET:
+		/* Each ends a transaction (RFC 5321 4.1.4, 4.1.1.5), whatever its answer:
+		 * forgetting recipients can only refuse more, and every later one is judged anew.
+		 */
+		enter(s, SMTP_SERVER_READY);
+		break;
+	case SMTP_VERB_MAIL:
+		enter(s, SMTP_SERVER_MAIL);
+		s->smtputf8 = cmd->smtputf8;
+		break;
+	case SMTP_VERB_RCPT:
+		s->rcpt_tried++;
+		s->rcpt_open++;
+		break;
+	case SMTP_VERB_DATA:
+		enter(s, SMTP_SERVER_DATA);
+		break;
+	case SMTP_VERB_AUTH:
+		s->auth_cancelled = span_eq(cmd->line, SPAN("*"));
+		enter(s, SMTP_SERVER_AUTH);
+		break;
+	case SMTP_VERB_QUIT:
+		enter(s, SMTP_SERVER_QUIT);
+		break;
+	default:
+		break;
+	}
+}
+
+void smtp_server_rcpt_refused(struct smtp_server *s)
+{
+	s->rcpt_tried++;
+}
+
+void smtp_server_greeted(struct smtp_server *s, unsigned code)
+{
+	CHECK(s->state == SMTP_SERVER_CONNECT);
+	enter(s, code / 100 == 2 ? SMTP_SERVER_START : SMTP_SERVER_REFUSED);
+}
+
+static void rcpt_answered(struct smtp_server *s, bool good)
+{
+	CHECK(s->rcpt_open > 0);
+	s->rcpt_open--;
+	if (good && !s->mail_refused)
+		s->rcpt_accepted++;
+}
+
+void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned code)
+{
+	bool good = code / 100 == 2;
+
+	switch (verb) {
+	case SMTP_VERB_HELO:
+	case SMTP_VERB_EHLO:
+		if (good) {
+			s->greeted = true;
+			s->offered = 0;
+			enter(s, SMTP_SERVER_READY);
+		}
+		break;
+	case SMTP_VERB_MAIL:
+		s->mail_refused = !good;
+		/* With RCPTs or DATA open behind it the state follows their answers. */
+		if (!good && s->state == SMTP_SERVER_MAIL && s->rcpt_open == 0)
+			enter(s, SMTP_SERVER_READY);
+		break;
+	case SMTP_VERB_RCPT:
+		rcpt_answered(s, good);
+		if (s->mail_refused && s->rcpt_open == 0 && s->state == SMTP_SERVER_MAIL)
+			enter(s, SMTP_SERVER_READY);
+		break;
+	case SMTP_VERB_DATA:
+		/* A refused DATA ends the transaction for us: what the destination keeps of it can
+		 * only be used by a MAIL that it judges itself. So does one that nobody is left to
+		 * receive. */
+		enter(s,
+		      code == 354 && s->rcpt_accepted > 0 ? SMTP_SERVER_BODY : SMTP_SERVER_READY);
+		break;
+	case SMTP_VERB_AUTH:
+		if (code == 235)
+			s->logged_in = true;
+		enter(s, code == 334 ? SMTP_SERVER_AUTH_MORE : SMTP_SERVER_READY);
+		break;
+	default:
+		break;
+	}
+}
+
+void smtp_server_body_done(struct smtp_server *s)
+{
+	CHECK(s->state == SMTP_SERVER_BODY);
+	enter(s, SMTP_SERVER_EOD);
+}
+
+void smtp_server_message_answered(struct smtp_server *s)
+{
+	CHECK(s->state == SMTP_SERVER_EOD);
+	enter(s, SMTP_SERVER_READY);
+}

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Replays the transcripts beside this file (*.txt) against the whole dialog, without a socket. Each
+ * is played three times: with the octets of one turn in one piece, one by one, and cut at random.
+ *
+ *   # text            a comment
+ *   set NAME VALUE    before the first turn: networks, recipients, guard, normalize, max-errors,
+ *                     client (an address); recipients are separated by blanks
+ *   C: line           the client sends the line and CR LF; lines that follow one another are one
+ * turn C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood D< line, D<! … the
+ * destination sends S: line           the client receives exactly this line next D> line, D>! … the
+ * destination receives exactly this next nothing           neither side receives anything now
+ *   canonical         what the destination received are whole lines or parts of lines, no other
+ *                     CR, LF or NUL, and no end of data; it is then forgotten
+ *   dropped           the destination's connection is closed by now
+ *   lost, slow        the destination's connection ends, or it is out of time
+ *   closed, reset     the client's stream ends, or breaks
+ *   idle              nothing is under way
+ *   login NAME        that is who has logged in ("-": nobody)
+ *   end REASON        the session ends by now, for this reason ("runs": it goes on)
+ *
+ * At the end nothing may be left that was not expected.
+ */
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proxy/dialog.h"
+
+#define RING_OCTETS (1 << 20)
+#define MAX_OUT	    (1 << 20)
+
+enum cut { CUT_WHOLE, CUT_OCTETS, CUT_RANDOM, CUTS };
+
+struct octets {
+	uint8_t *p;
+	size_t n, cap;
+};
+
+struct play {
+	const char *file;
+	unsigned line;
+	enum cut cut;
+	unsigned seed;
+	struct policy policy;
+	struct dialog_env env;
+	struct xmllog log;
+	struct dialog d;
+	struct dialog_work work;
+	bool started;
+	struct addr client;
+	void *networks, *recipients;
+	struct octets from_client, from_dest; /* what the dialog left for later */
+	struct octets to_client, to_dest;     /* what it said and nobody expected yet */
+	uint8_t repaired[8192];
+};
+
+static void add(struct octets *o, const void *p, size_t n)
+{
+	if (o->n + n > o->cap) {
+		o->cap = (o->n + n) * 2 + 256;
+		o->p = realloc(o->p, o->cap);
+		assert_non_null(o->p);
+	}
+	if (n)
+		memcpy(o->p + o->n, p, n);
+	o->n += n;
+}
+
+static void take(struct octets *o, size_t n)
+{
+	assert_true(n <= o->n);
+	if (n < o->n)
+		memmove(o->p, o->p + n, o->n - n);
+	o->n -= n;
+}
+
+_Noreturn static void wrong(const struct play *p, const char *what, const struct octets *got,
+			    const uint8_t *want, size_t want_n)
+{
+	static const char *const cuts[] = { "whole", "octet by octet", "cut at random" };
+
+	fprintf(stderr, "%s:%u (%s): %s\n", p->file, p->line, cuts[p->cut], what);
+	if (want)
+		fprintf(stderr, "  wanted: %.*s\n", (int)want_n, (const char *)want);
+	if (got)
+		fprintf(stderr, "  at hand: %.*s\n", (int)got->n, (const char *)got->p);
+	fail();
+	abort();
+}
+
+/* ---- the session's part, without sockets ---- */
+
+static void collect(struct play *p)
+{
+	struct span c = buf_span(&p->work.to_client), s = buf_span(&p->work.to_destination);
+
+	add(&p->to_client, c.p, c.n);
+	buf_consume(&p->work.to_client, c.n);
+	if (!p->d.drop_destination)
+		add(&p->to_dest, s.p, s.n);
+	buf_consume(&p->work.to_destination, s.n);
+	dialog_flushed(&p->d, p->d.destination.unsent);
+}
+
+static void move_body(struct play *p)
+{
+	while (dialog_in_body(&p->d) && p->from_client.n > 0) {
+		struct dialog_forward f;
+		struct buf out;
+
+		buf_init(&out, p->repaired, sizeof(p->repaired));
+		dialog_body(&p->d, span_of(p->from_client.p, p->from_client.n), &out, false, &f);
+		if (f.cr_first)
+			add(&p->to_dest, "\r", 1);
+		add(&p->to_dest, f.octets.p, f.octets.n);
+		take(&p->from_client, f.consumed);
+		if (!dialog_in_body(&p->d))
+			dialog_body_sent(&p->d);
+	}
+}
+
+static void settle(struct play *p)
+{
+	size_t before;
+
+	do {
+		before = p->from_client.n + p->from_dest.n;
+		if (dialog_in_body(&p->d))
+			move_body(p);
+		else
+			take(&p->from_client, dialog_from_client(&p->d, span_of(p->from_client.p,
+										p->from_client.n)));
+		collect(p);
+		take(&p->from_dest,
+		     dialog_from_destination(&p->d, span_of(p->from_dest.p, p->from_dest.n)));
+		collect(p);
+	} while (before != p->from_client.n + p->from_dest.n);
+	if (p->d.client_closed)
+		take(&p->from_client,
+		     dialog_from_client(&p->d, span_of(p->from_client.p, p->from_client.n)));
+	collect(p);
+}
+
+static void give(struct play *p, struct octets *to, const uint8_t *in, size_t n)
+{
+	while (n > 0) {
+		size_t now = p->cut == CUT_WHOLE    ? n
+			     : p->cut == CUT_OCTETS ? 1
+						    : 1 + (size_t)rand_r(&p->seed) % n;
+
+		if (p->d.end == DIALOG_RUNS) {
+			add(to, in, now);
+			settle(p);
+		}
+		in += now;
+		n -= now;
+	}
+}
+
+/* ---- the transcript's lines ---- */
+
+static void *image(size_t room)
+{
+	void *p = aligned_alloc(64, (room + 63) / 64 * 64);
+
+	assert_non_null(p);
+	memset(p, 0, (room + 63) / 64 * 64);
+	return p;
+}
+
+static struct span one_a_line(char *list)
+{
+	for (char *c = list; *c; c++)
+		if (*c == ' ')
+			*c = '\n';
+	return span_str(list);
+}
+
+struct no_faults {
+	struct policy_faults faults;
+};
+
+static void report(struct policy_faults *f, unsigned line, const char *what)
+{
+	(void)f;
+	fail_msg("fault in a transcript's table, line %u: %s", line, what);
+}
+
+static void setting(struct play *p, char *name, char *value)
+{
+	struct policy_faults faults = { report };
+	struct policy_faults *each = &faults;
+
+	if (strcmp(name, "networks") == 0) {
+		struct span text = one_a_line(value);
+		size_t room = policy_networks_room(&text, 1);
+
+		p->networks = image(room);
+		assert_true(policy_networks_build(p->networks, room, &text, &each, 1) > 0);
+		p->policy.networks = p->networks;
+	} else if (strcmp(name, "recipients") == 0) {
+		struct span text = one_a_line(value);
+		size_t room = policy_recipients_room(text);
+
+		p->recipients = image(room);
+		assert_true(policy_recipients_build(p->recipients, room, text, &faults) > 0);
+		p->policy.recipients = p->recipients;
+	} else if (strcmp(name, "guard") == 0) {
+		p->policy.guard = strcmp(value, "y") == 0;
+	} else if (strcmp(name, "normalize") == 0) {
+		p->env.normalize = strcmp(value, "y") == 0;
+	} else if (strcmp(name, "max-errors") == 0) {
+		p->env.max_errors = (unsigned)atoi(value);
+	} else if (strcmp(name, "client") == 0) {
+		assert_int_equal(addr_parse_ip(&p->client, value), 0);
+	} else {
+		wrong(p, "unknown setting", NULL, NULL, 0);
+	}
+}
+
+static void start(struct play *p)
+{
+	struct xmllog_session id = { 1, 1 };
+	struct addr dest;
+
+	if (p->started)
+		return;
+	p->started = true;
+	assert_int_equal(addr_parse_ip(&dest, "192.0.2.25"), 0);
+	dest.port = 225;
+	dialog_work_init(&p->work);
+	dialog_init(&p->d, &p->env, &p->client,
+		    p->policy.networks && policy_networks_match(p->policy.networks, &p->client),
+		    &id);
+	p->d.work = &p->work;
+	dialog_connected(&p->d, &dest);
+}
+
+static int hex(char c)
+{
+	return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+}
+
+static size_t unescape(const char *in, uint8_t *out)
+{
+	size_t n = 0;
+
+	for (; *in; in++) {
+		if (*in != '\\') {
+			out[n++] = (uint8_t)*in;
+			continue;
+		}
+		switch (*++in) {
+		case 'r':
+			out[n++] = '\r';
+			break;
+		case 'n':
+			out[n++] = '\n';
+			break;
+		case '0':
+			out[n++] = 0;
+			break;
+		case 'x':
+			out[n++] = (uint8_t)(hex(in[1]) * 16 + hex(in[2]));
+			in += 2;
+			break;
+		default:
+			out[n++] = (uint8_t)*in;
+		}
+	}
+	return n;
+}
+
+/* The octets that a line names: with CR LF, or (behind `!`) unescaped and without. */
+static size_t line_octets(const char *text, bool raw, uint8_t *out)
+{
+	size_t n = raw ? unescape(text, out) : strlen(text);
+
+	if (!raw) {
+		memcpy(out, text, n);
+		memcpy(out + n, "\r\n", 2);
+		n += 2;
+	}
+	return n;
+}
+
+static void expect(struct play *p, struct octets *o, const uint8_t *want, size_t n, const char *who)
+{
+	if (o->n < n || memcmp(o->p, want, n) != 0)
+		wrong(p, who, o, want, n);
+	take(o, n);
+}
+
+static void check_canonical(struct play *p)
+{
+	struct smtp_eod eod = { 0 };
+	struct octets *o = &p->to_dest;
+	size_t scanned, safe;
+	bool cr_first;
+
+	if (smtp_eod_scan_plain(&eod, span_of(o->p, o->n), &scanned, &safe, &cr_first) !=
+		    SMTP_EOD_MORE ||
+	    safe != o->n)
+		wrong(p, "the destination received more than canonical text", o, NULL, 0);
+	o->n = 0;
+}
+
+static void check_word(struct play *p, const char *word, const char *arg)
+{
+	struct dialog *d = &p->d;
+
+	if (strcmp(word, "nothing") == 0) {
+		if (p->to_client.n)
+			wrong(p, "the client received something", &p->to_client, NULL, 0);
+		if (p->to_dest.n)
+			wrong(p, "the destination received something", &p->to_dest, NULL, 0);
+	} else if (strcmp(word, "canonical") == 0) {
+		check_canonical(p);
+	} else if (strcmp(word, "dropped") == 0) {
+		if (!d->drop_destination)
+			wrong(p, "the destination is still connected", NULL, NULL, 0);
+	} else if (strcmp(word, "lost") == 0 || strcmp(word, "slow") == 0) {
+		dialog_destination_lost(d, *word == 's');
+		collect(p);
+	} else if (strcmp(word, "closed") == 0) {
+		dialog_client_closed(d);
+		settle(p);
+	} else if (strcmp(word, "reset") == 0) {
+		dialog_client_lost(d);
+		settle(p);
+	} else if (strcmp(word, "idle") == 0) {
+		if (!dialog_idle(d))
+			wrong(p, "something is under way", NULL, NULL, 0);
+	} else if (strcmp(word, "login") == 0) {
+		if (strcmp(d->login[0] ? d->login : "-", arg) != 0 ||
+		    d->server.logged_in != (strcmp(arg, "-") != 0))
+			wrong(p, "somebody else has logged in", NULL, (const uint8_t *)arg,
+			      strlen(arg));
+	} else if (strcmp(word, "end") == 0) {
+		const char *is = d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end);
+
+		if (strcmp(is, arg) != 0)
+			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));
+	} else {
+		wrong(p, "unknown line", NULL, NULL, 0);
+	}
+}
+
+/* Lines that begin alike and send are gathered into one turn. */
+static void play_line(struct play *p, char *line, struct octets *turn, char *turn_of)
+{
+	static const char *const sends[] = { "C: ", "C! ", "D< ", "D<! ", NULL };
+	uint8_t out[SMTP_AUTH_LINE_MAX * 2];
+	char kind = 0;
+	size_t skip = 0;
+
+	for (int i = 0; line && sends[i]; i++)
+		if (strncmp(line, sends[i], strlen(sends[i])) == 0) {
+			kind = sends[i][0];
+			skip = strlen(sends[i]);
+		}
+	if (turn->n && kind != *turn_of) {
+		give(p, *turn_of == 'C' ? &p->from_client : &p->from_dest, turn->p, turn->n);
+		turn->n = 0;
+	}
+	*turn_of = kind;
+	if (!line)
+		return;
+	if (kind) {
+		start(p);
+		add(turn, out, line_octets(line + skip, strchr("!", line[skip - 2]) != NULL, out));
+	} else if (strncmp(line, "set ", 4) == 0) {
+		char *value = strchr(line + 4, ' ');
+
+		assert_non_null(value);
+		*value++ = '\0';
+		setting(p, line + 4, value);
+	} else if (strncmp(line, "S: ", 3) == 0) {
+		expect(p, &p->to_client, out, line_octets(line + 3, false, out), "the client");
+	} else if (strncmp(line, "D> ", 3) == 0) {
+		expect(p, &p->to_dest, out, line_octets(line + 3, false, out), "the destination");
+	} else if (strncmp(line, "D>! ", 4) == 0) {
+		expect(p, &p->to_dest, out, line_octets(line + 4, true, out), "the destination");
+	} else {
+		char *arg = strchr(line, ' ');
+
+		start(p);
+		if (arg)
+			*arg++ = '\0';
+		check_word(p, line, arg ? arg : "");
+	}
+}
+
+static void play_file(const char *path, enum cut cut, unsigned seed)
+{
+	struct play *p = calloc(1, sizeof(*p));
+	void *ring = image(xmllog_ring_room(RING_OCTETS));
+	FILE *f = fopen(path, "r");
+	struct octets turn = { 0 };
+	char turn_of = 0;
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t n;
+
+	assert_non_null(p);
+	assert_non_null(f);
+	p->file = path;
+	p->cut = cut;
+	p->seed = seed;
+	p->policy.guard = true;
+	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log };
+	xmllog_ring_init(ring, RING_OCTETS);
+	xmllog_open(&p->log, ring, -1, 3);
+	assert_int_equal(addr_parse_ip(&p->client, "198.51.100.7"), 0);
+	while ((n = getline(&line, &cap, f)) >= 0) {
+		p->line++;
+		if (n > 0 && line[n - 1] == '\n')
+			line[n - 1] = '\0';
+		if (line[0] != '#' && line[0] != '\0')
+			play_line(p, line, &turn, &turn_of);
+	}
+	play_line(p, NULL, &turn, &turn_of);
+	check_word(p, "nothing", "");
+	fclose(f);
+	free(line);
+	free(turn.p);
+	free(p->from_client.p);
+	free(p->from_dest.p);
+	free(p->to_client.p);
+	free(p->to_dest.p);
+	free(p->networks);
+	free(p->recipients);
+	free(ring);
+	free(p);
+}
+
+static void replay(void **state)
+{
+	const char *path = *state;
+
+	play_file(path, CUT_WHOLE, 0);
+	play_file(path, CUT_OCTETS, 0);
+	for (unsigned seed = 1; seed <= 20; seed++)
+		play_file(path, CUT_RANDOM, seed);
+}
+
+static int is_transcript(const struct dirent *e)
+{
+	size_t n = strlen(e->d_name);
+
+	return n > 4 && strcmp(e->d_name + n - 4, ".txt") == 0;
+}
+
+int main(void)
+{
+	const char *dir = "tests/dialog";
+	struct dirent **names;
+	int n = scandir(dir, &names, is_transcript, alphasort);
+	struct CMUnitTest *tests = calloc((size_t)(n > 0 ? n : 1), sizeof(*tests));
+
+	if (n <= 0 || !tests) {
+		fprintf(stderr, "no transcripts in %s: run this from the top of the tree\n", dir);
+		return 1;
+	}
+	for (int i = 0; i < n; i++) {
+		char *path = malloc(512);
+
+		snprintf(path, 512, "%s/%s", dir, names[i]->d_name);
+		tests[i] = (struct CMUnitTest){ names[i]->d_name, replay, NULL, NULL, path };
+	}
+	int res = _cmocka_run_group_tests("dialog", tests, (size_t)n, NULL, NULL);
+
+	for (int i = 0; i < n; i++) {
+		free(tests[i].initial_state);
+		free(names[i]);
+	}
+	free(names);
+	free(tests);
+	return res;
+}
