@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * check: see check.h. A setting whose own line was at fault already is judged all the same, by the
+ * value that it has instead, so that one run shows as much as it can.
+ */
+#include "proxy/check.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "proxy/resolver.h"
+#include "proxy/tables.h"
+#include "proxy/worker.h"
+
+#define WORKERS_MOST 256
+/* Engine, eventfd, signalfd, pipes between the processes, standard streams, and some to spare. */
+#define DESCRIPTORS_OWN 64
+
+struct report_to {
+	struct config *config;
+	enum setting setting;
+};
+
+static void report(void *ctx, const char *what)
+{
+	struct report_to *to = ctx;
+
+	config_fault(to->config, to->setting, "%s", what);
+}
+
+static unsigned processors(void)
+{
+	cpu_set_t set;
+	long n;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = CPU_COUNT(&set);
+	else
+		n = sysconf(_SC_NPROCESSORS_ONLN);
+	if (n < 1)
+		return 1;
+	return n > WORKERS_MOST ? WORKERS_MOST : (unsigned)n;
+}
+
+uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses)
+{
+	return 2 * (uint64_t)sessions + WORKER_REFUSALS + 2 * WORKER_PIPES +
+	       (uint64_t)workers * addresses + ROUTE_MAX + DESCRIPTORS_OWN;
+}
+
+static void check_user(struct check *k, struct config *c)
+{
+	const char *wrong = privilege_find(&k->id, c->set.user);
+
+	if (wrong && *c->set.user)
+		config_fault(c, SETTING_USER, "%s: %s", c->set.user, wrong);
+	else if (wrong)
+		config_fault(c, SETTING_USER, "%s", wrong);
+	if (wrong)
+		k->id.uid = 0;
+}
+
+/* Raises the limit as far as needed: the soft one to the hard one's height, as root that one too.
+ */
+static void check_limit(const struct check *k, struct config *c)
+{
+	unsigned sessions = (unsigned)c->set.max_sessions;
+	uint64_t need = check_descriptors(sessions, k->workers, k->listen.count);
+	struct rlimit limit, want;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+		config_fault(c, SETTING_MAX_SESSIONS, "RLIMIT_NOFILE cannot be read: %s",
+			     strerror(errno));
+		return;
+	}
+	if (limit.rlim_cur >= need)
+		return;
+	want.rlim_cur = need;
+	want.rlim_max = limit.rlim_max > need ? limit.rlim_max : need;
+	if (setrlimit(RLIMIT_NOFILE, &want) == 0)
+		return;
+	config_fault(c, SETTING_MAX_SESSIONS,
+		     "%u sessions need %llu open files, and RLIMIT_NOFILE allows %llu; raise the "
+		     "limit or lower the number",
+		     sessions, (unsigned long long)need, (unsigned long long)limit.rlim_max);
+}
+
+/* Whether a destination is Caronte itself: mail would run in a circle. */
+static void check_circle(const struct check *k, struct config *c)
+{
+	for (unsigned d = 0; d < k->route.count; d++) {
+		for (unsigned i = 0; i < k->probe.resolved[d].n; i++) {
+			char text[ADDR_TEXT_MAX];
+
+			if (!listen_reached_by(&k->listen, &k->probe.resolved[d].a[i]))
+				continue;
+			addr_format(&k->probe.resolved[d].a[i], text);
+			config_fault(
+				c, SETTING_DESTINATIONS,
+				"%s is %s, where this daemon listens itself: mail would run in "
+				"a circle; allowed is any other address or port",
+				k->route.destination[d].name, text);
+			break;
+		}
+	}
+}
+
+static enum route_cooperation cooperation(const struct settings *set)
+{
+	switch (set->cooperation) {
+	case COOPERATION_CLUSTER:
+		return ROUTE_CLUSTER;
+	case COOPERATION_BACKUP:
+		return ROUTE_BACKUP;
+	case COOPERATION_SINGLE:
+		break;
+	}
+	return ROUTE_SINGLE;
+}
+
+static enum route_balance balance(const struct settings *set)
+{
+	switch (set->balance) {
+	case BALANCE_ROUND_ROBIN:
+		return ROUTE_ROUND_ROBIN;
+	case BALANCE_SOURCE:
+		return ROUTE_SOURCE;
+	case BALANCE_LEAST_SESSIONS:
+		break;
+	}
+	return ROUTE_LEAST_SESSIONS;
+}
+
+/* Addresses need no resolver, so a circle through one is found whatever else is wrong. */
+static void take_literals(struct check *k)
+{
+	for (unsigned d = 0; d < k->route.count; d++)
+		if (resolver_literal(k->route.destination[d].name, &k->probe.resolved[d].a[0]))
+			k->probe.resolved[d].n = 1;
+}
+
+/* The part that is done as USER, and what its answers are needed for. */
+static int check_files(struct check *k, struct config *c, char *why, size_t cap)
+{
+	struct tables_plan plan;
+	int status = 0;
+	int err = tables_plan(&plan, c);
+
+	k->probe.plan = &plan;
+	/* Nothing is opened or made as root: without a user to become there is nothing to see. */
+	if (!err && (!k->id.change || k->id.uid != 0)) {
+		status = probe_run(&k->probe, c, why, cap);
+		if (!status)
+			err = tables_build(&k->policy, &plan, c);
+	}
+	k->probe.plan = NULL;
+	tables_free(&plan);
+	if (err) {
+		snprintf(why, cap, "the tables cannot be built: %s", strerror(-err));
+		return EX_OSERR;
+	}
+	return status;
+}
+
+int check_run(struct check *k, struct config *c, char *why, size_t cap)
+{
+	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
+	bool routed;
+	int status;
+
+	*k = (struct check){ 0 };
+	k->workers = c->set.workers > 0 ? (unsigned)c->set.workers : processors();
+	listen_parse(&k->listen, c->set.listen_address, (uint16_t)c->set.listen_port, report, &to);
+	to.setting = SETTING_DESTINATIONS;
+	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
+			     report, &to);
+	check_user(k, c);
+	check_limit(k, c);
+	k->probe.id = k->id;
+	if (routed) {
+		k->probe.route = &k->route;
+		take_literals(k);
+	}
+	status = check_files(k, c, why, cap);
+	if (!status && routed)
+		check_circle(k, c);
+	return status;
+}
+
+void check_print_notes(const struct check *k, FILE *out)
+{
+	for (unsigned i = 0; i < k->route.count; i++)
+		if (!k->probe.resolved[i].n)
+			fprintf(out, "caronte: %s does not resolve now; it is asked for again\n",
+				k->route.destination[i].name);
+}

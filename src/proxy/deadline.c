@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: ISC */
+#include "proxy/deadline.h"
+
+#define LEAVE_MS       20000
+#define SEAT_RETRY_MS  50
+#define RATE_WINDOW_MS 60000
+
+static enum session_wait wait_of(const struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+
+	switch (s->state) {
+	case SESSION_CONNECTING:
+		return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
+	case SESSION_LEAVING:
+		return WAIT_LEAVE;
+	case SESSION_CLOSING:
+		return WAIT_NOTHING;
+	case SESSION_RUNNING:
+		break;
+	}
+	if (s->in_body)
+		return s->dest.sending || s->splicing ? WAIT_BODY : WAIT_BLOCK;
+	if (s->work && !dialog_has_room(d))
+		return WAIT_COMMAND; /* the client does not take its replies */
+	switch (smtp_client_oldest(&d->destination)) {
+	case SMTP_OWES_NOTHING:
+		return d->destination.count || d->partial ? WAIT_REPLY : WAIT_COMMAND;
+	case SMTP_OWES_GREETING:
+		return WAIT_GREETING;
+	case SMTP_OWES_EOD:
+		return WAIT_DONE;
+	default:
+		return WAIT_REPLY;
+	}
+}
+
+static uint64_t limit_ms(const struct session *s, enum session_wait wait)
+{
+	const struct settings *set = &s->worker->rt->config->set;
+
+	switch (wait) {
+	case WAIT_CONNECT:
+		return 1000 * (uint64_t)set->timeout_connect;
+	case WAIT_SEAT:
+		return SEAT_RETRY_MS;
+	case WAIT_GREETING:
+		return 1000 * (uint64_t)set->timeout_greeting;
+	case WAIT_REPLY:
+		return 1000 * (uint64_t)set->timeout_reply;
+	case WAIT_DONE:
+		return 1000 * (uint64_t)set->timeout_data_done;
+	case WAIT_COMMAND:
+		return 1000 * (uint64_t)set->timeout_command;
+	case WAIT_BLOCK:
+	case WAIT_BODY:
+		return 1000 * (uint64_t)set->timeout_data;
+	default:
+		return LEAVE_MS;
+	}
+}
+
+/* Milliseconds until MIN_RATE is to be looked at again; a body alone has a rate. */
+static uint64_t until_window_ms(const struct session *s)
+{
+	uint64_t age_ms = (io_now_us(s->worker->io) - s->window_us) / 1000;
+
+	return age_ms >= RATE_WINDOW_MS ? 0 : RATE_WINDOW_MS - age_ms;
+}
+
+bool session_rate_kept(struct session *s)
+{
+	uint64_t min = (uint64_t)s->worker->rt->config->set.min_rate;
+	bool kept = s->window_bytes >= min * (RATE_WINDOW_MS / 1000);
+
+	s->window_us = io_now_us(s->worker->io);
+	s->window_bytes = 0;
+	return kept;
+}
+
+static void fire(struct io_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+
+	/* The timer may stand for the end of a rate window: then the wait goes on. */
+	if (s->wait == WAIT_BLOCK && s->worker->rt->config->set.min_rate &&
+	    until_window_ms(s) == 0 && session_rate_kept(s)) {
+		s->wait = WAIT_NOTHING;
+		session_deadline(s);
+		return;
+	}
+	session_timed_out(s);
+}
+
+void session_timer_init(struct session *s)
+{
+	io_timer_init(&s->timer, fire);
+}
+
+void session_deadline(struct session *s)
+{
+	enum session_wait wait = wait_of(s);
+	uint64_t ms;
+
+	if (wait == s->wait && s->progress == s->wait_progress)
+		return;
+	s->wait = wait;
+	s->wait_progress = s->progress;
+	if (wait == WAIT_NOTHING) {
+		io_timer_stop(s->worker->io, &s->timer);
+		return;
+	}
+	ms = limit_ms(s, wait);
+	if (wait == WAIT_BLOCK && s->worker->rt->config->set.min_rate) {
+		uint64_t window = until_window_ms(s);
+
+		ms = window < ms ? window : ms;
+	}
+	io_timer_set(s->worker->io, &s->timer, ms);
+}

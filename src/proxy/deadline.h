@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * deadline: what a session waits for and until when (RFC 5321 4.5.3.2; the contract, "Deadlines").
+ * One timer a session. A wait keeps its deadline however many octets trickle in; only progress of
+ * its own kind (a whole line, a whole reply, a block of a body) begins a new one.
+ */
+#ifndef PROXY_DEADLINE_H
+#define PROXY_DEADLINE_H
+
+#include "proxy/session.h"
+
+void session_timer_init(struct session *s);
+/* Sets the timer for what is waited for now; called after everything that may have changed it. */
+void session_deadline(struct session *s);
+/* MIN_RATE: a minute of a body has passed; false when it was too slow. */
+bool session_rate_kept(struct session *s);
+/* In session.c: the deadline of s->wait is over. */
+void session_timed_out(struct session *s);
+
+#endif

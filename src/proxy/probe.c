@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * probe: see probe.h. Child and parent talk over a SOCK_SEQPACKET pair, one answer a packet, an
+ * open file as SCM_RIGHTS; a last packet says that nothing is missing. What the child says is only
+ * used as text, descriptors and addresses: it has no more say than the operator's own files.
+ */
+#include "proxy/probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "xmllog/writer.h"
+
+enum answer_kind {
+	ANSWER_FAULT,	  /* text: a fault at a setting */
+	ANSWER_PRIVILEGE, /* text: why privilege could not be dropped */
+	ANSWER_FILE,	  /* the descriptor of a file of the plan */
+	ANSWER_ENGINE,	  /* n: enum io_engine; text: why not io_uring */
+	ANSWER_ADDRESSES, /* n addresses of a destination */
+	ANSWER_DONE
+};
+
+struct answer {
+	enum answer_kind kind;
+	unsigned index; /* setting, file or destination */
+	int n;
+	union {
+		char text[PROBE_TEXT_MAX];
+		struct addr addr[NET_RESOLVE_MAX];
+	};
+};
+
+/* Room for one descriptor beside an answer, aligned as CMSG_* want it. */
+union control {
+	char room[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
+};
+
+/* The child's side. FD -1: none. A parent that is gone ends the child. */
+static void tell(int to, const struct answer *a, int fd)
+{
+	union control control = { .room = { 0 } };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)a, .iov_len = sizeof(*a) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		struct cmsghdr *cmsg;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	}
+	if (sendmsg(to, &msg, MSG_NOSIGNAL) != (ssize_t)sizeof(*a))
+		_exit(EX_OSERR);
+}
+
+__attribute__((format(printf, 3, 4))) static void tell_fault(int to, enum setting s,
+							     const char *fmt, ...)
+{
+	struct answer a = { .kind = ANSWER_FAULT, .index = s };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(a.text, sizeof(a.text), fmt, ap);
+	va_end(ap);
+	tell(to, &a, -1);
+}
+
+static void open_file(int to, const struct tables_plan *plan, unsigned i)
+{
+	const struct tables_file *f = &plan->file[i];
+	struct answer a = { .kind = ANSWER_FILE, .index = i };
+	struct stat st;
+	/* Non-blocking: a FIFO must not stop the start. */
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+	if (fd < 0) {
+		tell_fault(to, f->setting, "%s: cannot be read: %s", f->path, strerror(errno));
+		return;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		tell_fault(to, f->setting, "%s: is no regular file", f->path);
+	else
+		tell(to, &a, fd);
+	close(fd);
+}
+
+static void try_log(int to, const struct settings *set)
+{
+	struct xmllog_writer_config log = {
+		.file = set->log_file,
+		.archive_dir = set->log_archive_dir,
+		.rotate_mib = (unsigned)set->log_rotate_mib,
+		.rotate_hours = (unsigned)set->log_rotate_hours,
+	};
+	char why[PROBE_TEXT_MAX];
+	const char *wrong = xmllog_writer_check(&log, why, sizeof(why));
+	size_t dir = strlen(log.archive_dir);
+	enum setting place = SETTING_LOG_FILE;
+
+	if (!wrong)
+		return;
+	/* The text begins with the path that is at fault. */
+	if (dir && strncmp(wrong, log.archive_dir, dir) == 0 && wrong[dir] == ':')
+		place = SETTING_LOG_ARCHIVE_DIR;
+	tell_fault(to, place, "%s", wrong);
+}
+
+static void try_engine(int to, const struct settings *set)
+{
+	static const struct io_limits limits = {
+		.ops = 64, .timers = 4, .block_size = 4096, .block_count = 16
+	};
+	struct answer a = { .kind = ANSWER_ENGINE, .n = IO_ENGINE_EPOLL };
+	const char *why = NULL;
+	struct io *io;
+	int err;
+
+	if (set->engine == ENGINE_EPOLL) {
+		tell(to, &a, -1);
+		return;
+	}
+	err = io_create(&io, IO_ENGINE_AUTO, &limits, &why);
+	if (err) {
+		tell_fault(to, SETTING_ENGINE_AUTO, "no engine works here: %s", strerror(-err));
+		return;
+	}
+	if (strcmp(io_name(io), "io_uring") == 0)
+		a.n = IO_ENGINE_URING;
+	else
+		snprintf(a.text, sizeof(a.text), "%s", why ? why : "not available");
+	io_destroy(io);
+	if (set->engine == ENGINE_IO_URING && a.n != IO_ENGINE_URING)
+		tell_fault(
+			to, SETTING_ENGINE_IO_URING,
+			"the kernel refuses io_uring (%s); ENGINE_AUTO or ENGINE_EPOLL do without",
+			a.text);
+	tell(to, &a, -1);
+}
+
+static void resolve(int to, const struct probe *p)
+{
+	for (unsigned i = 0; i < p->route->count; i++) {
+		struct answer a = { .kind = ANSWER_ADDRESSES, .index = i };
+
+		if (p->resolved[i].n)
+			continue;
+		a.n = net_resolve(p->route->destination[i].name, a.addr);
+		if (a.n > 0)
+			tell(to, &a, -1);
+	}
+}
+
+static _Noreturn void child(int to, const struct probe *p, const struct config *c)
+{
+	struct answer a = { .kind = ANSWER_PRIVILEGE };
+
+	if (privilege_drop(&p->id, a.text, sizeof(a.text)) != 0) {
+		tell(to, &a, -1);
+		_exit(EX_NOPERM);
+	}
+	for (unsigned i = 0; i < p->plan->count; i++)
+		open_file(to, p->plan, i);
+	try_log(to, &c->set);
+	try_engine(to, &c->set);
+	if (p->route)
+		resolve(to, p);
+	a = (struct answer){ .kind = ANSWER_DONE };
+	tell(to, &a, -1);
+	_exit(0);
+}
+
+/* The parent's side. 1: an answer; 0: the child is gone; or -errno. *FD is the descriptor or -1. */
+static int hear(int from, struct answer *a, int *fd)
+{
+	union control control;
+	struct iovec iov = { .iov_base = a, .iov_len = sizeof(*a) };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	*fd = -1;
+	do {
+		n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
+		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
+	return n == (ssize_t)sizeof(*a) ? 1 : -EPROTO;
+}
+
+static void take(struct probe *p, struct config *c, const struct answer *a, int fd)
+{
+	switch (a->kind) {
+	case ANSWER_FAULT:
+		CHECK(a->index < SETTING_COUNT);
+		config_fault(c, (enum setting)a->index, "%s", a->text);
+		break;
+	case ANSWER_FILE:
+		CHECK(a->index < p->plan->count && p->plan->file[a->index].fd < 0);
+		p->plan->file[a->index].fd = fd;
+		break;
+	case ANSWER_ENGINE:
+		p->engine = a->n == IO_ENGINE_URING ? IO_ENGINE_URING : IO_ENGINE_EPOLL;
+		memcpy(p->engine_why, a->text, sizeof(p->engine_why));
+		break;
+	case ANSWER_ADDRESSES:
+		CHECK(a->index < ROUTE_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);
+		p->resolved[a->index].n = (unsigned)a->n;
+		memcpy(p->resolved[a->index].a, a->addr, sizeof(a->addr));
+		break;
+	case ANSWER_PRIVILEGE:
+	case ANSWER_DONE:
+		break;
+	}
+}
+
+static int take_all(struct probe *p, struct config *c, int from, char *why, size_t cap)
+{
+	struct answer a;
+	int got, fd;
+
+	while ((got = hear(from, &a, &fd)) == 1) {
+		if (a.kind == ANSWER_DONE)
+			return 0;
+		if (a.kind == ANSWER_PRIVILEGE) {
+			snprintf(why, cap, "%s", a.text);
+			return EX_NOPERM;
+		}
+		take(p, c, &a, fd);
+	}
+	snprintf(why, cap, "the process that checks as USER ended early%s%s", got ? ": " : "",
+		 got ? strerror(-got) : "");
+	return EX_SOFTWARE;
+}
+
+int probe_run(struct probe *p, struct config *c, char *why, size_t cap)
+{
+	int pair[2];
+	int status;
+	pid_t pid;
+
+	p->engine = IO_ENGINE_EPOLL;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+		snprintf(why, cap, "socketpair: %s", strerror(errno));
+		return EX_OSERR;
+	}
+	pid = fork();
+	if (pid == 0) {
+		close(pair[0]);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		child(pair[1], p, c);
+	}
+	close(pair[1]);
+	if (pid < 0) {
+		snprintf(why, cap, "fork: %s", strerror(errno));
+		close(pair[0]);
+		return EX_OSERR;
+	}
+	status = take_all(p, c, pair[0], why, cap);
+	close(pair[0]);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: ISC */
+/* resolver: see resolver.h. */
+#include "proxy/resolver.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "proxy/shared.h"
+
+struct resolver_answers {
+	_Atomic uint64_t found; /* destinations that resolved in this run */
+};
+
+_Static_assert(NET_RESOLVE_MAX <= ROUTE_ADDRESSES, "all addresses of a name find room");
+
+bool resolver_literal(const char *host_port, struct addr *a)
+{
+	char host[ADDR_TEXT_MAX];
+	const char *colon = strrchr(host_port, ':');
+	const char *from = host_port;
+	char *end;
+	unsigned long port;
+	size_t n;
+
+	if (!colon || colon == host_port)
+		return false;
+	n = (size_t)(colon - from);
+	if (*from == '[') {
+		if (n < 2 || colon[-1] != ']')
+			return false;
+		from++;
+		n -= 2;
+	}
+	if (n >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
+		return false;
+	memcpy(host, from, n);
+	host[n] = '\0';
+	port = strtoul(colon + 1, &end, 10);
+	if (*end || port == 0 || port > UINT16_MAX || addr_parse_ip(a, host) != 0)
+		return false;
+	a->port = (uint16_t)port;
+	return true;
+}
+
+int resolver_init(struct resolver *r, const struct route *route, struct route_shared *shared,
+		  const struct listen_set *listen)
+{
+	struct addr a;
+
+	*r = (struct resolver){ .route = route, .shared = shared, .listen = listen };
+	r->answers = shared_map(sizeof(*r->answers));
+	if (!r->answers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < route->count; i++)
+		if (!resolver_literal(route->destination[i].name, &a))
+			r->names |= UINT64_C(1) << i;
+	/* route/ wants every name asked for at first; the check has just done that. */
+	(void)route_to_resolve(shared, route);
+	return 0;
+}
+
+void resolver_missing(struct resolver *r, unsigned dest)
+{
+	r->silent |= UINT64_C(1) << dest & r->names;
+	r->wanted |= UINT64_C(1) << dest & r->names;
+}
+
+/* Asks for one name. Addresses at which the daemon itself listens are left out: the check at start
+ * could not see them, and mail would run in a circle. */
+static bool ask(const struct resolver *r, unsigned dest)
+{
+	struct addr a[NET_RESOLVE_MAX];
+	unsigned kept = 0;
+	int n;
+
+	alarm(RESOLVER_PATIENCE_S);
+	n = net_resolve(r->route->destination[dest].name, a);
+	alarm(0); /* never in the middle of writing what others read */
+	for (int i = 0; i < n; i++)
+		if (!listen_reached_by(r->listen, &a[i]))
+			a[kept++] = a[i];
+	if (kept)
+		route_set_addresses(r->shared, dest, a, kept);
+	return kept != 0;
+}
+
+static _Noreturn void child(const struct resolver *r)
+{
+	for (unsigned i = 0; i < r->route->count; i++) {
+		if (!(r->asked >> i & 1))
+			continue;
+		if (ask(r, i))
+			atomic_fetch_or(&r->answers->found, UINT64_C(1) << i);
+	}
+	_exit(0);
+}
+
+int resolver_run(struct resolver *r, uint64_t now_ms, void (*child_init)(void *ctx), void *ctx)
+{
+	r->wanted |= route_to_resolve(r->shared, r->route) & r->names;
+	if (r->pid || !r->wanted || now_ms < r->not_before_ms)
+		return 0;
+	r->asked = r->wanted;
+	atomic_store(&r->answers->found, 0);
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		child_init(ctx);
+		child(r);
+	}
+	if (pid < 0) {
+		r->not_before_ms = now_ms + RESOLVER_PAUSE_MS;
+		return -errno;
+	}
+	r->wanted = 0;
+	r->pid = pid;
+	return 0;
+}
+
+void resolver_ended(struct resolver *r, uint64_t now_ms, uint64_t *lost, uint64_t *found)
+{
+	uint64_t answered = atomic_load(&r->answers->found) & r->asked;
+	uint64_t unanswered = r->asked & ~answered;
+
+	*lost = unanswered & ~r->silent;
+	*found = answered & r->silent;
+	r->silent = (r->silent | unanswered) & ~answered;
+	r->wanted |= unanswered;
+	/* Also after a good answer: a destination that is down asks for it at each failure. */
+	r->not_before_ms = now_ms + RESOLVER_PAUSE_MS;
+	r->pid = 0;
+}

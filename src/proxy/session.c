@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: ISC */
+#include "proxy/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "proxy/deadline.h"
+#include "proxy/records.h"
+
+static const char reply_too_many[] = "421 4.3.2 Too many sessions, try later\r\n";
+static const char reply_busy[] = "421 4.7.0 Server BUSY\r\n";
+static const char reply_stop[] = "421 4.3.2 Service is shutting down\r\n";
+
+/* A peer that is told goodbye may go on sending for so long (invariant 10). */
+#define LEAVE_BYTES (64u << 20)
+
+
+void session_changed(struct session *s)
+{
+	io_defer(s->worker->io, &s->task);
+}
+
+void session_keep(struct buf *in, struct span octets)
+{
+	int res = buf_put(in, octets);
+
+	CHECK(res == 0);
+}
+
+/* ---- memory ---- */
+
+static void borrow_work(struct session *s)
+{
+	if (s->work)
+		return;
+	s->work = pool_get(&s->worker->works);
+	CHECK(s->work); /* the pool holds one for each session */
+	dialog_work_init(&s->work->dialog);
+	buf_init(&s->work->client_in, s->work->client_mem, sizeof(s->work->client_mem));
+	buf_init(&s->work->dest_in, s->work->dest_mem, sizeof(s->work->dest_mem));
+	s->dialog.work = &s->work->dialog;
+}
+
+static void return_work(struct session *s)
+{
+	pool_put(&s->worker->works, s->work);
+	s->work = NULL;
+	s->dialog.work = NULL;
+}
+
+/* Idle sessions hold no buffers. */
+static void return_idle_work(struct session *s)
+{
+	if (s->work && !s->client.sending && !s->dest.sending && dialog_idle(&s->dialog) &&
+	    buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0)
+		return_work(s);
+}
+
+/* ---- closing ---- */
+
+void session_forget_destination(struct session *s)
+{
+	if (s->has_seat)
+		seats_leave_destination(s->worker->rt->seats, s->seat);
+}
+
+/* Closes the destination's connection as soon as no operation uses it. */
+static void close_destination(struct session *s)
+{
+	if (s->dest.fd < 0)
+		return;
+	s->dest_closing = true;
+	if (s->splicing) {
+		io_splice_cancel(&s->splice);
+		return;
+	}
+	if (s->dest.receiving)
+		io_cancel(s->worker->io, &s->dest.recv);
+	if (s->dest.sending)
+		io_cancel(s->worker->io, &s->dest.send);
+	if (s->dest.receiving || s->dest.sending)
+		return;
+	io_close(s->worker->io, s->dest.fd);
+	s->dest.fd = -1;
+	session_forget_destination(s);
+}
+
+static void release(struct session *s)
+{
+	struct worker *w = s->worker;
+
+	record_session(&s->dialog, io_now_us(w->io) - s->started_us);
+	if (s->has_seat)
+		seats_release(w->rt->seats, s->seat);
+	io_timer_stop(w->io, &s->timer);
+	io_undefer(&s->task);
+	session_body_release(s);
+	return_work(s);
+	list_del(&s->link);
+	pool_put(&w->sessions, s);
+	worker_session_gone(w);
+}
+
+/* Closes both sides at once; the session is gone when the last operation has come back. */
+static void close_all(struct session *s)
+{
+	s->state = SESSION_CLOSING;
+	session_changed(s);
+}
+
+/* The last thing that a turn does: S may be gone afterwards. */
+static void finish_closing(struct session *s)
+{
+	struct session_side *c = &s->client;
+
+	close_destination(s);
+	if (c->fd >= 0 && !s->splicing) {
+		if (c->receiving)
+			io_cancel(s->worker->io, &c->recv);
+		if (c->sending)
+			io_cancel(s->worker->io, &c->send);
+		if (!c->receiving && !c->sending) {
+			io_close(s->worker->io, c->fd);
+			c->fd = -1;
+		}
+	}
+	if (c->fd < 0 && s->dest.fd < 0)
+		release(s);
+}
+
+static void left_received(struct io_op *op, int res);
+
+/* The last words have gone out. What the client still sends is thrown away until it has read them,
+ * or a close would turn into a reset that destroys them (invariant 10). */
+static void leave(struct session *s)
+{
+	bool quiet =
+		s->dialog.end == DIALOG_QUIT && (!s->work || buf_len(&s->work->client_in) == 0);
+
+	if (s->client.eof || s->client.broken || quiet || s->dialog.end == DIALOG_LOST_CLIENT ||
+	    s->left_bytes > LEAVE_BYTES) {
+		close_all(s);
+		return;
+	}
+	if (!s->shut) {
+		s->shut = true;
+		shutdown(s->client.fd, SHUT_WR);
+	}
+	if (!s->client.receiving) {
+		s->client.receiving = true;
+		s->client.recv.done = left_received;
+		io_recv_block(s->worker->io, &s->client.recv, s->client.fd);
+	}
+}
+
+static void left_received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	if (res > 0) {
+		s->left_bytes += (uint64_t)res;
+		io_block_put(s->worker->io, &op->block);
+	} else if (res != -ENOBUFS) {
+		s->client.eof = true;
+	}
+	session_changed(s);
+}
+
+/* ---- receiving ---- */
+
+void session_client_ended(struct session *s, int res)
+{
+	s->client.eof = true;
+	if (res == 0)
+		dialog_client_closed(&s->dialog);
+	else
+		dialog_client_lost(&s->dialog);
+}
+
+static void keep_client(struct session *s, struct span in)
+{
+	borrow_work(s);
+	session_keep(&s->work->client_in, in);
+}
+
+static void client_received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	session_changed(s);
+	if (res > 0) {
+		struct span in = span_of(op->block.data, (size_t)res);
+
+		if (s->state == SESSION_LEAVING)
+			s->left_bytes += (uint64_t)res;
+		else if (s->state == SESSION_RUNNING && s->in_body)
+			session_body_begin(s, in);
+		else if (s->state == SESSION_RUNNING)
+			keep_client(s, in);
+		io_block_put(s->worker->io, &op->block);
+	} else if (res != -ENOBUFS && res != -ECANCELED) {
+		session_client_ended(s, res);
+	}
+}
+
+static void dest_received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.recv);
+
+	s->dest.receiving = false;
+	session_changed(s);
+	if (res > 0) {
+		if (!s->dest_closing && s->state == SESSION_RUNNING) {
+			borrow_work(s);
+			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
+		}
+		io_block_put(s->worker->io, &op->block);
+	} else if (res != -ENOBUFS && res != -ECANCELED) {
+		s->dest.eof = true;
+	}
+}
+
+static void client_readable(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	if (res != -ECANCELED)
+		s->readable = true;
+	session_changed(s);
+}
+
+static void arm_client(struct session *s)
+{
+	s->client.receiving = true;
+	/* Behind DATA, octets that come are either too early or the first of a body; those of a
+	 * body that is to be spliced stay where they are. */
+	if (s->dialog.server.state == SMTP_SERVER_DATA && !s->readable &&
+	    session_body_by_splice(s)) {
+		s->client.recv.done = client_readable;
+		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+		return;
+	}
+	s->readable = false;
+	s->client.recv.done = client_received;
+	io_recv_block(s->worker->io, &s->client.recv, s->client.fd);
+}
+
+static void arm_receives(struct session *s)
+{
+	struct io *io = s->worker->io;
+	struct session_work *w = s->work;
+
+	if (!s->client.receiving && !s->client.eof && !s->body && !s->splicing &&
+	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
+		arm_client(s);
+	if (!s->dest.receiving && !s->dest.eof && s->dest.fd >= 0 && !s->dest_closing &&
+	    (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
+		s->dest.receiving = true;
+		s->dest.recv.done = dest_received;
+		io_recv_block(io, &s->dest.recv, s->dest.fd);
+	}
+}
+
+/* ---- sending ---- */
+
+static void sent(struct session *s, struct session_side *side, struct buf *out, int res)
+{
+	side->sending = false;
+	out->pinned = false;
+	if (res >= 0) {
+		buf_consume(out, (size_t)res);
+	} else {
+		side->broken = true;
+		buf_clear(out);
+	}
+	session_changed(s);
+}
+
+static void client_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.send);
+
+	sent(s, &s->client, &s->work->dialog.to_client, res);
+	if (res < 0 && s->state == SESSION_RUNNING) {
+		s->client.eof = true;
+		dialog_client_lost(&s->dialog);
+	}
+}
+
+static void dest_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.send);
+
+	sent(s, &s->dest, &s->work->dialog.to_destination, res);
+	if (res >= 0)
+		dialog_flushed(&s->dialog, s->flushing);
+}
+
+static void flush(struct session *s, struct session_side *side, struct buf *out,
+		  void (*done)(struct io_op *op, int res))
+{
+	struct span octets = buf_span(out);
+
+	if (side->sending || octets.n == 0)
+		return;
+	if (side->fd < 0 || side->broken) {
+		buf_clear(out);
+		return;
+	}
+	side->sending = true;
+	side->send.done = done;
+	out->pinned = true;
+	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n, false);
+}
+
+/* What cannot be sent any more to a destination is noticed by its end of stream, behind whatever it
+ * said before. */
+static void flush_both(struct session *s)
+{
+	struct dialog_work *w = s->dialog.work;
+
+	if (!w)
+		return;
+	if (!s->dest_closing && !s->in_body && !s->dest.sending) {
+		s->flushing = s->dialog.destination.unsent;
+		flush(s, &s->dest, &w->to_destination, dest_sent);
+	}
+	flush(s, &s->client, &w->to_client, client_sent);
+}
+
+/* ---- the turn ---- */
+
+/* Gives kept input to the dialog until nothing moves any more. */
+static void feed(struct session *s)
+{
+	struct session_work *w = s->work;
+	size_t a, b;
+
+	if (!w || s->state != SESSION_RUNNING)
+		return;
+	do {
+		a = b = 0;
+		/* The client first: what it sent before it can have seen an answer came too early.
+		 */
+		if (!dialog_in_body(&s->dialog) &&
+		    (buf_len(&w->client_in) > 0 || s->dialog.client_closed)) {
+			a = dialog_from_client(&s->dialog, buf_span(&w->client_in));
+			buf_consume(&w->client_in, a);
+		}
+		if (buf_len(&w->dest_in) > 0 && !s->dialog.drop_destination) {
+			b = dialog_from_destination(&s->dialog, buf_span(&w->dest_in));
+			buf_consume(&w->dest_in, b);
+		}
+		if (a || b)
+			s->progress++;
+	} while ((a || b) && s->dialog.end == DIALOG_RUNS);
+	if (s->dest.eof && !s->dest_closing && !s->dialog.drop_destination &&
+	    dialog_has_room(&s->dialog))
+		dialog_destination_lost(&s->dialog, false);
+}
+
+static void run(struct session *s)
+{
+	struct dialog *d = &s->dialog;
+
+	/* The end of a stream is dealt with like octets: it may need words. */
+	if ((s->dest.eof && !s->dest_closing) || d->client_closed)
+		borrow_work(s);
+	feed(s);
+	if (d->who.logged_in && s->counted) {
+		s->counted = false;
+		seats_uncount(s->worker->rt->seats, s->seat);
+	}
+	if (d->drop_destination && s->dest.fd >= 0)
+		close_destination(s);
+	if (dialog_in_body(d) && !s->in_body) {
+		s->in_body = true;
+		s->progress++;
+	}
+	if (s->in_body)
+		session_body_step(s);
+	if (d->end != DIALOG_RUNS)
+		s->state = SESSION_LEAVING;
+	flush_both(s);
+	if (s->state == SESSION_RUNNING)
+		arm_receives(s);
+}
+
+static void turn(struct io_task *task)
+{
+	struct session *s = container_of(task, struct session, task);
+
+	if (s->state == SESSION_RUNNING)
+		run(s);
+	if (s->state == SESSION_LEAVING) {
+		close_destination(s);
+		if (s->work)
+			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
+		if (!s->client.sending && !s->splicing)
+			leave(s);
+	}
+	if (s->state == SESSION_CLOSING) {
+		finish_closing(s);
+		return;
+	}
+	if (s->state == SESSION_RUNNING)
+		return_idle_work(s);
+	session_deadline(s);
+}
+
+void session_refuse(struct session *s, const char *reply, enum dialog_end end)
+{
+	s->state = SESSION_RUNNING;
+	borrow_work(s);
+	dialog_close(&s->dialog, reply, end);
+	session_changed(s);
+}
+
+/* ---- deadlines: what happens when one is over (deadline.c keeps them) ---- */
+
+void session_timed_out(struct session *s)
+{
+	switch (s->wait) {
+	case WAIT_CONNECT:
+		io_cancel(s->worker->io, &s->dest.send);
+		return;
+	case WAIT_SEAT:
+		session_connect(s);
+		return;
+	case WAIT_GREETING:
+	case WAIT_REPLY:
+	case WAIT_DONE:
+	case WAIT_BODY:
+		borrow_work(s);
+		dialog_destination_lost(&s->dialog, true);
+		break;
+	case WAIT_COMMAND:
+	case WAIT_BLOCK:
+		borrow_work(s);
+		dialog_client_timeout(&s->dialog);
+		break;
+	case WAIT_LEAVE:
+		close_all(s);
+		return;
+	case WAIT_NOTHING:
+		return;
+	}
+	session_changed(s);
+}
+
+/* ---- start and stop ---- */
+
+bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
+		   enum session_refusal refusal, uint32_t seat)
+{
+	struct session *s = pool_get(&w->sessions);
+
+	if (!s) {
+		io_close(w->io, fd);
+		return false;
+	}
+	*s = (struct session){ .worker = w, .client = { .fd = fd }, .dest = { .fd = -1 } };
+	w->next_id.serial++;
+	dialog_init(&s->dialog, &w->env, client, in_network, &w->next_id);
+	session_timer_init(s);
+	io_task_init(&s->task, turn);
+	list_init(&s->link);
+	list_add_tail(&w->open, &s->link);
+	w->open_count++;
+	s->started_us = io_now_us(w->io);
+	s->patience_ms = io_now_ms(w->io) + 1000 * (uint64_t)w->rt->config->set.timeout_connect;
+	s->has_seat = refusal == SESSION_SERVE;
+	s->counted = s->has_seat && !in_network;
+	s->seat = seat;
+	if (refusal == SESSION_SERVE)
+		session_connect(s);
+	else
+		session_refuse(s, refusal == SESSION_TOO_MANY ? reply_too_many : reply_busy,
+			       DIALOG_LIMIT);
+	return true;
+}
+
+void session_stop(struct session *s, bool polite)
+{
+	if (s->state == SESSION_CLOSING)
+		return;
+	if (s->dialog.end == DIALOG_RUNS && !polite)
+		s->dialog.end = DIALOG_STOP;
+	if (!polite) {
+		close_all(s);
+		return;
+	}
+	borrow_work(s);
+	if (s->state == SESSION_CONNECTING)
+		s->state = SESSION_RUNNING;
+	dialog_close(&s->dialog, reply_stop, DIALOG_STOP);
+	session_changed(s);
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: one client's connection, its destination's, and the dialog between them. Moves octets
+ * between the sockets and the dialog (dialog.h), which decides everything; keeps the deadlines;
+ * ends politely (invariant 10). All its work outside of a body is done in one turn at the end of
+ * the loop's turn, so that what belongs together leaves together.
+ *
+ * Refuses to judge anything. Owns both descriptors, its seat and what it took from the worker's
+ * pools; frees itself once no operation of its own is in flight.
+ */
+#ifndef PROXY_SESSION_H
+#define PROXY_SESSION_H
+
+#include "proxy/dialog.h"
+#include "proxy/worker.h"
+
+/* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
+ * it (a body's last step may bring commands). Address space; pages are used as octets come. */
+#define SESSION_CLIENT_IN (SMTP_AUTH_LINE_MAX + WORKER_BODY)
+#define SESSION_DEST_IN	  (SMTP_REPLY_MAX + WORKER_BLOCK)
+
+struct session_work {
+	struct dialog_work dialog;
+	struct buf client_in, dest_in;
+	uint8_t client_mem[SESSION_CLIENT_IN], dest_mem[SESSION_DEST_IN];
+};
+
+/* Octets of a body on their way. One octet stays free before `data`, for a CR that was held back.
+ */
+struct session_body {
+	uint8_t spare[64];
+	uint8_t data[WORKER_BODY];
+};
+
+/* What a session waits for; each has its deadline. */
+enum session_wait {
+	WAIT_NOTHING,
+	WAIT_CONNECT,
+	WAIT_SEAT, /* all destinations are at their max= */
+	WAIT_GREETING,
+	WAIT_REPLY,
+	WAIT_DONE, /* the answer to the end of data */
+	WAIT_COMMAND,
+	WAIT_BLOCK, /* the client's next octets of a body */
+	WAIT_BODY,  /* the destination taking them */
+	WAIT_LEAVE,
+};
+
+enum session_state {
+	SESSION_CONNECTING,
+	SESSION_RUNNING,
+	SESSION_LEAVING, /* the last words are on their way, or were said; input is thrown away */
+	SESSION_CLOSING, /* operations in flight are awaited */
+};
+
+/* One of the two connections. */
+struct session_side {
+	int fd; /* -1: none */
+	bool receiving, sending;
+	bool eof;    /* no more octets will come (end of stream or fault) */
+	bool broken; /* sending failed: what was received before still counts */
+	struct io_op recv, send;
+};
+
+struct session {
+	struct worker *worker;
+	struct list link;
+	struct dialog dialog;
+	struct session_work *work;
+	struct session_body *body, *repaired;
+	struct io_pipe *pipe;
+	struct session_side client, dest;
+	struct io_timer timer;
+	struct io_task task;
+	struct route_search search;
+	struct addr connecting;
+	struct io_splice splice;
+
+	enum session_state state;
+	enum session_wait wait;
+	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
+	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
+	bool waits_for_seat;
+	bool readable; /* octets wait in the client's socket, and are left there */
+	unsigned dest_index;
+	uint32_t seat;
+	uint8_t flushing;	    /* commands in the send that is under way */
+	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
+	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
+	struct span rest;	    /* body octets received and not scanned yet */
+	uint64_t window_us, window_bytes; /* MIN_RATE */
+	uint64_t left_bytes;		  /* thrown away while leaving */
+	uint64_t started_us, patience_ms;
+};
+
+/* What a connection that may not be served is told. */
+enum session_refusal { SESSION_SERVE, SESSION_TOO_MANY, SESSION_ADDRESS_TOO_MANY };
+
+/*
+ * Begins a session on FD, a prepared, non-blocking socket, which it owns from here on. IN_NETWORK:
+ * the client's address is in RELAY_NETWORKS. SEAT is its seat (not for a refused one). False when
+ * the worker has no room for it: FD was closed.
+ */
+bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
+		   enum session_refusal refusal, uint32_t seat);
+/* Ends it with `421 4.3.2` (POLITE) or at once. */
+void session_stop(struct session *s, bool polite);
+
+/* ---- between session.c, session_connect.c and session_body.c ---- */
+
+/* Looks for a destination; again when one failed, or a seat was waited for. */
+void session_connect(struct session *s);
+/* Ends a session that has no destination with REPLY (static, with CR LF). */
+void session_refuse(struct session *s, const char *reply, enum dialog_end end);
+/* The destination's connection is closed: its seat is free. */
+void session_forget_destination(struct session *s);
+/* The client may send its message: WORDS are octets of it that were received already. */
+void session_body_begin(struct session *s, struct span octets);
+/* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */
+bool session_body_by_splice(const struct session *s);
+/* Goes on after anything has changed. */
+void session_body_step(struct session *s);
+/* Something has changed: session_turn() will see to it in this turn of the loop. */
+void session_changed(struct session *s);
+/* Keeps octets for the dialog's next look; there is room by construction. */
+void session_keep(struct buf *in, struct span octets);
+void session_body_release(struct session *s);
+/* The client's stream is over: RES 0, or a fault. */
+void session_client_ended(struct session *s, int res);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The body mover: a message's octets from the client's socket to the destination's. Two ways,
+ * chosen by BODY_*: received into memory, scanned there and sent from that very memory (invariant
+ * 1); or, with BODY_SPLICE, looked at in the socket's queue, scanned, and as many octets as the
+ * scan has let through moved by splice(2). Whatever stops the second way goes on as the first from
+ * the memory that was scanned. One step at a time: a slow destination slows its client (invariant
+ * 8).
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include "base/diag.h"
+#include "proxy/session.h"
+
+static void forward_sent(struct io_op *op, int res);
+
+void session_body_release(struct session *s)
+{
+	struct worker *w = s->worker;
+
+	pool_put(&w->bodies, s->body);
+	pool_put(&w->bodies, s->repaired);
+	if (s->pipe)
+		io_pipe_put(&w->pipes, s->pipe);
+	s->body = s->repaired = NULL;
+	s->pipe = NULL;
+	s->rest = (struct span){ 0 };
+	s->peeked = 0;
+	s->held_cr = false;
+}
+
+static struct session_body *take_buffer(struct session *s)
+{
+	struct session_body *b = pool_get(&s->worker->bodies);
+
+	CHECK(b); /* the pool holds two for each session */
+	return b;
+}
+
+static void open_body(struct session *s)
+{
+	s->body = take_buffer(s);
+	if (s->worker->env.normalize)
+		s->repaired = take_buffer(s);
+	s->window_us = io_now_us(s->worker->io);
+	s->window_bytes = 0;
+	s->progress++;
+}
+
+void session_body_begin(struct session *s, struct span octets)
+{
+	open_body(s);
+	s->window_bytes = octets.n;
+	memcpy(s->body->data, octets.p, octets.n);
+	s->rest = span_of(s->body->data, octets.n);
+}
+
+bool session_body_by_splice(const struct session *s)
+{
+	return s->worker->rt->config->set.body == BODY_SPLICE && !s->worker->env.normalize &&
+	       !s->dialog.discard;
+}
+
+/* ---- received octets ---- */
+
+static void body_received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	session_changed(s);
+	if (s->state != SESSION_RUNNING || res == -ECANCELED)
+		return;
+	if (res <= 0) {
+		session_client_ended(s, res);
+		return;
+	}
+	s->progress++;
+	s->window_bytes += (uint64_t)res;
+	s->rest = span_of(s->body->data, (size_t)res);
+}
+
+/* Sends memory that was scanned. */
+static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool more)
+{
+	s->dest.sending = true;
+	s->dest.send.done = forward_sent;
+	s->progress++;
+	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more);
+}
+
+static void forward_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.send);
+
+	s->dest.sending = false;
+	s->progress++;
+	session_changed(s);
+	if (res < 0 && res != -ECANCELED)
+		s->dest.broken = true;
+	else if (res >= 0 && s->body_complete)
+		dialog_body_sent(&s->dialog);
+}
+
+/* Scans what was received and sends what may be sent of it. */
+static void scan_rest(struct session *s)
+{
+	struct dialog_forward f;
+	struct buf out;
+
+	buf_init(&out, s->repaired ? s->repaired->data : NULL, s->repaired ? WORKER_BODY : 0);
+	dialog_body(&s->dialog, s->rest, &out, false, &f);
+	s->rest = span_from(s->rest, f.consumed);
+	s->body_complete = !dialog_in_body(&s->dialog);
+	if (f.octets.n == 0 || s->dest.broken)
+		return;
+	if (f.cr_first) {
+		/* It was the last octet of the block before this one, whose first is its LF. */
+		CHECK(f.octets.p == s->body->data);
+		s->body->spare[sizeof(s->body->spare) - 1] = '\r';
+		f.octets = span_of(f.octets.p - 1, f.octets.n + 1);
+	}
+	send_scanned(s, f.octets.p, f.octets.n, false);
+}
+
+/* ---- BODY_SPLICE ---- */
+
+/* Takes octets that were looked at out of the client's queue without reading them again. */
+static void drop_queued(struct session *s, size_t n)
+{
+	while (n > 0) {
+		ssize_t got = recv(s->client.fd, NULL, n, MSG_TRUNC | MSG_DONTWAIT);
+
+		if (got <= 0)
+			return;
+		n -= (size_t)got;
+	}
+}
+
+/* The CR behind the octets that were moved is held back: it leaves the queue here. Something else
+ * in its place was put there behind our look (a sender on the same kernel can): that ends the
+ * session. */
+static void take_held_cr(struct session *s)
+{
+	uint8_t c = 0;
+
+	if (!s->held_cr)
+		return;
+	s->held_cr = false;
+	if (recv(s->client.fd, &c, 1, MSG_DONTWAIT) != 1 || c != '\r')
+		dialog_client_lost(&s->dialog);
+}
+
+static void spliced(struct io_splice *sp, int res)
+{
+	struct session *s = container_of(sp, struct session, splice);
+	size_t left = (size_t)(sp->count - sp->moved - sp->in_pipe);
+
+	s->splicing = false;
+	s->progress++;
+	session_changed(s);
+	if (res < 0 && res != -ENODATA)
+		drop_queued(s, left);
+	if (s->state != SESSION_RUNNING)
+		return;
+	take_held_cr(s);
+	if (res == 0) {
+		if (s->body_complete)
+			dialog_body_sent(&s->dialog);
+	} else if (res == -ENODATA) {
+		dialog_client_lost(&s->dialog);
+	} else if (sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
+		/* An urgent mark, or a socket that cannot splice: the rest goes from the memory
+		 * that was scanned, and the next steps by receiving. */
+		s->dialog.copied = true;
+		io_pipe_put(&s->worker->pipes, s->pipe);
+		s->pipe = NULL;
+		send_scanned(s, s->body->data + sp->moved, left, false);
+	} else if (res != -ECANCELED) {
+		s->dest.broken = true;
+	}
+}
+
+static void start_splice(struct session *s)
+{
+	s->splicing = true;
+	s->splice = (struct io_splice){ .done = spliced };
+	io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, s->forwarded);
+}
+
+static void held_cr_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.send);
+
+	s->dest.sending = false;
+	session_changed(s);
+	if (res < 0) {
+		drop_queued(s, s->forwarded);
+		take_held_cr(s);
+		if (res != -ECANCELED)
+			s->dest.broken = true;
+	} else if (s->state == SESSION_RUNNING && !s->dest_closing) {
+		start_splice(s);
+	} else {
+		drop_queued(s, s->forwarded);
+		take_held_cr(s);
+	}
+}
+
+/* Scans what was looked at, and moves what may be moved of it. */
+static void scan_peeked(struct session *s)
+{
+	struct dialog_forward f;
+	struct span in = span_of(s->body->data, s->peeked);
+
+	s->peeked = 0;
+	dialog_body(&s->dialog, in, NULL, true, &f);
+	s->body_complete = !dialog_in_body(&s->dialog);
+	s->forwarded = (uint32_t)f.octets.n;
+	if (f.octets.n == 0 || s->dest.broken) {
+		drop_queued(s, f.consumed);
+		return;
+	}
+	s->held_cr = f.consumed > f.octets.n;
+	s->progress++;
+	if (f.cr_first) {
+		static const uint8_t cr = '\r';
+
+		s->dest.sending = true;
+		s->dest.send.done = held_cr_sent;
+		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, true);
+		return;
+	}
+	start_splice(s);
+}
+
+static void body_readable(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+	ssize_t n;
+
+	s->client.receiving = false;
+	session_changed(s);
+	if (s->state != SESSION_RUNNING || res == -ECANCELED)
+		return;
+	n = recv(s->client.fd, s->body->data, WORKER_BODY, MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		session_client_ended(s, (int)n);
+		return;
+	}
+	s->progress++;
+	s->window_bytes += (uint64_t)n;
+	s->peeked = (uint32_t)n;
+}
+
+/* Takes a pipe for it; without one the octets are received. */
+static bool may_splice(struct session *s)
+{
+	if (!session_body_by_splice(s))
+		return false;
+	if (!s->pipe)
+		s->pipe = io_pipe_get(&s->worker->pipes);
+	return s->pipe != NULL;
+}
+
+/* ---- the step ---- */
+
+static void receive_more(struct session *s)
+{
+	if (!s->body && !session_body_by_splice(s))
+		return; /* the first octets come as a block, session_body_begin() */
+	if (!s->body)
+		open_body(s);
+	s->client.receiving = true;
+	if (may_splice(s)) {
+		s->client.recv.done = body_readable;
+		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+	} else {
+		s->client.recv.done = body_received;
+		io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
+	}
+}
+
+static void finish(struct session *s)
+{
+	if (s->dialog.end == DIALOG_RUNS)
+		session_keep(&s->work->client_in, s->rest);
+	session_body_release(s);
+	s->in_body = s->body_complete = s->readable = false;
+	s->progress++;
+	session_changed(s); /* what followed the message are commands */
+}
+
+void session_body_step(struct session *s)
+{
+	struct dialog *d = &s->dialog;
+
+	if (s->dest.sending || s->splicing || s->client.receiving)
+		return;
+	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0)) {
+		if (s->dest.broken && !d->discard)
+			return; /* its end of stream tells what it said last */
+		if (s->peeked > 0)
+			scan_peeked(s);
+		else
+			scan_rest(s);
+		if (s->dest.sending || s->splicing)
+			return;
+	}
+	if (!dialog_in_body(d))
+		finish(s);
+	else if (!s->dest.broken || d->discard)
+		receive_more(s);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * worker: what the sessions of one worker share. Everything is sized at start; a session takes from
+ * the pools what it needs while it needs it, and exhaustion is a 421 (invariant 7).
+ */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+#include "base/list.h"
+#include "base/pool.h"
+#include "io/io.h"
+#include "io/pipe.h"
+#include "proxy/dialog.h"
+#include "proxy/runtime.h"
+
+/* Blocks in which octets arrive outside of bodies: emptied at once, so a few serve all sessions. */
+#define WORKER_BLOCK  16384
+#define WORKER_BLOCKS 64
+/* Octets of a body moved in one step. */
+#define WORKER_BODY  (128 * 1024)
+#define WORKER_PIPES 256
+/* Sessions beyond MAX_SESSIONS that can be told so at the same time. */
+#define WORKER_REFUSALS 256
+
+struct worker {
+	const struct runtime *rt;
+	unsigned index;
+	struct io *io;
+	struct xmllog log;
+	struct dialog_env env;
+	struct pool sessions, works, bodies;
+	struct io_pipes pipes;
+	struct list open; /* struct session */
+	unsigned open_count;
+	struct xmllog_session next_id;
+	bool draining;
+	int exit_status;
+};
+
+/* A session has ended and its memory is free again. */
+void worker_session_gone(struct worker *w);
+/* The destination's state changed: one `destination` record. */
+void worker_destination_record(struct worker *w, unsigned dest, bool up, const char *why);
+
+#endif
