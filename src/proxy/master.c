@@ -155,12 +155,7 @@ static void close_masters(struct master *m)
  * who is there. */
 static _Noreturn void writer_child(struct master *m)
 {
-	struct xmllog_writer_config c = {
-		.file = m->config->set.log_file,
-		.archive_dir = m->config->set.log_archive_dir,
-		.rotate_mib = (unsigned)m->config->set.log_rotate_mib,
-		.rotate_hours = (unsigned)m->config->set.log_rotate_hours,
-	};
+	struct xmllog_writer_config c = probe_log_config(&m->config->set);
 
 	close_masters(m);
 	close(m->ready[1]);
@@ -467,6 +462,7 @@ static int make_descriptors(struct master *m)
 static int prepare(struct master *m)
 {
 	const struct check *k = m->check;
+	struct xmllog_writer_config log;
 	char why[512];
 	int status, err;
 
@@ -492,6 +488,9 @@ static int prepare(struct master *m)
 			resolver_missing(&m->resolver, i);
 	if (privilege_drop(&k->id, why, sizeof(why)) != 0)
 		return refuse(EX_NOPERM, why, 0);
+	log = probe_log_config(&m->config->set);
+	if (xmllog_writer_busy(&log))
+		return refuse(EX_CONFIG, "LOG_FILE: another process writes this log", 0);
 	return 0;
 }
 

@@ -101,14 +101,19 @@ static void open_file(int to, const struct tables_plan *plan, unsigned i)
 	close(fd);
 }
 
-static void try_log(int to, const struct settings *set)
+struct xmllog_writer_config probe_log_config(const struct settings *set)
 {
-	struct xmllog_writer_config log = {
+	return (struct xmllog_writer_config){
 		.file = set->log_file,
 		.archive_dir = set->log_archive_dir,
 		.rotate_mib = (unsigned)set->log_rotate_mib,
 		.rotate_hours = (unsigned)set->log_rotate_hours,
 	};
+}
+
+static void try_log(int to, const struct settings *set)
+{
+	struct xmllog_writer_config log = probe_log_config(set);
 	char why[PROBE_TEXT_MAX];
 	const char *wrong = xmllog_writer_check(&log, why, sizeof(why));
 	size_t dir = strlen(log.archive_dir);

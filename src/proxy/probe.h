@@ -15,6 +15,7 @@
 #include "proxy/privilege.h"
 #include "proxy/tables.h"
 #include "route/route.h"
+#include "xmllog/writer.h"
 
 #define PROBE_TEXT_MAX 1024
 
@@ -41,5 +42,7 @@ struct probe {
  */
 int probe_run(struct probe *p, struct config *c, char *why, size_t cap)
 	__attribute__((warn_unused_result));
+/* The log writer's part of the settings. */
+struct xmllog_writer_config probe_log_config(const struct settings *set);
 
 #endif

@@ -56,16 +56,29 @@ static const char *check_parent(const char *file, char *out, size_t cap)
 
 static const char *check_open_file(const char *file, int fd, char *out, size_t cap)
 {
-	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
 		return say(out, cap, "%s: %s", file, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return say(out, cap, "%s: not a regular file", file);
-	if (fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK)
-		return say(out, cap, "%s: another process writes this log", file);
 	return NULL;
+}
+
+bool xmllog_writer_busy(const struct xmllog_writer_config *c)
+{
+	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd;
+	bool busy;
+
+	if (strcmp(c->file, "-") == 0)
+		return false;
+	fd = open(c->file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	busy = fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+	close(fd);
+	return busy;
 }
 
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap)

@@ -191,7 +191,8 @@ static bool one_page(uint64_t at, uint64_t n)
 static bool usable(const struct ending *e, uint64_t size)
 {
 	return e->pis >= 1 && e->pis <= 2 && e->pi_at_tag && one_page(e->tail, LOGFILE_TAIL_LEN) &&
-	       one_page(e->pi_end - 2, 2) && (e->pis == 1 || e->pi2_end == size);
+	       one_page(e->pi_end - 2, 2) &&
+	       (e->pis == 1 || (e->pi2_end == size && one_page(size - 2, 2)));
 }
 
 static int lock(int fd)

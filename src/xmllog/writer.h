@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * writer: the log writer process. Takes records from all rings in the order of their time stamps as
- * far as they are at hand, and keeps the file well-formed at every moment at which nobody is writing
- * (the contract, "The XML log"). Knows no mail. Ends when told and all rings are empty.
+ * far as they are at hand, and keeps the file well-formed at every moment at which nobody is
+ * writing (the contract, "The XML log"). Knows no mail. Ends when told and all rings are empty.
  */
 #ifndef XMLLOG_WRITER_H
 #define XMLLOG_WRITER_H
@@ -10,24 +10,29 @@
 #include "xmllog/xmllog.h"
 
 struct xmllog_writer_config {
-	const char *file;         /* "-" is standard output */
+	const char *file; /* "-" is standard output */
 	const char *archive_dir;
-	unsigned rotate_mib;      /* 0 never */
-	unsigned rotate_hours;    /* 0 never */
+	unsigned rotate_mib;   /* 0 never */
+	unsigned rotate_hours; /* 0 never */
 };
 
 /*
- * Tries, as the user that will write, whether the file and (where rotation is on) the archive can be
- * written; changes nothing that is there, moves nothing. NULL, or what is wrong with which path, in
- * OUT of CAP octets.
+ * Tries, as the user that will write, whether the file and (where rotation is on) the archive can
+ * be written; changes nothing that is there, moves nothing. NULL, or what is wrong with which path,
+ * in OUT of CAP octets.
  */
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap);
 
+/* True when another process writes the log now. Apart from the check, since a configuration may be
+ * checked while its daemon runs. */
+bool xmllog_writer_busy(const struct xmllog_writer_config *c);
+
 /*
- * The process's whole life. RINGS: N rings; WAKE_FD: the eventfd; LIFE_FD: the read end of a pipe whose
- * write end every producer holds: at its end of file all of them are gone, the rings are drained, the
- * file is closed and the exit status (sysexits.h) returned. SIGINT, SIGTERM and SIGHUP are ignored;
- * SIGUSR1 opens the file again. A restarted writer goes on with the same rings and file.
+ * The process's whole life. RINGS: N rings; WAKE_FD: the eventfd; LIFE_FD: the read end of a pipe
+ * whose write end every producer holds: at its end of file all of them are gone, the rings are
+ * drained, the file is closed and the exit status (sysexits.h) returned. SIGINT, SIGTERM and SIGHUP
+ * are ignored; SIGUSR1 opens the file again. A restarted writer goes on with the same rings and
+ * file.
  */
 int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring *const *rings,
 		       size_t n, int wake_fd, int life_fd);

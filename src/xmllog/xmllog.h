@@ -3,7 +3,8 @@
  * xmllog: records. A worker (or the master) writes compact records into a ring of its own in shared
  * memory; the log writer process takes them from all rings, formats them with libxml2 and puts them
  * into the file (writer.h). Nothing here ever waits: a record that does not fit is dropped and
- * counted in the ring. A record becomes visible whole or not at all, also when its writer is killed.
+ * counted in the ring. A record becomes visible whole or not at all, also when its writer is
+ * killed.
  */
 #ifndef XMLLOG_XMLLOG_H
 #define XMLLOG_XMLLOG_H
@@ -79,7 +80,8 @@ size_t xmllog_session_text(const struct xmllog_session *s, char *out);
 
 /* The ring, in memory shared with the writer. Its layout is the module's own. */
 struct xmllog_ring;
-size_t xmllog_ring_room(size_t data_octets); /* octets of memory for a ring (power of two of data) */
+size_t
+xmllog_ring_room(size_t data_octets); /* octets of memory for a ring (power of two of data) */
 void xmllog_ring_init(struct xmllog_ring *r, size_t data_octets);
 
 /* A producer's handle: one per process, on its own ring. */
@@ -110,6 +112,7 @@ void xmllog_span(struct xmllog *l, enum xmllog_attr a, struct span v);
 void xmllog_text(struct xmllog *l, enum xmllog_attr a, const char *v);
 void xmllog_num(struct xmllog *l, enum xmllog_attr a, uint64_t v);
 void xmllog_seconds(struct xmllog *l, enum xmllog_attr a, uint64_t us); /* "1.000250" */
+/* An address without a family is left out. */
 void xmllog_addr(struct xmllog *l, enum xmllog_attr a, const struct addr *v);
 /* Makes the record visible, or drops and counts it. */
 void xmllog_end(struct xmllog *l);
