@@ -16,7 +16,7 @@
 #include "proxy/check.h"
 #include "proxy/master.h"
 
-#define DEFAULT_FILE "/etc/caronte/caronte.conf"
+#define DEFAULT_FILE CARONTE_SYSCONFDIR "/caronte/caronte.conf"
 
 struct arguments {
 	const char *file;

@@ -37,7 +37,8 @@ static inline uint64_t siphash_tail(const uint8_t *p, size_t n)
 {
 	uint64_t w = 0;
 
-	memcpy(&w, p, n);
+	if (n) /* an empty span may have no address */
+		memcpy(&w, p, n);
 	return le64toh(w);
 }
 

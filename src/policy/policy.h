@@ -45,6 +45,7 @@ bool policy_networks_explain(const struct policy_networks *t, const struct addr 
 /* Recipients: `user@domain` or `@domain`, compared in ASCII without case. */
 struct policy_recipients; /* opaque image */
 
+/* Room and image as for networks: zeroed, 64-aligned at best; the octets used, 0: faults. */
 size_t policy_recipients_room(struct span text);
 size_t policy_recipients_build(void *mem, size_t room, struct span text,
 			       struct policy_faults *faults);
@@ -60,7 +61,8 @@ struct policy_address {
 /*
  * True when the address is a valid local recipient: it stands in the table itself; or, unless
  * `routed`, an `@domain` line does; or it is <postmaster>, or postmaster@D for a domain D of any
- * line. *WHICH, when not NULL: a word for explain: "address", "domain", "postmaster".
+ * line. A quoted local part equals only one that is quoted in the table too. T may be NULL (no
+ * table). *WHICH, when not NULL: a word for explain: "address", "domain", "postmaster".
  */
 bool policy_recipients_match(const struct policy_recipients *t, const struct policy_address *a,
 			     const char **which);

@@ -92,7 +92,6 @@ static struct entry entry_fold(uint8_t buf[ENTRY_MAX], struct span local, struct
 
 static uint64_t entry_hash(struct siphash_key key, const struct entry *e)
 {
-	key.k[0] ^= e->local_length; /* where the local part ends is part of what is hashed */
 	return siphash(key, e->text, entry_text_size(e));
 }
 

@@ -30,6 +30,7 @@ static char dir[64], path[96], archive[96];
 static struct plan {
 	int at;		/* the write that is the last one, from 0; -1: none */
 	size_t octets;	/* of it, how many get through */
+	int fail_at;	/* the write that gets through and is said to have failed; -1: none */
 	int writes;	/* made so far */
 	uint64_t room;	/* a disk of that many octets; 0: no end */
 	size_t n[4096]; /* each write's length */
@@ -44,7 +45,7 @@ static int setup(void **state)
 	snprintf(path, sizeof(path), "%s/log.xml", dir);
 	snprintf(archive, sizeof(archive), "%s/archive", dir);
 	memset(plan, 0, sizeof(*plan));
-	plan->at = -1;
+	plan->at = plan->fail_at = -1;
 	return mkdir(archive, 0700);
 }
 
@@ -78,6 +79,12 @@ static ssize_t write_at(int fd, const struct iovec *iov, int n, off_t at)
 		if (pwrite(fd, all, plan->octets, at) != (ssize_t)plan->octets)
 			abort();
 		_exit(0);
+	}
+	if (k == plan->fail_at) {
+		if (pwrite(fd, all, len, at) != (ssize_t)len)
+			abort();
+		errno = EIO;
+		return -1;
 	}
 	if (plan->room && (uint64_t)at + len > plan->room) {
 		if ((uint64_t)at >= plan->room) {
@@ -294,6 +301,51 @@ static void test_killed_again_and_again(void **state)
 		}
 		check_and_continue();
 	}
+}
+
+/*
+ * A batch that failed leaves its octets in the padding, and then another one is cut short: the "?"
+ * of the one and the ">" of the other must not meet.
+ */
+static void test_no_seam(void **state)
+{
+	char text[700];
+	int len;
+
+	(void)state;
+	len = snprintf(text, sizeof(text), "<debug time=\"2026-01-02T03:04:05.000000Z\" what=\"");
+	memset(text + len, '?', sizeof(text) - (size_t)len);
+	memcpy(text + sizeof(text) - 4, "\"/>\n", 4);
+	for (size_t cut = 50; cut <= 250; cut++) {
+		pid_t pid;
+		int status;
+
+		unlink(path);
+		plan->writes = 0;
+		plan->at = plan->fail_at = -1;
+		pid = fork();
+		if (pid == 0) {
+			struct logfile f;
+
+			file_init(&f, 0);
+			if (logfile_open(&f) < 0 || append(&f, 0, 1, 1) < 0)
+				_exit(1);
+			plan->fail_at = plan->writes;
+			if (append(&f, 1, 9, 1) != -EIO)
+				_exit(2);
+			/* The write that blanks is the first one now, the batch's the second. */
+			plan->at = plan->writes + 1;
+			plan->octets = cut;
+			if (logfile_prepare(&f, text, sizeof(text)) < 0)
+				_exit(3);
+			_exit(4);
+		}
+		waitpid(pid, &status, 0);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+		assert_int_equal(check_file(path), 1);
+	}
+	plan->at = plan->fail_at = -1;
 }
 
 static void test_full_disk(void **state)
@@ -640,6 +692,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_new_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_inside_every_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_again_and_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_seam, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tail_across_pages, setup, teardown),

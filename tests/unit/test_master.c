@@ -311,7 +311,8 @@ static unsigned count(const char *text, const char *what)
 }
 
 /* A child of the daemon with that name; 0: none. */
-static pid_t child_named(const char *name)
+/* The child of that name, or 0. */
+static pid_t find_child(const char *name)
 {
 	char path[64], *next;
 
@@ -331,6 +332,18 @@ static pid_t child_named(const char *name)
 			return pid;
 	}
 	return 0;
+}
+
+/* The same, once it is there: a process takes its name a moment after it was made. */
+static pid_t child_named(const char *name)
+{
+	pid_t pid = find_child(name);
+
+	for (int i = 0; i < 1000 && pid == 0; i++) {
+		usleep(5000);
+		pid = find_child(name);
+	}
+	return pid;
 }
 
 static void starts_serves_and_stops(void **state)

@@ -263,12 +263,14 @@ static void test_explain(void **state)
 
 static void test_deepest_nesting(void **state)
 {
-	static char text[129 * 50];
+	static char text[2 * 129 * 50];
 	size_t n = 0;
 
 	(void)state;
-	/* Every length of one address: all ones, so that no host part is left. */
-	for (unsigned length = 0; length <= 128; length++) {
+	/* Every length of one address, all ones, so that no host part is left; and all of it twice.
+	 */
+	for (unsigned i = 0; i < 2 * 129; i++) {
+		unsigned length = i % 129;
 		struct addr a = { .family = 6 };
 		char net[ADDR_TEXT_MAX];
 

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -767,8 +768,11 @@ static void test_writer_is_killed(void **state)
 		pid_t pid = fork();
 
 		assert_true(pid >= 0);
-		if (pid == 0)
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG,
+			      SIGKILL); /* a test that fails leaves nobody behind */
 			write_forever(w.shared, round * 1000);
+		}
 		while (reads--)
 			read_set(w.shared);
 		kill(pid, SIGKILL);

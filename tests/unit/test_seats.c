@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -379,11 +380,14 @@ static _Noreturn void work(struct seats *s, struct believed *b, unsigned worker,
 
 static pid_t start(struct seats *s, struct believed *b, unsigned worker)
 {
+	unsigned seed = (unsigned)random();
 	pid_t pid = fork();
 
 	assert_true(pid >= 0);
-	if (pid == 0)
-		work(s, b, worker, (unsigned)random());
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
+		work(s, b, worker, seed);
+	}
 	return pid;
 }
 

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sys/ptrace.h>
+
 #include "writerproc.h"
 
 /* Adds what the file holds: each ring's numbers go on at NEXT. Drops that it tells are added up. */
@@ -281,6 +283,68 @@ static void test_killed_in_order(void **state)
 	munmap(made, 4096);
 }
 
+/*
+ * A writer that is killed as it enters or leaves its STOPth system call. False when it came to its
+ * end before that; *REFUSED when we may not trace.
+ */
+static bool killed_at_call(int stop, bool *refused)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			_exit(99);
+		raise(SIGSTOP);
+		_exit(xmllog_writer_main(&config, rings, RINGS, wake_fd, life[0]));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	*refused = !WIFSTOPPED(status);
+	while (WIFSTOPPED(status) && stop-- > 0) {
+		assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	}
+	if (!WIFSTOPPED(status))
+		return false;
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return true;
+}
+
+/* At every system call that it makes, from the new file over several batches to its end. */
+static void test_killed_at_every_call(void **state)
+{
+	bool refused = false;
+
+	for (int stop = 1;; stop++) {
+		uint64_t next[RINGS] = { 0 }, dropped = 0;
+		struct xmllog l[RINGS];
+		bool killed;
+
+		teardown(state);
+		assert_int_equal(setup(state), 0);
+		open_producers(l, 1);
+		for (uint64_t i = 0; i < 50; i++)
+			for (unsigned k = 0; k < RINGS; k++)
+				numbered(&l[k], k, i);
+		close(life[1]);
+		life[1] = -1;
+		killed = killed_at_call(stop, &refused);
+		if (refused)
+			skip();
+		if (access(path, F_OK) == 0)
+			assert_true(log_count(path) >= 0);
+		assert_int_equal(end_writer(start_writer()), EX_OK);
+		read_log(path, next, &dropped);
+		for (int k = 0; k < RINGS; k++)
+			assert_int_equal(next[k], 50);
+		if (!killed) {
+			assert_true(stop > 60);
+			return;
+		}
+	}
+}
+
 static void test_wakes_and_ignores_signals(void **state)
 {
 	struct xmllog l[RINGS];
@@ -396,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_every_element, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_schema_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_at_random, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_at_every_call, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed_in_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_wakes_and_ignores_signals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drops_are_told, setup, teardown),

@@ -255,8 +255,9 @@ static void test_killed_producers(void **state)
 			}
 		}
 		assert_true(pid > 0);
-		long stop = random() % 2000;
-		for (long k = 0; k < stop; k++)
+		/* Not before it has made anything. */
+		uint64_t from = next;
+		for (long k = random() % 2000; k > 0 || next == from; k--)
 			take_all_numbered(&t, &next);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);

@@ -76,7 +76,8 @@ static inline pid_t start_writer_on(int fd)
 		dup2(quiet, STDERR_FILENO);
 		if (fd >= 0)
 			dup2(fd, STDOUT_FILENO);
-		close(life[1]);
+		if (life[1] >= 0)
+			close(life[1]);
 		_exit(xmllog_writer_main(&config, rings, RINGS, wake_fd, life[0]));
 	}
 	assert_true(pid > 0);
@@ -105,7 +106,8 @@ static inline void kill_writer(pid_t pid)
 /* The last producer goes, and the writer ends. */
 static inline int end_writer(pid_t pid)
 {
-	close(life[1]);
+	if (life[1] >= 0)
+		close(life[1]);
 	life[1] = -1;
 	return wait_for(pid);
 }
