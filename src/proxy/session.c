@@ -18,7 +18,6 @@ static const char reply_stop[] = "421 4.3.2 Service is shutting down\r\n";
 /* A peer that is told goodbye may go on sending for so long (invariant 10). */
 #define LEAVE_BYTES (64u << 20)
 
-
 void session_changed(struct session *s)
 {
 	io_defer(s->worker->io, &s->task);
@@ -270,25 +269,29 @@ static void arm_receives(struct session *s)
 
 /* ---- sending ---- */
 
-static void sent(struct session *s, struct session_side *side, struct buf *out, int res)
+void session_dest_broken(struct session *s)
+{
+	s->dest.broken = true;
+	shutdown(s->dest.fd, SHUT_RDWR);
+}
+
+static void sent(struct session_side *side, struct buf *out, int res)
 {
 	side->sending = false;
 	out->pinned = false;
-	if (res >= 0) {
-		buf_consume(out, (size_t)res);
-	} else {
-		side->broken = true;
-		buf_clear(out);
-	}
-	session_changed(s);
+	buf_consume(out, res >= 0 ? (size_t)res : buf_len(out));
 }
 
 static void client_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.send);
 
-	sent(s, &s->client, &s->work->dialog.to_client, res);
-	if (res < 0 && s->state == SESSION_RUNNING) {
+	sent(&s->client, &s->work->dialog.to_client, res);
+	session_changed(s);
+	if (res >= 0)
+		return;
+	s->client.broken = true;
+	if (s->state == SESSION_RUNNING) {
 		s->client.eof = true;
 		dialog_client_lost(&s->dialog);
 	}
@@ -298,9 +301,12 @@ static void dest_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
-	sent(s, &s->dest, &s->work->dialog.to_destination, res);
+	sent(&s->dest, &s->work->dialog.to_destination, res);
+	session_changed(s);
 	if (res >= 0)
 		dialog_flushed(&s->dialog, s->flushing);
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
 }
 
 static void flush(struct session *s, struct session_side *side, struct buf *out,
@@ -320,8 +326,6 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n, false);
 }
 
-/* What cannot be sent any more to a destination is noticed by its end of stream, behind whatever it
- * said before. */
 static void flush_both(struct session *s)
 {
 	struct dialog_work *w = s->dialog.work;

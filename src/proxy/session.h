@@ -89,7 +89,8 @@ struct session {
 	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
 	struct span rest;	    /* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
-	uint64_t left_bytes;		  /* thrown away while leaving */
+	uint64_t taking_us;  /* since when the destination is taking octets of a body */
+	uint64_t left_bytes; /* thrown away while leaving */
 	uint64_t started_us, patience_ms;
 };
 
@@ -125,6 +126,9 @@ void session_changed(struct session *s);
 /* Keeps octets for the dialog's next look; there is room by construction. */
 void session_keep(struct buf *in, struct span octets);
 void session_body_release(struct session *s);
+/* Nothing more can be sent to the destination. What it said before is still taken; then comes the
+ * end of its stream, which ends the matter. */
+void session_dest_broken(struct session *s);
 /* The client's stream is over: RES 0, or a fault. */
 void session_client_ended(struct session *s, int res);
 

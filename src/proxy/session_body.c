@@ -82,12 +82,27 @@ static void body_received(struct io_op *op, int res)
 	s->rest = span_of(s->body->data, (size_t)res);
 }
 
+/* The destination begins to take octets, and has taken them: that time is not the client's
+ * (MIN_RATE). */
+static void dest_takes(struct session *s)
+{
+	s->progress++;
+	s->taking_us = io_now_us(s->worker->io);
+}
+
+static void dest_took(struct session *s)
+{
+	s->progress++;
+	s->window_us += io_now_us(s->worker->io) - s->taking_us;
+	session_changed(s);
+}
+
 /* Sends memory that was scanned. */
 static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool more)
 {
 	s->dest.sending = true;
 	s->dest.send.done = forward_sent;
-	s->progress++;
+	dest_takes(s);
 	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more);
 }
 
@@ -96,10 +111,9 @@ static void forward_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
-	s->progress++;
-	session_changed(s);
+	dest_took(s);
 	if (res < 0 && res != -ECANCELED)
-		s->dest.broken = true;
+		session_dest_broken(s);
 	else if (res >= 0 && s->body_complete)
 		dialog_body_sent(&s->dialog);
 }
@@ -159,8 +173,7 @@ static void spliced(struct io_splice *sp, int res)
 	size_t left = (size_t)(sp->count - sp->moved - sp->in_pipe);
 
 	s->splicing = false;
-	s->progress++;
-	session_changed(s);
+	dest_took(s);
 	if (res < 0 && res != -ENODATA)
 		drop_queued(s, left);
 	if (s->state != SESSION_RUNNING)
@@ -172,20 +185,22 @@ static void spliced(struct io_splice *sp, int res)
 	} else if (res == -ENODATA) {
 		dialog_client_lost(&s->dialog);
 	} else if (sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
-		/* An urgent mark, or a socket that cannot splice: the rest goes from the memory
-		 * that was scanned, and the next steps by receiving. */
+		/* An urgent mark, or a socket that cannot splice: what has not arrived, be it still
+		 * in the pipe, goes from the memory that was scanned, and the next steps by
+		 * receiving. */
 		s->dialog.copied = true;
 		io_pipe_put(&s->worker->pipes, s->pipe);
 		s->pipe = NULL;
-		send_scanned(s, s->body->data + sp->moved, left, false);
+		send_scanned(s, s->body->data + sp->moved, (size_t)(sp->count - sp->moved), false);
 	} else if (res != -ECANCELED) {
-		s->dest.broken = true;
+		session_dest_broken(s);
 	}
 }
 
 static void start_splice(struct session *s)
 {
 	s->splicing = true;
+	dest_takes(s);
 	s->splice = (struct io_splice){ .done = spliced };
 	io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, s->forwarded);
 }
@@ -195,12 +210,12 @@ static void held_cr_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
-	session_changed(s);
+	dest_took(s);
 	if (res < 0) {
 		drop_queued(s, s->forwarded);
 		take_held_cr(s);
 		if (res != -ECANCELED)
-			s->dest.broken = true;
+			session_dest_broken(s);
 	} else if (s->state == SESSION_RUNNING && !s->dest_closing) {
 		start_splice(s);
 	} else {
@@ -224,12 +239,12 @@ static void scan_peeked(struct session *s)
 		return;
 	}
 	s->held_cr = f.consumed > f.octets.n;
-	s->progress++;
 	if (f.cr_first) {
 		static const uint8_t cr = '\r';
 
 		s->dest.sending = true;
 		s->dest.send.done = held_cr_sent;
+		dest_takes(s);
 		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, true);
 		return;
 	}

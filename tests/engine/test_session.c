@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Whole sessions, between client threads and a destination that checks what it gets, on each engine
+ * and on the fake one, which shortens, delays, reorders and fails what it is asked for. Whatever
+ * happens: a message is accepted by the destination whole and unchanged or not at all, what a
+ * client was told 250 for was accepted, and afterwards nothing is left in any pool.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "io/net.h"
+#include "proxy/session.h"
+
+#define CLIENTS	 8
+#define MESSAGES 4 /* of each client, on one connection */
+#define BODY_MAX 400000
+#define RING	 (1 << 16)
+
+/* What the destination does instead of taking a message, now and then. */
+enum mischief {
+	TAKES,
+	CLOSES_IN_BODY,
+	RESETS_IN_BODY,
+	REFUSES_IN_BODY,
+	SAYS_421,
+	REFUSES_END,
+	KINDS
+};
+
+struct world {
+	uint64_t seed;
+	bool mischief;
+	int proxy_fd, dest_fd;
+	struct addr proxy_addr, dest_addr;
+	_Atomic unsigned clients_left;
+	_Atomic unsigned dest_open;
+	atomic_bool over;
+	_Atomic unsigned accepted[CLIENTS * MESSAGES]; /* times the destination has said 250 */
+	_Atomic unsigned acknowledged[CLIENTS * MESSAGES];
+	_Atomic unsigned damaged;
+};
+
+struct task {
+	struct world *world;
+	unsigned number;
+	int fd;
+	uint64_t random;
+	char in[8192];
+	size_t have;
+};
+
+/* ---- both peers: blocking sockets, lines ---- */
+
+static bool send_all(int fd, const void *p, size_t n)
+{
+	const char *at = p;
+
+	while (n > 0) {
+		ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
+
+		if (sent <= 0)
+			return false;
+		at += sent;
+		n -= (size_t)sent;
+	}
+	return true;
+}
+
+/* The next line without its CR LF; false at the end. */
+static bool read_line(struct task *t, char *line, size_t cap)
+{
+	for (;;) {
+		char *end = memmem(t->in, t->have, "\r\n", 2);
+
+		if (end) {
+			size_t n = (size_t)(end - t->in);
+
+			assert_true(n < cap);
+			memcpy(line, t->in, n);
+			line[n] = '\0';
+			t->have -= n + 2;
+			memmove(t->in, end + 2, t->have);
+			return true;
+		}
+		assert_true(t->have < sizeof(t->in));
+		ssize_t got = recv(t->fd, t->in + t->have, sizeof(t->in) - t->have, 0);
+
+		if (got <= 0)
+			return false;
+		t->have += (size_t)got;
+	}
+}
+
+/* ---- the client ---- */
+
+static int read_reply(struct task *t)
+{
+	char line[600];
+
+	do {
+		if (!read_line(t, line, sizeof(line)))
+			return -1;
+	} while (line[3] == '-');
+	return atoi(line);
+}
+
+static int ask(struct task *t, const char *line)
+{
+	char out[300];
+	int n = snprintf(out, sizeof(out), "%s\r\n", line);
+
+	return send_all(t->fd, out, (size_t)n) ? read_reply(t) : -1;
+}
+
+/* A body whose every octet follows from its number, in lines, some of which begin with a dot. */
+static size_t make_body(unsigned id, uint64_t seed, char *out)
+{
+	uint64_t state = seed * 1000 + id + 1;
+	size_t size = fake_below(&state, 10) ? fake_below(&state, 4000)
+					     : fake_below(&state, BODY_MAX - 2000);
+	size_t n = (size_t)sprintf(out, "message %u\r\n", id);
+
+	while (n < size) {
+		unsigned width = fake_below(&state, 120);
+
+		if (fake_below(&state, 8) == 0) {
+			out[n++] = '.';
+			out[n++] = '.';
+		}
+		for (unsigned i = 0; i < width; i++)
+			out[n++] = (char)(' ' + 1 + (char)fake_below(&state, 90));
+		if (width && out[n - width] == '.' && out[n - width - 1] == '\n')
+			out[n - width] = 'x';
+		out[n++] = '\r';
+		out[n++] = '\n';
+	}
+	return n;
+}
+
+static bool send_message(struct task *t, unsigned id, char *body)
+{
+	size_t n = make_body(id, t->world->seed, body), at = 0;
+
+	if (ask(t, "MAIL FROM:<a@example.org>") != 250 ||
+	    ask(t, "RCPT TO:<b@example.net>") != 250 || ask(t, "DATA") != 354)
+		return false;
+	memcpy(body + n, ".\r\n", 3);
+	n += 3;
+	while (at < n) {
+		size_t step = 1 + fake_below(&t->random, n > 50000 ? 50000 : 700);
+
+		step = step < n - at ? step : n - at;
+		if (!send_all(t->fd, body + at, step))
+			return false;
+		at += step;
+	}
+	int code = read_reply(t);
+
+	if (code == 250)
+		t->world->acknowledged[id]++;
+	return code == 250;
+}
+
+static void *client(void *arg)
+{
+	struct task *t = arg;
+	char *body = malloc(BODY_MAX + 4096);
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&t->world->proxy_addr, &ss);
+
+	assert_non_null(body);
+	t->fd = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(t->fd, (struct sockaddr *)&ss, len) == 0 && read_reply(t) == 220 &&
+	    ask(t, "EHLO client") == 250) {
+		unsigned m = 0;
+
+		while (m < MESSAGES && send_message(t, t->number * MESSAGES + m, body))
+			m++;
+		if (m == MESSAGES)
+			ask(t, "QUIT");
+	}
+	close(t->fd);
+	free(body);
+	free(t);
+	return NULL;
+}
+
+static void *client_thread(void *arg)
+{
+	struct world *w = ((struct task *)arg)->world;
+
+	client(arg);
+	w->clients_left--;
+	return NULL;
+}
+
+/* ---- the destination ---- */
+
+/* Takes a body off; its number, or -1 when the connection ended first. */
+static int take_body(struct task *t, enum mischief mischief, char *body, char *want)
+{
+	char line[600];
+	size_t n = 0;
+	unsigned lines = 0;
+
+	for (;;) {
+		if (!read_line(t, line, sizeof(line)))
+			return -1;
+		if (strcmp(line, ".") == 0)
+			break;
+		n += (size_t)sprintf(body + n, "%s\r\n", line);
+		if (++lines < 3)
+			continue;
+		if (mischief == RESETS_IN_BODY)
+			setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+				   sizeof(struct linger));
+		if (mischief == REFUSES_IN_BODY || mischief == SAYS_421) {
+			const char *text = mischief == SAYS_421 ? "421 busy\r\n" : "552 no\r\n";
+
+			send_all(t->fd, text, strlen(text));
+			mischief = TAKES;
+		}
+		if (mischief == CLOSES_IN_BODY || mischief == RESETS_IN_BODY)
+			return -1;
+	}
+	unsigned id = 0;
+
+	if (sscanf(body, "message %u", &id) != 1 || id >= CLIENTS * MESSAGES ||
+	    make_body(id, t->world->seed, want) != n || memcmp(body, want, n) != 0) {
+		fprintf(stderr, "seed %llu: %zu octets came, beginning %.20s\n",
+			(unsigned long long)t->world->seed, n, body);
+		t->world->damaged++;
+		return -1;
+	}
+	return (int)id;
+}
+
+static bool serve_data(struct task *t, char *body, char *want)
+{
+	struct world *w = t->world;
+	enum mischief mischief = w->mischief && fake_below(&t->random, 3) == 0
+					 ? fake_below(&t->random, KINDS)
+					 : TAKES;
+
+	if (!send_all(t->fd, "354 go\r\n", 8))
+		return false;
+	int id = take_body(t, mischief, body, want);
+
+	if (id < 0)
+		return false;
+	if (mischief == REFUSES_END)
+		return send_all(t->fd, "452 full\r\n", 10);
+	w->accepted[id]++;
+	return send_all(t->fd, "250 kept\r\n", 10);
+}
+
+static void *destination(void *arg)
+{
+	struct task *t = arg;
+	char *body = malloc(BODY_MAX + 4096), *want = malloc(BODY_MAX + 4096);
+	char line[600];
+
+	assert_non_null(body);
+	assert_non_null(want);
+	bool good = send_all(t->fd, "220 dest\r\n", 10);
+
+	while (good && read_line(t, line, sizeof(line))) {
+		if (strncmp(line, "EHLO", 4) == 0)
+			good = send_all(t->fd, "250-dest\r\n250 PIPELINING\r\n", 26);
+		else if (strncmp(line, "DATA", 4) == 0)
+			good = serve_data(t, body, want);
+		else
+			good = send_all(t->fd, "250 ok\r\n", 8);
+	}
+	close(t->fd);
+	free(body);
+	free(want);
+	t->world->dest_open--;
+	free(t);
+	return NULL;
+}
+
+static void start_thread(struct world *w, void *(*run)(void *), unsigned number, int fd)
+{
+	struct task *t = calloc(1, sizeof(*t));
+	pthread_t thread;
+
+	assert_non_null(t);
+	*t = (struct task){ .world = w, .number = number, .fd = fd };
+	t->random = w->seed * 7919 + number + 1;
+	assert_int_equal(pthread_create(&thread, NULL, run, t), 0);
+	pthread_detach(thread);
+}
+
+static void *destination_listener(void *arg)
+{
+	struct world *w = arg;
+	unsigned n = 0;
+
+	while (!w->over) {
+		struct pollfd p = { .fd = w->dest_fd, .events = POLLIN };
+
+		if (poll(&p, 1, 20) != 1)
+			continue;
+		int fd = accept(w->dest_fd, NULL, NULL);
+
+		if (fd >= 0) {
+			w->dest_open++;
+			start_thread(w, destination, 1000 + n++, fd);
+		}
+	}
+	return NULL;
+}
+
+/* ---- the proxy ---- */
+
+struct proxy {
+	struct worker worker;
+	struct runtime rt;
+	struct config *config;
+	struct route route;
+};
+
+static void bad_route(void *ctx, const char *what)
+{
+	(void)ctx;
+	fail_msg("%s", what);
+}
+
+static void make_proxy(struct proxy *p, struct world *w, struct io *io, const char *body)
+{
+	const char *set[] = { body,
+			      "TIMEOUT_CONNECT=5",
+			      "TIMEOUT_COMMAND=10",
+			      "TIMEOUT_DATA=10",
+			      "TIMEOUT_REPLY=10",
+			      "TIMEOUT_DATA_DONE=10" };
+	char name[64];
+	struct worker *k = &p->worker;
+
+	*p = (struct proxy){ 0 };
+	p->config = config_load(NULL, set, sizeof(set) / sizeof(*set));
+	config_print_faults(p->config, stderr);
+	assert_int_equal(p->config->fault_count, 0);
+	snprintf(name, sizeof(name), "127.0.0.1:%u", w->dest_addr.port);
+	assert_true(
+		route_parse(&p->route, name, ROUTE_SINGLE, ROUTE_LEAST_SESSIONS, bad_route, NULL));
+	p->rt = (struct runtime){ .config = p->config, .route = &p->route, .workers = 1 };
+	p->rt.route_shared = calloc(1, route_shared_room());
+	route_shared_init(p->rt.route_shared, &p->route);
+	route_set_addresses(p->rt.route_shared, 0, &w->dest_addr, 1);
+	p->rt.seats = calloc(1, seats_room(CLIENTS));
+	assert_int_equal(seats_init(p->rt.seats, CLIENTS), 0);
+	k->rt = &p->rt;
+	k->io = io;
+	list_init(&k->open);
+	xmllog_open(&k->log, NULL, -1, 0);
+	k->env = (struct dialog_env){ .policy = &p->rt.policy, .log = &k->log };
+	assert_int_equal(pool_init(&k->sessions, sizeof(struct session), CLIENTS), 0);
+	assert_int_equal(pool_init(&k->works, sizeof(struct session_work), CLIENTS), 0);
+	assert_int_equal(pool_init(&k->bodies, sizeof(struct session_body), 2 * CLIENTS), 0);
+	assert_int_equal(io_pipes_init(&k->pipes, 4), 0);
+}
+
+static void end_proxy(struct proxy *p)
+{
+	struct worker *k = &p->worker;
+
+	assert_int_equal(seats_sessions(p->rt.seats), 0);
+	assert_int_equal(k->sessions.in_use, 0);
+	assert_int_equal(k->works.in_use, 0);
+	assert_int_equal(k->bodies.in_use, 0);
+	io_pipes_destroy(&k->pipes);
+	pool_destroy(&k->sessions);
+	pool_destroy(&k->works);
+	pool_destroy(&k->bodies);
+	free(p->rt.seats);
+	free(p->rt.route_shared);
+	config_free(p->config);
+}
+
+static void accept_clients(struct proxy *p, struct world *w)
+{
+	for (;;) {
+		int fd = accept4(w->proxy_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct addr addr;
+		uint32_t seat;
+
+		if (fd < 0)
+			return;
+		net_peer(fd, &addr);
+		net_prepare(fd);
+		assert_int_equal(seats_take(p->rt.seats, 0, &addr, true, 0, &seat), SEATS_OK);
+		assert_true(session_start(&p->worker, fd, &addr, false, SESSION_SERVE, seat));
+	}
+}
+
+static void play(const struct io_backend *backend, uint64_t seed, bool mischief, unsigned fail,
+		 const char *body)
+{
+	struct fake_rates rates = { .seed = seed,
+				    .shorten = (unsigned)(seed * 13 % 60),
+				    .delay = (unsigned)(seed * 29 % 60),
+				    .fail = fail };
+	struct io_limits limits = { .ops = 256, .block_size = WORKER_BLOCK, .block_count = 4 };
+	struct world *w = calloc(1, sizeof(*w));
+	struct proxy *p = calloc(1, sizeof(*p));
+	const char *why = NULL;
+	struct io *io;
+	pthread_t listener;
+	unsigned all = 0;
+
+	assert_non_null(w);
+	assert_non_null(p);
+	if (io_create_with(&io, backend, &limits, &rates, &why) < 0) {
+		assert_ptr_equal(backend, &io_backend_uring);
+		free(w);
+		free(p);
+		skip();
+	}
+	*w = (struct world){ .seed = seed, .mischief = mischief, .clients_left = CLIENTS };
+	w->proxy_fd = tcp_listener(&w->proxy_addr);
+	w->dest_fd = tcp_listener(&w->dest_addr);
+	set_nonblock(w->proxy_fd);
+	make_proxy(p, w, io, body);
+	assert_int_equal(pthread_create(&listener, NULL, destination_listener, w), 0);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		start_thread(w, client_thread, i, -1);
+	while (w->clients_left > 0 || p->worker.open_count > 0) {
+		accept_clients(p, w);
+		assert_true(io_run_once(io, 1) >= 0);
+	}
+	w->over = true;
+	pthread_join(listener, NULL);
+	while (w->dest_open > 0)
+		usleep(1000);
+	end_proxy(p);
+	io_destroy(io);
+	close(w->proxy_fd);
+	close(w->dest_fd);
+	assert_int_equal(w->damaged, 0);
+	for (unsigned i = 0; i < CLIENTS * MESSAGES; i++) {
+		assert_true(w->acknowledged[i] <= w->accepted[i]);
+		assert_true(w->accepted[i] <= 1);
+		all += w->acknowledged[i];
+	}
+	if (!mischief && !fail)
+		assert_int_equal(all, CLIENTS * MESSAGES);
+	free(w);
+	free(p);
+}
+
+static const char *const bodies[] = { "BODY_AUTO=y", "BODY_SPLICE=y", "BARE_NEWLINE_NORMALIZE=y" };
+
+static void play_bodies(const struct io_backend *backend, uint64_t seed, bool mischief,
+			unsigned fail)
+{
+	for (unsigned i = 0; i < 3; i++)
+		play(backend, seed + i, mischief, fail, bodies[i]);
+}
+
+static void on_uring(void **state)
+{
+	(void)state;
+	play_bodies(&io_backend_uring, 1, false, 0);
+	for (uint64_t seed = 10; seed < 16; seed += 3)
+		play_bodies(&io_backend_uring, seed, true, 0);
+}
+
+static void on_epoll(void **state)
+{
+	(void)state;
+	play_bodies(&io_backend_epoll, 1, false, 0);
+	for (uint64_t seed = 10; seed < 16; seed += 3)
+		play_bodies(&io_backend_epoll, seed, true, 0);
+}
+
+static void on_fake(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed < 10; seed += 3)
+		play_bodies(&fake_backend, seed, false, 0);
+}
+
+static void on_fake_with_mischief(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 20; seed < 32; seed += 3)
+		play_bodies(&fake_backend, seed, true, 0);
+}
+
+static void on_fake_with_faults(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 40; seed < 52; seed += 3)
+		play_bodies(&fake_backend, seed, true, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(on_uring),
+		cmocka_unit_test(on_epoll),
+		cmocka_unit_test(on_fake),
+		cmocka_unit_test(on_fake_with_mischief),
+		cmocka_unit_test(on_fake_with_faults),
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	return cmocka_run_group_tests_name("session", tests, NULL, NULL);
+}
