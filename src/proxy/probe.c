@@ -127,6 +127,17 @@ static void try_log(int to, const struct settings *set)
 	tell_fault(to, place, "%s", wrong);
 }
 
+/* Copies of messages are made at level 4 alone. */
+static void try_debug_dir(int to, const struct settings *set)
+{
+	char why[PROBE_TEXT_MAX];
+	const char *wrong =
+		set->log_level < 4 ? NULL : xmllog_dir_check(set->debug_dir, why, sizeof(why));
+
+	if (wrong)
+		tell_fault(to, SETTING_DEBUG_DIR, "%s", wrong);
+}
+
 static void try_engine(int to, const struct settings *set)
 {
 	static const struct io_limits limits = {
@@ -183,6 +194,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	for (unsigned i = 0; i < p->plan->count; i++)
 		open_file(to, p->plan, i);
 	try_log(to, &c->set);
+	try_debug_dir(to, &c->set);
 	try_engine(to, &c->set);
 	if (p->route)
 		resolve(to, p);

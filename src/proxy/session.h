@@ -11,6 +11,7 @@
 #ifndef PROXY_SESSION_H
 #define PROXY_SESSION_H
 
+#include "proxy/copy.h"
 #include "proxy/dialog.h"
 #include "proxy/worker.h"
 
@@ -89,6 +90,7 @@ struct session {
 	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
 	struct span rest;	    /* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
+	struct copy copy;
 	uint64_t taking_us;  /* since when the destination is taking octets of a body */
 	uint64_t left_bytes; /* thrown away while leaving */
 	uint64_t started_us, patience_ms;

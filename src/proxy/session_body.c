@@ -16,10 +16,16 @@
 
 static void forward_sent(struct io_op *op, int res);
 
+static const char *debug_dir(const struct session *s)
+{
+	return s->worker->rt->config->set.debug_dir;
+}
+
 void session_body_release(struct session *s)
 {
 	struct worker *w = s->worker;
 
+	copy_end(&s->copy, &s->dialog, debug_dir(s));
 	pool_put(&w->bodies, s->body);
 	pool_put(&w->bodies, s->repaired);
 	if (s->pipe)
@@ -47,6 +53,7 @@ static void open_body(struct session *s)
 	s->window_us = io_now_us(s->worker->io);
 	s->window_bytes = 0;
 	s->progress++;
+	copy_begin(&s->copy, &s->dialog, debug_dir(s));
 }
 
 void session_body_begin(struct session *s, struct span octets)
@@ -106,6 +113,14 @@ static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool mor
 	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more);
 }
 
+/* What goes on, from memory or by splice, goes into the copy too. */
+static void copy_forward(struct session *s, const struct dialog_forward *f)
+{
+	if (f->cr_first)
+		copy_add(&s->copy, &s->dialog, SPAN("\r"));
+	copy_add(&s->copy, &s->dialog, f->octets);
+}
+
 static void forward_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
@@ -130,6 +145,7 @@ static void scan_rest(struct session *s)
 	s->body_complete = !dialog_in_body(&s->dialog);
 	if (f.octets.n == 0 || s->dest.broken)
 		return;
+	copy_forward(s, &f);
 	if (f.cr_first) {
 		/* It was the last octet of the block before this one, whose first is its LF. */
 		CHECK(f.octets.p == s->body->data);
@@ -238,6 +254,7 @@ static void scan_peeked(struct session *s)
 		drop_queued(s, f.consumed);
 		return;
 	}
+	copy_forward(s, &f);
 	s->held_cr = f.consumed > f.octets.n;
 	if (f.cr_first) {
 		static const uint8_t cr = '\r';

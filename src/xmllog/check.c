@@ -25,7 +25,7 @@ say(char *out, size_t cap, const char *fmt, ...)
 	return out;
 }
 
-static const char *check_dir(const char *dir, char *out, size_t cap)
+const char *xmllog_dir_check(const char *dir, char *out, size_t cap)
 {
 	struct stat st;
 
@@ -44,14 +44,14 @@ static const char *check_parent(const char *file, char *out, size_t cap)
 	char dir[PATH_MAX];
 
 	if (!slash)
-		return check_dir(".", out, cap);
+		return xmllog_dir_check(".", out, cap);
 	if (slash == file)
-		return check_dir("/", out, cap);
+		return xmllog_dir_check("/", out, cap);
 	if ((size_t)(slash - file) >= sizeof(dir))
 		return say(out, cap, "%s: %s", file, strerror(ENAMETOOLONG));
 	memcpy(dir, file, (size_t)(slash - file));
 	dir[slash - file] = '\0';
-	return check_dir(dir, out, cap);
+	return xmllog_dir_check(dir, out, cap);
 }
 
 static const char *check_open_file(const char *file, int fd, char *out, size_t cap)
@@ -106,6 +106,6 @@ const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out,
 	if (!fault && (!there || rotates))
 		fault = check_parent(c->file, out, cap);
 	if (!fault && rotates)
-		fault = check_dir(c->archive_dir, out, cap);
+		fault = xmllog_dir_check(c->archive_dir, out, cap);
 	return fault;
 }

@@ -23,6 +23,9 @@ struct xmllog_writer_config {
  */
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap);
 
+/* The same for a directory in which files are to be made. */
+const char *xmllog_dir_check(const char *dir, char *out, size_t cap);
+
 /* True when another process writes the log now. Apart from the check, since a configuration may be
  * checked while its daemon runs. */
 bool xmllog_writer_busy(const struct xmllog_writer_config *c);
