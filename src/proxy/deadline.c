@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 #include "proxy/deadline.h"
 
-#define LEAVE_MS       20000
-#define SEAT_RETRY_MS  50
-#define RATE_WINDOW_MS 60000
+#define LEAVE_MS	  20000
+#define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
+#define SEAT_RETRY_MS	  50
+#define RATE_WINDOW_MS	  60000
 
 static enum session_wait wait_of(const struct session *s)
 {
@@ -56,7 +57,7 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	case WAIT_BODY:
 		return 1000 * (uint64_t)set->timeout_data;
 	default:
-		return LEAVE_MS;
+		return s->has_seat ? LEAVE_MS : LEAVE_UNSEATED_MS;
 	}
 }
 

@@ -57,8 +57,11 @@ void dialog_connected(struct dialog *d, const struct addr *destination)
 
 void dialog_end_as(struct dialog *d, enum dialog_end why)
 {
-	if (d->end == DIALOG_RUNS)
+	if (d->end == DIALOG_RUNS) {
 		d->end = why;
+		/* An attempt that a reset or a deadline ends is an attempt too. */
+		record_login(d, false, (struct span){ 0 });
+	}
 	d->drop_destination = true;
 }
 
@@ -176,8 +179,7 @@ void dialog_record_cut_off(struct dialog *d, struct span reply)
 {
 	if (d->server.state == SMTP_SERVER_EOD)
 		record_message(d, reply);
-	if (d->server.state == SMTP_SERVER_AUTH || d->server.state == SMTP_SERVER_AUTH_MORE)
-		record_login(d, false, reply);
+	record_login(d, false, reply);
 }
 
 void dialog_close(struct dialog *d, const char *reply, enum dialog_end why)

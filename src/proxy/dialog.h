@@ -85,8 +85,10 @@ struct dialog {
 
 	enum dialog_end end;   /* other than DIALOG_RUNS: say what is in to_client, then close */
 	bool drop_destination; /* close the destination's connection now, whatever it was sent */
-	bool partial;	       /* the destination is in the middle of a reply */
+	bool partial;	       /* a reply has begun and was not dealt with yet */
+	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
+	bool auth_open;	       /* an attempt to log in has no record yet */
 	bool discard;	       /* BODY: read and throw away; `saved` answers the end of data */
 	bool discard_ends;     /* … and the session ends without more words */
 	bool client_closed;    /* the client has sent its last octet */

@@ -9,9 +9,8 @@
 
 static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
 
-/* Room that must be free before the next command is read: a local reply, two when the first ends
- * the session; and the rebuilt command. */
-#define ROOM_LOCAL 256
+/* How much longer than its line a rebuilt command may be, and more. */
+#define ROOM_REBUILT 256
 
 static struct policy_address address_of(const struct smtp_path *path)
 {
@@ -122,23 +121,25 @@ static void note_auth_name(struct dialog *d, struct span response)
 	explicit_bzero(text, sizeof(text));
 }
 
-static void on_auth(struct dialog *d, const struct smtp_command *cmd)
+/* An attempt to log in begins: what its `login` record will say. */
+static void begin_login(struct dialog *d, const struct smtp_command *cmd)
 {
 	struct dialog_work *w = d->work;
-	size_t n = cmd->arg.n < sizeof(w->auth_mechanism) - 1 ? cmd->arg.n
-							      : sizeof(w->auth_mechanism) - 1;
+	struct span mechanism = cmd->arg.n ? cmd->arg : SPAN("unknown");
+	size_t n = mechanism.n < sizeof(w->auth_mechanism) ? mechanism.n
+							   : sizeof(w->auth_mechanism) - 1;
 
-	d->auth_seen = true;
-	for (size_t i = 0; i < n; i++)
-		w->auth_mechanism[i] =
-			(char)(cmd->arg.p[i] >= 'a' && cmd->arg.p[i] <= 'z' ? cmd->arg.p[i] - 32
-									    : cmd->arg.p[i]);
+	for (size_t i = 0; i < n; i++) {
+		uint8_t c = mechanism.p[i];
+
+		w->auth_mechanism[i] = (char)(c >= 'a' && c <= 'z' ? c - 32 : c);
+	}
 	w->auth_mechanism[n] = '\0';
 	w->auth_name[0] = '\0';
 	w->auth_name_known = false;
+	d->auth_open = d->auth_seen = true;
 	if (cmd->rest.p)
 		note_auth_name(d, cmd->rest);
-	pass(d, cmd);
 }
 
 /* An AUTH continuation: checked octet by octet, it goes on as it is. */
@@ -181,7 +182,8 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 		on_rcpt(d, cmd);
 		break;
 	case SMTP_VERB_AUTH:
-		on_auth(d, cmd);
+		begin_login(d, cmd);
+		pass(d, cmd);
 		break;
 	default:
 		pass(d, cmd);
@@ -195,15 +197,16 @@ static void on_early(struct dialog *d, const char *reply)
 	struct dialog_pending *p = &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
 
 	CHECK(w->count > 0);
-	if (p->verb == SMTP_VERB_AUTH)
-		record_login(d, false, span_str(reply));
+	record_login(d, false, span_str(reply));
 	p->passed = false;
 	p->fatal = true;
 	p->local = reply;
 	dialog_drain(d);
 }
 
-/* True when the next command may be read: there is room for all that it can cause. */
+/* True when the next command may be read: there is room for all that it can cause, and no reply of
+ * the destination waits for room (it came before this command and must not be taken for its
+ * answer). */
 static bool room_for_command(const struct dialog *d, struct span in)
 {
 	const struct dialog_work *w = d->work;
@@ -211,8 +214,7 @@ static bool room_for_command(const struct dialog *d, struct span in)
 	size_t room = line > in.n ? in.n : line;
 
 	return w->count < SMTP_OPEN_MAX - 1 && !smtp_client_full(&d->destination) &&
-	       buf_space(&w->to_client) >= ROOM_LOCAL &&
-	       buf_space(&w->to_destination) >= room + ROOM_LOCAL;
+	       dialog_has_room(d) && buf_space(&w->to_destination) >= room + ROOM_REBUILT;
 }
 
 /* True while a fatal local answer waits for its turn: nothing behind it is read. */
@@ -223,14 +225,34 @@ static bool fatal_waits(const struct dialog_work *w)
 
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };
 
+/* A command that is answered here. */
+static void on_refused(struct dialog *d, const struct smtp_server_step *s, bool fatal)
+{
+	if (s->cmd.verb == SMTP_VERB_AUTH)
+		begin_login(d, &s->cmd);
+	record_login(d, false, span_str(s->reply));
+	if (d->server.state == SMTP_SERVER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
+		smtp_server_rcpt_refused(&d->server);
+	answer_local(d, s->cmd.verb, s->reply, fatal);
+}
+
+/* The destination as the client's dialog has to see it. Half a reply that answers nothing holds up
+ * whatever would be passed on: the other half must not be taken for its answer. */
+static struct smtp_server_view view_of(const struct dialog *d)
+{
+	bool owes = smtp_client_owes(&d->destination);
+
+	return (struct smtp_server_view){
+		.open = owes || d->partial,
+		.pipelining = owes && (d->destination.ext & SMTP_EXT_PIPELINING),
+	};
+}
+
 /* One event of the client's dialog, or why there is none now. */
 static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 {
-	struct smtp_server_view view = {
-		.open = smtp_client_owes(&d->destination) || d->partial,
-		.pipelining = (d->destination.ext & SMTP_EXT_PIPELINING) != 0,
-	};
-	struct smtp_server_step s;
+	bool continuation = d->server.state == SMTP_SERVER_AUTH_MORE;
+	struct smtp_server_step s = { .cmd.verb = SMTP_VERB_UNKNOWN };
 	enum smtp_server_event event;
 
 	if (fatal_waits(d->work))
@@ -239,14 +261,14 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 	if (d->server.state != SMTP_SERVER_AUTH && d->server.state != SMTP_SERVER_DATA &&
 	    !room_for_command(d, in))
 		return MUST_WAIT;
-	event = smtp_server_next(&d->server, in, view, &s);
+	event = smtp_server_next(&d->server, in, view_of(d), &s);
 	if (event == SMTP_SERVER_MORE)
 		return NEEDS_OCTETS;
 	if (event == SMTP_SERVER_WAIT)
 		return MUST_WAIT;
 	*consumed += s.consumed;
 	if (event != SMTP_SERVER_EARLY)
-		record_received(d, event == SMTP_SERVER_LINE ? NULL : &s.cmd, s.line);
+		record_received(d, continuation ? NULL : &s.cmd, s.line);
 	switch (event) {
 	case SMTP_SERVER_COMMAND:
 		on_command(d, &s.cmd);
@@ -258,9 +280,7 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 		on_early(d, s.reply);
 		break;
 	default:
-		if (d->server.state == SMTP_SERVER_MAIL && s.cmd.verb == SMTP_VERB_RCPT)
-			smtp_server_rcpt_refused(&d->server);
-		answer_local(d, s.cmd.verb, s.reply, event == SMTP_SERVER_FATAL);
+		on_refused(d, &s, event == SMTP_SERVER_FATAL);
 	}
 	return PROGRESS;
 }

@@ -157,8 +157,8 @@ static void on_answer(struct dialog *d, const struct smtp_reply *reply)
 	CHECK(p && p->passed);
 	enum smtp_verb verb = (enum smtp_verb)p->verb;
 
-	if (verb == SMTP_VERB_AUTH && reply->code == 235 && d->server.auth_cancelled) {
-		dialog_desync(d); /* the client took its attempt back */
+	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
+		dialog_desync(d); /* the client took its attempt back (RFC 4954 4) */
 		return;
 	}
 	smtp_server_answered(&d->server, verb, reply->code);
@@ -203,10 +203,10 @@ static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 
 static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 {
-	enum smtp_owed owed = smtp_client_oldest(&d->destination);
+	enum smtp_owed owed = (enum smtp_owed)d->begun;
 
 	record_reply(d, reply->text, "from", "destination");
-	switch (smtp_client_judge(&d->destination, reply)) {
+	switch (smtp_client_judge(&d->destination, reply, owed)) {
 	case SMTP_CLIENT_ANSWER:
 		if (owed == SMTP_OWES_GREETING) {
 			smtp_server_greeted(&d->server, reply->code);
@@ -239,18 +239,22 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 {
 	size_t consumed = 0;
 
-	while (d->end == DIALOG_RUNS && !d->drop_destination) {
-		struct span rest = span_from(in, consumed);
+	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n) {
 		struct smtp_reply reply;
 		size_t n;
 
+		if (!d->partial) {
+			d->partial = true;
+			d->begun = (uint8_t)smtp_client_oldest(&d->destination);
+		}
 		if (!dialog_has_room(d))
 			break;
-		enum smtp_reply_result result = smtp_reply_parse(rest, &reply, &n);
+		enum smtp_reply_result result =
+			smtp_reply_parse(span_from(in, consumed), &reply, &n);
 
-		d->partial = result == SMTP_REPLY_MORE && rest.n > 0;
 		if (result == SMTP_REPLY_MORE)
 			break;
+		d->partial = false;
 		if (result == SMTP_REPLY_BAD) {
 			dialog_desync(d);
 			break;

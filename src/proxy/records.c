@@ -123,6 +123,9 @@ void record_login(struct dialog *d, bool accepted, struct span reply)
 {
 	struct xmllog *log = d->env->log;
 
+	if (!d->auth_open)
+		return;
+	d->auth_open = false;
 	if (!xmllog_begin(log, XMLLOG_LOGIN, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);

@@ -21,6 +21,7 @@ void record_reply(struct dialog *d, struct span reply, const char *way, const ch
 void record_recipient(struct dialog *d, const char *recipient, enum policy_rule rule,
 		      struct span reply, bool accepted);
 void record_message(struct dialog *d, struct span reply);
+/* The outcome of the attempt to log in that is open; nothing when none is. An empty REPLY: none. */
 void record_login(struct dialog *d, bool accepted, struct span reply);
 /* At the end of the session, which lasted US microseconds. */
 void record_session(struct dialog *d, uint64_t us);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -95,6 +96,8 @@ static void release(struct session *s)
 	record_session(&s->dialog, io_now_us(w->io) - s->started_us);
 	if (s->has_seat)
 		seats_release(w->rt->seats, s->seat);
+	else
+		w->refused--;
 	io_timer_stop(w->io, &s->timer);
 	io_undefer(&s->task);
 	session_body_release(s);
@@ -362,7 +365,8 @@ static void feed(struct session *s)
 			b = dialog_from_destination(&s->dialog, buf_span(&w->dest_in));
 			buf_consume(&w->dest_in, b);
 		}
-		if (a || b)
+		/* A client's commands do not give the destination more time for its reply. */
+		if (b || (a && s->wait == WAIT_COMMAND))
 			s->progress++;
 	} while ((a || b) && s->dialog.end == DIALOG_RUNS);
 	if (s->dest.eof && !s->dest_closing && !s->dialog.drop_destination &&
@@ -464,9 +468,14 @@ void session_timed_out(struct session *s)
 bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat)
 {
-	struct session *s = pool_get(&w->sessions);
+	const char *words = refusal == SESSION_TOO_MANY ? reply_too_many : reply_busy;
+	struct session *s = NULL;
 
+	/* However many are refused, they take no room from those who are served. */
+	if (refusal == SESSION_SERVE || w->refused < WORKER_REFUSALS)
+		s = pool_get(&w->sessions);
 	if (!s) {
+		(void)!send(fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL);
 		io_close(w->io, fd);
 		return false;
 	}
@@ -483,11 +492,12 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 	s->has_seat = refusal == SESSION_SERVE;
 	s->counted = s->has_seat && !in_network;
 	s->seat = seat;
-	if (refusal == SESSION_SERVE)
+	if (refusal == SESSION_SERVE) {
 		session_connect(s);
-	else
-		session_refuse(s, refusal == SESSION_TOO_MANY ? reply_too_many : reply_busy,
-			       DIALOG_LIMIT);
+	} else {
+		w->refused++;
+		session_refuse(s, words, DIALOG_LIMIT);
+	}
 	return true;
 }
 

@@ -18,10 +18,11 @@
 #include "io/net.h"
 #include "proxy/session.h"
 
-#define ACCEPT_PAUSE_MS 100
-#define PROBE_EVERY_MS	250
-#define DRAIN_TICK_MS	50
-#define MAX_LISTENERS	64
+#define ACCEPT_PAUSE_MS	    100
+#define PROBE_EVERY_MS	    250
+#define DRAIN_TICK_MS	    50
+#define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
+#define MAX_LISTENERS	    64
 
 struct listener {
 	struct worker *worker;
@@ -102,9 +103,11 @@ static void on_drain(struct io_timer *t)
 	struct process *p = container_of(t, struct process, drain_timer);
 	struct worker *w = &p->worker;
 
-	if (!p->told && io_now_ms(w->io) >= p->drain_until_ms) {
+	if (io_now_ms(w->io) >= p->drain_until_ms) {
+		/* First politely; who has not gone a while later is not waited for. */
+		stop_sessions(w, !p->told);
 		p->told = true;
-		stop_sessions(w, true);
+		p->drain_until_ms = io_now_ms(w->io) + LEAVE_AFTER_TOLD_MS;
 	}
 	stop_if_done(w);
 	io_timer_set(w->io, &p->drain_timer, DRAIN_TICK_MS);

@@ -19,7 +19,8 @@
 /* Octets of a body moved in one step. */
 #define WORKER_BODY  (128 * 1024)
 #define WORKER_PIPES 256
-/* Sessions beyond MAX_SESSIONS that can be told so at the same time. */
+/* Sessions without a seat that can be told so politely at the same time; more are told and closed.
+ */
 #define WORKER_REFUSALS 256
 
 struct worker {
@@ -32,6 +33,7 @@ struct worker {
 	struct io_pipes pipes;
 	struct list open; /* struct session */
 	unsigned open_count;
+	unsigned refused; /* of these, how many have no seat and are only told so */
 	struct xmllog_session next_id;
 	bool draining;
 	int exit_status;

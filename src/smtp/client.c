@@ -61,18 +61,19 @@ static void take_oldest(struct smtp_client *c)
 	c->count--;
 }
 
-enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply)
+enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply,
+					   enum smtp_owed begun)
 {
-	enum smtp_owed owed = smtp_client_oldest(c);
 	enum class class = class_of(reply->code);
-	enum smtp_client_verdict verdict = (enum smtp_client_verdict)verdicts[owed][class];
+	enum smtp_client_verdict verdict = (enum smtp_client_verdict)verdicts[begun][class];
 
-	if (class == CLASS_3XX && reply->code != (owed == SMTP_OWES_DATA ? 354 : 334))
+	if (class == CLASS_3XX && reply->code != (begun == SMTP_OWES_DATA ? 354 : 334))
 		return SMTP_CLIENT_DESYNC;
 	if (verdict != SMTP_CLIENT_ANSWER)
 		return verdict;
+	CHECK(smtp_client_oldest(c) == begun);
 	take_oldest(c);
-	if (owed == SMTP_OWES_DATA && class == CLASS_3XX) {
+	if (begun == SMTP_OWES_DATA && class == CLASS_3XX) {
 		CHECK(c->count == 0);
 		c->owed[c->head] = SMTP_OWES_BODY;
 		c->count = 1;

@@ -60,9 +60,12 @@ static inline bool smtp_client_owes(const struct smtp_client *c)
 }
 /* What the oldest open command is. */
 enum smtp_owed smtp_client_oldest(const struct smtp_client *c);
-/* Judges a well-formed reply. ANSWER takes the oldest command off; after a 354 to DATA the body is
- * what is open, until smtp_client_body_sent(). */
-enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply);
+/* Judges a well-formed reply, of which the first octet came when BEGUN was the oldest open command
+ * (smtp_client_oldest()): what began too early answers nothing that was sent since. ANSWER takes
+ * the oldest command off; after a 354 to DATA the body is what is open, until
+ * smtp_client_body_sent(). */
+enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply,
+					   enum smtp_owed begun);
 /* The end of data is queued: its answer is owed. */
 void smtp_client_body_sent(struct smtp_client *c);
 

@@ -90,9 +90,9 @@ static enum smtp_server_event answer_here(const struct smtp_server *s,
 		/* Its octets follow unasked (RFC 3030 2), so nothing can be read behind it. */
 		return fatal(step, reply_no_bdat);
 	case SMTP_VERB_STARTTLS:
-		return local(step, fault	  ? fault
-				   : s->logged_in ? reply_sequence
-						  : reply_no_starttls);
+		return local(step, s->logged_in ? reply_sequence
+				   : fault	? fault
+						: reply_no_starttls);
 	default:
 		CHECK(fault);
 		return local(step, fault);
@@ -139,11 +139,17 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 
 	if (view.open && (cell == SYNC || cell == SYNC_NO || (cell == PASS && !view.pipelining)))
 		return SMTP_SERVER_WAIT;
+	/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4), and
+	 * what does is never read as commands, whatever the answer would have been. */
+	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_AUTH)
+		return fatal(step, reply_early_auth);
+	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_DATA)
+		return fatal(step, reply_early_data);
 	if (cell == NO || cell == SYNC_NO)
 		return local(step, reply_sequence);
 	if (cell == LOCAL)
 		return answer_here(s, step, fault);
-	if (!fault)
+	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
 		fault = refuse_more(s, &step->cmd);
 	if (fault)
 		return local(step, fault);
@@ -158,8 +164,11 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 	return SMTP_SERVER_COMMAND;
 }
 
-static enum smtp_server_event next_continuation(struct span in, struct smtp_server_step *step)
+static enum smtp_server_event next_continuation(struct span in, struct smtp_server_view view,
+						struct smtp_server_step *step)
 {
+	if (view.open)
+		return SMTP_SERVER_WAIT;
 	switch (smtp_line_cut(in, SMTP_AUTH_LINE_MAX, &step->line, &step->consumed)) {
 	case SMTP_LINE_MORE:
 		return SMTP_SERVER_MORE;
@@ -190,7 +199,7 @@ enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span
 		step->consumed = in.n;
 		return SMTP_SERVER_EARLY;
 	case READ_CONTINUATION:
-		return next_continuation(in, step);
+		return next_continuation(in, view, step);
 	default:
 		return in.n == 0 ? SMTP_SERVER_MORE : next_command(s, in, view, step);
 	}

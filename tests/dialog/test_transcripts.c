@@ -16,6 +16,9 @@
  *   lost, slow        the destination's connection ends, or it is out of time
  *   closed, reset     the client's stream ends, or breaks
  *   idle              nothing is under way
+ *   set cut whole     this transcript is about octets that come together: it is played in one way
+ *   set secret TEXT   this text never appears in the log
+ *   logins N          so many attempts to log in are in the log by now
  *   login NAME        that is who has logged in ("-": nobody)
  *   end REASON        the session ends by now, for this reason ("runs": it goes on)
  *
@@ -31,6 +34,7 @@
 #include <cmocka.h>
 
 #include "proxy/dialog.h"
+#include "xmllog/take.h"
 
 #define RING_OCTETS (1 << 20)
 #define MAX_OUT	    (1 << 20)
@@ -58,6 +62,9 @@ struct play {
 	struct octets from_client, from_dest; /* what the dialog left for later */
 	struct octets to_client, to_dest;     /* what it said and nobody expected yet */
 	uint8_t repaired[8192];
+	struct xmllog_ring *ring;
+	char secrets[4][64];
+	unsigned secret_count;
 };
 
 static void add(struct octets *o, const void *p, size_t n)
@@ -219,7 +226,10 @@ static void setting(struct play *p, char *name, char *value)
 		p->env.max_errors = (unsigned)atoi(value);
 	} else if (strcmp(name, "client") == 0) {
 		assert_int_equal(addr_parse_ip(&p->client, value), 0);
-	} else {
+	} else if (strcmp(name, "secret") == 0) {
+		assert_true(p->secret_count < 4);
+		snprintf(p->secrets[p->secret_count++], 64, "%s", value);
+	} else if (strcmp(name, "cut") != 0) {
 		wrong(p, "unknown setting", NULL, NULL, 0);
 	}
 }
@@ -311,6 +321,29 @@ static void check_canonical(struct play *p)
 	o->n = 0;
 }
 
+/* Reads the log so far: how many records of ELEMENT it has, and that no secret is in it. */
+static unsigned read_log(struct play *p, enum xmllog_element element)
+{
+	struct take t;
+	struct record r;
+	unsigned n = 0;
+
+	assert_int_equal(take_open(&t, &p->ring, 1), 0);
+	take_begin(&t);
+	while (take_next(&t, &r)) {
+		n += r.element == element;
+		for (size_t i = 0; i < r.attrs; i++)
+			for (unsigned k = 0; k < p->secret_count; k++)
+				if (r.attr[i].kind == KIND_TEXT &&
+				    memmem(r.attr[i].text.p, r.attr[i].text.n, p->secrets[k],
+					   strlen(p->secrets[k])))
+					wrong(p, "a secret is in the log", NULL, r.attr[i].text.p,
+					      r.attr[i].text.n);
+	}
+	take_close(&t);
+	return n;
+}
+
 static void check_word(struct play *p, const char *word, const char *arg)
 {
 	struct dialog *d = &p->d;
@@ -337,6 +370,9 @@ static void check_word(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "idle") == 0) {
 		if (!dialog_idle(d))
 			wrong(p, "something is under way", NULL, NULL, 0);
+	} else if (strcmp(word, "logins") == 0) {
+		if (read_log(p, XMLLOG_LOGIN) != (unsigned)atoi(arg))
+			wrong(p, "the log has another number of login records", NULL, NULL, 0);
 	} else if (strcmp(word, "login") == 0) {
 		if (strcmp(d->login[0] ? d->login : "-", arg) != 0 ||
 		    d->server.logged_in != (strcmp(arg, "-") != 0))
@@ -415,6 +451,7 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	p->seed = seed;
 	p->policy.guard = true;
 	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log };
+	p->ring = ring;
 	xmllog_ring_init(ring, RING_OCTETS);
 	xmllog_open(&p->log, ring, -1, 3);
 	assert_int_equal(addr_parse_ip(&p->client, "198.51.100.7"), 0);
@@ -422,11 +459,14 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 		p->line++;
 		if (n > 0 && line[n - 1] == '\n')
 			line[n - 1] = '\0';
+		if (strcmp(line, "set cut whole") == 0 && cut != CUT_WHOLE)
+			break;
 		if (line[0] != '#' && line[0] != '\0')
 			play_line(p, line, &turn, &turn_of);
 	}
 	play_line(p, NULL, &turn, &turn_of);
 	check_word(p, "nothing", "");
+	read_log(p, XMLLOG_LOGIN);
 	fclose(f);
 	free(line);
 	free(turn.p);
