@@ -29,6 +29,7 @@ static enum session_wait wait_of(const struct session *s)
 		return d->destination.count || d->partial ? WAIT_REPLY : WAIT_COMMAND;
 	case SMTP_OWES_GREETING:
 		return WAIT_GREETING;
+	case SMTP_OWES_BODY: /* all of it was sent: see note_body_sent() */
 	case SMTP_OWES_EOD:
 		return WAIT_DONE;
 	default:

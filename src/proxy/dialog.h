@@ -139,8 +139,8 @@ struct dialog_forward {
  */
 void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
 		 struct dialog_forward *forward);
-/* The last octets of the message, with its end of data, were given to the kernel: from now on it
- * can be answered. */
+/* The last octets of the message, with its end of data, have reached the destination's kernel: from
+ * now on they can be answered. */
 void dialog_body_sent(struct dialog *d);
 
 /* The client's stream ended (FIN): what is under way is still answered, but not in a body. */

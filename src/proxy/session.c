@@ -2,6 +2,7 @@
 #include "proxy/session.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -344,6 +345,20 @@ static void flush_both(struct session *s)
 
 /* ---- the turn ---- */
 
+/*
+ * A reply to the end of data brings the acknowledgement of the end of data with it, in its own
+ * segment: while octets of ours are not acknowledged, what the destination says is none. This tells
+ * one that answers early, and still reads a body or takes it for commands, from one that answers.
+ */
+static void note_body_sent(struct session *s)
+{
+	int unacknowledged = 0;
+
+	s->body_sent = false;
+	if (ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0)
+		dialog_body_sent(&s->dialog);
+}
+
 /* Gives kept input to the dialog until nothing moves any more. */
 static void feed(struct session *s)
 {
@@ -362,6 +377,8 @@ static void feed(struct session *s)
 			buf_consume(&w->client_in, a);
 		}
 		if (buf_len(&w->dest_in) > 0 && !s->dialog.drop_destination) {
+			if (s->body_sent)
+				note_body_sent(s);
 			b = dialog_from_destination(&s->dialog, buf_span(&w->dest_in));
 			buf_consume(&w->dest_in, b);
 		}

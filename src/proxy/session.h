@@ -82,7 +82,8 @@ struct session {
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
 	bool waits_for_seat;
-	bool readable; /* octets wait in the client's socket, and are left there */
+	bool body_sent; /* all of it is the kernel's, its answer has not come */
+	bool readable;	/* octets wait in the client's socket, and are left there */
 	unsigned dest_index;
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */

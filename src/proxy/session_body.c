@@ -129,8 +129,7 @@ static void forward_sent(struct io_op *op, int res)
 	dest_took(s);
 	if (res < 0 && res != -ECANCELED)
 		session_dest_broken(s);
-	else if (res >= 0 && s->body_complete)
-		dialog_body_sent(&s->dialog);
+	s->body_sent = res >= 0 && s->body_complete;
 }
 
 /* Scans what was received and sends what may be sent of it. */
@@ -195,12 +194,10 @@ static void spliced(struct io_splice *sp, int res)
 	if (s->state != SESSION_RUNNING)
 		return;
 	take_held_cr(s);
-	if (res == 0) {
-		if (s->body_complete)
-			dialog_body_sent(&s->dialog);
-	} else if (res == -ENODATA) {
+	s->body_sent = res == 0 && s->body_complete;
+	if (res == -ENODATA) {
 		dialog_client_lost(&s->dialog);
-	} else if (sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
+	} else if (res < 0 && sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
 		/* An urgent mark, or a socket that cannot splice: what has not arrived, be it still
 		 * in the pipe, goes from the memory that was scanned, and the next steps by
 		 * receiving. */
@@ -208,7 +205,7 @@ static void spliced(struct io_splice *sp, int res)
 		io_pipe_put(&s->worker->pipes, s->pipe);
 		s->pipe = NULL;
 		send_scanned(s, s->body->data + sp->moved, (size_t)(sp->count - sp->moved), false);
-	} else if (res != -ECANCELED) {
+	} else if (res < 0 && res != -ECANCELED) {
 		session_dest_broken(s);
 	}
 }
