@@ -108,6 +108,7 @@ struct xmllog_writer_config probe_log_config(const struct settings *set)
 		.archive_dir = set->log_archive_dir,
 		.rotate_mib = (unsigned)set->log_rotate_mib,
 		.rotate_hours = (unsigned)set->log_rotate_hours,
+		.syslog = set->log_syslog,
 	};
 }
 

@@ -23,6 +23,7 @@
 
 #include "xmllog/format.h"
 #include "xmllog/logfile.h"
+#include "xmllog/outlet.h"
 #include "xmllog/stream.h"
 #include "xmllog/take.h"
 
@@ -42,6 +43,7 @@ struct writer {
 	struct format format;
 	struct logfile file;
 	struct stream stream;
+	struct outlet outlet;
 	bool to_stream;
 	bool opened;  /* the file was open at least once: what a dead writer left is dealt with */
 	bool failing; /* and that has been said */
@@ -236,6 +238,7 @@ static int step(struct writer *w)
 	if (rc < 0)
 		return failed(w, rc);
 	take_commit(&w->take);
+	outlet_lines(&w->outlet, text);
 	if (w->noted)
 		w->note_what = NULL;
 	w->failing = false;
@@ -329,6 +332,7 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	set_signals();
 	xmlInitParser();
 	w.to_stream = strcmp(c->file, "-") == 0;
+	outlet_init(&w.outlet, c->syslog ? c->syslog : "");
 	stream_init(&w.stream, STDOUT_FILENO);
 	logfile_init(&w.file, c->file, c->archive_dir, (uint64_t)c->rotate_mib << 20);
 	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0) {
@@ -338,6 +342,7 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	}
 	run(&w);
 	good = finish(&w);
+	outlet_close(&w.outlet);
 	take_close(&w.take);
 	format_close(&w.format);
 	return good ? EX_OK : EX_IOERR;

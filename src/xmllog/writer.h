@@ -14,6 +14,7 @@ struct xmllog_writer_config {
 	const char *archive_dir;
 	unsigned rotate_mib;   /* 0 never */
 	unsigned rotate_hours; /* 0 never */
+	const char *syslog;    /* socket for levels 1 and 2 (outlet.h), NULL or \"\": none */
 };
 
 /*
