@@ -5,6 +5,7 @@
 #define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
 #define SEAT_RETRY_MS	  50
 #define RATE_WINDOW_MS	  60000
+#define LOOK_MS		  1000
 
 static enum session_wait wait_of(const struct session *s)
 {
@@ -80,10 +81,32 @@ bool session_rate_kept(struct session *s)
 	return kept;
 }
 
+/* While the destination is waited for nobody reads the client, and its seat is looked after: one
+ * that has gone away does not keep it for long. */
+static bool is_looked_after(enum session_wait wait)
+{
+	return wait == WAIT_CONNECT || wait == WAIT_GREETING || wait == WAIT_REPLY;
+}
+
+static void set_timer(struct session *s, uint64_t now)
+{
+	uint64_t ms = s->due_ms - now;
+
+	if (is_looked_after(s->wait) && ms > LOOK_MS)
+		ms = LOOK_MS;
+	io_timer_set(s->worker->io, &s->timer, ms);
+}
+
 static void fire(struct io_timer *t)
 {
 	struct session *s = container_of(t, struct session, timer);
+	uint64_t now = io_now_ms(s->worker->io);
 
+	if (now < s->due_ms) {
+		if (!session_client_gone(s))
+			set_timer(s, now);
+		return;
+	}
 	/* The timer may stand for the end of a rate window: then the wait goes on. */
 	if (s->wait == WAIT_BLOCK && s->worker->rt->config->set.min_rate &&
 	    until_window_ms(s) == 0 && session_rate_kept(s)) {
@@ -118,5 +141,6 @@ void session_deadline(struct session *s)
 
 		ms = window < ms ? window : ms;
 	}
-	io_timer_set(s->worker->io, &s->timer, ms);
+	s->due_ms = io_now_ms(s->worker->io) + ms;
+	set_timer(s, io_now_ms(s->worker->io));
 }

@@ -224,7 +224,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	d->drop_destination = true;
 	if (d->discard)
 		return;
-	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1) {
+	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, DIALOG_QUIT);
 		dialog_say_text(d, reply_bye);
 		return;

@@ -65,7 +65,7 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 			forward(d, buf_span(repaired), false, false, out);
 	} else {
 		result = smtp_eod_scan(&d->eod, in, &out->consumed, &safe, &cr_first);
-		if (!d->discard)
+		if (!d->discard && result != SMTP_EOD_BARE)
 			forward(d, span_of(in.p, safe), cr_first, spliced, out);
 	}
 	switch (result) {

@@ -51,8 +51,18 @@ static void record_auth(struct dialog *d, const char *way, const char *whom,
 	record_command(d, way, whom, span_of(text, n));
 }
 
+/* A line that means to be AUTH and is none carries what an AUTH line carries. */
+static bool resembles_auth(struct span line)
+{
+	while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
+		line = span_from(line, 1);
+	return span_starts_nocase(line, SPAN("AUTH"));
+}
+
 void record_received(struct dialog *d, const struct smtp_command *cmd, struct span line)
 {
+	if (cmd && cmd->verb == SMTP_VERB_UNKNOWN && resembles_auth(line))
+		d->auth_seen = true;
 	if (!xmllog_wants(d->env->log, 3))
 		return;
 	if (!cmd || (d->auth_seen && cmd->verb == SMTP_VERB_UNKNOWN))

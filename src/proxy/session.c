@@ -90,11 +90,20 @@ static void close_destination(struct session *s)
 	session_forget_destination(s);
 }
 
+/* The session's record, once it is decided how it ends: not when a client at last hangs up. */
+static void record_end(struct session *s)
+{
+	if (s->recorded)
+		return;
+	s->recorded = true;
+	record_session(&s->dialog, io_now_us(s->worker->io) - s->started_us);
+}
+
 static void release(struct session *s)
 {
 	struct worker *w = s->worker;
 
-	record_session(&s->dialog, io_now_us(w->io) - s->started_us);
+	record_end(s);
 	if (s->has_seat)
 		seats_release(w->rt->seats, s->seat);
 	else
@@ -141,8 +150,10 @@ static void left_received(struct io_op *op, int res);
  * or a close would turn into a reset that destroys them (invariant 10). */
 static void leave(struct session *s)
 {
-	bool quiet =
-		s->dialog.end == DIALOG_QUIT && (!s->work || buf_len(&s->work->client_in) == 0);
+	int unread = 0;
+	bool quiet = s->dialog.end == DIALOG_QUIT &&
+		     (!s->work || buf_len(&s->work->client_in) == 0) &&
+		     ioctl(s->client.fd, FIONREAD, &unread) == 0 && unread == 0;
 
 	if (s->client.eof || s->client.broken || quiet || s->dialog.end == DIALOG_LOST_CLIENT ||
 	    s->left_bytes > LEAVE_BYTES) {
@@ -426,6 +437,7 @@ static void turn(struct io_task *task)
 		run(s);
 	if (s->state == SESSION_LEAVING) {
 		close_destination(s);
+		record_end(s);
 		if (s->work)
 			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
 		if (!s->client.sending && !s->splicing)
@@ -457,7 +469,8 @@ void session_timed_out(struct session *s)
 		io_cancel(s->worker->io, &s->dest.send);
 		return;
 	case WAIT_SEAT:
-		session_connect(s);
+		if (!session_client_gone(s))
+			session_connect(s);
 		return;
 	case WAIT_GREETING:
 	case WAIT_REPLY:
@@ -478,6 +491,19 @@ void session_timed_out(struct session *s)
 		return;
 	}
 	session_changed(s);
+}
+
+bool session_client_gone(struct session *s)
+{
+	struct pollfd p = { .fd = s->client.fd };
+
+	if (s->client.receiving || poll(&p, 1, 0) <= 0)
+		return false;
+	if (s->state == SESSION_CONNECTING)
+		s->state = SESSION_RUNNING;
+	session_client_ended(s, -ECONNRESET);
+	session_changed(s);
+	return true;
 }
 
 /* ---- start and stop ---- */

@@ -153,14 +153,6 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 		fault = refuse_more(s, &step->cmd);
 	if (fault)
 		return local(step, fault);
-	if (in.n > step->consumed) {
-		/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4).
-		 */
-		if (step->cmd.verb == SMTP_VERB_AUTH)
-			return fatal(step, reply_early_auth);
-		if (step->cmd.verb == SMTP_VERB_DATA)
-			return fatal(step, reply_early_data);
-	}
 	return SMTP_SERVER_COMMAND;
 }
 
@@ -181,7 +173,8 @@ static enum smtp_server_event next_continuation(struct span in, struct smtp_serv
 	}
 	if (in.n > step->consumed)
 		return fatal(step, reply_early_auth);
-	if (!span_eq(step->line, SPAN("*")) && step->line.n > 0 && !smtp_base64_valid(step->line))
+	/* "=" is the empty initial response of AUTH alone (RFC 4954 4). */
+	if (!smtp_base64_valid(step->line) || span_eq(step->line, SPAN("=")))
 		return fatal(step, reply_bad_continuation);
 	return SMTP_SERVER_LINE;
 }
