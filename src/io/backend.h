@@ -86,6 +86,11 @@ struct io {
 
 extern const struct io_backend io_backend_uring, io_backend_epoll;
 
+/* The io_uring backend's `arg`, for tests: makes do without what old kernels lack. */
+struct io_uring_less {
+	bool setup_flags, multishot_accept;
+};
+
 /* The hook for tests: an engine over BACKEND, which finds ARG in io->arg. */
 int io_create_with(struct io **out, const struct io_backend *backend,
 		   const struct io_limits *limits, void *arg, const char **why)

@@ -12,7 +12,12 @@
  * operation completes with -ENOBUFS or -EAGAIN's cause. SIGPIPE never arises (MSG_NOSIGNAL; the
  * process ignores it for splice).
  *
- * Closing: io_close() only when no operation on that descriptor is in flight; cancel and await.
+ * A descriptor has at most one reading operation (accept, recv), one writing (connect, send) and
+ * any number of polls at a time.
+ *
+ * Closing: io_close() only when no operation on that descriptor is in flight; cancel and await. A
+ * descriptor that the engine has had to do with is closed that way, never by close(2): a backend
+ * may keep notes on its number.
  */
 #ifndef IO_IO_H
 #define IO_IO_H
@@ -29,7 +34,7 @@ struct io;
 enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_URING, IO_ENGINE_EPOLL };
 
 struct io_limits {
-	unsigned ops;         /* operations in flight at most, all kinds together */
+	unsigned ops;	      /* operations in flight at most, all kinds together */
 	unsigned timers;      /* informative: timers are intrusive */
 	unsigned block_size;  /* octets of one block for io_recv_block() */
 	unsigned block_count; /* blocks in all */
@@ -43,7 +48,7 @@ struct io_block {
 
 struct io_op {
 	void (*done)(struct io_op *op, int res);
-	bool more;             /* io_accept(): another completion will follow this one */
+	bool more;	       /* io_accept(): another completion will follow this one */
 	struct io_block block; /* io_recv_block(): set when res > 0 */
 
 	/* The engine's own from here on; zero before the first submit, not touched by owners. */
@@ -64,8 +69,9 @@ struct io_op {
 
 /*
  * Creates an engine: IO_ENGINE_AUTO takes io_uring when the kernel lets this very process use all
- * that the engine needs, else epoll, and then *WHY (when not NULL) says in a few words what io_uring
- * lacked (static text). 0 or -errno; -EOPNOTSUPP when ENGINE names one that does not work here.
+ * that the engine needs, else epoll, and then *WHY (when not NULL) says in a few words what
+ * io_uring lacked (static text). 0 or -errno; -EOPNOTSUPP when ENGINE names one that does not work
+ * here.
  */
 int io_create(struct io **io, enum io_engine engine, const struct io_limits *limits,
 	      const char **why) __attribute__((warn_unused_result));
@@ -74,23 +80,25 @@ void io_destroy(struct io *io);
 const char *io_name(const struct io *io);
 
 /* Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0. On an
- * error (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again. */
+ * error (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again.
+ */
 void io_accept(struct io *io, struct io_op *op, int fd);
 /* Connects the non-blocking socket FD; ADDR must stay until completion. 0 or -errno. */
 void io_connect(struct io *io, struct io_op *op, int fd, const struct addr *addr);
-/* Receives at least 1 and at most LEN octets into BUF. */
+/* Receives at least 1 and at most LEN (> 0) octets into BUF. */
 void io_recv(struct io *io, struct io_op *op, int fd, void *buf, size_t len);
 /* Receives into a block chosen when octets arrive, so that a waiting session holds no memory.
  * -ENOBUFS when no block is free at that time (nothing is lost: submit again later). */
 void io_recv_block(struct io *io, struct io_op *op, int fd);
 void io_block_put(struct io *io, struct io_block *block);
-/* Sends all LEN octets, however many system calls it takes. LEN, or -errno with op->moved octets
- * sent before the fault. MORE tells TCP that further octets follow at once (MSG_MORE). */
+/* Sends all LEN (1 to INT32_MAX) octets, however many system calls it takes. LEN, or -errno with
+ * op->moved octets sent before the fault. MORE tells TCP that further octets follow at once
+ * (MSG_MORE). */
 void io_send(struct io *io, struct io_op *op, int fd, const void *buf, size_t len, bool more);
 /* Waits until one of EVENTS (POLLIN, POLLOUT, POLLRDHUP, …) holds; res is the set that holds. */
 void io_poll(struct io *io, struct io_op *op, int fd, unsigned events);
-/* Asks for an early end of OP: it still completes once, with -ECANCELED or its own result. No effect
- * on an operation that is not active. */
+/* Asks for an early end of OP: it still completes once, with -ECANCELED or its own result. No
+ * effect on an operation that is not active. */
 void io_cancel(struct io *io, struct io_op *op);
 void io_close(struct io *io, int fd);
 

@@ -388,7 +388,7 @@ static unsigned power_of_two(unsigned n)
 	return p;
 }
 
-static int make_ring(struct uring *u, unsigned ops, const char **why)
+static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why)
 {
 	static const unsigned wishes[] = {
 		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER |
@@ -397,12 +397,13 @@ static int make_ring(struct uring *u, unsigned ops, const char **why)
 		IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
 		0,
 	};
+	const size_t count = sizeof(wishes) / sizeof(wishes[0]);
 	unsigned cq = power_of_two(ops < CQ_MAX / 2 ? ops * 2 : CQ_MAX);
 	int ret = -EINVAL;
 
 	if (cq < 2 * SQ_ENTRIES)
 		cq = 2 * SQ_ENTRIES;
-	for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]) && ret == -EINVAL; i++) {
+	for (size_t i = plain ? count - 1 : 0; i < count && ret == -EINVAL; i++) {
 		struct io_uring_params p = {
 			.flags = wishes[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
 			.cq_entries = cq,
@@ -530,6 +531,7 @@ static void uring_shut(struct io *io)
 
 static int uring_open(struct io *io, const char **why)
 {
+	const struct io_uring_less *less = io->arg;
 	struct uring *u = calloc(1, sizeof(*u));
 	int ret;
 
@@ -538,7 +540,8 @@ static int uring_open(struct io *io, const char **why)
 	list_init(&u->todo);
 	list_init(&u->later);
 	io_timer_init(&u->pause, after_pause);
-	ret = make_ring(u, io->limits.ops, why);
+	u->single_accept = less && less->multishot_accept;
+	ret = make_ring(u, io->limits.ops, less && less->setup_flags, why);
 	if (ret < 0) {
 		free_uring(u);
 		return ret;

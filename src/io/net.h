@@ -13,8 +13,8 @@
 
 #define NET_RESOLVE_MAX 8
 
-/* A listening TCP socket on ADDR: SO_REUSEADDR, SO_REUSEPORT when SHARED, IPV6_V6ONLY, non-blocking,
- * close-on-exec. The descriptor or -errno. */
+/* A listening TCP socket on ADDR: SO_REUSEADDR, SO_REUSEPORT when SHARED, IPV6_V6ONLY,
+ * non-blocking, close-on-exec. The descriptor or -errno. */
 int net_listen(const struct addr *addr, bool shared, int backlog)
 	__attribute__((warn_unused_result));
 /* True when some socket listens on ADDR already (bound without SO_REUSEPORT for the probe). */

@@ -16,7 +16,7 @@
 
 struct io_pipe {
 	int rd, wr;
-	uint32_t size;   /* octets that it holds */
+	uint32_t size;	 /* octets that it holds */
 	uint32_t filled; /* octets in it now */
 	struct io_pipe *next;
 };

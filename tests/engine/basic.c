@@ -3,15 +3,11 @@
 #include "harness.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "io/net.h"
 
 static void put(int fd, const char *text)
 {
@@ -25,7 +21,7 @@ static void recv_gives_octets_then_end(struct env *e)
 	size_t got = 0;
 	int sv[2], n;
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	put(sv[1], "hello, world");
 	io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
@@ -52,7 +48,7 @@ static void recv_waits(struct env *e)
 	char octet;
 	int sv[2];
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	io_recv(e->io, &w.op, sv[0], &octet, 1);
 	run_for(e, 5);
@@ -71,7 +67,7 @@ static void recv_waits(struct env *e)
 		run_for(e, 2);
 		assert_int_equal(w.calls, 0);
 	}
-	reset(sv[1]);
+	reset(e, sv[1]);
 	assert_int_equal(await(e, &w), -ECONNRESET);
 	io_close(e->io, sv[0]);
 }
@@ -84,7 +80,7 @@ static void recv_sees_end_behind_octets(struct env *e)
 	size_t got = 0;
 	int sv[2], n;
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
 	run_for(e, 1);
@@ -107,7 +103,7 @@ static void recv_block_lends_and_takes_back(struct env *e)
 	uint64_t sent = 0, got = 0;
 	int sv[2];
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	for (int i = 0; i < 4 * BLOCK_COUNT; i++) {
 		size_t n = 1 + fake_below(&e->random, BLOCK_SIZE);
@@ -148,9 +144,9 @@ static void recv_block_loses_no_block(struct env *e)
 		if (i % 3)
 			run_for(e, 1);
 		if (i % 2)
-			reset(sv[1]);
+			reset(e, sv[1]);
 		else
-			close(sv[1]);
+			io_close(e->io, sv[1]);
 		assert_int_equal(await(e, &w), i % 2 ? -ECONNRESET : 0);
 		assert_null(w.op.block.data);
 		io_close(e->io, sv[0]);
@@ -210,7 +206,7 @@ static void send_and_recv_at_once(struct env *e)
 	char buf[16];
 	int sv[2];
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&in);
 	watch_init(&out);
 	watch_init(&gone);
@@ -286,7 +282,7 @@ static void send_ends_at_a_reset(struct env *e)
 	for (got = 0; got < 3000; got += discard(sv[1]))
 		run_for(e, 1);
 	assert_int_equal(out.calls, 0);
-	reset(sv[1]);
+	reset(e, sv[1]);
 	assert_true(await(e, &out) == -ECONNRESET || out.res == -EPIPE);
 	assert_true(out.op.moved >= got && out.op.moved < size);
 	/* And again, to a connection that is gone: no SIGPIPE. */
@@ -331,151 +327,6 @@ static void sends_in_a_row(struct env *e)
 	io_close(e->io, sv[1]);
 }
 
-struct acceptor {
-	struct io_op op;
-	int fds[64];
-	unsigned count, calls;
-	bool over, enough;
-	unsigned want;
-	int res;
-};
-
-static void on_accepted(struct io_op *op, int res)
-{
-	struct acceptor *a = container_of(op, struct acceptor, op);
-
-	assert_false(a->over);
-	a->calls++;
-	if (op->more) {
-		assert_true(res >= 0 && a->count < 64);
-		a->fds[a->count++] = res;
-		a->enough = a->count >= a->want;
-	} else {
-		assert_true(res < 0);
-		a->res = res;
-		a->over = true;
-	}
-}
-
-static int client(const struct addr *addr)
-{
-	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(addr, &ss);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
-	return fd;
-}
-
-static void accept_several(struct env *e)
-{
-	struct acceptor a = { .op.done = on_accepted, .want = 5 };
-	struct addr addr;
-	int listener = tcp_listener(&addr), clients[10];
-
-	/* Some are there before, some come later. */
-	for (int i = 0; i < 5; i++)
-		clients[i] = client(&addr);
-	io_accept(e->io, &a.op, listener);
-	assert_int_equal(a.calls, 0);
-	run_until(e, &a.enough);
-	a.enough = false;
-	a.want = 10;
-	for (int i = 5; i < 10; i++) {
-		clients[i] = client(&addr);
-		run_for(e, 1);
-	}
-	run_until(e, &a.enough);
-	assert_true(a.op.active);
-	io_cancel(e->io, &a.op);
-	run_until(e, &a.over);
-	assert_int_equal(a.res, -ECANCELED);
-	assert_int_equal(a.count, 10);
-	for (int i = 0; i < 10; i++) {
-		assert_true(fcntl(a.fds[i], F_GETFL) & O_NONBLOCK);
-		assert_true(fcntl(a.fds[i], F_GETFD) & FD_CLOEXEC);
-		io_close(e->io, a.fds[i]);
-		close(clients[i]);
-	}
-	io_close(e->io, listener);
-}
-
-static void accept_without_descriptors(struct env *e)
-{
-	struct acceptor a = { .op.done = on_accepted, .want = 2 };
-	struct rlimit old, low;
-	struct addr addr;
-	int listener = tcp_listener(&addr);
-	int one = client(&addr), two = client(&addr);
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
-	low = old;
-	low.rlim_cur = (rlim_t)two + 1;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-	io_accept(e->io, &a.op, listener);
-	run_until(e, &a.over);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-	assert_int_equal(a.res, -EMFILE);
-	assert_int_equal(a.count, 0);
-	assert_false(a.op.active);
-	/* Nobody is lost: it is armed again, and both are there. */
-	run_for(e, 2);
-	assert_int_equal(a.calls, 1);
-	a.over = false;
-	io_accept(e->io, &a.op, listener);
-	run_until(e, &a.enough);
-	io_cancel(e->io, &a.op);
-	run_until(e, &a.over);
-	assert_int_equal(a.count, 2);
-	io_close(e->io, a.fds[0]);
-	io_close(e->io, a.fds[1]);
-	io_close(e->io, listener);
-	close(one);
-	close(two);
-}
-
-static void accept_on_no_listener(struct env *e)
-{
-	struct acceptor a = { .op.done = on_accepted };
-	int sv[2];
-
-	tcp_pair(sv);
-	io_accept(e->io, &a.op, sv[0]);
-	run_until(e, &a.over);
-	assert_int_equal(a.res, -EINVAL);
-	io_close(e->io, sv[0]);
-	io_close(e->io, sv[1]);
-}
-
-static void connect_and_be_refused(struct env *e)
-{
-	struct watch w;
-	struct addr addr;
-	int listener = tcp_listener(&addr);
-	int fd = net_socket(&addr), in;
-
-	watch_init(&w);
-	assert_true(fd >= 0);
-	io_connect(e->io, &w.op, fd, &addr);
-	assert_int_equal(w.calls, 0);
-	assert_int_equal(await(e, &w), 0);
-	in = accept(listener, NULL, NULL);
-	assert_true(in >= 0);
-	watch_again(&w);
-	io_send(e->io, &w.op, fd, "up", 2, false);
-	assert_int_equal(await(e, &w), 2);
-	io_close(e->io, fd);
-	close(in);
-	io_close(e->io, listener);
-
-	fd = net_socket(&addr);
-	watch_again(&w);
-	io_connect(e->io, &w.op, fd, &addr);
-	assert_int_equal(await(e, &w), -ECONNREFUSED);
-	io_close(e->io, fd);
-}
-
 static void poll_tells_what_holds(struct env *e)
 {
 	struct watch w;
@@ -504,7 +355,7 @@ static void poll_tells_what_holds(struct env *e)
 	io_poll(e->io, &w.op, sv[0], POLLPRI);
 	run_for(e, 2);
 	assert_int_equal(w.calls, 0);
-	reset(sv[1]);
+	reset(e, sv[1]);
 	n = await(e, &w);
 	assert_true(n > 0 && n & (POLLERR | POLLHUP));
 	io_close(e->io, sv[0]);
@@ -564,7 +415,7 @@ static void polls_beside_a_reader(struct env *e)
 	}
 	assert_true(a.res == POLLIN || a.res == -ECANCELED);
 	assert_int_equal(b.calls, 0);
-	close(sv[1]);
+	io_close(e->io, sv[1]);
 	assert_true(await(e, &b) & POLLRDHUP);
 	io_close(e->io, sv[0]);
 }
@@ -581,7 +432,7 @@ static void numbers_are_used_again(struct env *e)
 		if (i % 2)
 			unix_pair(sv);
 		else
-			tcp_pair(sv);
+			engine_pair(e, sv);
 		if (i % 2 == 0 && first < 0)
 			first = sv[0];
 		watch_again(&w);
@@ -594,7 +445,7 @@ static void numbers_are_used_again(struct env *e)
 		io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
 		if (i % 4 == 0)
 			run_for(e, 1);
-		close(sv[1]);
+		io_close(e->io, sv[1]);
 		assert_int_equal(await(e, &w), 0);
 		io_close(e->io, sv[0]);
 	}
@@ -618,7 +469,7 @@ static void recv_of_messages(struct env *e)
 		watch_again(&w);
 		io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
 	}
-	close(sv[1]);
+	io_close(e->io, sv[1]);
 	assert_int_equal(await(e, &w), 0);
 	io_close(e->io, sv[0]);
 }
@@ -631,7 +482,7 @@ static void recv_past_urgent_data(struct env *e)
 	size_t got = 0;
 	int sv[2];
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
 	run_for(e, 1);
@@ -646,7 +497,7 @@ static void recv_past_urgent_data(struct env *e)
 		io_recv(e->io, &w.op, sv[0], buf, sizeof(buf));
 	}
 	assert_memory_equal(all, "abcUdef", 7);
-	close(sv[1]);
+	io_close(e->io, sv[1]);
 	assert_int_equal(await(e, &w), 0);
 	io_close(e->io, sv[0]);
 }
@@ -664,10 +515,6 @@ const struct engine_case basic_cases[] = {
 	{ .name = "send to a slow reader", .run = send_to_a_slow_reader, .seeds = 3 },
 	{ .name = "send ends at a reset", .run = send_ends_at_a_reset },
 	{ .name = "sends in a row", .run = sends_in_a_row },
-	{ .name = "accept several", .run = accept_several },
-	{ .name = "accept without descriptors", .run = accept_without_descriptors },
-	{ .name = "accept on no listener", .run = accept_on_no_listener },
-	{ .name = "connect, and be refused", .run = connect_and_be_refused },
 	{ .name = "poll tells what holds", .run = poll_tells_what_holds },
 	{ .name = "poll for room at a half-closed peer",
 	  .run = poll_for_room_at_a_half_closed_peer,

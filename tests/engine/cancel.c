@@ -149,7 +149,7 @@ static void cancel_races_completion(struct env *e)
 	char buf[4];
 	int sv[2];
 
-	tcp_pair(sv);
+	engine_pair(e, sv);
 	watch_init(&w);
 	for (int i = 0; i < 60; i++) {
 		bool block = i & 1, first = i & 2, wait = i & 4;
@@ -386,7 +386,7 @@ static void churn(struct env *e)
 		if (i % 2)
 			unix_pair(all[i].fds);
 		else
-			tcp_pair(all[i].fds);
+			engine_pair(e, all[i].fds);
 	}
 	for (int turn = 0; turn < 1500; turn++) {
 		unsigned actions = fake_below(&e->random, 20);
@@ -403,6 +403,37 @@ static void churn(struct env *e)
 	free(all);
 }
 
+/* A connection that arrives together with the cancellation is reported, or still waits. */
+static void cancel_accept_races_a_client(struct env *e)
+{
+	struct stopper s;
+	struct addr addr;
+	int listener = tcp_listener(&addr);
+
+	set_nonblock(listener);
+	for (int i = 0; i < 20; i++) {
+		struct sockaddr_storage ss;
+		socklen_t len = addr_to_sockaddr(&addr, &ss);
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), other;
+
+		s = (struct stopper){ .op.done = on_stopper, .io = e->io };
+		io_accept(e->io, &s.op, listener);
+		if (i & 1)
+			run_for(e, 1);
+		if (i & 2)
+			io_cancel(e->io, &s.op);
+		assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
+		io_cancel(e->io, &s.op);
+		run_until(e, &s.over);
+		assert_int_equal(s.res, -ECANCELED);
+		other = s.got ? s.fds[0] : accept(listener, NULL, NULL);
+		assert_true(other >= 0 && s.got <= 1);
+		io_close(e->io, other);
+		close(fd);
+	}
+	io_close(e->io, listener);
+}
+
 const struct engine_case cancel_cases[] = {
 	{ .name = "cancel each kind", .run = cancel_each_kind },
 	{ .name = "cancel connect", .run = cancel_connect, .seeds = 2 },
@@ -410,6 +441,7 @@ const struct engine_case cancel_cases[] = {
 	{ .name = "cancel races completion", .run = cancel_races_completion },
 	{ .name = "cancel in a callback", .run = cancel_in_a_callback },
 	{ .name = "cancel accept in its callback", .run = cancel_accept_in_its_callback },
+	{ .name = "cancel accept races a client", .run = cancel_accept_races_a_client },
 	{ .name = "churn", .run = churn },
 	{ 0 },
 };

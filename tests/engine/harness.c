@@ -131,17 +131,53 @@ void tcp_pair(int sv[2])
 	close(listener);
 }
 
+struct one_accept {
+	struct io_op op;
+	int fd;
+	bool over;
+};
+
+static void on_one(struct io_op *op, int res)
+{
+	struct one_accept *a = container_of(op, struct one_accept, op);
+
+	if (op->more)
+		a->fd = res;
+	a->over = !op->more;
+}
+
+void engine_pair(struct env *e, int sv[2])
+{
+	struct one_accept a = { .op.done = on_one, .fd = -1 };
+	struct addr addr;
+	struct watch w;
+	int listener = tcp_listener(&addr);
+
+	sv[0] = net_socket(&addr);
+	assert_true(sv[0] >= 0);
+	watch_init(&w);
+	io_connect(e->io, &w.op, sv[0], &addr);
+	io_accept(e->io, &a.op, listener);
+	assert_int_equal(await(e, &w), 0);
+	while (a.fd < 0)
+		assert_int_equal(io_run_once(e->io, 100), 0);
+	io_cancel(e->io, &a.op);
+	run_until(e, &a.over);
+	sv[1] = a.fd;
+	io_close(e->io, listener);
+}
+
 void unix_pair(int sv[2])
 {
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv), 0);
 }
 
-void reset(int fd)
+void reset(struct env *e, int fd)
 {
 	struct linger linger = { .l_onoff = 1 };
 
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-	close(fd);
+	io_close(e->io, fd);
 }
 
 void small_buffer(int fd)

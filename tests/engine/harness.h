@@ -61,11 +61,13 @@ void all_blocks_are_back(struct env *e);
 
 /* Two ends of a TCP connection over loopback, or of a socketpair; non-blocking. */
 void tcp_pair(int sv[2]);
+/* The same, of which the engine has connected the one end and accepted the other. */
+void engine_pair(struct env *e, int sv[2]);
 void unix_pair(int sv[2]);
 /* A listening socket on loopback and its address. */
 int tcp_listener(struct addr *addr);
 /* Closes with a reset. */
-void reset(int fd);
+void reset(struct env *e, int fd);
 /* Takes all that is in FD's queue; octets. */
 size_t discard(int fd);
 /* Fills FD's queue towards its peer until it takes no more. */
@@ -78,7 +80,7 @@ uint8_t pattern(uint64_t seed, uint64_t i);
 void fill_pattern(uint8_t *buf, size_t n, uint64_t seed, uint64_t from);
 bool has_pattern(const uint8_t *buf, size_t n, uint64_t seed, uint64_t from);
 
-extern const struct engine_case basic_cases[], cancel_cases[], loop_cases[], splice_cases[],
-	load_cases[];
+extern const struct engine_case basic_cases[], connect_cases[], cancel_cases[], loop_cases[],
+	splice_cases[], load_cases[];
 
 #endif

@@ -15,7 +15,7 @@ struct party {
 	struct io_op in, out;
 	uint8_t buf[MESSAGE_MAX];
 	int fd;
-	bool dead;
+	bool leaving, dead;
 };
 
 /* A client that sends messages one after the other, and a server that sends back what it gets. */
@@ -29,30 +29,34 @@ struct echo {
 	bool *all;
 };
 
-static void settle(struct echo *c)
-{
-	const struct party *a = &c->client, *b = &c->server;
-
-	if (!a->dead || !b->dead || a->in.active || a->out.active || b->in.active || b->out.active)
-		return;
-	*c->all = --*c->left == 0;
-}
-
-/* Closes a party when nothing of it is in flight. */
+/* Closes a party as soon as nothing of it is in flight. */
 static void leave(struct echo *c, struct party *p)
 {
-	if (!p->dead && (p->in.active || p->out.active)) {
+	p->leaving = true;
+	if (p->dead)
+		return;
+	if (p->in.active || p->out.active) {
 		io_cancel(c->e->io, &p->in);
 		io_cancel(c->e->io, &p->out);
 		return;
 	}
-	if (!p->dead) {
-		p->dead = true;
-		io_close(c->e->io, p->fd);
-		settle(c);
-	}
+	p->dead = true;
+	io_close(c->e->io, p->fd);
+	if (c->client.dead && c->server.dead)
+		*c->all = --*c->left == 0;
 }
 
+/* True when a completion leaves nothing more to do than to leave. */
+static bool ends(struct echo *c, struct party *p, int res)
+{
+	if (res > 0 && !p->leaving)
+		return false;
+	assert_true(p->leaving || c->e->faults || (p == &c->server && res == 0));
+	leave(c, p);
+	return true;
+}
+
+/* Sends and receives at the same time: an echo that is not read would hold up the sending. */
 static void client_next(struct echo *c)
 {
 	struct party *p = &c->client;
@@ -63,43 +67,40 @@ static void client_next(struct echo *c)
 	}
 	c->len = 1 + fake_below(&c->e->random, MESSAGE_MAX);
 	fill_pattern(p->buf, c->len, c->id, c->sent);
+	c->sent += c->len;
 	io_send(c->e->io, &p->out, p->fd, p->buf, c->len, false);
+	io_recv_block(c->e->io, &p->in, p->fd);
 }
 
 static void on_client_out(struct io_op *op, int res)
 {
 	struct echo *c = container_of(op, struct echo, client.out);
 
-	if (res < 0) {
-		assert_true(c->e->faults);
-		leave(c, &c->client);
-		return;
-	}
-	c->sent += c->len;
-	io_recv_block(c->e->io, &c->client.in, c->client.fd);
+	/* All of it may have come back before the sending was reported. */
+	if (!ends(c, &c->client, res) && !c->client.in.active)
+		client_next(c);
 }
 
 static void on_client_in(struct io_op *op, int res)
 {
 	struct echo *c = container_of(op, struct echo, client.in);
 
-	if (res == -ENOBUFS) {
+	if (res == -ENOBUFS && !c->client.leaving) {
 		io_recv_block(c->e->io, op, c->client.fd);
 		return;
 	}
-	if (res <= 0) {
-		assert_true(c->e->faults);
-		leave(c, &c->client);
-		return;
+	if (res > 0) {
+		assert_true(has_pattern(op->block.data, (size_t)res, c->id, c->got));
+		io_block_put(c->e->io, &op->block);
+		c->got += (uint64_t)res;
+		assert_true(c->got <= c->sent);
 	}
-	assert_true(has_pattern(op->block.data, (size_t)res, c->id, c->got));
-	io_block_put(c->e->io, &op->block);
-	c->got += (uint64_t)res;
-	assert_true(c->got <= c->sent);
-	if (c->got == c->sent)
+	if (ends(c, &c->client, res))
+		return;
+	if (c->got < c->sent)
+		io_recv_block(c->e->io, op, c->client.fd);
+	else if (!c->client.out.active)
 		client_next(c);
-	else
-		io_recv_block(c->e->io, op, c->client.fd);
 }
 
 static void on_server_in(struct io_op *op, int res)
@@ -107,12 +108,8 @@ static void on_server_in(struct io_op *op, int res)
 	struct echo *c = container_of(op, struct echo, server.in);
 	struct party *p = &c->server;
 
-	if (res <= 0) {
-		assert_true(res == 0 || c->e->faults);
-		leave(c, p);
-		return;
-	}
-	io_send(c->e->io, &p->out, p->fd, p->buf, (size_t)res, false);
+	if (!ends(c, p, res))
+		io_send(c->e->io, &p->out, p->fd, p->buf, (size_t)res, false);
 }
 
 static void on_server_out(struct io_op *op, int res)
@@ -120,12 +117,8 @@ static void on_server_out(struct io_op *op, int res)
 	struct echo *c = container_of(op, struct echo, server.out);
 	struct party *p = &c->server;
 
-	if (res < 0) {
-		assert_true(c->e->faults);
-		leave(c, p);
-		return;
-	}
-	io_recv(c->e->io, &p->in, p->fd, p->buf, sizeof(p->buf));
+	if (!ends(c, p, res))
+		io_recv(c->e->io, &p->in, p->fd, p->buf, sizeof(p->buf));
 }
 
 static void echo_many(struct env *e, unsigned pairs)

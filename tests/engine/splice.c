@@ -190,6 +190,35 @@ static void splice_meets_the_end(struct env *e)
 	relay_end(e, &r);
 }
 
+/* What it has taken before the end reaches a destination that is slow to take it. */
+static void splice_delivers_before_the_end(struct env *e)
+{
+	struct relay r;
+	size_t stuffed, taken = 0;
+
+	relay_make(&r, true);
+	stuffed = stuff(r.dst[0]);
+	feed(&r, 5000);
+	io_close(e->io, r.src[1]);
+	r.src[1] = -1;
+	io_splice_start(e->io, &r.s, r.pipe, r.src[0], r.dst[0], 9000);
+	run_for(e, 5);
+	assert_int_equal(r.calls, 0);
+	while (!r.over) {
+		taken += discard(r.dst[1]);
+		assert_int_equal(io_run_once(e->io, 5), 0);
+	}
+	assert_int_equal(r.res, -ENODATA);
+	assert_int_equal(r.s.moved, 5000);
+	assert_int_equal(r.s.in_pipe, 0);
+	for (int i = 0; i < 1000 && taken < stuffed + 5000; i++) {
+		taken += discard(r.dst[1]);
+		run_for(e, 1);
+	}
+	assert_int_equal(taken, stuffed + 5000);
+	relay_end(e, &r);
+}
+
 /* The mark stops it, also with the peer's end behind it; the rest is for recv(). */
 static void splice_stops_at_urgent_data(struct env *e)
 {
@@ -233,7 +262,7 @@ static void splice_from_a_reset(struct env *e)
 	io_splice_start(e->io, &r.s, r.pipe, r.src[0], r.dst[0], 1000);
 	feed(&r, 10);
 	run_for(e, 2);
-	reset(r.src[1]);
+	reset(e, r.src[1]);
 	r.src[1] = -1;
 	run_until(e, &r.over);
 	assert_int_equal(r.res, -ECONNRESET);
@@ -256,7 +285,7 @@ static void splice_to_a_reset(struct env *e)
 		io_splice_start(e->io, &r.s, r.pipe, r.src[0], r.dst[0], 1 << 20);
 		feed(&r, 100000);
 		run_for(e, 5);
-		reset(r.dst[1]);
+		reset(e, r.dst[1]);
 		r.dst[1] = -1;
 		feed(&r, 200000);
 		run_until(e, &r.over);
@@ -399,6 +428,7 @@ const struct engine_case splice_cases[] = {
 	{ .name = "splice moves the count", .run = splice_moves_the_count, .seeds = 6 },
 	{ .name = "splice to a slow reader", .run = splice_to_a_slow_reader, .seeds = 2 },
 	{ .name = "splice meets the end", .run = splice_meets_the_end },
+	{ .name = "splice delivers before the end", .run = splice_delivers_before_the_end },
 	{ .name = "splice stops at urgent data", .run = splice_stops_at_urgent_data },
 	{ .name = "splice from a reset", .run = splice_from_a_reset },
 	{ .name = "splice to a reset", .run = splice_to_a_reset },

@@ -19,6 +19,7 @@ struct test {
 	const struct engine_case *what;
 	const struct io_backend *backend;
 	uint64_t seed;
+	bool old; /* io_uring as on the oldest kernel that has what is needed */
 	char name[80];
 };
 
@@ -39,8 +40,10 @@ static unsigned open_descriptors(void)
 
 static void run_case(void **state)
 {
+	static struct io_uring_less less = { .setup_flags = true, .multishot_accept = true };
 	struct test *t = *state;
 	const char *why = NULL;
+	void *arg = NULL;
 	struct io_limits limits = { .ops = t->what->ops ? t->what->ops : 256,
 				    .block_size = BLOCK_SIZE,
 				    .block_count = BLOCK_COUNT };
@@ -52,7 +55,11 @@ static void run_case(void **state)
 				       .shorten = (unsigned)(t->seed * 13 % 100),
 				       .delay = (unsigned)(t->seed * 29 % 80),
 				       .fail = t->what->fail };
-	if (io_create_with(&e.io, t->backend, &limits, &e.rates, &why) < 0) {
+	if (t->backend == &fake_backend)
+		arg = &e.rates;
+	else if (t->old)
+		arg = &less;
+	if (io_create_with(&e.io, t->backend, &limits, arg, &why) < 0) {
 		print_message("%s: %s\n", t->name, why ? why : "no engine");
 		assert_ptr_equal(t->backend, &io_backend_uring);
 		skip();
@@ -66,16 +73,18 @@ static void run_case(void **state)
 	assert_int_equal(open_descriptors(), before);
 }
 
-static void add(const struct engine_case *c, const struct io_backend *backend, uint64_t seed)
+static void add(const struct engine_case *c, const struct io_backend *backend, uint64_t seed,
+		bool old)
 {
 	struct test *t = &tests[test_count++];
 
 	assert_true(test_count <= TESTS_MAX);
-	*t = (struct test){ .what = c, .backend = backend, .seed = seed };
+	*t = (struct test){ .what = c, .backend = backend, .seed = seed, .old = old };
 	if (backend == &fake_backend)
 		snprintf(t->name, sizeof(t->name), "fake(%u) %s", (unsigned)seed, c->name);
 	else
-		snprintf(t->name, sizeof(t->name), "%s %s", backend->name, c->name);
+		snprintf(t->name, sizeof(t->name), "%s%s %s", old ? "old " : "", backend->name,
+			 c->name);
 }
 
 static void add_all(const struct engine_case *cases)
@@ -87,11 +96,12 @@ static void add_all(const struct engine_case *cases)
 		unsigned seeds = c->seeds ? c->seeds : SEEDS_USUAL;
 
 		if (!only) {
-			add(c, &io_backend_uring, 1);
-			add(c, &io_backend_epoll, 1);
+			add(c, &io_backend_uring, 1, false);
+			add(c, &io_backend_uring, 1, true);
+			add(c, &io_backend_epoll, 1, false);
 		}
 		for (uint64_t s = only ? only : 1; s <= (only ? only : seeds); s++)
-			add(c, &fake_backend, s);
+			add(c, &fake_backend, s, false);
 	}
 }
 
@@ -106,6 +116,7 @@ int main(void)
 		setrlimit(RLIMIT_NOFILE, &r);
 	}
 	add_all(basic_cases);
+	add_all(connect_cases);
 	add_all(cancel_cases);
 	add_all(loop_cases);
 	add_all(splice_cases);
