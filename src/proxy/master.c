@@ -507,5 +507,6 @@ int master_run(const struct config *c, const struct check *k)
 	supervise(&m);
 	free(m.workers);
 	free(m.listen_fds);
+	free(m.rt.rings);
 	return m.exit_status;
 }
