@@ -496,9 +496,11 @@ static int prepare(struct master *m)
 
 int master_run(const struct config *c, const struct check *k)
 {
-	struct master m = { .config = c, .check = k };
-	int status = prepare(&m);
+	static struct master m; /* in reach as long as the process is */
+	int status;
 
+	m = (struct master){ .config = c, .check = k };
+	status = prepare(&m);
 	if (status)
 		return status;
 	xmllog_open(&m.log, m.rt.rings[0], m.rt.log_wake_fd, c->set.log_level);

@@ -3,6 +3,8 @@
 nothing by itself. So each step of a dialog is an event that the test waits for, and octets can be
 sent, cut and held back between any two of them.
 """
+import contextlib
+import select
 import socket
 import struct
 
@@ -16,6 +18,16 @@ EXTENSIONS = b"250-puppet.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r
 OK = b"250 2.0.0 Ok\r\n"
 GO_AHEAD = b"354 Go ahead\r\n"
 RESET = object()
+
+
+@contextlib.contextmanager
+def case(*what):
+    """Says in which case of many a test has failed."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note("case: %r" % (what,))
+        raise
 
 
 class Peer:
@@ -46,16 +58,32 @@ class Peer:
 
     def take(self, count):
         """So many octets, fewer at the end of the stream."""
-        while len(self.got) < count and self.more():
-            pass
-        taken, self.got = self.got[:count], self.got[count:]
-        return taken
+        taken = bytearray(self.got)
+        self.got = b""
+        while len(taken) < count and self.more():
+            taken += self.got
+            self.got = b""
+        self.got = bytes(taken[count:])
+        return bytes(taken[:count])
 
     def line(self):
         while b"\n" not in self.got and self.more():
             pass
         line, end, self.got = self.got.partition(b"\n")
         return line + end
+
+    def until(self, end):
+        """Everything up to and with END, or up to the end of the stream."""
+        taken, looked = bytearray(self.got), 0
+        self.got = b""
+        while (at := taken.find(end, looked)) < 0:
+            looked = max(len(taken) - len(end), 0)
+            if not self.more():
+                return bytes(taken)
+            taken += self.got
+            self.got = b""
+        self.got = bytes(taken[at + len(end):])
+        return bytes(taken[:at + len(end)])
 
     def reply(self):
         """One reply with all its lines; empty at the end of the stream."""
@@ -88,15 +116,9 @@ class Peer:
         rest, self.got = self.got, b""
         return rest
 
-    def silent(self, seconds):
+    def silent(self, seconds=0):
         """Nothing comes within so many seconds, not even an end."""
-        self.socket.settimeout(seconds)
-        try:
-            return not self.got and self.socket.recv(1, socket.MSG_PEEK) is None
-        except socket.timeout:
-            return True
-        finally:
-            self.socket.settimeout(PATIENCE_S)
+        return not self.got and not select.select([self.socket], [], [], seconds)[0]
 
     def end(self):
         """A FIN; the other direction stays."""

@@ -188,7 +188,7 @@ static int run_daemon(const char *more)
 				"WORKERS=2",
 				"DESTINATIONS=127.0.0.1:9",
 				"MAX_SESSIONS=50",
-				"LOG_LEVEL=4",
+				"LOG_LEVEL=3",
 				"LOG_ROTATE_HOURS=0",
 				"LOG_ROTATE_MIB=0",
 				log,

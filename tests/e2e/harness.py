@@ -1,0 +1,508 @@
+# SPDX-License-Identifier: ISC
+"""What the end-to-end tests share: the daemon, caronte-sink and a client, started and cleaned up.
+
+A test class derives from harness.TestCase; tests/e2e/run runs it once for each engine (self.engine).
+
+    class Small(harness.TestCase):
+        def test_one(self):
+            with harness.Sink("--auth", "joe:secret", maildir=True) as sink, \\
+                    self.caronte(sink, MAX_ERRORS=3, BODY_COPY=True) as daemon:
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+                    self.assertEqual(client.send_message(b"x\\r\\n")[:3], b"250")
+                self.assertEqual(daemon.record("session").get("end"), "quit")
+
+self.caronte(destination, **settings) is a Caronte: DESTINATION is anything with a .port, a
+"HOST:PORT", or None (no DESTINATIONS at all). Settings are named as in the operator's contract, without prefix; a
+bool is a switch, a list becomes a file with one item a line, None is left out. What the harness sets where a test says
+nothing stands in DEFAULTS. `with` starts it; leaving stops it with TERM and fails the test where
+
+- it has not exited with 0, or a sanitizer reported anything on standard error,
+- a worker died that the test did not kill: a test that kills sets daemon.may_die = True,
+- a log file, rotated ones too, is not valid against the schema.
+
+Caronte:  .port .pid .dir .log (path) .archive (path) .recipients (path) .conf (path)
+          .start() .stop(signal) -> exit status .kill() (kill -9 of every process of it)
+          .processes() -> {pid: name}, without the master  .workers() .writer() -> pids
+          .stderr() .stdout() -> text so far
+          .records(name=None, count=None, **attributes) -> ElementTree elements, rotated files
+          first; with COUNT it waits until there are so many
+          .record(name, **attributes) -> waits for one, and there must be one only
+          .validate_log()
+Sink:     .port .dir .transcript() (lines) .raw(connection) .mails() (octets, in order)
+          .report() (asks for it while it runs) .stop() .kill() .start() (again, on the same port)
+Client:   a puppet.Peer (send, line, reply, replies, codes, expect, rest, silent, end, reset) with
+          hello(), command(), send_message(), envelope(), quit()
+
+Nothing leaves loopback. As root the daemon becomes `nobody`. Each test has a directory of its own, test.dir, that
+stays where the test fails. Only processes that the harness has started are ended, by their id.
+"""
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import pwd
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree
+
+import puppet
+
+SOURCES = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BUILD", SOURCES / "build")).resolve()
+SCHEMA = SOURCES / "src/xmllog/caronte-log.rng"
+CARONTE = BUILD / "caronte"
+SINK = BUILD / "caronte-sink"
+ROOT = os.getuid() == 0
+PATIENCE_S = 20  # nothing that a test waits for takes nearly as long
+LOCAL = "@local.test"
+SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG = 64, 69, 70, 77, 78
+
+DEFAULTS = {
+    "LISTEN_ADDRESS": "127.0.0.1",
+    "USER": "nobody" if ROOT else "",
+    "LOG_LEVEL": 3,
+    "RECIPIENTS": [LOCAL],
+    "WORKERS": 2,
+    "MAX_SESSIONS": 200,  # what a small RLIMIT_NOFILE carries
+    "STOP_GRACE": 2,
+}
+
+
+def wait_until(condition, seconds=PATIENCE_S):
+    """What CONDITION returns, once it is true."""
+    began = time.monotonic()
+    while not (found := condition()):
+        waited = time.monotonic() - began
+        if waited > seconds:
+            raise AssertionError("did not come about in %g s" % seconds)
+        time.sleep(min(0.01 + waited / 10, 0.5))
+    return found
+
+
+def sha256(octets):
+    return hashlib.sha256(octets).hexdigest()
+
+
+@functools.cache
+def first_ephemeral_port():
+    return int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
+def free_port(address="127.0.0.1"):
+    """A port that nobody listens on, and that the kernel gives to no outgoing connection."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    low, high = 10000, max(first_ephemeral_port(), 12000)
+    while True:
+        port = random.randrange(low, high)
+        with socket.socket(family) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):
+                s.bind((address, port))
+                return port
+
+
+def refuses(port):
+    """Whether nobody listens there."""
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) != 0
+
+
+def run_caronte(*arguments, **how):
+    """The daemon for as long as it runs by itself: a CompletedProcess with text."""
+    return subprocess.run([CARONTE, *map(str, arguments)], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S, **how)
+
+
+def give_to_user(path):
+    """Makes what lies at PATH the daemon's own."""
+    if ROOT:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+
+def child_pids(pid):
+    """The children of a process; empty when it is gone."""
+    with contextlib.suppress(OSError):
+        return [int(word) for task in pathlib.Path("/proc/%d/task" % pid).iterdir()
+                for word in (task / "children").read_text().split()]
+    return []
+
+
+def is_gone(pid):
+    """Whether a process has ended, reaped or not."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+def parse_log(path):
+    """The records of a log file, which must be well-formed whenever nobody writes to it; it may be
+    written to right now, so it gets some chances."""
+    for chances_left in reversed(range(20)):
+        try:
+            return list(xml.etree.ElementTree.fromstring(path.read_bytes()))
+        except (xml.etree.ElementTree.ParseError, FileNotFoundError):
+            if not chances_left:
+                raise
+            time.sleep(0.01)
+
+
+def validate(*paths):
+    """Fails where a log file is not valid against the schema."""
+    if not shutil.which("xmllint"):
+        for path in paths:
+            parse_log(path)
+        return
+    done = subprocess.run(["xmllint", "--noout", "--huge", "--relaxng", SCHEMA, *paths],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise AssertionError("log not valid: %s" % done.stdout[-2000:])
+
+
+class Program:
+    """A program that runs in the background and says on standard error when it is ready."""
+
+    def __init__(self, name):
+        self.dir = TestCase.running.new_dir(name)
+        self.process = None
+        TestCase.running.addCleanup(self.clean_up)
+
+    def clean_up(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def launch(self, argv, **how):
+        with open(self.dir / "stdout", "ab") as out, open(self.dir / "stderr", "wb") as err:
+            self.process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                                            stdout=out, stderr=err, cwd=self.dir, **how)
+
+    def wait_ready(self, lines=1):
+        """False where it ended before it was ready."""
+        def ready():
+            return self.stderr().count(": ready, listening on ") >= lines or \
+                self.process.poll() is not None
+        wait_until(ready)
+        return self.process.poll() is None
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def stderr(self):
+        return (self.dir / "stderr").read_text(errors="backslashreplace")
+
+    def stdout(self):
+        return (self.dir / "stdout").read_text(errors="backslashreplace")
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(60)
+
+    def __enter__(self):
+        return self.start()
+
+    def refuse_reports(self):
+        if found := SANITIZER.search(self.stderr()):
+            raise AssertionError("%s: %s" % (self.dir.name, self.stderr()[found.start():][:4000]))
+
+
+class Caronte(Program):
+    def __init__(self, destination, engine="auto", options=(), **settings):
+        super().__init__("caronte")
+        self.options = options
+        self.may_die = False
+        self.killed = False
+        self.conf = self.dir / "caronte.conf"
+        self.log = self.dir / "log/caronte.xml"
+        self.archive = self.dir / "archive"
+        for each in (self.log.parent, self.archive):
+            each.mkdir()
+            give_to_user(each)
+        self.settings = dict(DEFAULTS, LOG_FILE=str(self.log), LOG_ARCHIVE_DIR=str(self.archive))
+        if destination is not None:
+            self.settings["DESTINATIONS"] = destination if isinstance(destination, str) \
+                else "127.0.0.1:%d" % destination.port
+        if engine != "auto":
+            self.settings["ENGINE_" + engine.upper()] = True
+        self.settings.update(settings)
+        self.wants_port = "LISTEN_PORT" not in self.settings
+
+    @property
+    def port(self):
+        return self.settings["LISTEN_PORT"]
+
+    @property
+    def recipients(self):
+        return self.dir / "recipients"
+
+    def configure(self, **settings):
+        """Writes the configuration, with other settings than before."""
+        self.settings.update(settings)
+        self.conf.write_text("".join(map(self.line, *zip(*self.settings.items()))))
+
+    def line(self, name, value):
+        if value is None:
+            return ""
+        if value is False:
+            return "# CONFIG_%s is not set\n" % name
+        if value is True:
+            return "CONFIG_%s=y\n" % name
+        if isinstance(value, int):
+            return "CONFIG_%s=%d\n" % (name, value)
+        if isinstance(value, list):
+            path = self.dir / name.lower()
+            path.write_text("".join(item + "\n" for item in value))
+            value = str(path)
+        return 'CONFIG_%s="%s"\n' % (name, re.sub(r'(["\\])', r"\\\1", value))
+
+    def launch_once(self):
+        if self.wants_port:
+            self.settings["LISTEN_PORT"] = free_port()
+        self.configure()
+        self.launch([CARONTE, "-c", self.conf, *self.options])
+        return self.wait_ready()
+
+    def start(self):
+        self.killed = False
+        for chance in range(5):
+            if self.launch_once():
+                return self
+            if not self.wants_port or self.process.returncode != EX_UNAVAILABLE:
+                break
+        raise AssertionError("caronte did not start, status %d: %s" % (
+            self.process.returncode, self.stderr()))
+
+    def clean_up(self):
+        if self.process and self.process.poll() is None:
+            self.kill()
+
+    def kill(self):
+        """kill -9 of the master and of all its children, so that none of them sees it coming."""
+        children = list(self.processes())
+        for pid in (self.pid, *children):
+            os.kill(pid, signal.SIGSTOP)
+        for pid in (self.pid, *children):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.killed = True
+        wait_until(lambda: all(map(is_gone, children)))
+
+    def processes(self):
+        """Names of the children, as they call themselves."""
+        names = {}
+        for pid in child_pids(self.pid):
+            with contextlib.suppress(OSError):
+                names[pid] = pathlib.Path("/proc/%d/comm" % pid).read_text().strip()
+        return names
+
+    def workers(self):
+        return [pid for pid, name in self.processes().items() if name.startswith("caronte-w")]
+
+    def writer(self):
+        return next(pid for pid, name in self.processes().items() if name == "caronte-log")
+
+    def logs(self):
+        return sorted(self.archive.glob("*.xml")) + [self.log] * self.log.exists()
+
+    def records(self, name=None, count=None, **attributes):
+        def found():
+            return [record for path in self.logs() for record in parse_log(path)
+                    if name in (None, record.tag)
+                    and all(record.get(key) == str(value) for key, value in attributes.items())]
+        if count is None:
+            return found()
+        records = []
+
+        def enough():
+            records[:] = found()
+            return len(records) >= count
+        try:
+            wait_until(enough)
+        except AssertionError:
+            raise AssertionError("%d records <%s %r>, not %d" % (
+                len(records), name, attributes, count)) from None
+        return records
+
+    def record(self, name, **attributes):
+        records = self.records(name, count=1, **attributes)
+        if len(records) > 1:
+            raise AssertionError("%d records <%s %r>" % (len(records), name, attributes))
+        return records[0]
+
+    def validate_log(self):
+        if self.logs():
+            validate(*self.logs())
+
+    def __exit__(self, kind, *rest):
+        if kind is KeyboardInterrupt:
+            self.clean_up()
+            return
+        status = self.stop() if not self.killed else 0
+        try:
+            self.refuse_reports()
+            if status != 0:
+                raise AssertionError("caronte: exit status %d, %s" % (status, self.stderr()))
+            self.validate_log()
+            if not self.may_die and (died := self.records("fault", what="worker-died")):
+                raise AssertionError("a worker died: %r" % died[0].attrib)
+        except AssertionError as fault:
+            if kind is None:
+                raise
+            rest[0].add_note("and afterwards: %s" % fault)
+
+
+class Sink(Program):
+    """caronte-sink with these arguments, a transcript, raw octets and a report."""
+
+    def __init__(self, *arguments, maildir=False, digest=False):
+        super().__init__("sink")
+        self.arguments = list(arguments) + ["--maildir", "mails"] * maildir + ["--digest"] * digest
+        self.port = None
+        self.expect_status = 0
+
+    def start(self):
+        """At the same port as before, where it ran before."""
+        for chance in range(5):
+            port = self.port or free_port()
+            self.launch([SINK, "--listen", "127.0.0.1:%d" % port, "--name", "sink.test",
+                         "--transcript", "transcript", "--raw", "raw", "--report", "report",
+                         *self.arguments])
+            if self.wait_ready():
+                self.port = port
+                return self
+            if self.port or "in use" not in self.stderr():
+                break
+        raise AssertionError("caronte-sink did not start: %s" % self.stderr())
+
+    def __exit__(self, kind, *rest):
+        status = self.stop()
+        if kind is None:
+            self.refuse_reports()
+            if status != self.expect_status:
+                raise AssertionError("caronte-sink: exit status %d, %s" % (status, self.stderr()))
+
+    def kill(self):
+        """As a power cut would."""
+        self.process.kill()
+        self.process.wait()
+        self.expect_status = -signal.SIGKILL
+        # The kernel takes a ring's sockets down a moment after its process.
+        wait_until(lambda: refuses(self.port))
+
+    def transcript(self):
+        """Lines `CONNECTION TAG: text`."""
+        return (self.dir / "transcript").read_text("ascii").splitlines()
+
+    def commands(self, connection=None):
+        """The lines that clients sent, of one connection or of all."""
+        return [line.split(" ", 2)[2] for line in self.transcript()
+                if re.match(r"%s C: " % (connection or r"\d+"), line)]
+
+    def raw(self, connection=1):
+        return (self.dir / "raw" / ("connection-%d.raw" % connection)).read_bytes()
+
+    def mails(self):
+        def number(path):
+            found = re.search(r"C(\d+)M(\d+)\.", path.name)
+            return int(found[1]), int(found[2])
+        return [path.read_bytes() for path in sorted((self.dir / "mails/new").glob("*"),
+                                                     key=number)]
+
+    def report(self):
+        path = self.dir / "report"
+        if self.process.poll() is None:
+            path.unlink(missing_ok=True)
+            self.process.send_signal(signal.SIGUSR1)
+            wait_until(path.exists)
+        return json.loads(path.read_text())
+
+
+class Client(puppet.Peer):
+    def __init__(self, port, address="127.0.0.1"):
+        super().__init__(socket.create_connection((address, port), timeout=PATIENCE_S))
+        self.socket.settimeout(PATIENCE_S)
+
+    def command(self, line, code=None):
+        """The reply to a line, which must begin with CODE where that is given."""
+        self.send(line.encode() + b"\r\n" if isinstance(line, str) else line + b"\r\n")
+        reply = self.reply()
+        if code is not None and reply[:3] != b"%d" % code:
+            raise AssertionError("%r: got %r, not %d" % (line[:200], reply, code))
+        return reply
+
+    def hello(self, name="client.test"):
+        """The greeting and EHLO; the lines of the reply without codes."""
+        greeting = self.reply()
+        if greeting[:3] != b"220":
+            raise AssertionError("greeting is %r" % greeting)
+        reply = self.command("EHLO " + name, 250).decode()
+        return [line[4:] for line in reply.splitlines()]
+
+    def envelope(self, sender="a@client.test", recipients=("b@local.test",)):
+        self.command("MAIL FROM:<%s>" % sender, 250)
+        for recipient in recipients:
+            self.command("RCPT TO:<%s>" % recipient, 250)
+
+    def send_message(self, body, sender="a@client.test", recipients=("b@local.test",)):
+        """A whole transaction; BODY has CR LF at the end of each line, or is empty, and is stuffed
+        here. The answer to the end of data."""
+        self.envelope(sender, recipients)
+        self.command("DATA", 354)
+        self.send(re.sub(rb"^\.", b"..", body, flags=re.M) + b".\r\n")
+        return self.reply()
+
+    def quit(self):
+        self.command("QUIT", 221)
+        if self.rest() != b"":
+            raise AssertionError("octets behind 221")
+        self.close()
+
+
+class TestCase(unittest.TestCase):
+    engine = os.environ.get("ENGINE", "auto")
+    running = None  # the test that runs
+    kept = []  # directories of tests that failed
+    maxDiff = 4000
+
+    def run(self, result=None):
+        result = self.defaultTestResult() if result is None else result
+        faults = len(result.failures) + len(result.errors)
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="caronte-e2e-"))
+        self.dir.chmod(0o755)
+        TestCase.running = self
+        try:
+            super().run(result)
+        except KeyboardInterrupt:
+            self.doCleanups()
+            raise
+        finally:
+            TestCase.running = None
+            if len(result.failures) + len(result.errors) == faults:
+                shutil.rmtree(self.dir)
+            else:
+                TestCase.kept.append((self.id(), self.dir))
+
+    def new_dir(self, name):
+        """A directory of this name, numbered."""
+        number = 1
+        while (path := self.dir / ("%s-%d" % (name, number))).exists():
+            number += 1
+        path.mkdir()
+        path.chmod(0o755)
+        return path
+
+    def caronte(self, destination=None, **settings):
+        return Caronte(destination, **{"engine": self.engine, **settings})

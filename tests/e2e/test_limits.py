@@ -1,0 +1,413 @@
+# SPDX-License-Identifier: ISC
+"""Every limit: exact where it counts, in force while the client trickles, floods or does not read,
+and said in one well-formed answer.
+"""
+import base64
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+import unittest
+
+import harness
+import puppet
+from puppet import DATA, EHLO, MAIL, OK, RCPT, case
+
+TOO_MANY = b"421 4.3.2 "
+BUSY = b"421 4.7.0 Server BUSY\r\n"
+TOO_MANY_ERRORS = b"421 4.7.0 "
+CLIENT_SLOW = b"421 4.4.2 "
+DESTINATION_SLOW = b"451 4.4.2 "
+DENIED = b"550 5.7.1 Relaying denied. \r\n"
+BYE = b"221 2.0.0 Bye\r\n"
+STEP_S = 0.2  # between octets that trickle
+PATIENCE_S = 12  # six deadlines
+
+
+def come_from(address, port):
+    sock = socket.socket()
+    sock.bind((address, 0))
+    sock.settimeout(puppet.PATIENCE_S)
+    sock.connect(("127.0.0.1", port))
+    return puppet.Peer(sock)
+
+
+class Sessions(harness.TestCase):
+    @contextlib.contextmanager
+    def daemon(self, destination, **settings):
+        """Clients that self.connect() has made are gone before it is stopped."""
+        with self.caronte(destination, **settings) as daemon, contextlib.ExitStack() as stack:
+            self.stack = stack
+            yield daemon
+
+    def connect(self, daemon, count, address="127.0.0.1"):
+        """So many clients at once, and what each is told first."""
+        clients = [self.stack.enter_context(come_from(address, daemon.port))
+                   for _ in range(count)]
+        return clients, [each.reply() for each in clients]
+
+    def quit(self, client):
+        client.send(b"QUIT\r\n")
+        self.assertEqual(client.codes(1), [221])
+        self.assertEqual(client.rest(), b"")
+        client.close()
+
+    def test_max_sessions(self):
+        """Exact, whichever worker a client comes to; a seat that is free again is given away."""
+        limit, more = 7, 13
+        with harness.Sink() as sink, self.daemon(
+                sink, MAX_SESSIONS=limit, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            over = 0
+            for turn in range(1, 4):
+                with case(turn):
+                    clients, said = self.connect(daemon, limit + more)
+                    served = [c for c, reply in zip(clients, said) if reply.startswith(b"220")]
+                    refused = [(c, reply) for c, reply in zip(clients, said) if c not in served]
+                    self.assertEqual(len(served), limit)
+                    for c, reply in refused:
+                        self.assertTrue(reply.startswith(TOO_MANY), reply)
+                        self.assertEqual(c.rest(), b"")
+                        c.close()
+                    over += more
+                    self.quit(served.pop())
+                    daemon.records("session", count=over + 1)
+                    one, = self.connect(daemon, 1)[0]
+                    served.append(one)
+                    for c in served:
+                        self.quit(c)
+                    over += limit + 1
+                    daemon.records("session", count=over)
+            self.assertEqual(len(daemon.records("session", end="limit")), 3 * more)
+            self.assertEqual(sink.report()["connections"], 3 * (limit + 1))
+
+    def test_max_sessions_in_a_rush(self):
+        """All come at the same time: never one too many reaches the destination."""
+        limit, clients = 10, 60
+        with puppet.Destination() as destination, self.caronte(
+                destination, MAX_SESSIONS=limit, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            told = []
+
+            def come():
+                with puppet.client(daemon.port) as c:
+                    told.append(c.reply()[:9])
+
+            threads = [threading.Thread(target=come) for _ in range(clients)]
+            for thread in threads:
+                thread.start()
+            servers = [destination.accept() for _ in range(limit)]
+            harness.wait_until(lambda: len(told) == clients - limit)
+            self.assertEqual(set(told), {TOO_MANY[:9]})
+            for server in servers:
+                server.send(puppet.GREETING)
+            for thread in threads:
+                thread.join()
+            self.assertEqual(told.count(puppet.GREETING[:9]), limit)
+            self.assertEqual(select.select([destination.socket], [], [], 0)[0], [])
+            for server in servers:
+                server.close()
+
+    def test_max_sessions_per_address(self):
+        with harness.Sink("--auth", "joe:secret") as sink, self.daemon(
+                sink, MAX_SESSIONS_PER_ADDRESS=3,
+                RELAY_NETWORKS="127.0.0.3 127.0.4.0/24") as daemon:
+            clients, said = self.connect(daemon, 5)
+            self.assertEqual(sorted(reply[:3] for reply in said), [b"220"] * 3 + [b"421"] * 2)
+            for c, reply in zip(clients, said):
+                if not reply.startswith(b"220"):
+                    self.assertEqual(reply, BUSY)
+                    self.assertEqual(c.rest(), b"")
+            # Others have their own count, relay networks none.
+            said = self.connect(daemon, 4, "127.0.0.2")[1]
+            self.assertEqual(sorted(reply[:3] for reply in said), [b"220"] * 3 + [b"421"])
+            for exempt in "127.0.0.3", "127.0.4.9":
+                said = self.connect(daemon, 8, exempt)[1]
+                self.assertEqual({reply[:3] for reply in said}, {b"220"})
+            # A login takes a session out of the count, a failed one does not.
+            c = next(c for c in clients if c.silent())
+            self.login(c, b"wrong", 535)
+            self.assertEqual(self.connect(daemon, 1)[1], [BUSY])
+            self.login(c, b"secret", 235)
+            said = self.connect(daemon, 2)[1]
+            self.assertEqual(sorted(reply[:3] for reply in said), [b"220", b"421"])
+
+    def login(self, c, password, code):
+        c.send(EHLO)
+        c.reply()
+        c.send(b"AUTH PLAIN " + base64.b64encode(b"\0joe\0" + password) + b"\r\n")
+        self.assertEqual(c.codes(1), [code])
+
+    def test_refused_clients_that_stay_keep_nobody_out(self):
+        """What is over a limit is told so, and may not use up what others need."""
+        with harness.Sink() as sink, self.daemon(
+                sink, MAX_SESSIONS=6, MAX_SESSIONS_PER_ADDRESS=2) as daemon:
+            stay = [self.stack.enter_context(come_from("127.0.0.1", daemon.port))
+                    for _ in range(600)]
+            said = self.connect(daemon, 2, "127.0.0.2")[1]
+            self.assertEqual([reply[:3] for reply in said], [b"220"] * 2)
+            told = [c.reply() for c in stay]
+            self.assertEqual(sum(reply.startswith(b"220") for reply in told), 2)
+            # Past a number of them there is no room for good-byes.
+            self.assertGreaterEqual(told.count(BUSY), 200)
+            self.assertEqual(2 + told.count(BUSY) + told.count(b""), len(told))
+
+    def test_max_errors(self):
+        """The error that reaches it is answered, then it ends. The destination's refusals count,
+        its 4xx do not."""
+        with puppet.Destination() as destination, \
+                self.caronte(destination, MAX_ERRORS=3) as daemon:
+            with puppet.Session(daemon.port, destination) as s:
+                s.client.send(b"FOO\r\nRCPT TO:<x@far.test>\r\nBAR\r\nNOOP\r\n")
+                self.assertEqual([reply[:9] for reply in s.client.replies(4)],
+                                 [b"500 5.5.2", b"503 5.5.1", b"500 5.5.2", TOO_MANY_ERRORS[:9]])
+                self.assertEqual((s.client.rest(), s.server.rest()), (b"", b""))
+            with puppet.Session(daemon.port, destination, "mail") as s:
+                for answer in b"450 4.2.1 Later\r\n", b"550 5.1.1 No\r\n", b"452 4.5.3 Later\r\n":
+                    s.both(RCPT, answer)
+                s.client.send(b"RCPT TO:<x@far.test>\r\n")
+                s.client.expect(DENIED)
+                s.client.send(RCPT)
+                s.server.expect(RCPT)
+                s.server.send(b"553 5.1.1 No\r\n")
+                s.client.expect(b"553 5.1.1 No\r\n")
+                self.assertEqual(s.client.reply()[:9], TOO_MANY_ERRORS[:9])
+                self.assertEqual((s.client.rest(), s.server.rest()), (b"", b""))
+            self.assertEqual(len(daemon.records("session", count=2, end="limit")), 2)
+
+
+class Deadlines(harness.TestCase):
+    """Short deadlines. Sessions wait side by side, so a test takes little more than one of them. On
+    a busy machine it may take longer: what must not be is that it goes on as long as octets
+    trickle."""
+
+    def trickle(self, rows, seconds):
+        """Each row: a peer, and the octets that it sends one by one. Ends early when none of the
+        peers waits any more."""
+        end = time.monotonic() + seconds
+        at = 0
+        while rows and time.monotonic() < end:
+            for peer, octets, answered in rows:
+                with contextlib.suppress(OSError):
+                    peer.send(octets[at % len(octets):][:1])
+            rows = [row for row in rows if row[2].silent()]
+            at += 1
+            time.sleep(STEP_S)
+        return not rows
+
+    def told(self, s, words):
+        self.assertTrue(s.client.reply().startswith(words))
+        self.assertEqual(s.client.rest(), b"")
+
+    def test_client_is_slow_with_a_command(self):
+        """The deadline is for the whole line: octets that trickle do not put it off."""
+        steps = "greeting", "ehlo", "mail", "rcpt"
+        with puppet.Destination() as destination, self.caronte(
+                destination, TIMEOUT_COMMAND=2) as daemon, contextlib.ExitStack() as stack:
+            idle, slow = ([stack.enter_context(puppet.Session(daemon.port, destination, until))
+                           for until in steps] for _ in range(2))
+            self.assertTrue(self.trickle(
+                [(s.client, b"NOOP " + b"x" * 100, s.client) for s in slow], PATIENCE_S))
+            for s in [*idle, *slow]:
+                self.told(s, CLIENT_SLOW)
+                self.assertEqual(s.server.rest(), b"")
+                s.close()
+            self.assertEqual(len(daemon.records("session", count=8, end="timeout")), 8)
+
+    def test_client_is_slow_with_a_body(self):
+        """The deadline is for each block: who goes on sending may take long, who stops may not."""
+        with puppet.Destination() as destination, self.caronte(
+                destination, TIMEOUT_DATA=2) as daemon, contextlib.ExitStack() as stack:
+            silent, slow, whole = (
+                stack.enter_context(puppet.Session(daemon.port, destination, "body"))
+                for _ in range(3))
+            text = b"x" * 100
+            self.assertFalse(self.trickle([(slow.client, text, slow.client),
+                                           (whole.client, text, whole.client)], 3))
+            self.told(silent, CLIENT_SLOW)
+            whole.client.send(b"\r\n.\r\n")
+            self.assertTrue(whole.server.until(b"\r\n.\r\n").endswith(b"\r\n.\r\n"))
+            whole.server.send(OK)
+            whole.client.expect(OK)
+            whole.quit()
+            self.told(slow, CLIENT_SLOW)
+            for s in silent, slow:
+                self.assertNotIn(b".\r\n", s.server.rest())
+                s.close()
+            self.assertEqual(len(daemon.records("session", count=2, end="timeout")), 2)
+            self.assertEqual(daemon.records("message", count=1)[0].get("reply"), "250 2.0.0 Ok")
+
+    def test_destination_is_slow(self):
+        """The deadline is for the whole reply, and the client cannot put it off either."""
+        with puppet.Destination() as destination, self.caronte(
+                destination, TIMEOUT_GREETING=2, TIMEOUT_REPLY=2, TIMEOUT_DATA_DONE=2) as daemon, \
+                contextlib.ExitStack() as stack:
+            slow = []
+            for until, command in (("connect", b""), ("greeting", EHLO), ("ehlo", MAIL),
+                                   ("mail", RCPT), ("rcpt", DATA), ("body", b".\r\n")):
+                s = stack.enter_context(puppet.Session(daemon.port, destination, until))
+                s.client.send(command)
+                s.server.expect(command)
+                slow.append((s, b"220-" if until == "connect" else b"250-"))
+            # Its client meanwhile says one thing after the other.
+            talks = stack.enter_context(puppet.Session(daemon.port, destination, "mail"))
+            talks.client.send(RCPT)
+            self.assertTrue(self.trickle(
+                [(s.server, start + b"x" * 100, s.client) for s, start in slow] +
+                [(talks.client, b"X\r\n" * 100, talks.client)], PATIENCE_S))
+            for s, _ in slow:
+                self.told(s, CLIENT_SLOW if s is slow[0][0] else DESTINATION_SLOW)
+                s.close()
+            self.assertTrue(talks.client.reply().startswith(DESTINATION_SLOW))
+            talks.close()
+            self.assertEqual(len(daemon.records("session", count=7, end="lost-destination")), 7)
+
+    def test_destination_does_not_take_a_body(self):
+        """The destination is out of time, not the client, who is told so at the end of its body."""
+        text = b"0123456789abcde\r\n" * (16 << 20 >> 4)
+        for body in "BODY_AUTO", "BODY_SPLICE":
+            with puppet.Destination(rcvbuf=4096) as destination, self.caronte(
+                    destination, TIMEOUT_DATA=2, **{body: True}) as daemon, \
+                    puppet.Session(daemon.port, destination, "data") as s, case(body):
+                s.client.send(text + b".\r\n")  # takes until the rest is thrown away
+                self.assertTrue(s.client.reply().startswith(DESTINATION_SLOW))
+                self.assertEqual(s.client.rest(), b"")
+                s.close()
+                daemon.record("session", end="lost-destination")
+
+    def test_client_does_not_read(self):
+        """Replies wait for it, but not for ever, and not in more memory than one session has."""
+        with harness.Sink() as sink, \
+                self.caronte(sink, MAX_ERRORS=1000000, LOG_LEVEL=1, TIMEOUT_COMMAND=2) as daemon:
+            with harness.Client(daemon.port) as warm_up:
+                warm_up.hello()
+                warm_up.quit()
+            before = self.memory(daemon)
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(("127.0.0.1", daemon.port))
+            with puppet.Peer(sock) as c:
+                c.send(EHLO)
+                sock.setblocking(False)
+                flood, sent = b"HELP\r\n" * 100 + b"RCPT TO:<x@far.test>\r\n" * 1000, 0
+                while select.select([], [sock], [], 0.1)[1]:
+                    sent += sock.send(flood)
+                self.assertLess(sent, 32 << 20)
+                self.assertLess(self.memory(daemon) - before, 4 << 20)
+                # The destination's connection is given up with the client.
+                harness.wait_until(lambda: any(line.startswith("2 -: ")
+                                               for line in sink.transcript()), PATIENCE_S)
+            record = daemon.records("session", count=2)[-1]
+            self.assertEqual(record.get("end"), "timeout")
+
+    def memory(self, daemon):
+        total = 0
+        for pid in daemon.workers():
+            with open("/proc/%d/status" % pid, encoding="ascii") as f:
+                total += sum(int(line.split()[1]) << 10 for line in f
+                             if line.startswith(("RssAnon:", "RssShmem:")))
+        return total
+
+    @unittest.skipUnless(os.environ.get("CARONTE_SLOW_TESTS"),
+                         "takes more than a minute: CARONTE_SLOW_TESTS=1 runs it")
+    def test_min_rate(self):
+        """A body that never stops is too slow all the same; one that is fast enough is not."""
+        with puppet.Destination() as destination, self.caronte(
+                destination, MIN_RATE=10) as daemon, contextlib.ExitStack() as stack:
+            slow, fast = (stack.enter_context(puppet.Session(daemon.port, destination, "data"))
+                          for _ in range(2))
+            for _ in range(62):
+                with contextlib.suppress(OSError):
+                    slow.client.send(b"x" * 5)
+                fast.client.send(b"x" * 20)
+                time.sleep(1)
+            self.assertTrue(slow.client.reply().startswith(CLIENT_SLOW))
+            self.assertTrue(fast.client.silent())
+            slow.close()
+            daemon.record("session", end="timeout")
+
+
+class Pipelining(harness.TestCase):
+    def test_a_thousand_recipients_in_one_write(self):
+        """Local answers and the destination's, in the order of the commands."""
+        count = 1000
+        commands, expected = [], []
+        for i in range(count):
+            if i % 3 == 0:
+                commands.append(b"RCPT TO:<u%d@far.test>\r\n" % i)
+                expected.append(DENIED)
+            elif i % 7 == 0:
+                commands.append(b"RCPT TO:<bad%d\r\n" % i)
+                expected.append(b"501 5.1.3 ")
+            else:
+                commands.append(b"RCPT TO:<u%d@local.test>\r\n" % i)
+                expected.append(b"250 2.1.5 u%d\r\n" % i)
+        with puppet.Destination() as destination, self.caronte(
+                destination, MAX_ERRORS=count) as daemon:
+            for groups in 1, 5, 64:
+                with case(groups), puppet.Session(daemon.port, destination, "mail") as s:
+                    server = threading.Thread(target=self.answer, args=(s.server, groups))
+                    server.start()
+                    s.client.send(b"".join(commands) + DATA)
+                    replies = s.client.replies(count + 1)
+                    for number, (reply, each) in enumerate(zip(replies, expected)):
+                        self.assertTrue(reply.startswith(each), (number, reply, each))
+                    self.assertEqual(replies[-1], puppet.GO_AHEAD)
+                    s.client.send(b".\r\n")
+                    s.client.expect(OK)
+                    s.client.send(b"QUIT\r\n")
+                    s.client.expect(BYE)
+                    server.join()
+                self.assertEqual(self.heard, [b"u%d@local.test" % i for i in range(count)
+                                              if i % 3 and i % 7])
+
+    def answer(self, server, group):
+        """Answers recipients by name, so many at a time; the last ones when DATA has come."""
+        self.heard, waiting = [], b""
+        while line := server.line():
+            if line.startswith(b"RCPT TO:<"):
+                address = line[9:line.index(b">")]
+                self.heard.append(address)
+                waiting += b"250 2.1.5 %s\r\n" % address.partition(b"@")[0]
+                if len(self.heard) % group == 0 or not server.got:
+                    server.send(waiting)
+                    waiting = b""
+            elif line == DATA:
+                server.send(waiting + puppet.GO_AHEAD)
+            elif line == b".\r\n":
+                server.send(OK)
+            else:
+                server.send(BYE)
+                return
+
+    def test_more_outstanding_than_there_are_places(self):
+        """What does not fit waits in order, in the kernel if need be, until answers come."""
+        count = 300
+        commands = [b"RCPT TO:<u%d@local.test>\r\n" % i for i in range(count)]
+        with puppet.Destination() as destination, self.caronte(destination) as daemon, \
+                puppet.Session(daemon.port, destination, "mail") as s:
+            s.client.send(b"".join(commands))
+            heard = answered = most = 0
+            while answered < count:
+                # Everything that it is going to hear before it says something.
+                while heard < count and not s.server.silent(0.02):
+                    s.server.expect(commands[heard])
+                    heard += 1
+                most = max(most, heard - answered)
+                s.server.send(b"250 u%d\r\n" % answered)
+                answered += 1
+                s.client.expect(b"250 u%d\r\n" % (answered - 1))
+                if answered == 5:  # it is known by now: the rest by the dozen
+                    while heard < count:
+                        while answered < heard:
+                            s.server.send(b"250 u%d\r\n" % answered)
+                            s.client.expect(b"250 u%d\r\n" % answered)
+                            answered += 1
+                        s.server.expect(commands[heard])
+                        heard += 1
+            self.assertIn(most, range(32, 65))
+            s.quit()
+
+
+if __name__ == "__main__":
+    unittest.main()
