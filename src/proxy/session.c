@@ -108,6 +108,7 @@ static void release(struct session *s)
 		seats_release(w->rt->seats, s->seat);
 	else
 		w->refused--;
+	io_close(w->io, s->client.fd);
 	io_timer_stop(w->io, &s->timer);
 	io_undefer(&s->task);
 	session_body_release(s);
@@ -124,24 +125,22 @@ static void close_all(struct session *s)
 	session_changed(s);
 }
 
-/* The last thing that a turn does: S may be gone afterwards. */
+/* The last thing that a turn does: S may be gone afterwards. The client sees its end last, when its
+ * seat is free again for whoever comes next. */
 static void finish_closing(struct session *s)
 {
 	struct session_side *c = &s->client;
 
 	close_destination(s);
-	if (c->fd >= 0 && !s->splicing) {
-		if (c->receiving)
-			io_cancel(s->worker->io, &c->recv);
-		if (c->sending)
-			io_cancel(s->worker->io, &c->send);
-		if (!c->receiving && !c->sending) {
-			io_close(s->worker->io, c->fd);
-			c->fd = -1;
-		}
-	}
-	if (c->fd < 0 && s->dest.fd < 0)
-		release(s);
+	if (s->splicing)
+		return;
+	if (c->receiving)
+		io_cancel(s->worker->io, &c->recv);
+	if (c->sending)
+		io_cancel(s->worker->io, &c->send);
+	if (c->receiving || c->sending || s->dest.fd >= 0)
+		return;
+	release(s);
 }
 
 static void left_received(struct io_op *op, int res);
