@@ -312,7 +312,9 @@ class Caronte(Program):
         return [pid for pid, name in self.processes().items() if name.startswith("caronte-w")]
 
     def writer(self):
-        return next(pid for pid, name in self.processes().items() if name == "caronte-log")
+        """The log writer, which may be starting (again) just now."""
+        return wait_until(lambda: [pid for pid, name in self.processes().items()
+                                   if name == "caronte-log"])[0]
 
     def logs(self):
         return sorted(self.archive.glob("*.xml")) + [self.log] * self.log.exists()
