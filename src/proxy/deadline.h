@@ -14,8 +14,8 @@ void session_timer_init(struct session *s);
 void session_deadline(struct session *s);
 /* MIN_RATE: a minute of a body has passed; false when it was too slow. */
 bool session_rate_kept(struct session *s);
-/* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways): if
- * so the session ends, unless a message of it is on its way. */
+/* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways):
+ * if so the session ends, unless a message of it is on its way. */
 bool session_client_gone(struct session *s);
 /* In session.c: the deadline of s->wait is over. */
 void session_timed_out(struct session *s);

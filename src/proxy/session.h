@@ -82,7 +82,7 @@ struct session {
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
 	bool waits_for_seat;
-	bool recorded; /* the session's record is in the log */
+	bool recorded;	/* the session's record is in the log */
 	bool body_sent; /* all of it is the kernel's, its answer has not come */
 	bool readable;	/* octets wait in the client's socket, and are left there */
 	unsigned dest_index;
@@ -94,7 +94,7 @@ struct session {
 	uint64_t window_us, window_bytes; /* MIN_RATE */
 	struct copy copy;
 	uint64_t taking_us;  /* since when the destination is taking octets of a body */
-	uint64_t due_ms; /* the end of what is waited for; the timer may ring before */
+	uint64_t due_ms;     /* the end of what is waited for; the timer may ring before */
 	uint64_t left_bytes; /* thrown away while leaving */
 	uint64_t started_us, patience_ms;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * eod: the end-of-data scanner of a DATA body (RFC 5321 4.1.1.4, 4.5.2; invariant 3). The one end of
- * data is CR LF dot CR LF, where the first CR LF may be that of the DATA command itself. A CR or LF
- * on its own, or a NUL, anywhere before it is a bare newline. Exact however the input is cut.
+ * eod: the end-of-data scanner of a DATA body (RFC 5321 4.1.1.4, 4.5.2; invariant 3). The one end
+ * of data is CR LF dot CR LF, where the first CR LF may be that of the DATA command itself. A CR or
+ * LF on its own, or a NUL, anywhere before it is a bare newline. Exact however the input is cut.
  *
  * It refuses to change, hold or copy octets: it says how many may go to the destination.
  */
@@ -19,9 +19,9 @@
 enum smtp_eod_state {
 	SMTP_EOD_LINE_START, /* behind CR LF, or at the very beginning */
 	SMTP_EOD_TEXT,
-	SMTP_EOD_CR,         /* behind a CR, which is held back */
-	SMTP_EOD_DOT,        /* behind a dot at the start of a line */
-	SMTP_EOD_DOT_CR,     /* behind that and a CR, which is held back */
+	SMTP_EOD_CR,	 /* behind a CR, which is held back */
+	SMTP_EOD_DOT,	 /* behind a dot at the start of a line */
+	SMTP_EOD_DOT_CR, /* behind that and a CR, which is held back */
 };
 
 enum smtp_eod_result {
@@ -35,9 +35,9 @@ struct smtp_eod {
 };
 
 /*
- * Scans IN on from the state. *SAFE is how many octets of IN may be forwarded: all that are known to
- * be canonical, a final CR held back. A CR that an earlier call held back is forwarded first, by the
- * caller, when *CR_FIRST is set (its LF has now come). *SCANNED is how many octets of IN were
+ * Scans IN on from the state. *SAFE is how many octets of IN may be forwarded: all that are known
+ * to be canonical, a final CR held back. A CR that an earlier call held back is forwarded first, by
+ * the caller, when *CR_FIRST is set (its LF has now come). *SCANNED is how many octets of IN were
  * consumed: all with MORE (the held-back CR counts as consumed), up to and with the final LF with
  * END (and *SAFE equals it), up to before the offending octet with BARE.
  */
@@ -52,8 +52,8 @@ bool smtp_eod_fast(void);
 /*
  * BARE_NEWLINE_NORMALIZE: repairs IN into OUT. Each CR or LF on its own becomes CR LF, a NUL is
  * dropped; a line that repair has made a lone dot, or has made begin with a dot, is stuffed; only
- * the client's own CR LF dot CR LF ends the body. *SCANNED octets of IN were consumed; it stops early
- * when OUT has less than SMTP_REPAIR_ROOM octets left. MORE or END.
+ * the client's own CR LF dot CR LF ends the body. *SCANNED octets of IN were consumed; it stops
+ * early when OUT has less than SMTP_REPAIR_ROOM octets left. MORE or END.
  */
 #define SMTP_REPAIR_ROOM 8
 

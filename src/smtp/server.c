@@ -120,20 +120,29 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 	}
 }
 
-static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
-					   struct smtp_server_view view,
-					   struct smtp_server_step *step)
+/* The next line: LINE, MORE, or FATAL where there is none that can be read. */
+static enum smtp_server_event cut_line(struct span in, size_t max, struct smtp_server_step *step)
 {
-	switch (smtp_line_cut(in, smtp_line_limit(in), &step->line, &step->consumed)) {
+	switch (smtp_line_cut(in, max, &step->line, &step->consumed)) {
 	case SMTP_LINE_MORE:
 		return SMTP_SERVER_MORE;
 	case SMTP_LINE_BAD:
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
 		return fatal(step, reply_bad_line);
-	case SMTP_LINE_OK:
-		break;
+	default:
+		return SMTP_SERVER_LINE;
 	}
+}
+
+static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
+					   struct smtp_server_view view,
+					   struct smtp_server_step *step)
+{
+	enum smtp_server_event cut = cut_line(in, smtp_line_limit(in), step);
+
+	if (cut != SMTP_SERVER_LINE)
+		return cut;
 	const char *fault = smtp_command_parse(&step->cmd, step->line, s->offered);
 	enum cell cell = order[step->cmd.verb][states[s->state].column];
 
@@ -159,18 +168,13 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 static enum smtp_server_event next_continuation(struct span in, struct smtp_server_view view,
 						struct smtp_server_step *step)
 {
+	enum smtp_server_event cut;
+
 	if (view.open)
 		return SMTP_SERVER_WAIT;
-	switch (smtp_line_cut(in, SMTP_AUTH_LINE_MAX, &step->line, &step->consumed)) {
-	case SMTP_LINE_MORE:
-		return SMTP_SERVER_MORE;
-	case SMTP_LINE_BAD:
-		step->line = span_of(in.p, 0);
-		step->consumed = in.n;
-		return fatal(step, reply_bad_line);
-	case SMTP_LINE_OK:
-		break;
-	}
+	cut = cut_line(in, SMTP_AUTH_LINE_MAX, step);
+	if (cut != SMTP_SERVER_LINE)
+		return cut;
 	if (in.n > step->consumed)
 		return fatal(step, reply_early_auth);
 	/* "=" is the empty initial response of AUTH alone (RFC 4954 4). */
