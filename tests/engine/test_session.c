@@ -422,7 +422,8 @@ static void play(const struct io_backend *backend, uint64_t seed, bool mischief,
 
 	assert_non_null(w);
 	assert_non_null(p);
-	if (io_create_with(&io, backend, &limits, &rates, &why) < 0) {
+	if (io_create_with(&io, backend, &limits, backend == &fake_backend ? &rates : NULL, &why) <
+	    0) {
 		assert_ptr_equal(backend, &io_backend_uring);
 		free(w);
 		free(p);
