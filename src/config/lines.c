@@ -262,8 +262,11 @@ static ssize_t read_all(int fd, size_t cap, char **out)
 		if (got > 0)
 			n += (size_t)got;
 		if (n == room) {
+			char *more = realloc(text, 2 * room + 1);
+
+			CHECK(more);
 			room *= 2;
-			text = realloc(text, room + 1);
+			text = more;
 		}
 	} while ((got > 0 && n < cap) || (got < 0 && errno == EINTR));
 	CHECK(text);

@@ -221,7 +221,7 @@ static int flush(struct writer *w)
 /* One batch. 1: written, 0: there was none, or -errno. */
 static int step(struct writer *w)
 {
-	struct span text;
+	struct span text = { 0 };
 	int rc = w->to_stream ? flush(w) : open_file(w);
 
 	if (rc == 0)
