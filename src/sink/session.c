@@ -40,8 +40,10 @@ static void session_close(struct sink_session *s)
 	if (s->raw >= 0)
 		close(s->raw);
 	list_del(&s->link);
+	/* One that has been told goodbye is over for its part, though the peer has not closed. */
+	if (!s->draining)
+		atomic_fetch_sub(&k->shared->open, 1);
 	io_close(k->io, s->fd);
-	atomic_fetch_sub(&k->shared->open, 1);
 	pool_put(&k->pool, s);
 }
 
@@ -194,6 +196,7 @@ static void finish(struct sink_session *s)
 
 	if (s->ending == SINK_POLITE) {
 		s->draining = true;
+		atomic_fetch_sub(&s->sink->shared->open, 1);
 		buf_clear(&s->in);
 		(void)shutdown(s->fd,
 			       SHUT_WR); /* fails only where the peer is gone: recv says so */
