@@ -48,7 +48,7 @@ endif
 # ---- packages and flags -----------------------------------------------------------------------
 # The first thing made is packages.mk: it sees to the packages that the build needs, and make then
 # starts again with what they bring.
-PKGS := liburing libxml-2.0 libcap-ng libcrypto
+PKGS := liburing libxml-2.0 libcap-ng libcrypto libmicrohttpd jansson
 
 $(BUILD)/packages.mk: tools/packages tools/need $(firstword $(MAKEFILE_LIST))
 	@mkdir -p $(@D)
@@ -265,6 +265,7 @@ install: all $(BUILD)/caronte.conf
 		$(sysconfdir)/caronte)
 	install -m 755 $(INSTALLED) $(DESTDIR)$(sbindir)
 	install -m 644 $(BUILD)/man/caronte.conf.5 $(DESTDIR)$(mandir)/man5
+	$(if $(wildcard doc/*.5),install -m 644 $(wildcard doc/*.5) $(DESTDIR)$(mandir)/man5)
 	$(if $(wildcard doc/*.8),install -m 644 $(wildcard doc/*.8) $(DESTDIR)$(mandir)/man8)
 	$(if $(wildcard src/xmllog/*.rng),install -m 644 $(wildcard src/xmllog/*.rng) $(DESTDIR)$(datadir))
 	[ -e $(DESTDIR)$(sysconfdir)/caronte/caronte.conf ] || \

@@ -2,19 +2,23 @@
 /*
  * main: arguments, the check of the configuration, and then the master. Says what is wrong on
  * standard error and ends with a status of sysexits.h; nothing is bound before all is known good.
+ *
+ * --adopt N is not for people: a running daemon that makes way for this program (SIGUSR2) calls it
+ * so, with its state in descriptor N.
  */
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "config/config.h"
 #include "proxy/check.h"
 #include "proxy/master.h"
+#include "proxy/notify.h"
 
 #define DEFAULT_FILE CARONTE_SYSCONFDIR "/caronte/caronte.conf"
 
@@ -23,6 +27,7 @@ struct arguments {
 	const char **overrides;
 	size_t override_count;
 	bool check_only;
+	int adopt; /* descriptor; -1: an ordinary start */
 };
 
 static void usage(FILE *out)
@@ -45,6 +50,7 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 		{ "test", no_argument, NULL, 't' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
+		{ "adopt", required_argument, NULL, 'A' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -59,6 +65,9 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 			break;
 		case 't':
 			a->check_only = true;
+			break;
+		case 'A':
+			a->adopt = atoi(optarg);
 			break;
 		case 'V':
 			puts("caronte " CARONTE_VERSION);
@@ -93,47 +102,62 @@ static bool open_standard_streams(void)
 	return true;
 }
 
-/* A file that cannot be read at all leaves nothing to judge but defaults: only that is said. */
-static bool readable(const char *file)
+/* NULL: it is not known. After an exec of a file that was held open, its name is in argv[0]. */
+static const char *program_path(const struct arguments *a, const char *argv0)
 {
-	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	struct stat st;
-	bool can;
+	static char path[PATH_MAX];
+	ssize_t n;
 
-	if (fd < 0)
-		return false;
-	can = fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode);
-	close(fd);
-	return can;
+	if (a->adopt >= 0)
+		return argv0;
+	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	return n > 0 && n < (ssize_t)sizeof(path) - 1 ? path : NULL;
 }
 
-static int run(const struct arguments *a)
+static int start(const struct arguments *a, struct master_start *s)
 {
 	static struct check check;
-	struct config *c = config_load(a->file, a->overrides, a->override_count);
-	char why[PROBE_TEXT_MAX];
-	int status = 0;
+	struct listen_set handed;
+	int fds[LISTEN_MAX];
+	struct config *c;
+	char why[256];
+	int status, n;
 
-	if (readable(a->file))
-		status = check_run(&check, c, why, sizeof(why));
-	config_print_faults(c, stderr);
-	if (status)
+	n = notify_listen_fds(&handed, fds, why, sizeof(why));
+	if (n < 0) {
 		fprintf(stderr, "caronte: %s\n", why);
-	if (c->fault_count)
-		status = EX_CONFIG;
+		return EX_UNAVAILABLE;
+	}
+	if (n > 0) {
+		s->source.handed = &handed;
+		s->handed_fds = fds;
+	}
+	status = check_load(&check, &c, &s->source, stderr);
 	if (!status)
 		check_print_notes(&check, stderr);
 	if (!status && a->check_only)
 		fprintf(stderr, "caronte: %s: good\n", a->file);
 	else if (!status)
-		status = master_run(c, &check);
+		status = master_run(s, c, &check);
 	config_free(c);
 	return status;
 }
 
+static int run(const struct arguments *a, const char *argv0)
+{
+	struct master_start s = {
+		.source = { .file = a->file,
+			    .overrides = a->overrides,
+			    .override_count = a->override_count },
+		.program = program_path(a, argv0),
+	};
+
+	return a->adopt >= 0 ? master_adopt(&s, a->adopt, a->check_only) : start(a, &s);
+}
+
 int main(int argc, char **argv)
 {
-	struct arguments a = { .file = DEFAULT_FILE };
+	struct arguments a = { .file = DEFAULT_FILE, .adopt = -1 };
 	int status;
 
 	if (!open_standard_streams())
@@ -145,7 +169,7 @@ int main(int argc, char **argv)
 	}
 	status = read_arguments(&a, argc, argv);
 	if (status < 0)
-		status = run(&a);
+		status = run(&a, argv[0]);
 	free(a.overrides);
 	return status;
 }

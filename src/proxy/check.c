@@ -6,10 +6,12 @@
 #include "proxy/check.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -111,6 +113,22 @@ static void check_circle(const struct check *k, struct config *c)
 	}
 }
 
+static void check_metrics(struct check *k, struct config *c)
+{
+	const char *text = c->set.metrics_address;
+
+	if (!*text)
+		return;
+	if (!resolver_literal(text, &k->metrics))
+		config_fault(c, SETTING_METRICS_ADDRESS,
+			     "\"%s\": allowed is IP:PORT, [IPv6]:PORT or nothing", text);
+	else if (listen_reached_by(&k->listen, &k->metrics))
+		config_fault(c, SETTING_METRICS_ADDRESS,
+			     "%s is where this daemon takes mail; allowed is any other address or "
+			     "port",
+			     text);
+}
+
 static enum route_cooperation cooperation(const struct settings *set)
 {
 	switch (set->cooperation) {
@@ -157,7 +175,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	if (!err && (!k->id.change || k->id.uid != 0)) {
 		status = probe_run(&k->probe, c, why, cap);
 		if (!status)
-			err = tables_build(&k->policy, &plan, c);
+			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
 	}
 	k->probe.plan = NULL;
 	tables_free(&plan);
@@ -168,7 +186,8 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	return status;
 }
 
-int check_run(struct check *k, struct config *c, char *why, size_t cap)
+static int judge(struct check *k, struct config *c, const struct listen_set *handed, char *why,
+		 size_t cap)
 {
 	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
 	bool routed;
@@ -176,10 +195,15 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 
 	*k = (struct check){ 0 };
 	k->workers = c->set.workers > 0 ? (unsigned)c->set.workers : processors();
-	listen_parse(&k->listen, c->set.listen_address, (uint16_t)c->set.listen_port, report, &to);
+	if (handed)
+		k->listen = *handed;
+	else
+		listen_parse(&k->listen, c->set.listen_address, (uint16_t)c->set.listen_port,
+			     report, &to);
 	to.setting = SETTING_DESTINATIONS;
 	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
 			     report, &to);
+	check_metrics(k, c);
 	check_user(k, c);
 	check_limit(k, c);
 	k->probe.id = k->id;
@@ -191,6 +215,106 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 	if (!status && routed)
 		check_circle(k, c);
 	return status;
+}
+
+int check_run(struct check *k, struct config *c, char *why, size_t cap)
+{
+	return judge(k, c, NULL, why, cap);
+}
+
+void check_release(struct check *k)
+{
+	tables_release(&k->policy, &k->tables);
+}
+
+/* ---- a running daemon ---- */
+
+static bool needs_restart(enum setting s)
+{
+	switch (s) {
+	case SETTING_LISTEN_ADDRESS:
+	case SETTING_LISTEN_PORT:
+	case SETTING_USER:
+	case SETTING_WORKERS:
+	case SETTING_MAX_SESSIONS:
+	case SETTING_ENGINE_AUTO:
+	case SETTING_ENGINE_IO_URING:
+	case SETTING_ENGINE_EPOLL:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool check_fixed(const struct settings *set, char *out, size_t cap)
+{
+	size_t used = 0;
+
+	for (enum setting s = 0; s < SETTING_COUNT; s++) {
+		char line[CHECK_FIXED_MAX];
+
+		if (!needs_restart(s) || !config_text_of(set, s, line, sizeof(line)))
+			continue;
+		int n = snprintf(out + used, cap - used, "%s\n", line);
+
+		if (n < 0 || (size_t)n >= cap - used)
+			return false;
+		used += (size_t)n;
+	}
+	return true;
+}
+
+/* Whether LINES hold LINE as one of them. */
+static bool has_line(const char *lines, const char *line)
+{
+	size_t n = strlen(line);
+
+	for (const char *at = lines; at && *at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL)
+		if (strncmp(at, line, n) == 0 && (at[n] == '\n' || !at[n]))
+			return true;
+	return false;
+}
+
+static void check_unchanged(struct config *c, const char *running)
+{
+	for (enum setting s = 0; s < SETTING_COUNT; s++) {
+		char line[CHECK_FIXED_MAX];
+
+		if (needs_restart(s) && config_text_of(&c->set, s, line, sizeof(line)) &&
+		    !has_line(running, line))
+			config_fault(c, s, "needs a restart: the running daemon has another value");
+	}
+}
+
+/* A file that cannot be read at all leaves nothing to judge but defaults: only that is said. */
+static bool readable(const char *file)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	bool can;
+
+	if (fd < 0)
+		return false;
+	can = fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode);
+	close(fd);
+	return can;
+}
+
+int check_load(struct check *k, struct config **c, const struct check_source *source, FILE *err)
+{
+	char why[PROBE_TEXT_MAX];
+	int status = 0;
+
+	*c = config_load(source->file, source->overrides, source->override_count);
+	if (readable(source->file)) {
+		status = judge(k, *c, source->handed, why, sizeof(why));
+		if (source->running)
+			check_unchanged(*c, source->running);
+	}
+	config_print_faults(*c, err);
+	if (status)
+		fprintf(err, "caronte: %s\n", why);
+	return (*c)->fault_count ? EX_CONFIG : status;
 }
 
 void check_print_notes(const struct check *k, FILE *out)

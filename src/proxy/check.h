@@ -7,6 +7,7 @@
 #ifndef PROXY_CHECK_H
 #define PROXY_CHECK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,9 +24,34 @@ struct check {
 	struct listen_set listen;
 	struct route route;
 	struct policy policy;
-	unsigned workers; /* the number in WORKERS, or one for each processor available */
+	struct tables_size tables;
+	struct addr metrics; /* METRICS_ADDRESS; family 0: none */
+	unsigned workers;    /* the number in WORKERS, or one for each processor available */
 	struct probe probe;
 };
+
+/* Where the configuration comes from, each time that it is read. */
+struct check_source {
+	const char *file;
+	const char *const *overrides; /* "NAME=VALUE" */
+	size_t override_count;
+	/* Sockets that were handed to us (their addresses are listened on, whatever LISTEN_* say).
+	 * NULL: none. */
+	const struct listen_set *handed;
+	/* What a running daemon cannot change, as check_fixed() wrote it. NULL: this is a start. */
+	const char *running;
+};
+
+/*
+ * Reads and judges everything. All faults are said on ERR; 0 when there was none, else an exit
+ * status. *C is to be freed by the caller in any case.
+ */
+int check_load(struct check *k, struct config **c, const struct check_source *source, FILE *err)
+	__attribute__((warn_unused_result));
+/* The settings that need a restart to change, one "NAME=VALUE" a line, into OUT. False: no room. */
+bool check_fixed(const struct settings *set, char *out, size_t cap);
+/* Room for that. */
+#define CHECK_FIXED_MAX 8192
 
 /*
  * Judges C and adds its faults to it: nothing of K is to be used while C has any. 0, or an exit
@@ -33,6 +59,8 @@ struct check {
  */
 int check_run(struct check *k, struct config *c, char *why, size_t cap)
 	__attribute__((warn_unused_result));
+/* Gives back what check_run() has built. */
+void check_release(struct check *k);
 
 /* Says on OUT what is no fault but good to know: names that do not resolve now. */
 void check_print_notes(const struct check *k, FILE *out);

@@ -40,7 +40,7 @@ static enum session_wait wait_of(const struct session *s)
 
 static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 {
-	const struct settings *set = &s->worker->rt->config->set;
+	const struct settings *set = &s->rt->config->set;
 
 	switch (wait) {
 	case WAIT_CONNECT:
@@ -73,7 +73,7 @@ static uint64_t until_window_ms(const struct session *s)
 
 bool session_rate_kept(struct session *s)
 {
-	uint64_t min = (uint64_t)s->worker->rt->config->set.min_rate;
+	uint64_t min = (uint64_t)s->rt->config->set.min_rate;
 	bool kept = s->window_bytes >= min * (RATE_WINDOW_MS / 1000);
 
 	s->window_us = io_now_us(s->worker->io);
@@ -108,7 +108,7 @@ static void fire(struct io_timer *t)
 		return;
 	}
 	/* The timer may stand for the end of a rate window: then the wait goes on. */
-	if (s->wait == WAIT_BLOCK && s->worker->rt->config->set.min_rate &&
+	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate &&
 	    until_window_ms(s) == 0 && session_rate_kept(s)) {
 		s->wait = WAIT_NOTHING;
 		session_deadline(s);
@@ -136,7 +136,7 @@ void session_deadline(struct session *s)
 		return;
 	}
 	ms = limit_ms(s, wait);
-	if (wait == WAIT_BLOCK && s->worker->rt->config->set.min_rate) {
+	if (wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
 		uint64_t window = until_window_ms(s);
 
 		ms = window < ms ? window : ms;

@@ -4,6 +4,7 @@
 #include "base/diag.h"
 #include "proxy/dialog_inner.h"
 #include "proxy/records.h"
+#include "proxy/stats.h"
 
 static const char reply_desync[] = "451 4.3.0 Destination answered out of order\r\n";
 static const char reply_lost[] = "451 4.4.2 Connection to destination lost\r\n";
@@ -83,6 +84,7 @@ void dialog_say(struct dialog *d, struct span reply)
 	if (code_of(reply) / 100 != 5 || d->end != DIALOG_RUNS)
 		return;
 	d->errors++;
+	stats_count(d->env->stats, errors, 1);
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
 		dialog_end_as(d, DIALOG_LIMIT);
 		dialog_say(d, SPAN(reply_errors));

@@ -28,12 +28,16 @@
 #define DIALOG_OUT_MAX	20480
 #define DIALOG_NAME_MAX 256 /* HELO names and login names, with their NUL */
 
+struct stats_destination;
+struct stats_worker;
+
 /* What is the same for all sessions of a worker. */
 struct dialog_env {
 	const struct policy *policy;
 	struct xmllog *log;
-	unsigned max_errors; /* MAX_ERRORS; 0: no limit */
-	bool normalize;	     /* BARE_NEWLINE_NORMALIZE */
+	struct stats_worker *stats; /* NULL: nothing is counted */
+	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
+	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
 };
 
 enum dialog_end {
@@ -82,6 +86,7 @@ struct dialog {
 	struct policy_client who;
 	struct addr client_addr, destination_addr; /* family 0: none */
 	struct xmllog_session id;
+	struct stats_destination *at; /* figures of the destination; NULL: none */
 
 	enum dialog_end end;   /* other than DIALOG_RUNS: say what is in to_client, then close */
 	bool drop_destination; /* close the destination's connection now, whatever it was sent */

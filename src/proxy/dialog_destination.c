@@ -8,6 +8,7 @@
 
 #include "base/diag.h"
 #include "proxy/records.h"
+#include "proxy/stats.h"
 
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
@@ -28,6 +29,8 @@ static void forward(struct dialog *d, struct span octets, bool cr_first, bool sp
 	d->body_bytes += n;
 	if (n == 0)
 		return;
+	stats_count(d->env->stats, octets, n);
+	stats_count(d->at, octets, n);
 	out->cr_first = cr_first;
 	out->octets = octets;
 	if (spliced)

@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * master: see master.h. One thread, one loop over poll(2): signals by signalfd, the pipe on which
- * workers report that they are ready, and the time. Four states, in this order and never back:
+ * workers report that they are ready, their channels, and the time. Four states, in this order and
+ * never back:
  *
  *   STARTING  until every worker is ready; one that ends before that ends the start
  *   RUNNING   what dies is started again
  *   STOPPING  workers were told to end and are killed at a deadline; the log writer still runs
  *   CLOSING   no worker is left: the log writer drains its rings and ends
  *
+ * A program that has taken the place of another begins with STARTING too; the old workers serve
+ * until the new ones are ready, however long that takes.
+ *
  * Owns every child. Must not die: a failed call here is said in the log and tried again.
  */
 #include "proxy/master.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,43 +30,17 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "proxy/process.h"
-#include "proxy/resolver.h"
-#include "proxy/runtime.h"
-#include "xmllog/writer.h"
+#include "proxy/control.h"
+#include "proxy/master_inner.h"
+#include "proxy/notify.h"
 
 #define TICK_MS	       500   /* how often names to resolve are looked for */
 #define STOP_MARGIN_MS 5000  /* what workers get above STOP_GRACE, to leave politely */
 #define CLOSE_MS       10000 /* what the log writer gets to write the rest */
 
-enum master_state { STARTING, RUNNING, STOPPING, CLOSING };
+/* ---- words ---- */
 
-struct worker {
-	struct process process;
-	bool ready; /* has reported at least once */
-};
-
-struct master {
-	const struct config *config;
-	const struct check *check;
-	struct runtime rt;
-	struct xmllog log;
-	struct resolver resolver;
-	struct process writer;
-	struct worker *workers;
-	int *listen_fds;
-	int signal_fd;
-	int life[2];  /* its end of file tells the log writer that nobody is left */
-	int ready[2]; /* numbers of workers that accept connections */
-	enum master_state state;
-	uint64_t deadline_ms; /* STOPPING, CLOSING: who is left is killed; 0: was done */
-	uint64_t last_epoch_us;
-	bool writer_failed; /* CLOSING: has died once by a signal and was started again */
-	bool over;
-	int exit_status;
-};
-
-static uint64_t now_ms(void)
+uint64_t master_now_ms(void)
 {
 	struct timespec ts;
 
@@ -71,22 +48,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Microseconds since 1970, never the same twice: it names the sessions of one life of a worker. */
-static uint64_t next_epoch(struct master *m)
-{
-	struct timespec ts;
-	uint64_t us;
-
-	CHECK(clock_gettime(CLOCK_REALTIME, &ts) == 0);
-	us = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-	if (us <= m->last_epoch_us)
-		us = m->last_epoch_us + 1;
-	m->last_epoch_us = us;
-	return us;
-}
-
-/* A line on standard error, whole. */
-__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
+void master_say(const char *fmt, ...)
 {
 	char line[1280];
 	va_list ap;
@@ -97,10 +59,9 @@ __attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
 	fprintf(stderr, "caronte: %s\n", line);
 }
 
-__attribute__((format(printf, 3, 4))) static void log_fault(struct master *m, const char *what,
-							    const char *fmt, ...)
+void master_fault(struct master *m, const char *what, const char *fmt, ...)
 {
-	char detail[1280];
+	static char detail[ASKED_TEXT];
 	va_list ap;
 
 	if (!xmllog_begin(&m->log, XMLLOG_FAULT, NULL))
@@ -113,111 +74,61 @@ __attribute__((format(printf, 3, 4))) static void log_fault(struct master *m, co
 	xmllog_end(&m->log);
 }
 
-static void log_start(struct master *m)
+void master_record(struct master *m, enum xmllog_element e, const char *changed)
 {
-	const char *lack = m->check->probe.engine_why;
-
-	if (xmllog_begin(&m->log, XMLLOG_START, NULL)) {
-		xmllog_text(&m->log, XMLLOG_A_VERSION, CARONTE_VERSION);
-		xmllog_num(&m->log, XMLLOG_A_PID, (uint64_t)getpid());
-		xmllog_end(&m->log);
-	}
-	if (m->config->set.engine == ENGINE_AUTO && m->rt.engine != IO_ENGINE_URING)
-		log_fault(m, "engine", "epoll is used, for io_uring does not work here: %s", lack);
-	if (!m->config->set.relay_guard) {
-		say("RELAY_GUARD is off: everybody may relay through this machine");
-		log_fault(m, "relay-guard-off", "everybody may relay through this machine");
-	}
-	for (unsigned i = 0; i < m->rt.route->count; i++) {
-		if (!m->check->probe.resolved[i].n)
-			log_fault(m, "resolve", "%s does not resolve",
-				  m->rt.route->destination[i].name);
-	}
-}
-
-static void log_stop(struct master *m)
-{
-	if (!xmllog_begin(&m->log, XMLLOG_STOP, NULL))
+	if (!xmllog_begin(&m->log, e, NULL))
 		return;
 	xmllog_text(&m->log, XMLLOG_A_VERSION, CARONTE_VERSION);
 	xmllog_num(&m->log, XMLLOG_A_PID, (uint64_t)getpid());
+	if (changed)
+		xmllog_text(&m->log, XMLLOG_A_CHANGED, changed);
 	xmllog_end(&m->log);
 }
 
-/* In every child: what only the master has a use for. */
-static void close_masters(struct master *m)
+void master_warn_guard(struct master *m)
 {
-	close(m->signal_fd);
-	close(m->ready[0]);
+	if (m->version->config.set.relay_guard)
+		return;
+	master_say("RELAY_GUARD is off: everybody may relay through this machine");
+	master_fault(m, "relay-guard-off", "everybody may relay through this machine");
 }
 
-/* The log writer lives longest: a listening socket or the life pipe left open in it would lie about
- * who is there. */
-static _Noreturn void writer_child(struct master *m)
+static void log_start(struct master *m)
 {
-	struct xmllog_writer_config c = probe_log_config(&m->config->set);
+	const struct settings *set = &m->version->config.set;
+	const struct probe *probe = m->version->probe;
 
-	close_masters(m);
-	close(m->ready[1]);
-	if (m->life[1] >= 0)
-		close(m->life[1]);
-	for (size_t i = 0; i < (size_t)m->rt.workers * m->rt.listen_count; i++)
-		close(m->listen_fds[i]);
-	_exit(xmllog_writer_main(&c, m->rt.rings, 1 + m->rt.workers, m->rt.log_wake_fd,
-				 m->life[0]));
-}
-
-static void start_writer(struct master *m)
-{
-	pid_t pid = process_fork("caronte-log", 0);
-
-	if (pid == 0)
-		writer_child(m);
-	if (pid < 0)
-		log_fault(m, "fork", "log writer: %s", strerror(-pid));
-	process_started(&m->writer, pid, now_ms());
-}
-
-static void start_worker(struct master *m, unsigned i)
-{
-	uint64_t epoch = next_epoch(m);
-	char name[32];
-	pid_t pid;
-
-	snprintf(name, sizeof(name), "caronte-w%u", i);
-	pid = process_fork(name, SIGTERM);
-	if (pid == 0) {
-		close_masters(m);
-		close(m->life[0]);
-		_exit(worker_main(&m->rt, i, epoch));
+	master_record(m, XMLLOG_START, NULL);
+	if (set->engine == ENGINE_AUTO && m->rt.engine != IO_ENGINE_URING)
+		master_fault(m, "engine", "epoll is used, for io_uring does not work here: %s",
+			     probe->engine_why);
+	master_warn_guard(m);
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		if (!probe->resolved[i].n)
+			master_fault(m, "resolve", "%s does not resolve",
+				     m->rt.route->destination[i].name);
 	}
-	if (pid < 0)
-		log_fault(m, "fork", "worker %u: %s", i, strerror(-pid));
-	process_started(&m->workers[i].process, pid, now_ms());
 }
 
-/* The resolver's child holds nothing open that others wait for. */
-static void resolver_child(void *ctx)
+static void close_one(int fd)
 {
-	struct master *m = ctx;
-
-	close_masters(m);
-	close(m->life[1]);
-	for (size_t i = 0; i < (size_t)m->rt.workers * m->rt.listen_count; i++)
-		close(m->listen_fds[i]);
+	if (fd >= 0)
+		close(fd);
 }
+
+/* ---- stopping ---- */
 
 static void signal_workers(const struct master *m, int sig)
 {
-	for (unsigned i = 0; i < m->rt.workers; i++)
-		if (m->workers[i].process.pid)
-			kill(m->workers[i].process.pid, sig);
+	for (unsigned i = 0; i < m->rt.slots; i++)
+		if (m->children[i].process.pid)
+			kill(m->children[i].process.pid, sig);
 }
 
 /* SIG to the workers; they have AFTER_MS until they are killed. */
 static void stop(struct master *m, int sig, uint64_t after_ms)
 {
-	uint64_t deadline = now_ms() + after_ms;
+	uint64_t deadline = master_now_ms() + after_ms;
 
 	if (m->state == CLOSING)
 		return;
@@ -227,28 +138,70 @@ static void stop(struct master *m, int sig, uint64_t after_ms)
 			m->deadline_ms = deadline;
 		return;
 	}
+	notify_send(NOTIFY_STOPPING, "sessions are ending");
 	m->state = STOPPING;
 	m->deadline_ms = deadline;
-	/* With the sockets open, clients would still be let into a queue that nobody serves. */
-	listen_end(m->listen_fds, (size_t)m->rt.workers * m->rt.listen_count);
+	/* With the sockets open, clients would still be let into a queue that nobody serves. But
+	 * sockets that were handed to us are another's, who keeps the queue for the next start. */
+	if (!m->source.handed)
+		listen_end(m->listen_fds, (size_t)m->rt.workers * m->rt.listen_count);
 	if (m->resolver.pid)
 		kill(m->resolver.pid, SIGKILL);
+	if (m->asked.pid)
+		kill(m->asked.pid, SIGKILL);
 }
 
-static void worker_ended(struct master *m, unsigned i, int status)
+/* ---- what has ended ---- */
+
+/* Nobody takes seats from a table of another layout any more: it counts no more. */
+static void forget_other_seats(struct master *m, struct seats *seats)
 {
-	struct worker *w = &m->workers[i];
+	for (unsigned i = 0; i < m->rt.slots; i++)
+		if (m->children[i].process.pid && m->children[i].seats == seats)
+			return;
+	for (unsigned i = 0; i < m->other_count; i++) {
+		if (m->other[i].seats != seats)
+			continue;
+		seats_close(seats);
+		close(m->other[i].fd);
+		/* It stays mapped: the seats of this process still look at it. */
+		m->other[i] = m->other[--m->other_count];
+		return;
+	}
+}
+
+static unsigned free_seats(struct master *m, const struct child *c, unsigned slot)
+{
+	if (c->seats == m->rt.seats)
+		return seats_release_worker(m->rt.seats, slot);
+	forget_other_seats(m, c->seats);
+	return 0;
+}
+
+static bool ended_as_asked(const struct master *m, const struct child *c, int status)
+{
+	return (m->state >= STOPPING || c->retired) && WIFEXITED(status) &&
+	       WEXITSTATUS(status) == 0;
+}
+
+static void worker_ended(struct master *m, unsigned slot, int status)
+{
+	struct child *c = &m->children[slot];
+	unsigned i = slot % m->rt.workers, seats;
 	char text[PROCESS_STATUS_TEXT];
-	unsigned seats = seats_release_worker(m->rt.seats, i);
 
 	process_status(status, text);
-	process_ended(&w->process, now_ms());
-	if (m->state >= STOPPING && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+	process_ended(&c->process, master_now_ms());
+	seats = free_seats(m, c, slot);
+	stats_ended(m->rt.stats, slot);
+	close_one(c->channel);
+	c->channel = -1;
+	if (ended_as_asked(m, c, status))
 		return;
-	log_fault(m, "worker-died", "worker %u: %s, %u sessions lost", i, text, seats);
-	if (m->state != STARTING || w->ready)
+	master_fault(m, "worker-died", "worker %u: %s, %u sessions lost", i, text, seats);
+	if (m->state != STARTING || c->ready || m->upgraded)
 		return;
-	say("worker %u could not start: %s", i, text);
+	master_say("worker %u could not start: %s", i, text);
 	m->exit_status = WIFEXITED(status) && WEXITSTATUS(status) >= EX__BASE ? WEXITSTATUS(status)
 									      : EX_SOFTWARE;
 	stop(m, SIGINT, STOP_MARGIN_MS);
@@ -257,43 +210,84 @@ static void worker_ended(struct master *m, unsigned i, int status)
 static void writer_ended(struct master *m, int status)
 {
 	char text[PROCESS_STATUS_TEXT];
+	bool asked = m->writer_leaves;
 
 	process_status(status, text);
-	process_ended(&m->writer, now_ms());
-	if (m->state == CLOSING) {
+	process_ended(&m->writer, master_now_ms());
+	m->writer_leaves = false;
+	if (m->state == CLOSING && !asked) {
 		/* Killed before it had written the rest: one more try. */
 		m->over = !WIFSIGNALED(status) || m->writer_failed || !m->deadline_ms;
 		m->writer_failed = true;
 		return;
 	}
-	log_fault(m, "log-writer-died", "%s", text);
+	if (asked)
+		m->writer = (struct process){ 0 };
+	else
+		master_fault(m, "log-writer-died", "%s", text);
+}
+
+static void control_ended(struct master *m, int status)
+{
+	char text[PROCESS_STATUS_TEXT];
+	bool asked = m->control_leaves;
+
+	process_status(status, text);
+	process_ended(&m->control, master_now_ms());
+	m->control_leaves = false;
+	if (asked)
+		m->control = (struct process){ 0 };
+	else if (m->state < STOPPING)
+		master_fault(m, "status-process-died", "%s", text);
 }
 
 static void name_records(struct master *m, uint64_t names, const char *what)
 {
 	for (unsigned i = 0; i < m->rt.route->count; i++)
 		if (names >> i & 1)
-			log_fault(m, "resolve", "%s %s", m->rt.route->destination[i].name, what);
+			master_fault(m, "resolve", "%s %s", m->rt.route->destination[i].name, what);
+}
+
+static void resolver_over(struct master *m)
+{
+	uint64_t lost, found;
+
+	resolver_ended(&m->resolver, master_now_ms(), &lost, &found);
+	if (m->state >= STOPPING)
+		return;
+	name_records(m, lost, "does not resolve any more");
+	name_records(m, found, "resolves again");
+}
+
+static void asked_over(struct master *m, int status)
+{
+	enum asked_for what = m->asked_for;
+
+	asked_ended(&m->asked);
+	m->asked_for = ASKED_NOTHING;
+	if (what == ASKED_RELOAD)
+		reload_answered(m, status);
+	else if (what == ASKED_UPGRADE)
+		upgrade_answered(m, status);
 }
 
 static void reap(struct master *m)
 {
-	uint64_t lost, found;
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		if (pid == m->writer.pid) {
 			writer_ended(m, status);
+		} else if (pid == m->control.pid) {
+			control_ended(m, status);
 		} else if (pid == m->resolver.pid) {
-			resolver_ended(&m->resolver, now_ms(), &lost, &found);
-			if (m->state >= STOPPING)
-				continue;
-			name_records(m, lost, "does not resolve any more");
-			name_records(m, found, "resolves again");
+			resolver_over(m);
+		} else if (pid == m->asked.pid) {
+			asked_over(m, status);
 		} else {
-			for (unsigned i = 0; i < m->rt.workers; i++)
-				if (pid == m->workers[i].process.pid)
+			for (unsigned i = 0; i < m->rt.slots; i++)
+				if (pid == m->children[i].process.pid)
 					worker_ended(m, i, status);
 		}
 	}
@@ -301,14 +295,11 @@ static void reap(struct master *m)
 
 static void on_signal(struct master *m, uint32_t sig)
 {
-	static const char no_reload[] =
-		"SIGHUP: the configuration cannot be read again while running; restart instead";
-
 	switch (sig) {
 	case SIGTERM:
 		if (m->state < STOPPING)
 			stop(m, SIGTERM,
-			     (uint64_t)m->config->set.stop_grace * 1000 + STOP_MARGIN_MS);
+			     (uint64_t)m->version->config.set.stop_grace * 1000 + STOP_MARGIN_MS);
 		break;
 	case SIGINT:
 		stop(m, SIGINT, STOP_MARGIN_MS);
@@ -318,77 +309,125 @@ static void on_signal(struct master *m, uint32_t sig)
 			kill(m->writer.pid, SIGUSR1);
 		break;
 	case SIGHUP:
-		say("%s", no_reload);
-		log_fault(m, "configuration", "%s", no_reload);
+		reload_ask(m);
+		break;
+	case SIGUSR2:
+		upgrade_ask(m);
 		break;
 	default: /* SIGCHLD: reap() runs in every turn */
 		break;
 	}
 }
 
-static void say_ready(struct master *m)
+/* ---- being ready ---- */
+
+/* The workers from before the upgrade stop accepting only now that others accept on the same
+ * sockets: none was ever without. */
+static void retire_others(struct master *m)
+{
+	for (unsigned i = 0; i < m->rt.slots; i++) {
+		struct child *c = &m->children[i];
+
+		if (i / m->rt.workers == m->generation || !c->process.pid)
+			continue;
+		c->retired = true;
+		kill(c->process.pid, SIGUSR2);
+	}
+}
+
+static void become_ready(struct master *m)
 {
 	char text[ADDR_TEXT_MAX];
 
 	m->state = RUNNING;
-	for (unsigned i = 0; i < m->check->listen.count; i++) {
-		addr_format(&m->check->listen.addr[i], text);
-		say("ready, listening on %s", text);
+	if (m->upgraded) {
+		retire_others(m);
+		master_record(m, XMLLOG_RELOAD, "program");
+		master_warn_guard(m);
+		master_say("upgraded, this is version %s", CARONTE_VERSION);
 	}
+	for (unsigned i = 0; i < m->version->listen->count && !m->upgraded; i++) {
+		addr_format(&m->version->listen->addr[i], text);
+		master_say("ready, listening on %s", text);
+	}
+	notify_send(NOTIFY_READY, "accepting connections");
 }
 
 static void take_ready(struct master *m)
 {
-	unsigned worker;
+	unsigned slot;
 
-	while (read(m->ready[0], &worker, sizeof(worker)) == (ssize_t)sizeof(worker))
-		if (worker < m->rt.workers)
-			m->workers[worker].ready = true;
+	while (read(m->ready[0], &slot, sizeof(slot)) == (ssize_t)sizeof(slot))
+		if (slot < m->rt.slots)
+			m->children[slot].ready = true;
 	if (m->state != STARTING)
 		return;
 	for (unsigned i = 0; i < m->rt.workers; i++)
-		if (!m->workers[i].ready)
+		if (!master_current(m, i)->ready)
 			return;
-	say_ready(m);
+	become_ready(m);
 }
+
+/* ---- the loop ---- */
 
 static bool due(const struct process *p, uint64_t now)
 {
 	return !p->pid && now >= p->due_ms;
 }
 
-static void run_state(struct master *m, uint64_t now)
+/* The status process serves as long as there is anything to tell of. */
+static bool has_control(const struct master *m)
 {
-	bool any = false;
+	return m->state < CLOSING && (m->control_fd >= 0 || m->metrics_fd >= 0);
+}
+
+static void run_serving(struct master *m, uint64_t now)
+{
 	int err;
 
-	if (due(&m->writer, now) && !m->over)
-		start_writer(m);
-	if (m->state <= RUNNING) {
-		for (unsigned i = 0; i < m->rt.workers; i++)
-			if (due(&m->workers[i].process, now))
-				start_worker(m, i);
-		err = resolver_run(&m->resolver, now, resolver_child, m);
-		if (err)
-			log_fault(m, "fork", "resolver: %s", strerror(-err));
-		return;
-	}
 	for (unsigned i = 0; i < m->rt.workers; i++)
-		any |= m->workers[i].process.pid != 0;
+		if (due(&master_current(m, i)->process, now))
+			children_start_worker(m, i);
+	err = resolver_run(&m->resolver, now, children_resolver, m);
+	if (err)
+		master_fault(m, "fork", "resolver: %s", strerror(-err));
+	reload_run(m);
+}
+
+static void run_ending(struct master *m, uint64_t now)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < m->rt.slots; i++)
+		any |= m->children[i].process.pid != 0;
 	if (m->state == STOPPING && !any) {
-		log_stop(m);
+		master_record(m, XMLLOG_STOP, NULL);
 		close(m->life[1]);
 		m->life[1] = -1;
 		m->state = CLOSING;
 		m->deadline_ms = now + CLOSE_MS;
+		if (m->control.pid)
+			kill(m->control.pid, SIGTERM);
 	}
-	if (m->deadline_ms && now >= m->deadline_ms) {
-		if (m->state == STOPPING)
-			signal_workers(m, SIGKILL);
-		else if (m->writer.pid)
-			kill(m->writer.pid, SIGKILL);
-		m->deadline_ms = 0;
-	}
+	if (!m->deadline_ms || now < m->deadline_ms)
+		return;
+	if (m->state == STOPPING)
+		signal_workers(m, SIGKILL);
+	else if (m->writer.pid)
+		kill(m->writer.pid, SIGKILL);
+	m->deadline_ms = 0;
+}
+
+static void run_state(struct master *m, uint64_t now)
+{
+	if (due(&m->writer, now) && !m->over)
+		children_start_writer(m);
+	if (has_control(m) && due(&m->control, now))
+		children_start_control(m);
+	if (m->state <= RUNNING)
+		run_serving(m, now);
+	else
+		run_ending(m, now);
 }
 
 static void sooner(uint64_t *until, uint64_t when)
@@ -398,18 +437,22 @@ static void sooner(uint64_t *until, uint64_t when)
 }
 
 /* Milliseconds until something is due whatever happens; -1: nothing is. */
-static int wait_ms(const struct master *m, uint64_t now)
+static int wait_ms(struct master *m, uint64_t now)
 {
 	uint64_t until = UINT64_MAX;
 
 	if (!m->writer.pid)
 		sooner(&until, m->writer.due_ms);
+	if (has_control(m) && !m->control.pid)
+		sooner(&until, m->control.due_ms);
 	if (m->state <= RUNNING) {
 		for (unsigned i = 0; i < m->rt.workers; i++)
-			if (!m->workers[i].process.pid)
-				sooner(&until, m->workers[i].process.due_ms);
+			if (!master_current(m, i)->process.pid)
+				sooner(&until, master_current(m, i)->process.due_ms);
 		if (m->resolver.names)
 			sooner(&until, now + TICK_MS);
+		if (reload_wait_ms(m) >= 0)
+			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {
 		sooner(&until, m->deadline_ms);
 	}
@@ -418,97 +461,48 @@ static int wait_ms(const struct master *m, uint64_t now)
 	return until <= now ? 0 : (int)(until - now < INT32_MAX ? until - now : INT32_MAX);
 }
 
+enum { POLL_SIGNAL, POLL_READY, POLL_ASKED, POLL_CHANNELS };
+
 static void supervise(struct master *m)
 {
-	struct pollfd fds[] = { { .fd = m->signal_fd, .events = POLLIN },
-				{ .fd = m->ready[0], .events = POLLIN } };
+	size_t n = POLL_CHANNELS + m->rt.workers;
 	struct signalfd_siginfo info;
 
 	while (!m->over) {
-		run_state(m, now_ms());
-		if (poll(fds, 2, wait_ms(m, now_ms())) < 0 && errno != EINTR) {
-			log_fault(m, "poll", "%s", strerror(errno));
+		run_state(m, master_now_ms());
+		m->polled[POLL_SIGNAL] = (struct pollfd){ m->signal_fd, POLLIN, 0 };
+		m->polled[POLL_READY] = (struct pollfd){ m->ready[0], POLLIN, 0 };
+		m->polled[POLL_ASKED] = (struct pollfd){ m->asked.fd, POLLIN, 0 };
+		for (unsigned i = 0; i < m->rt.workers; i++)
+			m->polled[POLL_CHANNELS + i] =
+				(struct pollfd){ master_current(m, i)->channel, POLLIN, 0 };
+		if (poll(m->polled, n, wait_ms(m, master_now_ms())) < 0 && errno != EINTR) {
+			master_fault(m, "poll", "%s", strerror(errno));
 			usleep(PROCESS_PAUSE_MS * 1000);
 		}
 		take_ready(m);
+		asked_read(&m->asked);
+		reload_hear(m);
 		while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 			on_signal(m, info.ssi_signo);
 		reap(m);
 	}
 }
 
-/* Says WHAT and returns STATUS. */
-static int refuse(int status, const char *what, int err)
+int master_live(struct master *m)
 {
-	if (err)
-		say("%s: %s", what, strerror(-err));
-	else
-		say("%s", what);
-	return status;
-}
-
-static int make_descriptors(struct master *m)
-{
-	m->signal_fd = process_signals();
-	if (m->signal_fd < 0)
-		return m->signal_fd;
-	if (pipe2(m->life, O_CLOEXEC) != 0 || pipe2(m->ready, O_CLOEXEC) != 0 ||
-	    fcntl(m->ready[0], F_SETFL, O_NONBLOCK) != 0)
-		return -errno;
-	return 0;
-}
-
-/* Everything up to the first fork. 0 or an exit status, said. */
-static int prepare(struct master *m)
-{
-	const struct check *k = m->check;
-	struct xmllog_writer_config log;
-	char why[512];
-	int status, err;
-
-	m->workers = calloc(k->workers, sizeof(*m->workers));
-	m->listen_fds = calloc((size_t)k->workers * k->listen.count, sizeof(int));
-	if (!m->workers || !m->listen_fds)
-		return refuse(EX_OSERR, "memory", -ENOMEM);
-	status = listen_open(&k->listen, k->workers, m->listen_fds, why, sizeof(why));
-	if (status)
-		return refuse(status, why, 0);
-	err = runtime_make(&m->rt, m->config, k);
-	if (!err)
-		err = resolver_init(&m->resolver, m->rt.route, m->rt.route_shared, &k->listen);
-	if (err)
-		return refuse(EX_OSERR, "shared memory", err);
-	err = make_descriptors(m);
-	if (err)
-		return refuse(EX_OSERR, "signals and pipes", err);
-	m->rt.listen_fds = m->listen_fds;
-	m->rt.ready_fd = m->ready[1];
-	for (unsigned i = 0; i < m->rt.route->count; i++)
-		if (!k->probe.resolved[i].n)
-			resolver_missing(&m->resolver, i);
-	if (privilege_drop(&k->id, why, sizeof(why)) != 0)
-		return refuse(EX_NOPERM, why, 0);
-	log = probe_log_config(&m->config->set);
-	if (xmllog_writer_busy(&log))
-		return refuse(EX_CONFIG, "LOG_FILE: another process writes this log", 0);
-	return 0;
-}
-
-int master_run(const struct config *c, const struct check *k)
-{
-	static struct master m; /* in reach as long as the process is */
-	int status;
-
-	m = (struct master){ .config = c, .check = k };
-	status = prepare(&m);
-	if (status)
-		return status;
-	xmllog_open(&m.log, m.rt.rings[0], m.rt.log_wake_fd, c->set.log_level);
-	start_writer(&m);
-	log_start(&m);
-	supervise(&m);
-	free(m.workers);
-	free(m.listen_fds);
-	free(m.rt.rings);
-	return m.exit_status;
+	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
+	m->polled = calloc(POLL_CHANNELS + m->rt.workers, sizeof(*m->polled));
+	CHECK(m->polled);
+	if (!m->writer.pid)
+		children_start_writer(m);
+	if (!m->upgraded)
+		log_start(m);
+	supervise(m);
+	if (m->control_fd >= 0)
+		control_remove(m->version->config.set.control_socket, m->control_fd);
+	free(m->polled);
+	free(m->children);
+	free(m->listen_fds);
+	return m->exit_status;
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "proxy/control.h"
 #include "xmllog/writer.h"
 
 enum answer_kind {
@@ -82,23 +83,19 @@ __attribute__((format(printf, 3, 4))) static void tell_fault(int to, enum settin
 	tell(to, &a, -1);
 }
 
-static void open_file(int to, const struct tables_plan *plan, unsigned i)
+static void open_file(int to, struct tables_plan *plan, unsigned i)
 {
-	const struct tables_file *f = &plan->file[i];
+	struct tables_file *f = &plan->file[i];
 	struct answer a = { .kind = ANSWER_FILE, .index = i };
-	struct stat st;
-	/* Non-blocking: a FIFO must not stop the start. */
-	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	char why[PROBE_TEXT_MAX];
 
-	if (fd < 0) {
-		tell_fault(to, f->setting, "%s: cannot be read: %s", f->path, strerror(errno));
+	if (tables_open(f, why, sizeof(why)) != 0) {
+		tell_fault(to, f->setting, "%s", why);
 		return;
 	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
-		tell_fault(to, f->setting, "%s: is no regular file", f->path);
-	else
-		tell(to, &a, fd);
-	close(fd);
+	tell(to, &a, f->fd);
+	close(f->fd);
+	f->fd = -1;
 }
 
 struct xmllog_writer_config probe_log_config(const struct settings *set)
@@ -137,6 +134,14 @@ static void try_debug_dir(int to, const struct settings *set)
 
 	if (wrong)
 		tell_fault(to, SETTING_DEBUG_DIR, "%s", wrong);
+}
+
+static void try_control(int to, const struct settings *set)
+{
+	char why[PROBE_TEXT_MAX];
+
+	if (*set->control_socket && control_check(set->control_socket, why, sizeof(why)))
+		tell_fault(to, SETTING_CONTROL_SOCKET, "%s", why);
 }
 
 static void try_engine(int to, const struct settings *set)
@@ -196,6 +201,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 		open_file(to, p->plan, i);
 	try_log(to, &c->set);
 	try_debug_dir(to, &c->set);
+	try_control(to, &c->set);
 	try_engine(to, &c->set);
 	if (p->route)
 		resolve(to, p);

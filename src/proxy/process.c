@@ -69,7 +69,7 @@ void process_status(int status, char *out)
 
 int process_signals(void)
 {
-	static const int mine[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD };
+	static const int mine[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD };
 	struct sigaction usual = { .sa_handler = SIG_DFL };
 	struct sigaction ignored = { .sa_handler = SIG_IGN };
 	sigset_t set;

@@ -36,9 +36,9 @@ void process_ended(struct process *p, uint64_t now_ms);
 void process_status(int status, char *out);
 
 /*
- * The signals of the master: TERM, INT, HUP, USR1 and CHLD are blocked and come by the signalfd
- * returned (or -errno); SIGPIPE is ignored; the rest is as at a fresh start, whatever the parent
- * ignored. Children inherit this but for CHLD.
+ * The signals of the master: TERM, INT, HUP, USR1, USR2 and CHLD are blocked and come by the
+ * signalfd returned (or -errno); SIGPIPE is ignored; the rest is as at a fresh start, whatever the
+ * parent ignored. Children inherit this but for CHLD.
  */
 int process_signals(void) __attribute__((warn_unused_result));
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 #include "proxy/records.h"
 
+#include "proxy/stats.h"
+
 static const struct span credentials = { (const uint8_t *)"<credentials>", 13 };
 
 /* A reply with its lines joined by LF, as the log has it. */
@@ -100,6 +102,7 @@ void record_recipient(struct dialog *d, const char *recipient, enum policy_rule 
 	struct xmllog *log = d->env->log;
 	bool ours = !policy_accepts(rule);
 
+	stats_count(d->env->stats, recipients[accepted || ours ? rule : STATS_RULE_DESTINATION], 1);
 	if (!xmllog_begin(log, XMLLOG_RECIPIENT, &d->id))
 		return;
 	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
@@ -116,6 +119,7 @@ void record_message(struct dialog *d, struct span reply)
 {
 	struct xmllog *log = d->env->log;
 
+	stats_message(d, reply);
 	if (!xmllog_begin(log, XMLLOG_MESSAGE, &d->id))
 		return;
 	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
@@ -136,6 +140,7 @@ void record_login(struct dialog *d, bool accepted, struct span reply)
 	if (!d->auth_open)
 		return;
 	d->auth_open = false;
+	stats_count(d->env->stats, logins[accepted], 1);
 	if (!xmllog_begin(log, XMLLOG_LOGIN, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
@@ -151,6 +156,7 @@ void record_session(struct dialog *d, uint64_t us)
 {
 	struct xmllog *log = d->env->log;
 
+	stats_count(d->env->stats, ends[d->end], 1);
 	if (!xmllog_begin(log, XMLLOG_SESSION, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);

@@ -50,18 +50,26 @@ bool resolver_literal(const char *host_port, struct addr *a)
 int resolver_init(struct resolver *r, const struct route *route, struct route_shared *shared,
 		  const struct listen_set *listen)
 {
-	struct addr a;
-
-	*r = (struct resolver){ .route = route, .shared = shared, .listen = listen };
 	r->answers = shared_map(sizeof(*r->answers));
 	if (!r->answers)
 		return -ENOMEM;
+	resolver_change(r, route, shared, listen);
+	return 0;
+}
+
+void resolver_change(struct resolver *r, const struct route *route, struct route_shared *shared,
+		     const struct listen_set *listen)
+{
+	struct addr a;
+
+	*r = (struct resolver){
+		.route = route, .shared = shared, .listen = listen, .answers = r->answers
+	};
 	for (unsigned i = 0; i < route->count; i++)
 		if (!resolver_literal(route->destination[i].name, &a))
 			r->names |= UINT64_C(1) << i;
 	/* route/ wants every name asked for at first; the check has just done that. */
 	(void)route_to_resolve(shared, route);
-	return 0;
 }
 
 void resolver_missing(struct resolver *r, unsigned dest)
@@ -103,6 +111,12 @@ static _Noreturn void child(const struct resolver *r)
 int resolver_run(struct resolver *r, uint64_t now_ms, void (*child_init)(void *ctx), void *ctx)
 {
 	r->wanted |= route_to_resolve(r->shared, r->route) & r->names;
+	if (!r->refresh_ms)
+		r->refresh_ms = now_ms + RESOLVER_REFRESH_MS;
+	if (now_ms >= r->refresh_ms) {
+		r->refresh_ms = now_ms + RESOLVER_REFRESH_MS;
+		r->wanted |= r->names;
+	}
 	if (r->pid || !r->wanted || now_ms < r->not_before_ms)
 		return 0;
 	r->asked = r->wanted;

@@ -2,8 +2,9 @@
 /*
  * resolver: destination names after the start. getaddrinfo(3) blocks and has faults of its own, so
  * a short-lived child process asks, and writes what it learns into the shared state of route/. One
- * child at a time; a name that does not resolve is asked again after a pause. The owner (the
- * master) says what time it is and when the child has ended; nothing here waits.
+ * child at a time; a name that does not resolve is asked again after a pause, one that does each
+ * RESOLVER_REFRESH_MS, since its old addresses may answer for long. The owner (the master) says
+ * what time it is and when the child has ended; nothing here waits.
  */
 #ifndef PROXY_RESOLVER_H
 #define PROXY_RESOLVER_H
@@ -16,8 +17,9 @@
 #include "proxy/listen.h"
 #include "route/route.h"
 
-#define RESOLVER_PAUSE_MS   5000 /* until a name that did not resolve is asked again */
-#define RESOLVER_PATIENCE_S 60	 /* a child that takes longer ends */
+#define RESOLVER_PAUSE_MS   5000  /* until a name that did not resolve is asked again */
+#define RESOLVER_REFRESH_MS 60000 /* until every name is asked again, whatever became of it */
+#define RESOLVER_PATIENCE_S 60	  /* a child that takes longer ends */
 
 struct resolver {
 	const struct route *route;
@@ -29,7 +31,8 @@ struct resolver {
 	uint64_t asked;	 /* what the child was given */
 	uint64_t silent; /* did not resolve when asked last */
 	uint64_t not_before_ms;
-	pid_t pid; /* 0: no child */
+	uint64_t refresh_ms; /* 0: not running yet */
+	pid_t pid;	     /* 0: no child */
 };
 
 /* True when "HOST:PORT" is an IP address with a port; *A is it. */
@@ -38,6 +41,10 @@ bool resolver_literal(const char *host_port, struct addr *a);
 /* 0 or -ENOMEM. */
 int resolver_init(struct resolver *r, const struct route *route, struct route_shared *shared,
 		  const struct listen_set *listen) __attribute__((warn_unused_result));
+/* Goes on with other destinations. A child that is under way is not ours any more: the caller ends
+ * it. */
+void resolver_change(struct resolver *r, const struct route *route, struct route_shared *shared,
+		     const struct listen_set *listen);
 /* Destination DEST had no address at start. */
 void resolver_missing(struct resolver *r, unsigned dest);
 /*

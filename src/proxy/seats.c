@@ -12,12 +12,19 @@
  * Addresses are found by a keyed hash, the key being random, so that clients cannot choose
  * addresses that share a bucket. A misuse by our own code (a seat released twice) is a CHECK: the
  * process ends, and the others go on as after any other death.
+ *
+ * After an upgrade to a program that lays the table out in another way, the old workers end on
+ * theirs, and the new ones count both. What they then read of the old one is its head (struct
+ * head) and the first fields of its seats (struct seat up to `key`): these stay as they are for
+ * ever, whatever else a layout changes. They are read without the old table's lock; since nobody
+ * takes a seat there any more, what is read can only be too much.
  */
 #include "proxy/seats.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -47,18 +54,35 @@ struct address {
 	uint32_t next; /* in its bucket, or of the free ones */
 };
 
-struct seats {
-	pthread_mutex_t lock;
+#define MARK	   "caronte seats "
+#define OTHERS_MAX 16
+
+/* To be changed with anything below or in struct seat. Programs with another one do not share a
+ * table. */
+static const char layout[32] = MARK "layout 1";
+
+/* The same in every layout. */
+struct head {
+	char layout[32];
+	_Atomic uint32_t closed; /* nobody is left: it does not count */
 	uint32_t max;
+	uint32_t seats_at, seat_size; /* octets: where the seats begin, from one to the next */
+	_Atomic uint32_t sessions;
+	_Atomic uint32_t at_destination[SEATS_DESTINATIONS];
+};
+
+struct seats {
+	struct head head;
+	pthread_mutex_t lock;
 	uint32_t bucket_mask;
 	struct siphash_key hash_key;
-	/* Derived. */
-	uint32_t sessions;
+	/* Derived, as are the head's counts. */
 	uint32_t free_seat;
 	uint32_t free_address;
-	uint32_t at_destination[SEATS_DESTINATIONS];
 	struct seat seat[];
 };
+
+static struct head *others[OTHERS_MAX];
 
 static uint32_t bucket_count(unsigned max)
 {
@@ -71,12 +95,12 @@ static uint32_t bucket_count(unsigned max)
 
 static struct address *addresses(struct seats *s)
 {
-	return (void *)&s->seat[s->max];
+	return (void *)&s->seat[s->head.max];
 }
 
 static uint32_t *buckets(struct seats *s)
 {
-	return (void *)&addresses(s)[s->max];
+	return (void *)&addresses(s)[s->head.max];
 }
 
 size_t seats_room(unsigned max_sessions)
@@ -148,16 +172,17 @@ static void count_out(struct seats *s, const struct seat *seat)
 /* Makes everything that is derived from the seats. */
 static void rebuild(struct seats *s)
 {
-	s->sessions = 0;
+	s->head.sessions = 0;
 	s->free_seat = NONE;
 	s->free_address = NONE;
-	memset(s->at_destination, 0, sizeof(s->at_destination));
+	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
+		s->head.at_destination[i] = 0;
 	memset(buckets(s), 0xff, ((size_t)s->bucket_mask + 1) * sizeof(uint32_t));
-	for (uint32_t i = s->max; i-- > 0;) {
+	for (uint32_t i = s->head.max; i-- > 0;) {
 		addresses(s)[i].next = s->free_address;
 		s->free_address = i;
 	}
-	for (uint32_t i = s->max; i-- > 0;) {
+	for (uint32_t i = s->head.max; i-- > 0;) {
 		struct seat *seat = &s->seat[i];
 
 		if (!seat->taken) {
@@ -165,11 +190,11 @@ static void rebuild(struct seats *s)
 			s->free_seat = i;
 			continue;
 		}
-		s->sessions++;
+		s->head.sessions++;
 		if (seat->counted)
 			count_in(s, seat);
 		if (seat->destination != NO_DESTINATION)
-			s->at_destination[seat->destination]++;
+			s->head.at_destination[seat->destination]++;
 	}
 }
 
@@ -209,29 +234,103 @@ int seats_init(struct seats *s, unsigned max_sessions)
 	pthread_mutexattr_destroy(&attr);
 	if (err)
 		return -err;
-	s->max = max_sessions;
+	memcpy(s->head.layout, layout, sizeof(layout));
+	s->head.max = max_sessions;
+	s->head.seats_at = offsetof(struct seats, seat);
+	s->head.seat_size = sizeof(struct seat);
 	s->bucket_mask = bucket_count(max_sessions) - 1;
 	rebuild(s);
 	return 0;
 }
 
+/* ---- tables of other layouts ---- */
+
+static struct seat *other_seat(struct head *h, uint32_t i)
+{
+	return (void *)((char *)h + h->seats_at + (size_t)i * h->seat_size);
+}
+
+static uint32_t others_sessions(void)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < OTHERS_MAX && others[i]; i++)
+		if (!others[i]->closed)
+			n += others[i]->sessions;
+	return n;
+}
+
+static uint32_t others_at(unsigned dest)
+{
+	uint32_t n = 0;
+
+	for (unsigned i = 0; i < OTHERS_MAX && others[i]; i++)
+		if (!others[i]->closed)
+			n += others[i]->at_destination[dest];
+	return n;
+}
+
+static uint32_t others_of_address(const uint8_t key[KEY_SIZE])
+{
+	uint32_t n = 0;
+
+	for (unsigned o = 0; o < OTHERS_MAX && others[o]; o++) {
+		if (others[o]->closed || !others[o]->sessions)
+			continue;
+		for (uint32_t i = 0; i < others[o]->max; i++) {
+			struct seat *seat = other_seat(others[o], i);
+
+			n += seat->taken && seat->counted && memcmp(seat->key, key, KEY_SIZE) == 0;
+		}
+	}
+	return n;
+}
+
+bool seats_count_with(struct seats *s)
+{
+	unsigned i = 0;
+
+	while (i < OTHERS_MAX && others[i] && !others[i]->closed)
+		i++;
+	if (i == OTHERS_MAX || memcmp(s->head.layout, MARK, strlen(MARK)) != 0)
+		return false;
+	others[i] = &s->head;
+	return true;
+}
+
+void seats_close(struct seats *s)
+{
+	s->head.closed = 1;
+}
+
+bool seats_fits(const void *mem, size_t size, unsigned max_sessions)
+{
+	const struct head *h = mem;
+
+	return size >= seats_room(max_sessions) && memcmp(h->layout, layout, sizeof(layout)) == 0 &&
+	       h->max == max_sessions;
+}
+
+/* ---- taking and leaving ---- */
+
 /* A taken seat; asking for another one is a fault of ours. The mutex is held. */
 static struct seat *taken_seat(struct seats *s, uint32_t seat)
 {
-	CHECK(seat < s->max && s->seat[seat].taken);
+	CHECK(seat < s->head.max && s->seat[seat].taken);
 	return &s->seat[seat];
 }
 
 static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
 				   unsigned per_address)
 {
-	if (s->free_seat == NONE)
+	if (s->free_seat == NONE || s->head.sessions + others_sessions() >= s->head.max)
 		return SEATS_FULL;
 	if (!counted || per_address == 0)
 		return SEATS_OK;
 	uint32_t i = find_address(s, key);
+	uint32_t own = i == NONE ? 0 : addresses(s)[i].sessions;
 
-	return i != NONE && addresses(s)[i].sessions >= per_address ? SEATS_ADDRESS_FULL : SEATS_OK;
+	return own + others_of_address(key) >= per_address ? SEATS_ADDRESS_FULL : SEATS_OK;
 }
 
 enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct addr *addr,
@@ -253,7 +352,7 @@ enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct add
 		new->counted = counted;
 		new->destination = NO_DESTINATION;
 		new->taken = 1;
-		s->sessions++;
+		s->head.sessions++;
 		if (counted)
 			count_in(s, new);
 		*seat = i;
@@ -281,9 +380,9 @@ static void move_to(struct seats *s, struct seat *own, uint8_t dest)
 
 	own->destination = dest;
 	if (before != NO_DESTINATION)
-		s->at_destination[before]--;
+		s->head.at_destination[before]--;
 	if (dest != NO_DESTINATION)
-		s->at_destination[dest]++;
+		s->head.at_destination[dest]++;
 }
 
 bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max)
@@ -292,7 +391,7 @@ bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigne
 	lock(s);
 	struct seat *own = taken_seat(s, seat);
 	bool there = own->destination == dest;
-	bool room = there || max == 0 || s->at_destination[dest] < max;
+	bool room = there || max == 0 || s->head.at_destination[dest] + others_at(dest) < max;
 
 	if (room && !there)
 		move_to(s, own, (uint8_t)dest);
@@ -307,6 +406,32 @@ void seats_leave_destination(struct seats *s, uint32_t seat)
 	unlock(s);
 }
 
+bool seats_part(struct seats *s, uint32_t seat, uint32_t *place)
+{
+	lock(s);
+	struct seat *own = taken_seat(s, seat);
+	uint32_t i = s->free_seat;
+	bool possible = i != NONE && own->destination != NO_DESTINATION;
+
+	if (possible) {
+		struct seat *new = &s->seat[i];
+
+		s->free_seat = new->link;
+		memcpy(new->key, own->key, KEY_SIZE);
+		new->worker = own->worker;
+		new->counted = 0;
+		new->destination = own->destination;
+		/* Killed between these two, the worker has one too many until its seats are freed.
+		 */
+		new->taken = 1;
+		own->destination = NO_DESTINATION;
+		s->head.sessions++;
+		*place = i;
+	}
+	unlock(s);
+	return possible;
+}
+
 /* The mutex is held. The seat is free first, and what is derived follows. */
 static void free_seat(struct seats *s, uint32_t seat)
 {
@@ -314,10 +439,10 @@ static void free_seat(struct seats *s, uint32_t seat)
 
 	own->taken = 0;
 	if (own->destination != NO_DESTINATION)
-		s->at_destination[own->destination]--;
+		s->head.at_destination[own->destination]--;
 	if (own->counted)
 		count_out(s, own);
-	s->sessions--;
+	s->head.sessions--;
 	own->link = s->free_seat;
 	s->free_seat = seat;
 }
@@ -334,7 +459,7 @@ unsigned seats_release_worker(struct seats *s, unsigned worker)
 	unsigned freed = 0;
 
 	lock(s);
-	for (uint32_t i = 0; i < s->max; i++) {
+	for (uint32_t i = 0; i < s->head.max; i++) {
 		if (!s->seat[i].taken || s->seat[i].worker != worker)
 			continue;
 		free_seat(s, i);
@@ -347,7 +472,7 @@ unsigned seats_release_worker(struct seats *s, unsigned worker)
 unsigned seats_sessions(struct seats *s)
 {
 	lock(s);
-	unsigned n = s->sessions;
+	unsigned n = s->head.sessions + others_sessions();
 
 	unlock(s);
 	return n;
@@ -360,7 +485,7 @@ unsigned seats_of_address(struct seats *s, const struct addr *addr)
 	make_key(key, addr);
 	lock(s);
 	uint32_t i = find_address(s, key);
-	unsigned n = i == NONE ? 0 : addresses(s)[i].sessions;
+	unsigned n = (i == NONE ? 0 : addresses(s)[i].sessions) + others_of_address(key);
 
 	unlock(s);
 	return n;
@@ -370,7 +495,7 @@ unsigned seats_of_destination(struct seats *s, unsigned dest)
 {
 	CHECK(dest < SEATS_DESTINATIONS);
 	lock(s);
-	unsigned n = s->at_destination[dest];
+	unsigned n = s->head.at_destination[dest] + others_at(dest);
 
 	unlock(s);
 	return n;

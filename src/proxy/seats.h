@@ -41,9 +41,26 @@ void seats_uncount(struct seats *s, uint32_t seat);
  */
 bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max);
 void seats_leave_destination(struct seats *s, uint32_t seat);
+/*
+ * The session leaves its destination, whose connection is not quite over: a seat of its own,
+ * *PLACE, stands for that until it is released, counted against no address. False when no seat is
+ * free, and then nothing changed.
+ */
+bool seats_part(struct seats *s, uint32_t seat, uint32_t *place);
 void seats_release(struct seats *s, uint32_t seat);
 /* Frees all seats of a dead worker; the number freed. */
 unsigned seats_release_worker(struct seats *s, unsigned worker);
+
+/*
+ * Another table, of a program of another layout, whose workers end their last sessions: limits then
+ * count what is taken there too. For this process and all that it forks; S itself must live on.
+ * False: there are too many, or it is no table.
+ */
+bool seats_count_with(struct seats *s) __attribute__((warn_unused_result));
+/* The last worker of that table has ended: it counts no more, in any process. */
+void seats_close(struct seats *s);
+/* True when MEM of SIZE octets is a table of this very layout for so many sessions. */
+bool seats_fits(const void *mem, size_t size, unsigned max_sessions);
 
 unsigned seats_sessions(struct seats *s);
 unsigned seats_of_address(struct seats *s, const struct addr *addr);

@@ -66,7 +66,7 @@ static void return_idle_work(struct session *s)
 void session_forget_destination(struct session *s)
 {
 	if (s->has_seat)
-		seats_leave_destination(s->worker->rt->seats, s->seat);
+		seats_leave_destination(s->rt->seats, s->seat);
 }
 
 /* Closes the destination's connection as soon as no operation uses it. */
@@ -85,9 +85,7 @@ static void close_destination(struct session *s)
 		io_cancel(s->worker->io, &s->dest.send);
 	if (s->dest.receiving || s->dest.sending)
 		return;
-	io_close(s->worker->io, s->dest.fd);
-	s->dest.fd = -1;
-	session_forget_destination(s);
+	session_part(s);
 }
 
 /* The session's record, once it is decided how it ends: not when a client at last hangs up. */
@@ -102,10 +100,11 @@ static void record_end(struct session *s)
 static void release(struct session *s)
 {
 	struct worker *w = s->worker;
+	struct worker_version *version = s->version;
 
 	record_end(s);
 	if (s->has_seat)
-		seats_release(w->rt->seats, s->seat);
+		seats_release(s->rt->seats, s->seat);
 	else
 		w->refused--;
 	io_close(w->io, s->client.fd);
@@ -115,6 +114,7 @@ static void release(struct session *s)
 	return_work(s);
 	list_del(&s->link);
 	pool_put(&w->sessions, s);
+	worker_version_put(w, version);
 	worker_session_gone(w);
 }
 
@@ -408,10 +408,12 @@ static void run(struct session *s)
 	/* The end of a stream is dealt with like octets: it may need words. */
 	if ((s->dest.eof && !s->dest_closing) || d->client_closed)
 		borrow_work(s);
+	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);
+	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	if (d->who.logged_in && s->counted) {
 		s->counted = false;
-		seats_uncount(s->worker->rt->seats, s->seat);
+		seats_uncount(s->rt->seats, s->seat);
 	}
 	if (d->drop_destination && s->dest.fd >= 0)
 		close_destination(s);
@@ -522,15 +524,18 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 		return false;
 	}
 	*s = (struct session){ .worker = w, .client = { .fd = fd }, .dest = { .fd = -1 } };
+	s->version = worker_version_get(w);
+	s->rt = &s->version->rt;
 	w->next_id.serial++;
-	dialog_init(&s->dialog, &w->env, client, in_network, &w->next_id);
+	dialog_init(&s->dialog, &s->version->env, client, in_network, &w->next_id);
 	session_timer_init(s);
 	io_task_init(&s->task, turn);
 	list_init(&s->link);
 	list_add_tail(&w->open, &s->link);
 	w->open_count++;
+	stats_now(w->stats, open, w->open_count);
 	s->started_us = io_now_us(w->io);
-	s->patience_ms = io_now_ms(w->io) + 1000 * (uint64_t)w->rt->config->set.timeout_connect;
+	s->patience_ms = io_now_ms(w->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
 	s->has_seat = refusal == SESSION_SERVE;
 	s->counted = s->has_seat && !in_network;
 	s->seat = seat;

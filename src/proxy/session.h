@@ -13,6 +13,7 @@
 
 #include "proxy/copy.h"
 #include "proxy/dialog.h"
+#include "proxy/stats.h"
 #include "proxy/worker.h"
 
 /* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
@@ -65,6 +66,8 @@ struct session_side {
 
 struct session {
 	struct worker *worker;
+	struct worker_version *version; /* the one that it began with */
+	const struct runtime *rt;	/* that version's */
 	struct list link;
 	struct dialog dialog;
 	struct session_work *work;
@@ -96,7 +99,8 @@ struct session {
 	uint64_t taking_us;  /* since when the destination is taking octets of a body */
 	uint64_t due_ms;     /* the end of what is waited for; the timer may ring before */
 	uint64_t left_bytes; /* thrown away while leaving */
-	uint64_t started_us, patience_ms;
+	uint64_t started_us, patience_ms, connect_us;
+	struct stats_watch watch;
 };
 
 /* What a connection that may not be served is told. */
@@ -120,6 +124,8 @@ void session_connect(struct session *s);
 void session_refuse(struct session *s, const char *reply, enum dialog_end end);
 /* The destination's connection is closed: its seat is free. */
 void session_forget_destination(struct session *s);
+/* Closes the destination's connection, which no operation uses, and frees its seat. */
+void session_part(struct session *s);
 /* The client may send its message: WORDS are octets of it that were received already. */
 void session_body_begin(struct session *s, struct span octets);
 /* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */

@@ -18,7 +18,7 @@ static void forward_sent(struct io_op *op, int res);
 
 static const char *debug_dir(const struct session *s)
 {
-	return s->worker->rt->config->set.debug_dir;
+	return s->rt->config->set.debug_dir;
 }
 
 void session_body_release(struct session *s)
@@ -48,7 +48,7 @@ static struct session_body *take_buffer(struct session *s)
 static void open_body(struct session *s)
 {
 	s->body = take_buffer(s);
-	if (s->worker->env.normalize)
+	if (s->version->env.normalize)
 		s->repaired = take_buffer(s);
 	s->window_us = io_now_us(s->worker->io);
 	s->window_bytes = 0;
@@ -66,7 +66,7 @@ void session_body_begin(struct session *s, struct span octets)
 
 bool session_body_by_splice(const struct session *s)
 {
-	return s->worker->rt->config->set.body == BODY_SPLICE && !s->worker->env.normalize &&
+	return s->rt->config->set.body == BODY_SPLICE && !s->version->env.normalize &&
 	       !s->dialog.discard;
 }
 

@@ -2,13 +2,20 @@
 /*
  * A session's way to its destination: picks one, takes a seat there, connects, and goes on to the
  * next for a TCP connection that failed and for nothing else (the contract, "What a client sees").
+ * And its way from there.
  */
 #include <string.h>
 
 #include "base/diag.h"
 #include "io/net.h"
 #include "proxy/deadline.h"
+#include "proxy/health.h"
+#include "proxy/parting.h"
 #include "proxy/session.h"
+
+/* A client waits five minutes for a greeting or a reply (RFC 5321 4.5.3.2): it is to get its answer
+ * before that, however many addresses there are to try. */
+#define PATIENCE_MS (4 * 60 * 1000)
 
 static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
 
@@ -17,28 +24,48 @@ struct counts {
 	struct session *session;
 };
 
+void session_part(struct session *s)
+{
+	struct worker *w = s->worker;
+	uint32_t place;
+
+	/* One that has closed already has a session less. */
+	if (s->rt->route->destination[s->dest_index].max && s->has_seat && !s->dest.eof &&
+	    seats_part(s->rt->seats, s->seat, &place))
+		parting_begin(w, s->dest.fd, place);
+	else
+		io_close(w->io, s->dest.fd);
+	s->dest.fd = -1;
+	session_forget_destination(s);
+}
+
 static unsigned count_sessions(struct route_counts *c, unsigned dest)
 {
 	struct session *s = container_of(c, struct counts, counts)->session;
 
-	return seats_of_destination(s->worker->rt->seats, dest);
+	return seats_of_destination(s->rt->seats, s->rt->slot[dest]);
 }
 
 static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 {
 	struct session *s = container_of(c, struct counts, counts)->session;
 
-	return seats_at_destination(s->worker->rt->seats, s->seat, dest, max);
+	return seats_at_destination(s->rt->seats, s->seat, s->rt->slot[dest], max);
 }
 
 /* An attempt has failed: the one reason to go on to the next (the contract). */
 static void attempt_failed(struct session *s, int error)
 {
 	struct worker *w = s->worker;
+	uint64_t now = io_now_ms(w->io);
 
-	if (route_failed(w->rt->route_shared, &s->search, s->dest_index, io_now_ms(w->io)))
-		worker_destination_record(w, s->dest_index, false, strerror(-error));
-	session_connect(s);
+	stats_count(stats_at(w->stats, s->rt->slot[s->dest_index]), failures, 1);
+	if (route_failed(s->rt->route_shared, &s->search, s->dest_index, now))
+		worker_destination_record(w, s->rt, s->dest_index, false, strerror(-error));
+	if (now - s->search.since_ms >= PATIENCE_MS)
+		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION);
+	else
+		session_connect(s);
 }
 
 static void connected(struct io_op *op, int res)
@@ -51,16 +78,22 @@ static void connected(struct io_op *op, int res)
 		session_changed(s);
 		return;
 	}
-	if (res < 0) {
+	if (!health_reached(res)) {
 		io_close(w->io, s->dest.fd);
 		s->dest.fd = -1;
 		session_forget_destination(s);
-		attempt_failed(s, res == -ECANCELED ? -ETIMEDOUT : res);
+		if (health_own_want(res))
+			session_refuse(s, reply_no_destination, DIALOG_LIMIT);
+		else
+			attempt_failed(s, res == -ECANCELED ? -ETIMEDOUT : res);
 		return;
 	}
-	if (route_connected(w->rt->route_shared, s->dest_index, io_now_ms(w->io)))
-		worker_destination_record(w, s->dest_index, true, "connected");
+	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(w->io)))
+		worker_destination_record(w, s->rt, s->dest_index, true, "connected");
 	dialog_connected(&s->dialog, &s->connecting);
+	s->dialog.at = stats_at(w->stats, s->rt->slot[s->dest_index]);
+	stats_count(s->dialog.at, sessions, 1);
+	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(w->io) - s->connect_us);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
 }
@@ -68,19 +101,38 @@ static void connected(struct io_op *op, int res)
 static void connect_to(struct session *s)
 {
 	struct worker *w = s->worker;
+	int fd = net_socket(&s->connecting);
 
-	s->dest.fd = net_socket(&s->connecting);
-	if (s->dest.fd < 0) {
-		/* Ours, not the destination's fault: out of descriptors. */
-		s->dest.fd = -1;
+	if (fd < 0) {
 		session_forget_destination(s);
-		session_refuse(s, reply_no_destination, DIALOG_LIMIT);
+		if (health_own_want(fd))
+			session_refuse(s, reply_no_destination, DIALOG_LIMIT);
+		else
+			attempt_failed(s, fd);
 		return;
 	}
+	s->dest.fd = fd;
 	s->progress++;
 	s->dest.sending = true;
 	s->dest.send.done = connected;
+	s->connect_us = io_now_us(w->io);
 	io_connect(w->io, &s->dest.send, s->dest.fd, &s->connecting);
+	session_deadline(s);
+}
+
+/* Every candidate is at its max=: one may get room within TIMEOUT_CONNECT. */
+static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_ms)
+{
+	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
+
+	if (!waited_already)
+		s->patience_ms = now_ms + limit_ms;
+	if (now_ms >= s->patience_ms) {
+		session_refuse(s, reply_no_destination, DIALOG_LIMIT);
+		return;
+	}
+	s->waits_for_seat = true;
+	s->progress++;
 	session_deadline(s);
 }
 
@@ -89,21 +141,16 @@ void session_connect(struct session *s)
 	struct worker *w = s->worker;
 	struct counts counts = { { count_sessions, take_seat }, s };
 	uint64_t now = io_now_ms(w->io);
+	bool waited = s->waits_for_seat;
 
 	s->waits_for_seat = false;
-	switch (route_pick(w->rt->route, w->rt->route_shared, &s->search, &counts.counts,
+	switch (route_pick(s->rt->route, s->rt->route_shared, &s->search, &counts.counts,
 			   &s->dialog.client_addr, now, &s->dest_index, &s->connecting)) {
 	case ROUTE_PICKED:
 		connect_to(s);
 		break;
 	case ROUTE_FULL:
-		if (now >= s->patience_ms) {
-			session_refuse(s, reply_no_destination, DIALOG_LIMIT);
-			break;
-		}
-		s->waits_for_seat = true;
-		s->progress++;
-		session_deadline(s);
+		wait_for_seat(s, waited, now);
 		break;
 	case ROUTE_NONE:
 		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION);

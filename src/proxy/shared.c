@@ -2,7 +2,9 @@
 /* shared: see shared.h. */
 #include "proxy/shared.h"
 
+#include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/diag.h"
@@ -45,5 +47,38 @@ void *shared_seal(void *mem, size_t n, size_t used)
 	if (kept < pages(n))
 		CHECK(munmap((char *)mem + kept, pages(n) - kept) == 0);
 	CHECK(mprotect(mem, kept, PROT_READ) == 0);
+	return mem;
+}
+
+int shared_file(const char *name, size_t n, void **mem)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	*mem = MAP_FAILED;
+	if (ftruncate(fd, (off_t)pages(n)) == 0)
+		*mem = mmap(NULL, pages(n), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (*mem != MAP_FAILED)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+void *shared_attach(int fd, size_t n, bool writable, size_t *size)
+{
+	struct stat st;
+	void *mem;
+
+	if (fstat(fd, &st) != 0 || st.st_size < 0 || (size_t)st.st_size < n || st.st_size == 0)
+		return NULL;
+	mem = mmap(NULL, (size_t)st.st_size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED,
+		   fd, 0);
+	if (mem == MAP_FAILED)
+		return NULL;
+	if (size)
+		*size = (size_t)st.st_size;
 	return mem;
 }

@@ -7,6 +7,7 @@
 #include "proxy/tables.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,26 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 		err = add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
 			       strlen(c->set.recipients));
 	return err;
+}
+
+int tables_open(struct tables_file *f, char *why, size_t cap)
+{
+	struct stat st;
+	/* Non-blocking: a FIFO must not stop the start. */
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), err;
+
+	if (fd < 0) {
+		err = -errno;
+		snprintf(why, cap, "%s: cannot be read: %s", f->path, strerror(-err));
+		return err;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		snprintf(why, cap, "%s: is no regular file", f->path);
+		close(fd);
+		return -EINVAL;
+	}
+	f->fd = fd;
+	return 0;
 }
 
 void tables_free(struct tables_plan *plan)
@@ -178,7 +199,8 @@ static void add_input(struct networks_input *in, struct config *c, const struct 
 	in->n++;
 }
 
-static int build_networks(struct policy *p, const struct tables_plan *plan, struct config *c)
+static int build_networks(struct policy *p, struct tables_size *size,
+			  const struct tables_plan *plan, struct config *c)
 {
 	struct networks_input *in = calloc(1, sizeof(*in));
 	size_t room, used;
@@ -197,6 +219,7 @@ static int build_networks(struct policy *p, const struct tables_plan *plan, stru
 	if (mem) {
 		err = 0;
 		used = policy_networks_build(mem, room, in->span, in->report, in->n);
+		size->networks = used;
 		if (used)
 			p->networks = shared_seal(mem, room, used);
 		else
@@ -208,7 +231,8 @@ static int build_networks(struct policy *p, const struct tables_plan *plan, stru
 	return err;
 }
 
-static int build_recipients(struct policy *p, const struct tables_file *f, struct config *c)
+static int build_recipients(struct policy *p, struct tables_size *size, const struct tables_file *f,
+			    struct config *c)
 {
 	struct table_faults faults = { { on_fault }, c, f, 0 };
 	struct text text;
@@ -222,6 +246,7 @@ static int build_recipients(struct policy *p, const struct tables_file *f, struc
 	mem = shared_table(room);
 	if (mem) {
 		used = policy_recipients_build(mem, room, span, &faults.base);
+		size->recipients = used;
 		if (used)
 			p->recipients = shared_seal(mem, room, used);
 		else
@@ -233,13 +258,31 @@ static int build_recipients(struct policy *p, const struct tables_file *f, struc
 
 int tables_build(struct policy *p, const struct tables_plan *plan, struct config *c)
 {
+	struct tables_size size;
+
+	return tables_build_sized(p, &size, plan, c);
+}
+
+int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
+		       struct config *c)
+{
 	int err = 0;
 
+	*size = (struct tables_size){ 0 };
 	*p = (struct policy){ .guard = c->set.relay_guard };
 	if (*plan->entries || (plan->count && plan->file[0].setting == SETTING_RELAY_NETWORKS))
-		err = build_networks(p, plan, c);
+		err = build_networks(p, size, plan, c);
 	for (unsigned i = 0; i < plan->count && !err; i++)
 		if (plan->file[i].setting == SETTING_RECIPIENTS)
-			err = build_recipients(p, &plan->file[i], c);
+			err = build_recipients(p, size, &plan->file[i], c);
 	return err;
+}
+
+void tables_release(struct policy *p, const struct tables_size *size)
+{
+	if (p->networks)
+		shared_unmap((void *)(uintptr_t)p->networks, size->networks);
+	if (p->recipients)
+		shared_unmap((void *)(uintptr_t)p->recipients, size->recipients);
+	*p = (struct policy){ 0 };
 }

@@ -2,7 +2,7 @@
 /*
  * tables: RELAY_NETWORKS and RECIPIENTS, from open files into read-only images that all processes
  * have in common. Faults are added to the configuration, each with its file and line. The memory
- * lives as long as the process.
+ * is read-only from then on.
  */
 #ifndef PROXY_TABLES_H
 #define PROXY_TABLES_H
@@ -28,14 +28,29 @@ struct tables_plan {
 	struct tables_file file[TABLES_FILES + 1];
 };
 
+/* The octets of the images that tables_build() made; 0: none. */
+struct tables_size {
+	size_t networks, recipients;
+};
+
 /* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
 int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));
+/*
+ * Opens a file of the plan for tables_build(), a regular file only. 0, or -errno with a line for
+ * the operator in WHY (CAP octets).
+ */
+int tables_open(struct tables_file *f, char *why, size_t cap) __attribute__((warn_unused_result));
 /*
  * Builds what the plan's files and entries hold and points P at it. What is wrong in a file is a
  * fault; P is then not to be used. 0 or -errno (no memory).
  */
 int tables_build(struct policy *p, const struct tables_plan *plan, struct config *c)
 	__attribute__((warn_unused_result));
+/* The same, for one who will give them back or copy them. */
+int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
+		       struct config *c) __attribute__((warn_unused_result));
+/* Gives the images' memory back. */
+void tables_release(struct policy *p, const struct tables_size *size);
 void tables_free(struct tables_plan *plan);
 
 #endif

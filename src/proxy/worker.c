@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * worker: one process that serves sessions (DESIGN "Processes"). Accepts on its own listening
- * sockets, counts in the shared seats, tries destinations that are set aside, and ends when told.
+ * sockets, counts in the shared seats, and ends when told.
  */
 #include "proxy/worker.h"
 
@@ -11,15 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "proxy/health.h"
+#include "proxy/parting.h"
 #include "proxy/session.h"
 
 #define ACCEPT_PAUSE_MS	    100
-#define PROBE_EVERY_MS	    250
 #define DRAIN_TICK_MS	    50
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
 #define MAX_LISTENERS	    64
@@ -32,42 +34,33 @@ struct listener {
 	bool accepting;
 };
 
-/* A connection attempt to a destination that is set aside, with no client waiting for it. */
-struct background {
-	struct worker *worker;
-	struct io_op op;
-	struct addr addr;
-	struct route_search search;
-	unsigned dest;
-	int fd; /* -1: none under way */
-	uint64_t until_ms;
-};
-
 struct process {
 	struct worker worker;
 	struct listener listeners[MAX_LISTENERS];
 	unsigned listener_count;
-	struct background tries[ROUTE_MAX];
-	struct io_timer try_timer, drain_timer;
+	struct health *health;
+	struct io_timer drain_timer;
 	struct io_op signal_op;
 	int signal_fd;
 	uint64_t drain_until_ms;
-	bool told; /* the sessions that outlived STOP_GRACE have been told */
+	bool stopping; /* TERM or INT: not only retired */
+	bool told;     /* the sessions that outlived STOP_GRACE have been told */
 };
 
 /* ---- records ---- */
 
-void worker_destination_record(struct worker *w, unsigned dest, bool up, const char *why)
+void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest, bool up,
+			       const char *why)
 {
 	if (!xmllog_begin(&w->log, XMLLOG_DESTINATION, NULL))
 		return;
-	xmllog_text(&w->log, XMLLOG_A_ADDRESS, w->rt->route->destination[dest].name);
+	xmllog_text(&w->log, XMLLOG_A_ADDRESS, rt->route->destination[dest].name);
 	xmllog_text(&w->log, XMLLOG_A_STATE, up ? "up" : "down");
 	xmllog_text(&w->log, XMLLOG_A_WHY, why);
 	xmllog_end(&w->log);
 }
 
-static void fault_record(struct worker *w, const char *what, const char *detail)
+void worker_fault_record(struct worker *w, const char *what, const char *detail)
 {
 	if (!xmllog_begin(&w->log, XMLLOG_FAULT, NULL))
 		return;
@@ -78,15 +71,27 @@ static void fault_record(struct worker *w, const char *what, const char *detail)
 
 /* ---- ending ---- */
 
+static bool accepting(const struct worker *w)
+{
+	const struct process *p = container_of(w, struct process, worker);
+
+	for (unsigned i = 0; i < p->listener_count; i++)
+		if (p->listeners[i].accepting)
+			return true;
+	return false;
+}
+
+/* What an accept that was cancelled brings all the same is still served. */
 static void stop_if_done(struct worker *w)
 {
-	if (w->draining && w->open_count == 0)
+	if (w->draining && w->open_count == 0 && !accepting(w))
 		io_stop(w->io);
 }
 
 void worker_session_gone(struct worker *w)
 {
 	w->open_count--;
+	stats_now(w->stats, open, w->open_count);
 	stop_if_done(w);
 }
 
@@ -121,11 +126,20 @@ static void stop_accepting(struct process *p)
 	}
 }
 
+/* No more connections: others accept on the same sockets, or nobody does. */
+static void retire(struct process *p)
+{
+	p->worker.draining = true;
+	stop_accepting(p);
+	stop_if_done(&p->worker);
+}
+
 static void begin_drain(struct process *p, bool at_once)
 {
 	struct worker *w = &p->worker;
 
-	if (!w->draining) {
+	if (!p->stopping) {
+		p->stopping = true;
 		w->draining = true;
 		stop_accepting(p);
 		p->drain_until_ms =
@@ -144,9 +158,12 @@ static void on_signal(struct io_op *op, int res)
 	struct process *p = container_of(op, struct process, signal_op);
 	struct signalfd_siginfo si;
 
-	while (read(p->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si))
-		if (si.ssi_signo == SIGTERM || si.ssi_signo == SIGINT)
+	while (read(p->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGUSR2)
+			retire(p);
+		else
 			begin_drain(p, si.ssi_signo == SIGINT);
+	}
 	if (res != -ECANCELED)
 		io_poll(p->worker.io, op, p->signal_fd, POLLIN);
 }
@@ -166,15 +183,18 @@ static void serve(struct worker *w, int fd)
 
 	bool in_network = networks && policy_networks_match(networks, &client);
 
-	switch (seats_take(w->rt->seats, w->index, &client, !in_network,
+	switch (seats_take(w->rt->seats, w->slot, &client, !in_network,
 			   (unsigned)set->max_sessions_per_address, &seat)) {
 	case SEATS_OK:
+		stats_count(w->stats, sessions, 1);
 		break;
 	case SEATS_FULL:
 		refusal = SESSION_TOO_MANY;
+		stats_count(w->stats, turned_away[STATS_MAX_SESSIONS], 1);
 		break;
 	case SEATS_ADDRESS_FULL:
 		refusal = SESSION_ADDRESS_TOO_MANY;
+		stats_count(w->stats, turned_away[STATS_MAX_PER_ADDRESS], 1);
 		break;
 	}
 	if (!session_start(w, fd, &client, in_network, refusal, seat) && refusal == SESSION_SERVE)
@@ -189,23 +209,40 @@ static void accept_again(struct io_timer *t)
 	io_accept(l->worker->io, &l->op, l->fd);
 }
 
+/*
+ * The last look at a socket that others accept on from now on. A connection that has woken the
+ * cancelled accept, and nobody else, would wait there for the next one to come.
+ */
+static void accept_rest(struct listener *l)
+{
+	int fd;
+
+	while ((fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		serve(l->worker, fd);
+}
+
 static void on_accept(struct io_op *op, int res)
 {
 	struct listener *l = container_of(op, struct listener, op);
 	struct worker *w = l->worker;
+	const struct process *p = container_of(w, struct process, worker);
 
 	if (res >= 0) {
-		if (w->draining)
+		/* One that was let in at the last moment is served as long as the others. */
+		if (p->told)
 			io_close(w->io, res);
 		else
 			serve(w, res);
 	} else if (res != -ECANCELED && res != -ECONNABORTED && res != -EINVAL) {
 		/* (EINVAL: the master has shut the socket down, and its signal is on the way.) */
-		fault_record(w, "accept", strerror(-res));
+		worker_fault_record(w, "accept", strerror(-res));
 	}
 	if (op->more)
 		return;
 	l->accepting = false;
+	if (w->draining && !p->stopping)
+		accept_rest(l);
+	stop_if_done(w);
 	/* Out of descriptors or memory: a pause instead of a spin; what waits in the queue stays.
 	 */
 	if (!w->draining)
@@ -222,67 +259,11 @@ static void start_accepting(struct process *p)
 		struct listener *l = &p->listeners[i];
 
 		l->worker = &p->worker;
-		l->fd = rt->listen_fds[p->worker.index * rt->listen_count + i];
+		l->fd = rt->listen_fds[p->worker.slot % rt->workers * rt->listen_count + i];
 		l->op.done = on_accept;
 		io_timer_init(&l->pause, accept_again);
 		accept_again(&l->pause);
 	}
-}
-
-/* ---- destinations that are set aside ---- */
-
-static void on_tried(struct io_op *op, int res)
-{
-	struct background *b = container_of(op, struct background, op);
-	struct worker *w = b->worker;
-	struct route_shared *shared = w->rt->route_shared;
-
-	io_close(w->io, b->fd);
-	b->fd = -1;
-	if (res == 0) {
-		if (route_connected(shared, b->dest, io_now_ms(w->io)))
-			worker_destination_record(w, b->dest, true, "connected");
-	} else if (route_failed(shared, &b->search, b->dest, io_now_ms(w->io))) {
-		worker_destination_record(w, b->dest, false, strerror(-res));
-	}
-}
-
-static void try_destination(struct worker *w, struct background *b, unsigned dest)
-{
-	struct addr addresses[ROUTE_ADDRESSES];
-	unsigned n = route_get_addresses(w->rt->route_shared, dest, addresses);
-
-	if (n == 0 || b->fd >= 0)
-		return;
-	b->dest = dest;
-	b->search =
-		(struct route_search){ .dest = dest, .tried_any = 1, .address = (uint8_t)(n - 1) };
-	b->addr = addresses[0];
-	b->fd = net_socket(&b->addr);
-	if (b->fd < 0) {
-		b->fd = -1;
-		return;
-	}
-	b->until_ms = io_now_ms(w->io) + 1000 * (uint64_t)w->rt->config->set.timeout_connect;
-	b->op.done = on_tried;
-	io_connect(w->io, &b->op, b->fd, &b->addr);
-}
-
-static void on_try_timer(struct io_timer *t)
-{
-	struct process *p = container_of(t, struct process, try_timer);
-	struct worker *w = &p->worker;
-	uint64_t now = io_now_ms(w->io);
-	uint64_t due = route_due(w->rt->route_shared, w->rt->route, now);
-
-	for (unsigned i = 0; i < w->rt->route->count; i++) {
-		if (p->tries[i].fd >= 0 && now >= p->tries[i].until_ms)
-			io_cancel(w->io, &p->tries[i].op);
-		else if (due & (uint64_t)1 << i)
-			try_destination(w, &p->tries[i], i);
-	}
-	if (!w->draining)
-		io_timer_set(w->io, &p->try_timer, PROBE_EVERY_MS);
 }
 
 /* ---- start ---- */
@@ -297,6 +278,8 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)
+		res = pool_init(&w->partings, sizeof(struct parting), n);
+	if (res == 0)
 		res = io_pipes_init(&w->pipes, WORKER_PIPES);
 	return res;
 }
@@ -305,25 +288,13 @@ static int make_engine(struct worker *w)
 {
 	unsigned sessions = (unsigned)w->rt->config->set.max_sessions + WORKER_REFUSALS;
 	struct io_limits limits = {
-		.ops = 4 * sessions + ROUTE_MAX + MAX_LISTENERS + 1,
+		.ops = 4 * sessions + ROUTE_MAX + MAX_LISTENERS + 2,
 		.timers = sessions,
 		.block_size = WORKER_BLOCK,
 		.block_count = WORKER_BLOCKS,
 	};
 
 	return io_create(&w->io, w->rt->engine, &limits, NULL);
-}
-
-static void set_env(struct worker *w)
-{
-	const struct settings *set = &w->rt->config->set;
-
-	w->env = (struct dialog_env){
-		.policy = &w->rt->policy,
-		.log = &w->log,
-		.max_errors = (unsigned)set->max_errors,
-		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
-	};
 }
 
 static int watch_signals(struct process *p)
@@ -334,6 +305,7 @@ static int watch_signals(struct process *p)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	p->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (p->signal_fd < 0)
@@ -343,7 +315,7 @@ static int watch_signals(struct process *p)
 	return 0;
 }
 
-int worker_main(const struct runtime *rt, unsigned index, uint64_t epoch_us)
+int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 {
 	struct process *p = calloc(1, sizeof(*p));
 	int res;
@@ -352,30 +324,32 @@ int worker_main(const struct runtime *rt, unsigned index, uint64_t epoch_us)
 		return EX_OSERR;
 	struct worker *w = &p->worker;
 
-	w->rt = rt;
-	w->index = index;
+	w->slot = slot;
 	w->next_id.epoch_us = epoch_us;
 	list_init(&w->open);
-	xmllog_open(&w->log, rt->rings[1 + index], rt->log_wake_fd, rt->config->set.log_level);
-	set_env(w);
-	for (unsigned i = 0; i < ROUTE_MAX; i++)
-		p->tries[i] = (struct background){ .worker = w, .fd = -1 };
-	io_timer_init(&p->try_timer, on_try_timer);
+	xmllog_open(&w->log, rt->rings[1 + slot], rt->log_wake_fd, rt->config->set.log_level);
+	w->stats = stats_begin(rt->stats, slot, getpid(), epoch_us);
+	res = worker_version_begin(w, rt);
+	if (res < 0)
+		return EX_OSERR;
 	io_timer_init(&p->drain_timer, on_drain);
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w);
 	if (res == 0)
+		res = health_make(&p->health, w);
+	if (res == 0)
 		res = watch_signals(p);
 	if (res < 0) {
-		fault_record(w, "worker", strerror(-res));
+		worker_fault_record(w, "worker", strerror(-res));
 		return EX_OSERR;
 	}
 	start_accepting(p);
-	runtime_ready(rt, index);
-	io_timer_set(w->io, &p->try_timer, PROBE_EVERY_MS);
+	worker_version_listen(w);
+	runtime_ready(rt, slot);
+	health_start(p->health);
 	res = io_run(w->io);
 	if (res < 0)
-		fault_record(w, "engine", strerror(-res));
+		worker_fault_record(w, "engine", strerror(-res));
 	return res < 0 ? EX_SOFTWARE : EX_OK;
 }

@@ -12,6 +12,7 @@
 #include "io/pipe.h"
 #include "proxy/dialog.h"
 #include "proxy/runtime.h"
+#include "proxy/worker_version.h"
 
 /* Blocks in which octets arrive outside of bodies: emptied at once, so a few serve all sessions. */
 #define WORKER_BLOCK  16384
@@ -24,24 +25,29 @@
 #define WORKER_REFUSALS 256
 
 struct worker {
-	const struct runtime *rt;
-	unsigned index;
+	const struct runtime *rt; /* the newest version's: not that of a session */
+	struct worker_version *newest;
+	struct list versions; /* the oldest first */
+	struct io_op channel_op;
+	unsigned slot;
 	struct io *io;
-	struct xmllog log;
-	struct dialog_env env;
-	struct pool sessions, works, bodies;
+	struct xmllog log; /* for what belongs to no session */
+	struct stats_worker *stats;
+	struct pool sessions, works, bodies, partings;
 	struct io_pipes pipes;
 	struct list open; /* struct session */
 	unsigned open_count;
 	unsigned refused; /* of these, how many have no seat and are only told so */
 	struct xmllog_session next_id;
-	bool draining;
+	bool draining; /* ends with its last session */
 	int exit_status;
 };
 
 /* A session has ended and its memory is free again. */
 void worker_session_gone(struct worker *w);
 /* The destination's state changed: one `destination` record. */
-void worker_destination_record(struct worker *w, unsigned dest, bool up, const char *why);
+void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest, bool up,
+			       const char *why);
+void worker_fault_record(struct worker *w, const char *what, const char *detail);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * pick: chooses the destination of a session. The candidates of a pick are the destinations that
- * did not fail this session, have an address and are not set aside; where all are set aside, all of
- * them. One destination, and one with backups, take the first candidate and wait for it when it is
- * full: a backup is there for one that is gone, not for one that is busy. A cluster goes on to the
- * next candidate by its balance, and is full when all candidates are.
+ * did not fail this session, have an address, are not drained and are up; where none of them is up,
+ * all of them but the drained. One destination, and one with backups, take the first candidate and
+ * wait for it when it is full: a backup is there for one that is gone, not for one that is busy. A
+ * cluster goes on to the next candidate by its balance, and is full when all candidates are.
  *
  * Balance:
  * - least sessions: the fewest open sessions for the weight; equal ones in turn;
@@ -190,51 +190,22 @@ static unsigned choose(const struct route *r, struct route_shared *s, uint64_t a
 
 /* The destinations to choose among; a name without addresses is asked for again. */
 static uint64_t candidates(const struct route *r, struct route_shared *s,
-			   const struct route_search *search, uint64_t now_ms)
+			   const struct route_search *search)
 {
 	uint64_t all = 0, ready = 0;
 
 	for (unsigned i = 0; i < r->count; i++) {
-		if (search->tried & route_bit(i))
+		if (search->tried & route_bit(i) || route_drained(s, i))
 			continue;
 		if (!route_has_addresses(s, i)) {
 			route_want_resolved(s, i);
 			continue;
 		}
 		all |= route_bit(i);
-		if (!route_set_aside(s, i, now_ms))
+		if (route_up(s, i))
 			ready |= route_bit(i);
 	}
 	return ready ? ready : all;
-}
-
-/* The address that the search tries next at its destination; false when there is none. */
-static bool next_address(struct route_shared *s, const struct route_search *search,
-			 struct addr *address)
-{
-	struct addr list[ROUTE_ADDRESSES];
-	unsigned n = route_read_addresses(s, search->dest, list);
-
-	if (n)
-		*address = list[(unsigned)(search->first + search->address) % n];
-	return n;
-}
-
-/* A search that tries DEST from its first address on; false when it has none. */
-static bool begin(struct route_shared *s, struct route_search *search, unsigned dest,
-		  struct addr *address)
-{
-	struct addr list[ROUTE_ADDRESSES];
-	unsigned n = route_read_addresses(s, dest, list);
-
-	if (n == 0)
-		return false;
-	search->dest = dest;
-	search->tried_any = 1;
-	search->address = 0;
-	search->first = (uint8_t)(atomic_load(&s->state[dest].first) % n);
-	*address = list[search->first];
-	return true;
 }
 
 enum route_answer route_pick(const struct route *r, struct route_shared *s,
@@ -242,8 +213,11 @@ enum route_answer route_pick(const struct route *r, struct route_shared *s,
 			     const struct addr *client, uint64_t now_ms, unsigned *dest,
 			     struct addr *address)
 {
+	if (!search->since_ms)
+		search->since_ms = now_ms;
 	/* A destination whose first address failed is gone on with before any other. */
-	if (search->tried_any && next_address(s, search, address)) {
+	if (search->tried_any && !route_drained(s, search->dest) &&
+	    route_next_address(s, search, address)) {
 		*dest = search->dest;
 		if (counts->take(counts, *dest, r->destination[*dest].max))
 			return ROUTE_PICKED;
@@ -251,14 +225,14 @@ enum route_answer route_pick(const struct route *r, struct route_shared *s,
 			return ROUTE_FULL;
 	}
 	search->tried_any = 0;
-	uint64_t among = candidates(r, s, search, now_ms);
+	uint64_t among = candidates(r, s, search);
 	bool full = false;
 
 	while (among) {
 		struct route_search found = *search;
 		unsigned i = choose(r, s, among, counts, client);
 
-		if (begin(s, &found, i, address)) {
+		if (route_begin(s, &found, i, now_ms, address)) {
 			if (counts->take(counts, i, r->destination[i].max)) {
 				if (r->cooperation == ROUTE_CLUSTER &&
 				    r->balance == ROUTE_ROUND_ROBIN)

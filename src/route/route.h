@@ -47,6 +47,10 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 struct route_shared; /* opaque, pointer-free, shared between processes */
 size_t route_shared_room(void);
 void route_shared_init(struct route_shared *s, const struct route *r);
+/* Takes over what OLD, the state of OLD_ROUTE, knows of destinations of the same name: addresses,
+ * up or down, drained. S is new and nobody else's yet; OLD may be in use. */
+void route_carry_over(struct route_shared *s, const struct route *r, struct route_shared *old,
+		      const struct route *old_route);
 /*
  * The addresses that a destination's name has now (from the resolver; one process at a time). Those
  * that are none or stand there twice are left out, port 0 becomes the destination's own; N 0
@@ -65,6 +69,8 @@ struct route_search {
 	uint8_t tried_any; /* 1: `dest` is being tried */
 	uint8_t first;	   /* of the addresses, the one that was tried first */
 	unsigned dest;
+	uint64_t began_ms; /* when the attempts at `dest` began */
+	uint64_t since_ms; /* when the first pick was */
 };
 
 /* What the caller knows and route/ does not: the sessions open at DEST across all workers, and
@@ -82,8 +88,9 @@ enum route_answer {
 
 /*
  * Picks the destination and address to connect to. Call again after route_failed() for the next
- * one. A destination set aside (down, its pause not over) is no candidate while another one is;
- * when all are set aside, they are tried all the same, so that no client is refused on old news.
+ * one. A destination that is down is no candidate while another one is, also when its pause is
+ * over: trying it is the background's. When all are down, they are tried all the same, so that no
+ * client is refused on old news.
  */
 enum route_answer route_pick(const struct route *r, struct route_shared *s,
 			     struct route_search *search, struct route_counts *counts,
@@ -92,15 +99,49 @@ enum route_answer route_pick(const struct route *r, struct route_shared *s,
 
 /* How a connection attempt ended. True when the destination's state changed by it (a `destination`
  * record is due). A failure sets aside once all addresses of the name failed; the pauses grow from
- * 500 to 5000 ms. Also marks the name for resolving again. SEARCH NULL, or one that is not trying
- * DEST: the failure is that of the whole destination (a try in the background). */
+ * 500 to 5000 ms. Also marks the name for resolving again. An attempt that began before the
+ * destination came back says nothing about it. SEARCH NULL, or one that is not trying DEST: the
+ * failure is that of the whole destination. */
 bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms);
 bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
 		  uint64_t now_ms);
 bool route_up(struct route_shared *s, unsigned dest);
-/* Destinations that are down and due for a try in the background (a bit each); each is handed out
- * to one caller per pause. */
+/*
+ * Takes DEST out of use (ON), or back: a drained destination is no candidate in any cooperation
+ * mode; the sessions that it has go on. True when that is a change.
+ */
+bool route_drain(struct route_shared *s, unsigned dest, bool on);
+bool route_drained(struct route_shared *s, unsigned dest);
+
+/* ---- tries in the background, of what is down ---- */
+
+/* Destinations that are down and due for a try (a bit each); each is handed out to one caller per
+ * pause, and its name is asked for again. */
 uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_ms);
+/* The address to try: the next one each time, so that none has to time out first. False: none. */
+bool route_try(struct route_shared *s, unsigned dest, struct addr *address);
+/* The try reached ADDRESS, where sessions begin from now on. True: a record is due. (A try that
+ * failed needs no word: the next pause began with it.) */
+bool route_came_back(struct route_shared *s, unsigned dest, const struct addr *address,
+		     uint64_t now_ms);
+
+/* ---- checks, of what is up ---- */
+
+/* Destinations that are up and due for a check (a bit each); each is the caller's alone until
+ * route_check_done(), LEASE_MS at most: a caller may be killed. */
+uint64_t route_checks_due(struct route_shared *s, const struct route *r, uint64_t now_ms,
+			  uint64_t lease_ms);
+void route_check_done(struct route_shared *s, unsigned dest, uint64_t next_ms);
+/* SEARCH tries DEST and nothing else, as a session would: *ADDRESS is the first one, after
+ * route_failed() the next one by route_check_next(). False: none is left. */
+bool route_check_begin(struct route_shared *s, struct route_search *search, unsigned dest,
+		       uint64_t now_ms, struct addr *address);
+bool route_check_next(struct route_shared *s, const struct route_search *search,
+		      struct addr *address);
+/* What a check found beyond the connection, which moves no mail. True when the one before found
+ * otherwise (a record is due). */
+bool route_check_found(struct route_shared *s, unsigned dest, bool good);
+
 /* Destinations whose name is to be resolved again (a bit each), handed out once. */
 uint64_t route_to_resolve(struct route_shared *s, const struct route *r);
 

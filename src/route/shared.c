@@ -9,9 +9,13 @@
  * is read whole, and no reader ever waits for it; a reader that is overtaken too often gives up
  * with "no addresses", never with torn ones.
  *
- * Health: one word, changed by compare and swap: whether it is down, how long its pause is, when it
- * ends. Whoever tries a destination whose pause is over begins the next pause by that
- * (route_claim), so that one process tries it and the others go on leaving it out.
+ * Health: one word, changed by compare and swap: up, and since when, or down, how long the pause is
+ * and when it ends. Whoever tries a destination whose pause is over begins the next pause by that
+ * (route_claim), so that one process tries it. An attempt that began before the destination came
+ * back and fails afterwards (dropped packets take their time) says nothing about it.
+ *
+ * Checks: the time of the next one, moved on by whoever takes it (a lease, since a process may be
+ * killed), and whether the last one found a fault that is no reason to set aside.
  */
 #include "route/shared.h"
 
@@ -212,13 +216,6 @@ bool route_up(struct route_shared *s, unsigned dest)
 	return !is_down(atomic_load(&s->state[dest].health));
 }
 
-bool route_set_aside(struct route_shared *s, unsigned dest, uint64_t now_ms)
-{
-	uint64_t health = atomic_load(&s->state[dest].health);
-
-	return is_down(health) && !pause_over(health, now_ms);
-}
-
 bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
 	uint64_t health = atomic_load(&s->state[dest].health);
@@ -230,26 +227,60 @@ bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms)
 
 bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	(void)now_ms; /* being up has no time */
-	return is_down(atomic_exchange(&s->state[dest].health, 0));
+	_Atomic uint64_t *health = &s->state[dest].health;
+	uint64_t old = atomic_load(health);
+
+	do {
+		if (!is_down(old))
+			return false;
+	} while (!atomic_compare_exchange_weak(health, &old, now_ms & HEALTH_TIME_MASK));
+	return true;
 }
 
 /* Sets aside. True when it was up. Failures during a pause, of many sessions at once, do not make
  * it longer; one that comes when it is over begins the next. */
-static bool set_down(struct route_shared *s, unsigned dest, uint64_t now_ms)
+static bool set_down(struct route_shared *s, unsigned dest, uint64_t began_ms, uint64_t now_ms)
 {
 	_Atomic uint64_t *health = &s->state[dest].health;
 	uint64_t old = atomic_load(health), new;
 
 	do {
-		if (!is_down(old))
+		if (!is_down(old) && began_ms >= (old & HEALTH_TIME_MASK))
 			new = down_for(0, now_ms);
-		else if (pause_over(old, now_ms))
+		else if (is_down(old) && pause_over(old, now_ms))
 			new = down_for(next_step(old), now_ms);
 		else
 			return false;
 	} while (!atomic_compare_exchange_weak(health, &old, new));
 	return !is_down(old);
+}
+
+bool route_begin(struct route_shared *s, struct route_search *search, unsigned dest,
+		 uint64_t now_ms, struct addr *address)
+{
+	struct addr list[ROUTE_ADDRESSES];
+	unsigned n = route_read_addresses(s, dest, list);
+
+	if (n == 0)
+		return false;
+	search->dest = dest;
+	search->tried_any = 1;
+	search->address = 0;
+	search->first = (uint8_t)(atomic_load(&s->state[dest].first) % n);
+	search->began_ms = now_ms;
+	*address = list[search->first];
+	return true;
+}
+
+bool route_next_address(struct route_shared *s, const struct route_search *search,
+			struct addr *address)
+{
+	struct addr list[ROUTE_ADDRESSES];
+	unsigned n = route_read_addresses(s, search->dest, list);
+
+	if (n)
+		*address = list[(unsigned)(search->first + search->address) % n];
+	return n;
 }
 
 /* The search's address failed. True when it was the last one of its destination. */
@@ -276,9 +307,12 @@ static bool search_failed(struct route_shared *s, struct route_search *search)
 bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
 		  uint64_t now_ms)
 {
+	uint64_t began_ms = now_ms;
+
 	CHECK(dest < ROUTE_MAX);
 	route_want_resolved(s, dest);
 	if (search && search->tried_any && search->dest == dest) {
+		began_ms = search->began_ms;
 		if (!search_failed(s, search))
 			return false;
 	} else if (search) {
@@ -286,7 +320,7 @@ bool route_failed(struct route_shared *s, struct route_search *search, unsigned 
 	}
 	/* The next try, after the pause, begins with another address. */
 	atomic_fetch_add(&s->state[dest].first, 1);
-	return set_down(s, dest, now_ms);
+	return set_down(s, dest, began_ms, now_ms);
 }
 
 uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_ms)
@@ -294,9 +328,117 @@ uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_m
 	uint64_t due = 0;
 
 	for (unsigned i = 0; i < r->count; i++)
-		if (route_claim(s, i, now_ms))
+		if (route_claim(s, i, now_ms)) {
+			route_want_resolved(s, i);
 			due |= route_bit(i);
+		}
 	return due;
+}
+
+bool route_try(struct route_shared *s, unsigned dest, struct addr *address)
+{
+	struct addr list[ROUTE_ADDRESSES];
+	unsigned n = route_read_addresses(s, dest, list);
+
+	if (n)
+		*address = list[atomic_fetch_add(&s->state[dest].first, 1) % n];
+	return n;
+}
+
+bool route_came_back(struct route_shared *s, unsigned dest, const struct addr *address,
+		     uint64_t now_ms)
+{
+	struct addr list[ROUTE_ADDRESSES];
+	unsigned n = route_read_addresses(s, dest, list);
+
+	for (unsigned i = 0; i < n; i++)
+		if (list[i].port == address->port && addr_same_ip(&list[i], address))
+			atomic_store(&s->state[dest].first, i);
+	return route_connected(s, dest, now_ms);
+}
+
+/* ---- checks ---- */
+
+uint64_t route_checks_due(struct route_shared *s, const struct route *r, uint64_t now_ms,
+			  uint64_t lease_ms)
+{
+	uint64_t due = 0;
+
+	for (unsigned i = 0; i < r->count; i++) {
+		_Atomic uint64_t *check_ms = &s->state[i].check_ms;
+		uint64_t when = atomic_load(check_ms);
+
+		if (now_ms >= when && route_up(s, i) &&
+		    atomic_compare_exchange_strong(check_ms, &when, now_ms + lease_ms))
+			due |= route_bit(i);
+	}
+	return due;
+}
+
+void route_check_done(struct route_shared *s, unsigned dest, uint64_t next_ms)
+{
+	atomic_store(&s->state[dest].check_ms, next_ms);
+}
+
+bool route_check_begin(struct route_shared *s, struct route_search *search, unsigned dest,
+		       uint64_t now_ms, struct addr *address)
+{
+	*search = (struct route_search){ 0 };
+	return route_begin(s, search, dest, now_ms, address);
+}
+
+bool route_check_next(struct route_shared *s, const struct route_search *search,
+		      struct addr *address)
+{
+	return search->tried_any && route_next_address(s, search, address);
+}
+
+bool route_check_found(struct route_shared *s, unsigned dest, bool good)
+{
+	return atomic_exchange(&s->state[dest].unwell, !good) != !good;
+}
+
+/* ---- drained by the operator ---- */
+
+bool route_drain(struct route_shared *s, unsigned dest, bool on)
+{
+	CHECK(dest < ROUTE_MAX);
+	uint64_t bit = route_bit(dest);
+	uint64_t before =
+		on ? atomic_fetch_or(&s->drained, bit) : atomic_fetch_and(&s->drained, ~bit);
+
+	return !(before & bit) == on;
+}
+
+bool route_drained(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < ROUTE_MAX);
+	return atomic_load(&s->drained) & route_bit(dest);
+}
+
+/* ---- another list of destinations ---- */
+
+static void carry_one(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from)
+{
+	struct addr list[ROUTE_ADDRESSES];
+	unsigned n = route_read_addresses(old, from, list);
+
+	route_set_addresses(s, to, list, n);
+	atomic_store(&s->state[to].first, atomic_load(&old->state[from].first));
+	atomic_store(&s->state[to].health, atomic_load(&old->state[from].health));
+	atomic_store(&s->state[to].check_ms, atomic_load(&old->state[from].check_ms));
+	atomic_store(&s->state[to].unwell, atomic_load(&old->state[from].unwell));
+	if (route_drained(old, from))
+		route_drain(s, to, true);
+}
+
+void route_carry_over(struct route_shared *s, const struct route *r, struct route_shared *old,
+		      const struct route *old_route)
+{
+	for (unsigned i = 0; i < r->count; i++)
+		for (unsigned k = 0; k < old_route->count; k++)
+			if (strcmp(r->destination[i].name, old_route->destination[k].name) == 0)
+				carry_one(s, i, old, k);
 }
 
 /* ---- resolving ---- */

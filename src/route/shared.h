@@ -19,7 +19,9 @@ struct route_copy {
 };
 
 struct route_state {
-	_Atomic uint64_t health;      /* down, step of the pause, end of the pause: shared.c */
+	_Atomic uint64_t health;      /* down, step and end of the pause, or up since: shared.c */
+	_Atomic uint64_t check_ms;    /* when the next check is due */
+	_Atomic uint32_t unwell;      /* the last check found fault beyond the connection */
 	_Atomic uint64_t round_robin; /* where its next turn begins, in virtual time: pick.c */
 	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
 	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
@@ -31,6 +33,7 @@ struct route_state {
 
 struct route_shared {
 	_Atomic uint64_t resolve;      /* a bit for each name to be resolved again */
+	_Atomic uint64_t drained;      /* a bit for each destination that gets no new sessions */
 	_Atomic uint64_t turn;	       /* breaks ties */
 	_Atomic uint64_t virtual_time; /* of round robin */
 	struct route_state state[ROUTE_MAX];
@@ -50,9 +53,13 @@ unsigned route_read_addresses(struct route_shared *s, unsigned dest,
 			      struct addr out[ROUTE_ADDRESSES]);
 bool route_has_addresses(struct route_shared *s, unsigned dest);
 void route_want_resolved(struct route_shared *s, unsigned dest);
-/* Down, and its pause not over. */
-bool route_set_aside(struct route_shared *s, unsigned dest, uint64_t now_ms);
 /* Takes the one try of a pause that is over, which begins the next pause. */
 bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms);
+/* A search that tries DEST from its first address on; false when it has none. */
+bool route_begin(struct route_shared *s, struct route_search *search, unsigned dest,
+		 uint64_t now_ms, struct addr *address);
+/* The address that the search tries next at its destination; false when there is none. */
+bool route_next_address(struct route_shared *s, const struct route_search *search,
+			struct addr *address);
 
 #endif

@@ -56,7 +56,7 @@ struct writer {
 	char note_detail[PATH_MAX + 64];
 };
 
-static volatile sig_atomic_t reopen_asked;
+static volatile sig_atomic_t reopen_asked, leave_asked; /* by USR1, USR2 */
 
 static void on_usr1(int sig)
 {
@@ -64,20 +64,29 @@ static void on_usr1(int sig)
 	reopen_asked = 1;
 }
 
-/* USR1 is let in only while we sleep. */
+static void on_usr2(int sig)
+{
+	(void)sig;
+	leave_asked = 1;
+}
+
+/* USR1 and USR2 are let in only while we sleep. */
 static void set_signals(void)
 {
 	static const int ignored[] = { SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ };
 	struct sigaction sa = { .sa_handler = SIG_IGN };
-	sigset_t usr1;
+	sigset_t ours;
 
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		sigaction(ignored[i], &sa, NULL);
 	sa.sa_handler = on_usr1;
 	sigaction(SIGUSR1, &sa, NULL);
-	sigemptyset(&usr1);
-	sigaddset(&usr1, SIGUSR1);
-	sigprocmask(SIG_BLOCK, &usr1, NULL);
+	sa.sa_handler = on_usr2;
+	sigaction(SIGUSR2, &sa, NULL);
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGUSR1);
+	sigaddset(&ours, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &ours, NULL);
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -289,6 +298,8 @@ static void run(struct writer *w)
 	for (;;) {
 		int rc;
 
+		if (leave_asked)
+			return;
 		if (reopen_asked)
 			reopen(w);
 		rc = step(w);
@@ -307,9 +318,41 @@ static void run(struct writer *w)
 	}
 }
 
+/* Another writer goes on: what is in the rings is its business, what left them is ours. */
+static bool hand_over(struct writer *w)
+{
+	int rc = 0;
+
+	for (int tries = 0; w->to_stream && tries < LAST_TRIES; tries++) {
+		rc = flush(w);
+		if (rc == 0)
+			break;
+	}
+	if (w->to_stream)
+		stream_close(&w->stream);
+	else
+		logfile_close(&w->file);
+	return rc == 0;
+}
+
+/* A writer before us wrote to standard output; we do not, so its document ends. */
+static void end_stream(struct writer *w)
+{
+	struct xmllog_ring *first = w->take.src[0].ring;
+
+	if (w->to_stream || !first->stream_begun)
+		return;
+	first->stream_begun = 0;
+	if (stream_add(&w->stream, SPAN("</caronte-log>\n")) == 0)
+		(void)flush(w);
+	stream_close(&w->stream);
+}
+
 /* Whether everything got out. */
 static bool finish(struct writer *w)
 {
+	if (leave_asked)
+		return hand_over(w);
 	bool left = take_wake_at(&w->take, TAKE_AWAKE) || w->failing;
 
 	if (w->to_stream) {
@@ -340,6 +383,7 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 		take_close(&w.take);
 		return EX_OSERR;
 	}
+	end_stream(&w);
 	run(&w);
 	good = finish(&w);
 	outlet_close(&w.outlet);

@@ -39,6 +39,16 @@ void xmllog_ring_init(struct xmllog_ring *r, size_t data_octets)
 	atomic_store(&r->wake_at, RING_AWAKE);
 }
 
+uint64_t xmllog_ring_dropped(const struct xmllog_ring *r)
+{
+	return atomic_load_explicit(&r->dropped, memory_order_relaxed);
+}
+
+bool xmllog_ring_ready(const struct xmllog_ring *r)
+{
+	return r->size != 0;
+}
+
 void xmllog_open(struct xmllog *l, struct xmllog_ring *ring, int wake_fd, int level)
 {
 	*l = (struct xmllog){ .ring = ring, .wake_fd = wake_fd, .level = level };

@@ -83,6 +83,10 @@ struct xmllog_ring;
 size_t
 xmllog_ring_room(size_t data_octets); /* octets of memory for a ring (power of two of data) */
 void xmllog_ring_init(struct xmllog_ring *r, size_t data_octets);
+/* False for memory that is still zeroed. */
+bool xmllog_ring_ready(const struct xmllog_ring *r);
+/* Records that did not fit, since the start. Anybody may ask. */
+uint64_t xmllog_ring_dropped(const struct xmllog_ring *r);
 
 /* A producer's handle: one per process, on its own ring. */
 struct xmllog {

@@ -8,7 +8,6 @@ import re
 import shutil
 import smtplib
 import subprocess
-import unittest
 
 import harness
 import postfix
@@ -37,8 +36,9 @@ def eight_bit():
 def mixture(size):
     """About SIZE octets of everything that is awkward, in an order that does not repeat itself in
     step with any buffer."""
-    piece = (line_of(b"." * 998) + line_of(b"y" * 998) + line_of(b".") * 9 + line_of(b"") * 5 + eight_bit() +
-             line_of(b"..") + line_of(b".x") + line_of(b"From here") + line_of(b"x" * 61) * 200)
+    piece = (line_of(b"." * 998) + line_of(b"y" * 998) + line_of(b".") * 9 + line_of(b"") * 5 +
+             eight_bit() + line_of(b"..") + line_of(b".x") + line_of(b"From here") +
+             line_of(b"x" * 61) * 200)
     return (piece * (size // len(piece) + 1))[:size - 2].rstrip(b"\r\n") + b"\r\n"
 
 
@@ -170,12 +170,15 @@ class Smtplib(Delivery):
                 smtp.ehlo()
                 smtp.sendmail("\u00e4@client.test", people, message,
                               ["SMTPUTF8", "BODY=8BITMIME", "RET=HDRS"], ["NOTIFY=DELAY,FAILURE"])
-                self.assertEqual(smtp.sendmail("a@client.test", ["x@far.test", "b@local.test"], message),
+                self.assertEqual(smtp.sendmail("a@client.test", ["x@far.test", "b@local.test"],
+                                               message),
                                  {"x@far.test": (550, b"5.7.1 Relaying denied.")})
             self.assertEqual(sink.mails(), [message] * 2)
             first, second = daemon.records("message", count=2)
-            self.assertEqual((first.get("recipients"), first.get("sender")), ("3", "\u00e4@client.test"))
-            self.assertEqual((second.get("recipients"), second.get("sender")), ("1", "a@client.test"))
+            self.assertEqual((first.get("recipients"), first.get("sender")),
+                             ("3", "\u00e4@client.test"))
+            self.assertEqual((second.get("recipients"), second.get("sender")),
+                             ("1", "a@client.test"))
             self.assertEqual(daemon.record("session").get("refusals"), "1")
 
 
@@ -232,10 +235,13 @@ class SmtpSource(Delivery):
             self.check_messages(server.mails(), 200, 20000)
 
 
-@unittest.skipUnless(shutil.which("swaks"), "swaks is not installed")
 class Swaks(Delivery):
     MESSAGE = (b"From: a@client.test\r\nTo: b@local.test\r\nSubject: by swaks\r\n\r\n"
                b"first line\r\n.\r\n..two\r\n.\tx\r\n\xc3\xa4\r\nlast line\r\n")
+
+    def setUp(self):
+        if not shutil.which("swaks"):
+            harness.missing("swaks is not installed")
 
     def swaks(self, daemon, *arguments):
         """The exit status of swaks (24: no recipient was accepted) and the dialog."""

@@ -103,7 +103,7 @@ class Stranger(Guard):
             for pattern in ("f", "lf", "fl", "fff", "lflflfl", "ffffflfffff", "l" * 10 + "f" * 10):
                 with case(pattern):
                     client.send(b"MAIL FROM:<a@client.test>\r\n" + b"".join(
-                        b"RCPT TO:<u%d@%s>\r\n" % (number, {"l": b"local.test", "f": b"far.test"}[kind])
+                        b"RCPT TO:<u%d@%s.test>\r\n" % (number, b"far" if kind == "f" else b"local")
                         for number, kind in enumerate(pattern)) + b"DATA\r\n")
                     self.assertEqual(client.reply()[:3], b"250")
                     for kind in pattern:
@@ -149,7 +149,8 @@ class Exceptions(Guard):
             "LOGIN, asked": [("AUTH LOGIN", 334), (coded(USER), 334), (coded(PASSWORD), 235)],
             "LOGIN, at once": [("AUTH LOGIN " + coded(USER), 334), (coded(PASSWORD), 235)],
             "small letters": [("auth plain " + plain(), 235)],
-            "after a failure": [("AUTH PLAIN " + plain("wrong"), 535), ("AUTH PLAIN " + plain(), 235)],
+            "after a failure": [("AUTH PLAIN " + plain("wrong"), 535),
+                                ("AUTH PLAIN " + plain(), 235)],
             "then RSET": [("AUTH PLAIN " + plain(), 235), ("RSET", 250)],
             "then EHLO": [("AUTH PLAIN " + plain(), 235), ("EHLO again.test", 250)],
             "then again": [("AUTH PLAIN " + plain(), 235), ("AUTH PLAIN " + plain(), 503)],
@@ -160,7 +161,8 @@ class Exceptions(Guard):
                 with case(way):
                     self.assertEqual(self.try_far(daemon.port, before)[:3], b"250")
                     self.assertEqual(self.try_far(daemon.port), DENIED)  # another connection
-            self.check_rules(daemon, *[("accept", "login"), ("refuse", "relaying-denied")] * len(ways))
+            rules = [("accept", "login"), ("refuse", "relaying-denied")]
+            self.check_rules(daemon, *rules * len(ways))
             self.assertEqual({r.get("login") for r in daemon.records("session")}, {USER, None})
             for record in daemon.records("login", verdict="accept"):
                 self.assertEqual((record.get("name"), record.get("reply")[:3]), (USER, "235"))
@@ -206,7 +208,8 @@ class Exceptions(Guard):
     def test_relay_networks(self):
         let_in = ["127.0.0.1", "127.0.0.0/8", "192.0.2.1 127.0.0.1/32 2001:db8::/32", "0.0.0.0/0",
                   "::ffff:127.0.0.0/104", ["# a file", "10.0.0.0/8", "", "127.0.0.0/30"]]
-        left_out = ["", "127.0.0.2", "10.0.0.0/8 192.168.0.0/16", "::1", "128.0.0.0/1", ["# 127.0.0.1"]]
+        left_out = ["", "127.0.0.2", "10.0.0.0/8 192.168.0.0/16", "::1", "128.0.0.0/1",
+                    ["# 127.0.0.1"]]
         with harness.Sink() as sink:
             for networks in left_out + let_in:
                 with case(networks), self.caronte(sink, RELAY_NETWORKS=networks) as daemon:
@@ -232,7 +235,8 @@ class Exceptions(Guard):
 
     def test_recipients(self):
         with harness.Sink() as sink:
-            for lines, lets_in in ((["x@far.test"], True), (["@FAR.test"], True), (["X@Far.Test."], True),
+            for lines, lets_in in ((["x@far.test"], True), (["@FAR.test"], True),
+                                   (["X@Far.Test."], True),
                                    (["y@far.test"], False), (["# @far.test"], False),
                                    (["@ar.test", "@far.tes", "@far", "@test"], False), ([], False)):
                 with case(lines), self.caronte(sink, RECIPIENTS=lines) as daemon:
@@ -266,14 +270,16 @@ class Addresses(Guard):
         "<b@local.test>": "<b@local.test>", " <b@local.test>": "<b@local.test>",
         "<b@local.test.>": "<b@local.test>", "<B@LOCAL.TEST>": "<B@LOCAL.TEST>",
         "<postmaster>": "<postmaster>", "<PostMaster>": "<postmaster>",
-        "<postmaster@local.test>": "<postmaster@local.test>", "<postmaster@one.test>": "<postmaster@one.test>",
+        "<postmaster@local.test>": "<postmaster@local.test>",
+        "<postmaster@one.test>": "<postmaster@one.test>",
         "<only@one.test>": "<only@one.test>", '<"b"@local.test>': '<"b"@local.test>',
         "<exact%route@local.test>": "<exact%route@local.test>",
         "<EXACT%Route@Local.test>": "<EXACT%Route@Local.test>",
         '<"quo@ted"@local.test>': '<"quo@ted"@local.test>', "<%s@local.test>" % ("l" * 64): None,
     }
     STRANGE = [
-        "<x@far.test>", "<b@local.test.far.test>", "<b@far.local.test>", "<b@xlocal.test>", "<b@local.tes>",
+        "<x@far.test>", "<b@local.test.far.test>", "<b@far.local.test>", "<b@xlocal.test>",
+        "<b@local.tes>",
         "<b@local.testx>", "<postmaster@far.test>", "<other@one.test>", "<b@[127.0.0.1]>",
         "<u%far.test@local.test>", "<far.test!u@local.test>", '<"u@far.test"@local.test>',
         '<"u%far.test"@local.test>', '<"far.test!u"@local.test>', '<"u:far"@local.test>',
@@ -283,15 +289,17 @@ class Addresses(Guard):
     BAD = [
         "<u@far.test@local.test>", "<u\\@far.test@local.test>", "<b@local.test@far.test>",
         "<@far.test:b@local.test>", "<@local.test:x@far.test>", "<@a.test,@b.test:b@local.test>",
-        "b@local.test", "<b@local.test", "b@local.test>", "<<b@local.test>>", "<b@local.test>x@far.test",
-        "<b@local.test><x@far.test>", "<b@local.test,x@far.test>", "  <b@local.test>", "\t<b@local.test>",
-        "x <b@local.test>", '"Name" <b@local.test>', "<b @local.test>", "<b@local.test >", "< b@local.test>",
-        "<b(x)@local.test>", "<b@local.test(far)>", "<b@local.test\x01>", "<b\x7f@local.test>", "<b>", "<b@>",
+        "b@local.test", "<b@local.test", "b@local.test>", "<<b@local.test>>",
+        "<b@local.test>x@far.test", "<b@local.test><x@far.test>", "<b@local.test,x@far.test>",
+        "  <b@local.test>", "\t<b@local.test>", "x <b@local.test>", '"Name" <b@local.test>',
+        "<b @local.test>", "<b@local.test >", "< b@local.test>", "<b(x)@local.test>",
+        "<b@local.test(far)>", "<b@local.test\x01>", "<b\x7f@local.test>", "<b>", "<b@>",
         "<@local.test>", '<""@local.test>', "<>", "<", "", "<%s@local.test>" % ("l" * 65),
         "<b@%s.test>" % ("d" * 64 + "." + "d" * 250), "<u:far.test@local.test>", "<b@local.test..>",
         "<b@.local.test>", '<"b@local.test>', '<b"@local.test>', '<b."x@far.test"@local.test>',
     ]
-    BESIDE = ["<b@local.test> <x@far.test>", "<b@local.test> x@far.test", "<b@local.test> ,<x@far.test>"]
+    BESIDE = ["<b@local.test> <x@far.test>", "<b@local.test> x@far.test",
+              "<b@local.test> ,<x@far.test>"]
 
     def one(self, client, path):
         client.command("RSET", 250)
@@ -314,16 +322,19 @@ class Addresses(Guard):
                         self.assertEqual(self.one(client, path)[:9], b"501 5.1.3")
                 for path in self.BESIDE:
                     with case(path):
-                        self.assertRegex(self.one(client, path), b"^(501 5.1.3|555 5.5.4|501 5.5.4) ")
+                        self.assertRegex(self.one(client, path),
+                                         b"^(501 5.1.3|555 5.5.4|501 5.5.4) ")
                 client.quit()
-            self.assertEqual([line.partition(":")[2] for line in sink.commands() if line[:4] == "RCPT"],
+            self.assertEqual([line.partition(":")[2] for line in sink.commands()
+                              if line[:4] == "RCPT"],
                              [sent or given for given, sent in self.LOCAL.items()])
 
     def test_senders_are_no_exception(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon, \
                 harness.Client(daemon.port) as client:
             client.hello()
-            for sender in ("<>", "<postmaster@local.test>", "<b@local.test>", "<joe@far.test> AUTH=<joe>"):
+            for sender in ("<>", "<postmaster@local.test>", "<b@local.test>",
+                           "<joe@far.test> AUTH=<joe>"):
                 client.command("MAIL FROM:" + sender)
                 client.command("RSET", 250)
                 client.command("MAIL FROM:" + sender.split()[0], 250)
@@ -363,7 +374,8 @@ class Credentials(Guard):
         ["EHLO c", "AUTH LOGIN " + coded(USER), coded(PASSWORD)],
         ["EHLO c", "auth login", coded(USER), coded(PASSWORD)],
         ["EHLO c", "AUTH PLAIN " + plain("wrong"), PASSWORD, coded(PASSWORD), plain()],
-        ["EHLO c", "AUTH LOGIN", coded(USER), coded("wrong"), PASSWORD, PASSWORD + " x", coded(PASSWORD)],
+        ["EHLO c", "AUTH LOGIN", coded(USER), coded("wrong"), PASSWORD, PASSWORD + " x",
+         coded(PASSWORD)],
         ["EHLO c", "AUTH LOGIN", "*", PASSWORD, coded(PASSWORD)],
         ["EHLO c", "AUTH PLAIN", PASSWORD],
         ["EHLO c", "AUTH LOGIN", coded(USER), " " + coded(PASSWORD)],
@@ -394,7 +406,7 @@ class Credentials(Guard):
     ]
 
     def try_form(self, port, lines, cut):
-        """Sends each line once the one before it has its answer; CUT: without the last one's end."""
+        """Sends each line once the one before it has its answer; CUT: the last one has no end."""
         with harness.Client(port) as client:
             client.reply()
             for line in lines[:-1]:
@@ -410,7 +422,8 @@ class Credentials(Guard):
 
     def check(self, daemon):
         wanted = [PASSWORD, coded(PASSWORD), plain(), coded(PASSWORD).rstrip("="), plain()[:-4]]
-        texts = [path.read_text("latin-1") for path in daemon.logs()] + [daemon.stderr(), daemon.stdout()]
+        texts = [path.read_text("latin-1") for path in daemon.logs()]
+        texts += [daemon.stderr(), daemon.stdout()]
         for text in texts:
             for secret in wanted:
                 at = text.lower().find(secret.lower())
@@ -447,9 +460,11 @@ class Credentials(Guard):
                 name = "%s:%d" % client.socket.getsockname()
                 client.quit()
             records = daemon.records("login", count=4)
-            self.assertEqual([(r.get("mechanism"), r.get("name"), r.get("verdict"), r.get("reply")[:3],
+            self.assertEqual([(r.get("mechanism"), r.get("name"), r.get("verdict"),
+                               r.get("reply")[:3],
                                r.get("client")) for r in records],
-                             [("LOGIN", "jim", "refuse", "535", name), ("PLAIN", None, "refuse", "501", name),
+                             [("LOGIN", "jim", "refuse", "535", name),
+                              ("PLAIN", None, "refuse", "501", name),
                               ("CRAM-MD5", None, "refuse", "504", name),
                               ("PLAIN", USER, "accept", "235", name)])
             self.assertEqual(daemon.record("session").get("login"), USER)

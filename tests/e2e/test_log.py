@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -106,15 +107,18 @@ class Levels(harness.TestCase):
              "reply": DENIED},
             {**recipient, "recipient": "b@local.test", "verdict": "accept", "rule": "recipient",
              "reply": ok},
-            {**recipient, "recipient": "full@local.test", "verdict": "refuse", "rule": "destination",
+            {**recipient, "recipient": "full@local.test", "verdict": "refuse",
+             "rule": "destination",
              "reply": "452 4.2.2 Mailbox full"},
-            {**recipient, "message": "2", "sender": "", "recipient": "x@far.test", "verdict": "accept",
+            {**recipient, "message": "2", "sender": "", "recipient": "x@far.test",
+             "verdict": "accept",
              "rule": "login", "reply": ok}])
         size = len("Subject: x\r\n\r\n..stuffed\r\n")
         message = {**bodies, "sender": "a@client.test", "recipients": "1", "body": "copy",
                    "destination": destination}
         for each, more in zip(seen["message"], (size, 0)):
-            self.assertIn(int(each.pop("bytes")) - more, range(6), "octets of the body or with its end")
+            self.assertIn(int(each.pop("bytes")) - more, range(6),
+                          "octets of the body or with its end")
         self.assertEqual(seen["message"], [
             {**message, "reply": "250 2.0.0 Ok: queued as C1M1"},
             {**message, "message": "2", "sender": "", "reply": "250 2.0.0 Ok: queued as C1M2"}])
@@ -136,11 +140,13 @@ class Levels(harness.TestCase):
             "EHLO helo.test", "MAIL FROM:<a@client.test> SIZE=100", "RCPT TO:<x@far.test>",
             "RCPT TO:<b@local.test>", "RCPT TO:<full@local.test>"])
         to_destination = [each["line"] for each in commands if each.get("to") == "destination"]
-        self.assertEqual(to_destination, [line for number, line in enumerate(from_client) if number != 2])
+        self.assertEqual(to_destination, [line for number, line in enumerate(from_client)
+                                          if number != 2])
         self.assertEqual(from_client[6:8], ["AUTH PLAIN <credentials>"] * 2)
         to_client = [each["line"] for each in replies if each.get("to") == "client"]
         from_destination = [each["line"] for each in replies if each.get("from") == "destination"]
-        self.assertEqual(to_client[2:6], ["250 2.1.0 Ok", DENIED, "250 2.1.5 Ok", "452 4.2.2 Mailbox full"])
+        self.assertEqual(to_client[2:6], ["250 2.1.0 Ok", DENIED, "250 2.1.5 Ok",
+                                          "452 4.2.2 Mailbox full"])
         self.assertIn(DENIED, to_client)
         self.assertNotIn(DENIED, from_destination)
         self.assertIn("\n250-", to_client[1])  # EHLO's lines, joined
@@ -216,12 +222,34 @@ class Levels(harness.TestCase):
             self.assertEqual(up.get("address"), "127.0.0.1:%d" % sink.port)
 
 
+class Schema(harness.TestCase):
+    """What every other test relies on."""
+
+    def test_what_is_wrong_is_found(self):
+        if not shutil.which("xmllint"):
+            harness.missing("xmllint is not installed: logs are parsed and not validated")
+        stamp = 'time="2026-01-02T03:04:05.678901Z"'
+        good = '<stop %s pid="1"/>' % stamp
+        for record in (good, "", "<stop/>", '<stop %s pid="x"/>' % stamp, "<other %s/>" % stamp,
+                       '<stop %s pid="1" more=""/>' % stamp, good + "<stop", good + "text",
+                       '<fault %s what=""/>' % stamp, good.replace("05.678901Z", "05.678901")):
+            path = self.dir / "log.xml"
+            path.write_text("<caronte-log>%s</caronte-log><?pad ?>" % record)
+            with puppet.case(record):
+                if record in (good, ""):
+                    harness.validate(path)
+                else:
+                    self.assertRaises(AssertionError, harness.validate, path)
+
+
 class Hostile(harness.TestCase):
     PIECES = [bytes([c]) for c in range(1, 256) if c not in b"\r\n"] + [
-        b"<", b">", b"&", b'"', b"'", b"\\", b"\\x41", b"]]>", b"?>", b"--", b"<!--", b"&#0;", b"&lt;",
-        b"</caronte-log>", b"<?pad ", b"\xed\xa0\x80", b"\xed\xbf\xbf", b"\xef\xbf\xbe", b"\xef\xbf\xbf",
-        b"\xc0\x80", b"\xe0\x80\x80", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xc3",
-        b"\xe2\x82", b"\xf0\x9f\x98", b"\xf0\x9f\x98\x80", "\u00e4\u2028\u0085\ufeff\U0010ffff".encode(),
+        b"<", b">", b"&", b'"', b"'", b"\\", b"\\x41", b"]]>", b"?>", b"--", b"<!--", b"&#0;",
+        b"&lt;", b"</caronte-log>", b"<?pad ", b"\xed\xa0\x80", b"\xed\xbf\xbf",
+        b"\xef\xbf\xbe", b"\xef\xbf\xbf", b"\xc0\x80", b"\xe0\x80\x80", b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80", b"\xfe", b"\xc3", b"\xe2\x82", b"\xf0\x9f\x98",
+        b"\xf0\x9f\x98\x80",
+        "\u00e4\u2028\u0085\ufeff\U0010ffff".encode(),
         b"\t", b" ", b"   "]
 
     def lines(self):
@@ -252,8 +280,10 @@ class Hostile(harness.TestCase):
                 self.assertEqual(line, logged(octets))
 
     def test_addresses(self):
-        senders = ["\u00e4\u20ac@client.test".encode(), b'"\\""@client.test', b"&'{}|=/*+@client.test",
-                   b'"?\xf0\x9f\x98\x80]]&lt;\'"@client.test', b'"\\\\x41"@client.test', b'" "@client.test']
+        senders = ["\u00e4\u20ac@client.test".encode(), b'"\\""@client.test',
+                   b"&'{}|=/*+@client.test",
+                   b'"?\xf0\x9f\x98\x80]]&lt;\'"@client.test', b'"\\\\x41"@client.test',
+                   b'" "@client.test']
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             with harness.Client(daemon.port) as client:
                 client.hello()
@@ -269,7 +299,8 @@ class Hostile(harness.TestCase):
                              [(logged(sender), logged(sender)) for sender in senders])
 
     def test_replies(self):
-        texts = [b"250 " + octets for octets in self.lines() if not re.search(rb"[\x01-\x08\x0b-\x1f\x7f]", octets)]
+        texts = [b"250 " + octets for octets in self.lines()
+                 if not re.search(rb"[\x01-\x08\x0b-\x1f\x7f]", octets)]
         texts += [b"250-<&>\r\n250-\xff\xfe\r\n250 \\\"']]>", b"250-\r\n250", b"250 " + b"&" * 2000]
         with puppet.Destination() as destination, self.caronte(destination, WORKERS=1) as daemon:
             with puppet.Session(daemon.port, destination) as session:
@@ -284,6 +315,9 @@ class Hostile(harness.TestCase):
 
 class Lives(harness.TestCase):
     """The file outlives the processes that write it."""
+
+    def tags(self, path):
+        return [record.tag for record in harness.parse_log(path)]
 
     @contextlib.contextmanager
     def traffic(self, daemon):
@@ -356,7 +390,8 @@ class Lives(harness.TestCase):
             for count in range(1, 9):
                 with daemon:
                     with self.traffic(daemon):
-                        time.sleep(0.1 + draw.random() / 10)
+                        daemon.records("start", count=count)
+                        time.sleep(draw.random() / 5)
                         daemon.kill()
                     daemon.validate_log()
                     records = [(r.tag, sorted(r.attrib.items())) for r in daemon.records()]
@@ -388,8 +423,7 @@ class Lives(harness.TestCase):
                 daemon.log.write_bytes(garbage)
                 harness.give_to_user(daemon.log)
                 daemon.start()
-                harness.wait_until(lambda: [r.tag for r in harness.parse_log(daemon.log)
-                                            if r.tag == "start"])
+                harness.wait_until(lambda: "start" in self.tags(daemon.log))
                 self.assertEqual(daemon.stop(), 0)
                 moved, = daemon.archive.iterdir()
                 self.assertEqual(moved.read_bytes(), garbage)
@@ -428,8 +462,8 @@ class Lives(harness.TestCase):
                 client.hello()
                 client.quit()
             harness.wait_until(daemon.log.exists)
-            harness.wait_until(lambda: [r.tag for r in harness.parse_log(daemon.log)] == ["session"])
-            self.assertEqual([r.tag for r in harness.parse_log(daemon.archive / "by-hand.xml")], ["start"])
+            harness.wait_until(lambda: self.tags(daemon.log) == ["session"])
+            self.assertEqual(self.tags(daemon.archive / "by-hand.xml"), ["start"])
 
     def test_standard_output(self):
         with harness.Sink() as sink:
@@ -438,9 +472,10 @@ class Lives(harness.TestCase):
                     client.hello()
                     client.send_message(b"x\r\n")
                     client.quit()
-                harness.wait_until(lambda: "<session " in daemon.stdout())  # it does not wait for the end
+                # It does not wait for the end.
+                harness.wait_until(lambda: "<session " in daemon.stdout())
             harness.validate(daemon.dir / "stdout")
-            tags = [record.tag for record in harness.parse_log(daemon.dir / "stdout")]
+            tags = self.tags(daemon.dir / "stdout")
             self.assertEqual((tags[0], tags[-1]), ("start", "stop"))
             self.assertIn("message", tags)
             self.assertFalse(daemon.log.exists())
@@ -471,7 +506,8 @@ class Lives(harness.TestCase):
         with harness.Sink() as sink:
             daemon = self.caronte(sink, WORKERS=1)
             if not harness.ROOT or subprocess.run(
-                    ["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "caronte-e2e", daemon.log.parent],
+                    ["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "caronte-e2e",
+                     daemon.log.parent],
                     stderr=subprocess.DEVNULL).returncode:
                 self.skipTest("no file system can be mounted here")
             self.addCleanup(subprocess.run, ["umount", "-l", daemon.log.parent], check=True)
@@ -489,7 +525,8 @@ class Lives(harness.TestCase):
                     for number in range(6000):
                         client.command("NOOP " + "x" * 400, 250)
                     daemon.validate_log()
-                    subprocess.run(["mount", "-o", "remount,size=64m", daemon.log.parent], check=True)
+                    subprocess.run(["mount", "-o", "remount,size=64m", daemon.log.parent],
+                                   check=True)
                     daemon.records("fault", what="log-dropped", count=1)
                     client.quit()
                 daemon.records("session", count=1)

@@ -28,8 +28,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "proxy/channel.h"
 #include "proxy/master.h"
 #include "proxy/runtime.h"
+#include "proxy/version.h"
 
 #define WORKERS	    2
 #define PATIENCE_MS 10000
@@ -38,7 +40,8 @@ enum behaviour {
 	OBEY,	    /* ends on TERM and INT */
 	LINGER,	    /* ends on INT alone */
 	FAIL_EARLY, /* ends with status 71 before it is ready */
-	CRASH	    /* is ready and dies */
+	CRASH,	    /* is ready and dies */
+	DEAF,	    /* hears nothing of the master's news until it is told to OBEY */
 };
 
 /* What test and workers have in common. */
@@ -48,6 +51,7 @@ struct table {
 	_Atomic pid_t pid[WORKERS];
 	_Atomic uint64_t epoch[WORKERS];
 	_Atomic unsigned terms[WORKERS];
+	_Atomic int max_errors[WORKERS]; /* by the newest version that it was told of */
 };
 
 static struct table *table;
@@ -57,11 +61,31 @@ static pid_t daemon_pid;
 static int daemon_stderr;
 static char said[8192];
 
+/* A version is taken, or not: DEAF. */
+static void take_news(int fd, unsigned worker)
+{
+	struct channel_report report;
+	struct channel_news news;
+	int image, state;
+
+	while (table->behaviour[worker] != DEAF && channel_hear(fd, &news, &image, &state) == 1) {
+		struct version v;
+
+		if (version_map(&v, image) == 0)
+			table->max_errors[worker] = v.config.set.max_errors;
+		version_unmap(&v);
+		close(image);
+		close(state);
+		report = (struct channel_report){ news.number, news.number };
+		channel_report(fd, &report);
+	}
+}
+
 /* The stand-in for src/proxy/worker.c. */
 int worker_main(const struct runtime *rt, unsigned worker, uint64_t epoch_us)
 {
+	struct timespec tick = { .tv_nsec = 10000000 };
 	sigset_t set;
-	int sig;
 
 	table->epoch[worker] = epoch_us;
 	table->pid[worker] = getpid();
@@ -75,11 +99,12 @@ int worker_main(const struct runtime *rt, unsigned worker, uint64_t epoch_us)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	for (;;) {
-		if (sigwait(&set, &sig) != 0)
-			return EX_OSERR;
+		int sig = sigtimedwait(&set, NULL, &tick);
+
+		take_news(rt->channel_fd, worker);
 		if (sig == SIGTERM)
 			table->terms[worker]++;
-		if (sig == SIGINT || table->behaviour[worker] == OBEY)
+		if (sig == SIGINT || (sig == SIGTERM && table->behaviour[worker] == OBEY))
 			return 0;
 	}
 }
@@ -138,6 +163,15 @@ static int knock(void)
 	return err;
 }
 
+static void write_file(const char *name, const char *text)
+{
+	FILE *f = fopen(in_dir(name), "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
 static int setup(void **state)
 {
 	const struct passwd *pw = getpwnam("nobody");
@@ -148,6 +182,7 @@ static int setup(void **state)
 		return -1;
 	if (geteuid() == 0 && chown(dir, pw->pw_uid, pw->pw_gid) != 0)
 		return -1;
+	write_file("caronte.conf", "");
 	memset(table, 0, sizeof(*table));
 	said[0] = '\0';
 	daemon_pid = 0;
@@ -182,7 +217,7 @@ static int teardown(void **state)
 
 static int run_daemon(const char *more)
 {
-	char log[160], archive[160], listen_port[64];
+	char log[160], archive[160], debug[160], listen_port[64];
 	const char *lines[] = { "USER=nobody",
 				"LISTEN_ADDRESS=127.0.0.1",
 				"WORKERS=2",
@@ -193,22 +228,26 @@ static int run_daemon(const char *more)
 				"LOG_ROTATE_MIB=0",
 				log,
 				archive,
+				debug,
 				listen_port,
 				more };
 	static struct check check;
-	char why[PROBE_TEXT_MAX];
 	struct config *c;
 	int status;
 
 	snprintf(log, sizeof(log), "LOG_FILE=%s/log.xml", dir);
 	snprintf(archive, sizeof(archive), "LOG_ARCHIVE_DIR=%s", dir);
+	snprintf(debug, sizeof(debug), "DEBUG_DIR=%s", dir);
 	snprintf(listen_port, sizeof(listen_port), "LISTEN_PORT=%u", port);
-	c = config_load(NULL, lines, sizeof(lines) / sizeof(lines[0]) - (more ? 0 : 1));
-	status = check_run(&check, c, why, sizeof(why));
-	config_print_faults(c, stderr);
-	if (status || c->fault_count)
+	struct master_start s = {
+		.source = { .file = in_dir("caronte.conf"),
+			    .overrides = lines,
+			    .override_count = sizeof(lines) / sizeof(lines[0]) - (more ? 0 : 1) },
+	};
+
+	if (check_load(&check, &c, &s.source, stderr) != 0)
 		return EX_CONFIG;
-	status = master_run(c, &check);
+	status = master_run(&s, c, &check);
 	config_free(c);
 	return status;
 }
@@ -415,7 +454,7 @@ static void dead_worker_is_started_again(void **state)
 	(void)state;
 	start_and_wait(NULL);
 	epoch = table->epoch[1];
-	assert_int_equal(kill(table->pid[1], SIGUSR2), 0);
+	assert_int_equal(kill(table->pid[1], SIGXCPU), 0);
 	assert_true(eventually(worker_is_back));
 	assert_true(table->epoch[1] > epoch);
 	assert_int_equal(table->starts[0], 1);
@@ -424,7 +463,7 @@ static void dead_worker_is_started_again(void **state)
 	assert_int_equal(ended(), 0);
 	log = the_log();
 	assert_int_equal(count(log, "what=\"worker-died\""), 1);
-	assert_non_null(strstr(log, "worker 1: signal 12"));
+	assert_non_null(strstr(log, "worker 1: signal 24"));
 	assert_int_equal(count(said, "ready, listening"), 1);
 }
 
@@ -547,15 +586,76 @@ static void usr1_reaches_the_log_writer(void **state)
 	assert_non_null(strstr(read_file(in_dir("moved.xml")), "<start "));
 }
 
-static void hup_is_answered(void **state)
+static bool log_is_reloaded(void)
+{
+	return strstr(the_log(), "<reload ") != NULL;
+}
+
+static void hup_reads_again(void **state)
 {
 	(void)state;
 	start_and_wait(NULL);
+	write_file("caronte.conf", "CONFIG_MAX_ERRORS=7\n");
 	kill(daemon_pid, SIGHUP);
-	hear("caronte: SIGHUP: the configuration cannot be read again while running");
+	assert_true(eventually(log_is_reloaded));
+	for (int i = 0; i < WORKERS; i++)
+		assert_int_equal(table->max_errors[i], 7);
+	assert_non_null(strstr(the_log(), "changed=\"MAX_ERRORS\""));
 	kill(daemon_pid, SIGTERM);
 	assert_int_equal(ended(), 0);
+	assert_int_equal(count(the_log(), "<reload "), 1);
+	assert_int_equal(count(the_log(), "what=\"configuration\""), 0);
+}
+
+static void faulty_reload_changes_nothing(void **state)
+{
+	(void)state;
+	start_and_wait(NULL);
+	write_file("caronte.conf", "CONFIG_MAX_ERRORS=0\nCONFIG_TIMEOUT_DATA=x\n");
+	kill(daemon_pid, SIGHUP);
+	hear("caronte: SIGHUP: refused, nothing has changed\n");
+	assert_non_null(strstr(said, "caronte.conf:1: MAX_ERRORS: "));
+	assert_non_null(strstr(said, "caronte.conf:2: TIMEOUT_DATA: "));
+	kill(daemon_pid, SIGTERM);
+	assert_int_equal(ended(), 0);
+	assert_int_equal(count(the_log(), "<reload "), 0);
 	assert_int_equal(count(the_log(), "what=\"configuration\""), 1);
+	assert_int_equal(table->max_errors[0], 0);
+}
+
+/* The record is not written before all have it; many signals are one reload, or two. */
+static void reload_is_told_when_all_have_it(void **state)
+{
+	unsigned n;
+
+	(void)state;
+	table->behaviour[1] = DEAF;
+	start_and_wait(NULL);
+	write_file("caronte.conf", "CONFIG_MAX_ERRORS=8\n");
+	for (int i = 0; i < 20; i++)
+		kill(daemon_pid, SIGHUP);
+	usleep(700 * 1000);
+	assert_int_equal(table->max_errors[0], 8);
+	assert_int_equal(count(the_log(), "<reload "), 0);
+	table->behaviour[1] = OBEY;
+	assert_true(eventually(log_is_reloaded));
+	assert_int_equal(table->max_errors[1], 8);
+	usleep(500 * 1000);
+	kill(daemon_pid, SIGTERM);
+	assert_int_equal(ended(), 0);
+	n = count(the_log(), "<reload ");
+	assert_in_range(n, 1, 2);
+}
+
+static void usr2_without_a_program_is_refused(void **state)
+{
+	(void)state;
+	start_and_wait(NULL);
+	kill(daemon_pid, SIGUSR2);
+	hear("caronte: SIGUSR2: refused, nothing has changed\n");
+	assert_int_equal(knock(), 0);
+	kill(daemon_pid, SIGTERM);
+	assert_int_equal(ended(), 0);
 }
 
 static void open_relay_is_said(void **state)
@@ -640,7 +740,10 @@ int main(void)
 		TEST(worker_that_does_not_end_is_killed),
 		TEST(dead_log_writer_is_started_again),
 		TEST(usr1_reaches_the_log_writer),
-		TEST(hup_is_answered),
+		TEST(hup_reads_again),
+		TEST(faulty_reload_changes_nothing),
+		TEST(reload_is_told_when_all_have_it),
+		TEST(usr2_without_a_program_is_refused),
 		TEST(open_relay_is_said),
 		TEST(taken_address_is_69),
 		TEST(killed_master_leaves_nobody),

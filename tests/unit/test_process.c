@@ -96,7 +96,7 @@ static int signals_of_a_child(void)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGCHLD, SIG_IGN);
 	sigemptyset(&mask);
-	sigaddset(&mask, SIGUSR2);
+	sigaddset(&mask, SIGWINCH);
 	sigprocmask(SIG_SETMASK, &mask, NULL);
 	fd = process_signals();
 	if (fd < 0)
@@ -116,9 +116,10 @@ static int signals_of_a_child(void)
 	if (strcmp(name, "some-name") != 0 || death != SIGTERM)
 		_exit(4);
 	if (!sigismember(&mask, SIGTERM) || !sigismember(&mask, SIGINT) ||
-	    !sigismember(&mask, SIGHUP) || !sigismember(&mask, SIGUSR1))
+	    !sigismember(&mask, SIGHUP) || !sigismember(&mask, SIGUSR1) ||
+	    !sigismember(&mask, SIGUSR2))
 		_exit(5);
-	if (sigismember(&mask, SIGCHLD) || sigismember(&mask, SIGUSR2))
+	if (sigismember(&mask, SIGCHLD) || sigismember(&mask, SIGWINCH))
 		_exit(6);
 	sigaction(SIGPIPE, NULL, &action);
 	if (action.sa_handler != SIG_IGN)

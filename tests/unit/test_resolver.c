@@ -203,6 +203,29 @@ static void never_resolves_to_the_listener(void **state)
 	assert_int_equal(route_get_addresses(shared, 0, a), 0);
 }
 
+/* Addresses change while the old ones answer: a name is asked again now and then without a fault.
+ */
+static void names_are_asked_now_and_then(void **state)
+{
+	static const char *const names[] = { "192.0.2.1:25", "localhost:2525" };
+	uint64_t lost, found, now = 1000;
+	struct resolver r;
+
+	(void)state;
+	destinations(2, names);
+	assert_int_equal(resolver_init(&r, &route, shared, &nowhere), 0);
+	assert_int_equal(resolver_run(&r, now, init_nothing, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		now += RESOLVER_REFRESH_MS;
+		assert_int_equal(resolver_run(&r, now - 1, init_nothing, NULL), 0);
+		assert_int_equal(r.pid, 0);
+		assert_int_equal(resolver_run(&r, now, init_nothing, NULL), 0);
+		assert_int_equal(r.asked, 2);
+		await(&r, now, &lost, &found);
+		r.wanted = 0; /* where localhost does not resolve */
+	}
+}
+
 static void end_at_once(void *ctx)
 {
 	(void)ctx;
@@ -239,6 +262,7 @@ int main(void)
 		TEST(failed_destinations_are_asked),
 		TEST(never_resolves_to_the_listener),
 		TEST(child_that_ends_early),
+		TEST(names_are_asked_now_and_then),
 	};
 
 	return cmocka_run_group_tests_name("resolver", tests, NULL, NULL);

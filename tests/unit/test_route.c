@@ -445,28 +445,130 @@ static void test_pauses(void **state)
 	world_end(&w);
 }
 
-static void test_session_is_the_try(void **state)
+/* What is down is the background's to try, also when its pause is over, while another one is up. */
+static void test_no_session_waits(void **state)
 {
-	struct world w;
 	struct route_search search = { 0 };
+	struct addr a;
+	struct world w;
 
 	(void)state;
 	world_init(&w, "10.0.0.1:25 10.0.0.2:25", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
 	break_destination(&w, 0);
 	assert_int_equal(pick_new(&w), 1);
-	/* The pause is over and nobody tried it in the background: one session does, one only. */
 	w.now += 500;
+	assert_int_equal(pick_new(&w), 1);
+	w.now += 100000;
+	assert_int_equal(pick_new(&w), 1);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 1);
+	assert_true(route_try(w.shared, 0, &a));
+	assert_true(route_came_back(w.shared, 0, &a, w.now));
+	assert_false(route_came_back(w.shared, 0, &a, w.now));
+	assert_int_equal(pick_new(&w), 0);
+	/* Both down: a session tries, and one whose pause is over has its try by that. */
+	break_destination(&w, 0);
+	break_destination(&w, 1);
 	assert_int_equal(pick(&w, &search), 0);
-	assert_int_equal(pick_new(&w), 1);
-	assert_int_equal(route_due(w.shared, &w.route, w.now), 0);
-	assert_false(failed(&w, &search, 0));
-	assert_int_equal(pick(&w, &search), 1);
-	w.now += 999;
-	assert_int_equal(pick_new(&w), 1);
-	w.now += 1;
-	assert_int_equal(pick_new(&w), 0);
+	assert_int_equal(route_due(w.shared, &w.route, w.now + 500), 3);
+	w.now += 1500;
+	search = (struct route_search){ 0 };
+	assert_int_equal(pick(&w, &search), 0);
+	assert_int_equal(route_due(w.shared, &w.route, w.now), 2);
+	world_end(&w);
+}
+
+/* An attempt that hung while the destination went and came back says nothing about it. */
+static void test_old_failures(void **state)
+{
+	struct route_search old = { 0 }, fresh = { 0 };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	assert_int_equal(pick(&w, &old), 0);
+	w.now += 1000;
+	break_destination(&w, 0);
+	w.now += 1000;
 	assert_true(route_connected(w.shared, 0, w.now));
-	assert_int_equal(pick_new(&w), 0);
+	assert_false(failed(&w, &old, 0));
+	assert_true(route_up(w.shared, 0));
+	assert_int_equal(pick(&w, &old), GONE); /* for that session it did fail */
+	assert_int_equal(pick(&w, &fresh), 0);
+	w.now += 1;
+	/* Being up is no news: it does not make later failures old. */
+	assert_false(route_connected(w.shared, 0, w.now + 5000));
+	assert_true(failed(&w, &fresh, 0));
+	assert_false(route_up(w.shared, 0));
+	world_end(&w);
+}
+
+/* Tries take the addresses of a name in turn, and sessions begin with the one that answered. */
+static void test_tries_take_turns(void **state)
+{
+	struct addr list[3] = { ip("10.0.0.1", 25), ip("10.0.0.2", 25), ip("10.0.0.3", 25) };
+	struct route_search search = { 0 };
+	struct addr a, good = { 0 };
+	unsigned seen = 0;
+	struct world w;
+
+	(void)state;
+	world_init(&w, "name.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	assert_false(route_try(w.shared, 0, &a));
+	assert_true(route_set_addresses(w.shared, 0, list, 3));
+	break_destination(&w, 0);
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+	for (unsigned i = 0; i < 3; i++) {
+		w.now += 10000;
+		assert_int_equal(route_due(w.shared, &w.route, w.now), 1);
+		assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+		assert_true(route_try(w.shared, 0, &a));
+		seen |= 1u << a.ip[3];
+		if (i == 1)
+			good = a;
+	}
+	assert_int_equal(seen, 1 << 1 | 1 << 2 | 1 << 3);
+	/* The second try answers when the third one is under way already. */
+	assert_true(route_came_back(w.shared, 0, &good, w.now));
+	assert_int_equal(pick_address(&w, &search, &a), 0);
+	assert_true(addr_same_ip(&a, &good));
+	world_end(&w);
+}
+
+static void test_checks(void **state)
+{
+	struct addr list[2] = { ip("10.0.1.1", 25), ip("10.0.1.2", 25) };
+	struct route_search search;
+	struct addr a;
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 name.example:25", ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS);
+	assert_true(route_set_addresses(w.shared, 1, list, 2));
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now, 9000), 3);
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now + 8999, 9000), 0);
+	/* One is done with; the other one's owner was killed. */
+	route_check_done(w.shared, 0, w.now + 1000);
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now + 999, 9000), 0);
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now + 1000, 99000), 1);
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now + 9000, 9000), 2);
+	/* It tries every address of its destination and no other destination. */
+	assert_true(route_check_begin(w.shared, &search, 1, w.now, &a));
+	assert_true(addr_same_ip(&a, &list[0]));
+	assert_false(route_failed(w.shared, &search, 1, w.now));
+	assert_true(route_check_next(w.shared, &search, &a));
+	assert_true(addr_same_ip(&a, &list[1]));
+	assert_true(route_failed(w.shared, &search, 1, w.now));
+	assert_false(route_check_next(w.shared, &search, &a));
+	assert_false(route_up(w.shared, 1));
+	/* What is down is tried, not checked. */
+	w.now += 1000000;
+	assert_int_equal(route_checks_due(w.shared, &w.route, w.now, 9000), 1);
+	/* What moves no mail is news once. */
+	assert_false(route_check_found(w.shared, 0, true));
+	assert_true(route_check_found(w.shared, 0, false));
+	assert_false(route_check_found(w.shared, 0, false));
+	assert_true(route_up(w.shared, 0));
+	assert_true(route_check_found(w.shared, 0, true));
 	world_end(&w);
 }
 
@@ -550,6 +652,81 @@ static void test_cluster_without_addresses(void **state)
 		for (unsigned i = 0; i < 10; i++)
 			assert_int_equal(pick_new(&w), 1);
 		assert_int_equal(route_to_resolve(w.shared, &w.route), 1);
+		world_end(&w);
+	}
+}
+
+/* A drained destination is no candidate, whatever the mode and the state of the others. */
+static void test_drained(void **state)
+{
+	struct route_search search = { 0 };
+	struct addr two[2] = { ip("10.0.0.1", 25), ip("10.0.0.9", 25) };
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	assert_false(route_drained(w.shared, 0));
+	assert_false(route_drain(w.shared, 0, false));
+	assert_true(route_drain(w.shared, 0, true));
+	assert_false(route_drain(w.shared, 0, true));
+	assert_true(route_drained(w.shared, 0));
+	assert_true(route_up(w.shared, 0));
+	assert_int_equal(pick_new(&w), GONE);
+	assert_true(route_drain(w.shared, 0, false));
+	assert_int_equal(pick_new(&w), 0);
+	world_end(&w);
+
+	/* The backup takes over, also from one that is full; there is none behind the backup. */
+	world_init(&w, "10.0.0.1:25,max=1 10.0.0.2:25", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	assert_int_equal(pick_new(&w), 0);
+	assert_int_equal(pick_new(&w), FULL);
+	assert_true(route_drain(w.shared, 0, true));
+	assert_int_equal(w.sessions[0], 1);
+	assert_int_equal(pick_new(&w), 1);
+	break_destination(&w, 1);
+	assert_int_equal(pick_leave(&w), 1);
+	assert_true(route_drain(w.shared, 1, true));
+	assert_int_equal(pick_new(&w), GONE);
+	world_end(&w);
+
+	/* Between two addresses of one name, too. */
+	world_init(&w, "a:25 10.0.0.2:25", ROUTE_CLUSTER, ROUTE_SOURCE);
+	assert_true(route_set_addresses(w.shared, 0, two, 2));
+	assert_true(route_drain(w.shared, 1, true));
+	assert_int_equal(pick(&w, &search), 0);
+	assert_false(failed(&w, &search, 0));
+	assert_true(route_drain(w.shared, 0, true));
+	assert_true(route_drain(w.shared, 1, false));
+	assert_int_equal(pick(&w, &search), 1);
+	world_end(&w);
+}
+
+/* What a drained destination would have got goes to the others, by the same balance. */
+static void test_drained_in_cluster(void **state)
+{
+	static const enum route_balance balances[] = { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN,
+						       ROUTE_SOURCE };
+	struct world w;
+
+	(void)state;
+	for (unsigned b = 0; b < 3; b++) {
+		unsigned got[3] = { 0 };
+
+		world_init(&w, "10.0.0.1:25 10.0.0.2:25 10.0.0.3:25", ROUTE_CLUSTER, balances[b]);
+		assert_true(route_drain(w.shared, 1, true));
+		for (unsigned i = 0; i < 200; i++) {
+			w.client.ip[3] = (uint8_t)i;
+			got[pick_new(&w)]++;
+		}
+		assert_int_equal(got[1], 0);
+		assert_in_range(got[0], balances[b] == ROUTE_SOURCE ? 60 : 100,
+				balances[b] == ROUTE_SOURCE ? 140 : 100);
+		assert_true(route_drain(w.shared, 1, false));
+		for (unsigned i = 0; i < 200; i++) {
+			w.client.ip[3] = (uint8_t)i;
+			got[pick_new(&w)]++;
+		}
+		assert_true(got[1] > 30);
 		world_end(&w);
 	}
 }
@@ -863,10 +1040,15 @@ int main(void)
 		cmocka_unit_test(test_addresses_in_turn),
 		cmocka_unit_test(test_changed_addresses),
 		cmocka_unit_test(test_pauses),
-		cmocka_unit_test(test_session_is_the_try),
+		cmocka_unit_test(test_no_session_waits),
+		cmocka_unit_test(test_old_failures),
+		cmocka_unit_test(test_tries_take_turns),
+		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_cluster_full_and_failed),
 		cmocka_unit_test(test_cluster_without_addresses),
+		cmocka_unit_test(test_drained),
+		cmocka_unit_test(test_drained_in_cluster),
 		cmocka_unit_test(test_least_sessions),
 		cmocka_unit_test(test_round_robin),
 		cmocka_unit_test(test_round_robin_is_smooth),

@@ -168,6 +168,42 @@ static void test_destinations(void **state)
 	drop(s, 10);
 }
 
+/* A place at a destination that outlives its session. */
+static void test_parting(void **state)
+{
+	struct seats *s = make(3);
+	struct addr a = ip("192.0.2.1");
+	uint32_t seat = take(s, &a, true), other, place, more = 99;
+
+	(void)state;
+	assert_false(seats_part(s, seat, &place)); /* it is nowhere */
+	assert_true(seats_at_destination(s, seat, 7, 1));
+	assert_true(seats_part(s, seat, &place));
+	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_of_address(s, &a), 1);
+	assert_int_equal(seats_sessions(s), 2);
+	/* The session goes on, somewhere else or nowhere; its place there is still taken. */
+	assert_false(seats_at_destination(s, seat, 7, 1));
+	assert_true(seats_at_destination(s, seat, 8, 1));
+	seats_release(s, seat);
+	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_of_destination(s, 8), 0);
+	other = take(s, &a, false);
+	assert_false(seats_at_destination(s, other, 7, 1));
+	seats_release(s, place);
+	assert_int_equal(seats_of_destination(s, 7), 0);
+	assert_true(seats_at_destination(s, other, 7, 1));
+	/* Without a free seat it cannot be. */
+	take(s, &a, true);
+	take(s, &a, true);
+	assert_false(seats_part(s, other, &more));
+	assert_int_equal(more, 99);
+	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_release_worker(s, 0), 3);
+	assert_int_equal(seats_of_destination(s, 7), 0);
+	drop(s, 3);
+}
+
 static void test_dead_worker(void **state)
 {
 	struct seats *s = make(30);
@@ -506,7 +542,8 @@ static void test_derived_anew(void **state)
 {
 	enum { MAX = 64 };
 	struct seats *s = make(MAX);
-	pthread_mutex_t *lock = (void *)s; /* the first thing in it */
+	/* Behind the part that is the same in every layout. */
+	pthread_mutex_t *lock = (void *)((char *)s + 312);
 	struct addr a = ip("192.0.2.1"), b = ip("2001:db8::1");
 	uint32_t seat[MAX];
 
@@ -574,6 +611,78 @@ static void test_a_million(void **state)
 	drop(s, MAX);
 }
 
+/* Both tables count, the old one as long as anybody is in it. Runs in a child of its own: for a
+ * process, another table is one for good. */
+static int two_tables(struct seats *old, struct seats *new)
+{
+	struct addr a = ip("192.0.2.1"), b = ip("192.0.2.2");
+	uint32_t in_old[2], seat;
+
+	for (int i = 0; i < 2; i++) {
+		in_old[i] = take(old, &a, true);
+		if (!seats_at_destination(old, in_old[i], 5, 0))
+			return 1;
+	}
+	if (!seats_count_with(old) || seats_sessions(new) != 2 || seats_of_address(new, &a) != 2 ||
+	    seats_of_address(new, &b) != 0 || seats_of_destination(new, 5) != 2)
+		return 2;
+	if (seats_take(new, 0, &a, true, 2, &seat) != SEATS_ADDRESS_FULL ||
+	    seats_take(new, 0, &b, true, 2, &seat) != SEATS_OK)
+		return 3;
+	if (seats_at_destination(new, seat, 5, 2) || !seats_at_destination(new, seat, 5, 3))
+		return 4;
+	if (seats_take(new, 0, &b, false, 0, &seat) != SEATS_OK || /* the fourth of four */
+	    seats_take(new, 0, &b, false, 0, &seat) != SEATS_FULL)
+		return 5;
+	seats_uncount(old, in_old[0]);
+	seats_leave_destination(old, in_old[0]);
+	if (seats_of_address(new, &a) != 1 || seats_of_destination(new, 5) != 2)
+		return 6;
+	seats_release(old, in_old[0]);
+	if (seats_take(new, 0, &b, false, 0, &seat) != SEATS_OK ||
+	    seats_take(new, 0, &b, false, 0, &seat) != SEATS_FULL)
+		return 7;
+	/* A worker that died there has left a seat: nobody frees it, and nobody counts it. */
+	seats_close(old);
+	if (seats_sessions(new) != 3 || seats_of_address(new, &a) != 0 ||
+	    seats_of_destination(new, 5) != 1 || seats_take(new, 0, &a, true, 1, &seat) != SEATS_OK)
+		return 8;
+	return 0;
+}
+
+static void test_two_tables(void **state)
+{
+	struct seats *old = make(10), *new = make(4);
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		_exit(two_tables(old, new));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	drop(old, 10);
+	drop(new, 4);
+}
+
+static void test_fits(void **state)
+{
+	struct seats *s = make(10);
+	char *zeroed = shared(seats_room(10));
+
+	(void)state;
+	assert_true(seats_fits(s, seats_room(10), 10));
+	assert_false(seats_fits(s, seats_room(10), 9));
+	assert_false(seats_fits(s, seats_room(10) - 1, 10));
+	assert_false(seats_fits(zeroed, seats_room(10), 10));
+	assert_false(seats_count_with((void *)zeroed));
+	((char *)s)[strlen("caronte seats layout ")]++;
+	assert_false(seats_fits(s, seats_room(10), 10));
+	drop(s, 10);
+	drop((void *)zeroed, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,7 +690,8 @@ int main(void)
 		cmocka_unit_test(test_destinations),	    cmocka_unit_test(test_dead_worker),
 		cmocka_unit_test(test_misuse_is_a_fault),   cmocka_unit_test(test_killed_workers),
 		cmocka_unit_test(test_killed_among_others), cmocka_unit_test(test_derived_anew),
-		cmocka_unit_test(test_a_million),
+		cmocka_unit_test(test_a_million),	    cmocka_unit_test(test_parting),
+		cmocka_unit_test(test_two_tables),	    cmocka_unit_test(test_fits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -425,6 +425,91 @@ static void test_usr1(void **state)
 	assert_int_equal(next[1], 12);
 }
 
+/* As the master starts it: the signal waits until it is wanted. */
+static void block_usr2(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Writers that take over from one another under load: each record once, in order. */
+static void test_usr2_hands_over(void **state)
+{
+	uint64_t *made =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t next[RINGS] = { 0 }, dropped = 0;
+	pid_t load = start_load(made), writer;
+
+	(void)state;
+	block_usr2();
+	for (int round = 0; round < 40; round++) {
+		writer = start_writer();
+		pause_us(round % 3 ? random() % 15000 : 0);
+		kill(writer, SIGUSR2);
+		assert_int_equal(wait_for(writer), EX_OK);
+		if (round > 0 || access(path, F_OK) == 0)
+			assert_true(log_count(path) >= 0);
+	}
+	kill(load, SIGKILL);
+	wait_for(load);
+	assert_int_equal(end_writer(start_writer()), EX_OK);
+	read_log(path, next, &dropped);
+	assert_int_equal(dropped, 0);
+	for (int k = 0; k < 2; k++)
+		assert_in_range(next[k], made[k], made[k] + 1);
+	munmap(made, 4096);
+}
+
+/* From standard output to a file and back: what each holds is whole. */
+static void test_usr2_to_another_file(void **state)
+{
+	char stream[128], again[128];
+	uint64_t next[RINGS] = { 0 }, dropped = 0;
+	struct xmllog l[RINGS];
+	pid_t pid;
+	int fd[2];
+
+	(void)state;
+	block_usr2();
+	snprintf(stream, sizeof(stream), "%s/stream.xml", dir);
+	snprintf(again, sizeof(again), "%s/again.xml", dir);
+	fd[0] = open(stream, O_CREAT | O_WRONLY | O_APPEND, 0600);
+	fd[1] = open(again, O_CREAT | O_WRONLY | O_APPEND, 0600);
+	assert_true(fd[0] >= 0 && fd[1] >= 0);
+	open_producers(l, 1);
+	config.file = "-";
+	for (uint64_t i = 0; i < 2; i++) { /* twice to the same */
+		pid = start_writer_on(fd[0]);
+		numbered(&l[1], 1, i);
+		wait_drained();
+		kill(pid, SIGUSR2);
+		assert_int_equal(wait_for(pid), EX_OK);
+	}
+	config.file = path;
+	pid = start_writer_on(fd[0]);
+	numbered(&l[1], 1, 2);
+	wait_drained();
+	kill(pid, SIGUSR2);
+	assert_int_equal(wait_for(pid), EX_OK);
+	config.file = "-";
+	pid = start_writer_on(fd[1]);
+	numbered(&l[1], 1, 3);
+	wait_drained();
+	assert_int_equal(end_writer(pid), EX_OK);
+	assert_int_equal(log_count(stream), 2);
+	assert_int_equal(log_count(path), 1);
+	assert_int_equal(log_count(again), 1);
+	read_log(stream, next, &dropped);
+	read_log(path, next, &dropped);
+	read_log(again, next, &dropped);
+	assert_int_equal(next[1], 4);
+	close(fd[0]);
+	close(fd[1]);
+}
+
 static void test_rotates_by_size(void **state)
 {
 	struct xmllog l[RINGS];
@@ -465,6 +550,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_wakes_and_ignores_signals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_drops_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_usr1, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_usr2_hands_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_usr2_to_another_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rotates_by_size, setup, teardown),
 	};
 

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: ISC */
+/* asked: see asked.h. */
+#include "proxy/asked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "proxy/process.h"
+
+pid_t asked_fork(struct asked *a, const char *name)
+{
+	int pipes[2];
+	pid_t pid;
+
+	if (pipe2(pipes, O_CLOEXEC) != 0)
+		return -errno;
+	pid = process_fork(name, SIGKILL);
+	if (pid == 0) {
+		if (dup2(pipes[1], STDERR_FILENO) < 0)
+			_exit(EX_OSERR);
+		return 0;
+	}
+	close(pipes[1]);
+	if (pid < 0) {
+		close(pipes[0]);
+		return pid;
+	}
+	(void)fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+	*a = (struct asked){ .pid = pid, .fd = pipes[0] };
+	return pid;
+}
+
+void asked_read(struct asked *a)
+{
+	char rest[512];
+	ssize_t n;
+
+	if (a->fd < 0)
+		return;
+	for (;;) {
+		size_t room = sizeof(a->text) - 1 - a->said;
+
+		n = read(a->fd, room ? a->text + a->said : rest, room ? room : sizeof(rest));
+		if (n <= 0)
+			break;
+		if (room)
+			a->said += (size_t)n;
+	}
+	a->text[a->said] = '\0';
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	close(a->fd);
+	a->fd = -1;
+}
+
+void asked_ended(struct asked *a)
+{
+	asked_read(a);
+	if (a->fd >= 0)
+		close(a->fd);
+	a->fd = -1;
+	a->pid = 0;
+}

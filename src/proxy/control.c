@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: ISC */
+/* control: see control.h. One thread, one loop over poll(2). */
+#include "proxy/control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "proxy/figures.h"
+#include "proxy/metrics.h"
+
+#define QUEUE	    16
+#define SOCKET_MODE 0660
+
+struct client {
+	int fd; /* -1: the place is free */
+	uint64_t until_ms;
+	size_t got;
+	char line[CONTROL_LINE];
+	char *answer; /* NULL: the request is not whole yet; owned */
+	size_t answer_size, sent;
+};
+
+struct control {
+	const struct runtime *rt;
+	struct xmllog log;
+	struct figures figures;
+	struct metrics *metrics; /* NULL: none */
+	int fd;			 /* -1: none */
+	struct client client[CONTROL_CLIENTS];
+};
+
+/* ---- the socket ---- */
+
+/* False when PATH does not fit. */
+static bool address_of(const char *path, struct sockaddr_un *un)
+{
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(un->sun_path))
+		return false;
+	strcpy(un->sun_path, path);
+	return true;
+}
+
+static void directory_of(const char *path, char *out, size_t cap)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		snprintf(out, cap, ".");
+	else if (slash == path)
+		snprintf(out, cap, "/");
+	else
+		snprintf(out, cap, "%.*s", (int)(slash - path), path);
+}
+
+const char *control_check(const char *path, char *out, size_t cap)
+{
+	struct sockaddr_un un;
+	char dir[sizeof(un.sun_path)];
+	struct stat st;
+
+	if (!address_of(path, &un)) {
+		snprintf(out, cap, "%s: too long, at most %zu octets", path,
+			 sizeof(un.sun_path) - 1);
+		return out;
+	}
+	directory_of(path, dir, sizeof(dir));
+	if (access(dir, W_OK | X_OK) != 0) {
+		snprintf(out, cap, "%s: cannot be made in %s: %s", path, dir, strerror(errno));
+		return out;
+	}
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+		snprintf(out, cap, "%s: is there already and is no socket", path);
+		return out;
+	}
+	return NULL;
+}
+
+/* What is at the address: somebody who listens (0), or an errno. */
+static int knock(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err = fd < 0 || connect(fd, (const struct sockaddr *)un, sizeof(*un)) != 0 ? errno : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static int refuse(char *why, size_t cap, const char *path, const char *what)
+{
+	snprintf(why, cap, "CONTROL_SOCKET: %s: %s", path, what);
+	return EX_UNAVAILABLE;
+}
+
+int control_open(const char *path, int *fd, char *why, size_t cap)
+{
+	struct sockaddr_un un;
+	char text[1024];
+	mode_t mask;
+	int err;
+
+	if (control_check(path, text, sizeof(text))) {
+		snprintf(why, cap, "CONTROL_SOCKET: %s", text);
+		return EX_CONFIG;
+	}
+	if (!address_of(path, &un))
+		return refuse(why, cap, path, "too long");
+	err = knock(&un);
+	if (err != ECONNREFUSED && err != ENOENT)
+		return refuse(why, cap, path,
+			      err == 0 || err == EAGAIN ? "another process listens there"
+							: strerror(err));
+	if (err == ECONNREFUSED && unlink(path) != 0 && errno != ENOENT)
+		return refuse(why, cap, path, strerror(errno));
+	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (*fd < 0)
+		return refuse(why, cap, path, strerror(errno));
+	/* Never wider than it ends up, not even for a moment. */
+	mask = umask(0777 & ~SOCKET_MODE);
+	err = bind(*fd, (const struct sockaddr *)&un, sizeof(un)) == 0 ? 0 : errno;
+	umask(mask);
+	if (!err && listen(*fd, QUEUE) != 0)
+		err = errno;
+	if (!err)
+		return 0;
+	close(*fd);
+	*fd = -1;
+	return refuse(why, cap, path, strerror(err));
+}
+
+void control_remove(const char *path, int fd)
+{
+	struct sockaddr_un un;
+
+	/* A name that leads to another socket by now is another daemon's. Ours does not listen any
+	 * more once it is shut down. */
+	if (!address_of(path, &un))
+		return;
+	shutdown(fd, SHUT_RDWR);
+	if (knock(&un) == ECONNREFUSED)
+		unlink(path);
+}
+
+/* ---- requests ---- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void record_destination(struct control *k, unsigned dest, const char *why)
+{
+	const struct runtime *rt = k->rt;
+	bool up = route_up(rt->route_shared, dest) && !route_drained(rt->route_shared, dest);
+
+	if (!xmllog_begin(&k->log, XMLLOG_DESTINATION, NULL))
+		return;
+	xmllog_text(&k->log, XMLLOG_A_ADDRESS, rt->route->destination[dest].name);
+	xmllog_text(&k->log, XMLLOG_A_STATE, up ? "up" : "down");
+	xmllog_text(&k->log, XMLLOG_A_WHY, why);
+	xmllog_end(&k->log);
+}
+
+static void drain(struct control *k, const char *name, bool on, FILE *out)
+{
+	const struct runtime *rt = k->rt;
+	const char *state = on ? "drained" : "ready";
+	bool found = false, changed = false;
+
+	/* The same name may stand in the list twice. */
+	for (unsigned i = 0; i < rt->route->count; i++) {
+		if (strcmp(rt->route->destination[i].name, name) != 0)
+			continue;
+		found = true;
+		if (!route_drain(rt->route_shared, i, on))
+			continue;
+		changed = true;
+		record_destination(k, i, state);
+	}
+	if (found)
+		fprintf(out, "ok %s is %s%s\n", name, changed ? "" : "already ", state);
+	else
+		fprintf(out, "error %s is no destination of this daemon\n", name);
+}
+
+static void answer(struct control *k, struct client *c, uint64_t now)
+{
+	FILE *out = open_memstream(&c->answer, &c->answer_size);
+
+	if (!out) {
+		c->answer = NULL;
+		return;
+	}
+	if (strcmp(c->line, "status") == 0)
+		figures_json(&k->figures, now, out);
+	else if (strncmp(c->line, "drain ", 6) == 0)
+		drain(k, c->line + 6, true, out);
+	else if (strncmp(c->line, "ready ", 6) == 0)
+		drain(k, c->line + 6, false, out);
+	else
+		fputs("error no such request\n", out);
+	if (fclose(out) != 0) {
+		free(c->answer);
+		c->answer = NULL;
+	}
+}
+
+static void forget(struct client *c)
+{
+	close(c->fd);
+	free(c->answer);
+	*c = (struct client){ .fd = -1 };
+}
+
+/* What stands before the first LF is the request; a client that ends without one has none. */
+static void receive(struct control *k, struct client *c, uint64_t now)
+{
+	ssize_t n = recv(c->fd, c->line + c->got, sizeof(c->line) - 1 - c->got, 0);
+	char *end;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		forget(c);
+		return;
+	}
+	c->got += (size_t)n;
+	c->line[c->got] = '\0';
+	end = memchr(c->line, '\n', c->got);
+	if (!end && c->got < sizeof(c->line) - 1)
+		return;
+	if (!end || memchr(c->line, '\0', (size_t)(end - c->line)))
+		c->line[0] = '\0';
+	else
+		*end = '\0';
+	answer(k, c, now);
+	if (!c->answer)
+		forget(c);
+}
+
+static void give(struct client *c)
+{
+	ssize_t n = send(c->fd, c->answer + c->sent, c->answer_size - c->sent, MSG_NOSIGNAL);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		c->sent += (size_t)n;
+	if (n < 0 || c->sent == c->answer_size)
+		forget(c);
+}
+
+/* ---- the loop ---- */
+
+static struct client *free_place(struct control *k)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		if (k->client[i].fd < 0)
+			return &k->client[i];
+	return NULL;
+}
+
+static void take_clients(struct control *k, uint64_t now)
+{
+	struct client *c;
+
+	while ((c = free_place(k))) {
+		int fd = accept4(k->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		c->fd = fd;
+		c->until_ms = now + CONTROL_PATIENCE_MS;
+	}
+}
+
+static void sooner(int *wait, uint64_t ms)
+{
+	if (*wait < 0 || ms < (uint64_t)*wait)
+		*wait = (int)ms;
+}
+
+/* Ends clients that are out of time; milliseconds until the next one is. */
+static int run_deadlines(struct control *k, uint64_t now)
+{
+	int wait = -1;
+
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *c = &k->client[i];
+
+		if (c->fd >= 0 && now >= c->until_ms)
+			forget(c);
+		if (c->fd >= 0)
+			sooner(&wait, c->until_ms - now);
+	}
+	return wait;
+}
+
+static void serve_clients(struct control *k, const struct pollfd *fds, uint64_t now)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *c = &k->client[i];
+
+		if (c->fd < 0 || c->fd != fds[i].fd || !fds[i].revents)
+			continue;
+		if (!c->answer)
+			receive(k, c, now);
+		if (c->fd >= 0 && c->answer)
+			give(c);
+	}
+}
+
+static void loop(struct control *k)
+{
+	enum { LISTENER = CONTROL_CLIENTS, METRICS, COUNT };
+
+	for (;;) {
+		struct pollfd fds[COUNT];
+		uint64_t now = now_ms();
+		int wait = run_deadlines(k, now);
+
+		sooner(&wait, figures_keep(&k->figures, now));
+		for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+			fds[i] =
+				(struct pollfd){ .fd = k->client[i].fd,
+						 .events = k->client[i].answer ? POLLOUT : POLLIN };
+		fds[LISTENER] =
+			(struct pollfd){ .fd = free_place(k) ? k->fd : -1, .events = POLLIN };
+		fds[METRICS] = (struct pollfd){ .fd = k->metrics ? metrics_fd(k->metrics) : -1,
+						.events = POLLIN };
+		if (k->metrics && metrics_wait_ms(k->metrics) >= 0)
+			sooner(&wait, (uint64_t)metrics_wait_ms(k->metrics));
+		if (poll(fds, COUNT, wait) < 0 && errno != EINTR)
+			return;
+		now = now_ms();
+		serve_clients(k, fds, now);
+		if (fds[LISTENER].revents)
+			take_clients(k, now);
+		if (k->metrics)
+			metrics_run(k->metrics);
+	}
+}
+
+int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
+{
+	struct control *k = calloc(1, sizeof(*k));
+	sigset_t set;
+
+	/* TERM, from the master or at its death, ends this process in the usual way: there is
+	 * nothing to put in order. */
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	if (!k || figures_init(&k->figures, rt, now_ms()) != 0)
+		return EX_OSERR;
+	k->rt = rt;
+	k->fd = control_fd;
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		k->client[i].fd = -1;
+	xmllog_open(&k->log, rt->rings[rt->ring_count - 1], rt->log_wake_fd,
+		    rt->config->set.log_level);
+	if (metrics_fd >= 0) {
+		k->metrics = metrics_start(metrics_fd, &k->figures);
+		if (!k->metrics)
+			return EX_OSERR;
+	}
+	loop(k);
+	return EX_OSERR;
+}

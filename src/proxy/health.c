@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * health: see health.h. One visit to a destination at a time in this worker:
+ *
+ *   connect   a try: the next address of the name, once; a check: all of them, as a session would
+ *   greeting  CHECK_SMTP: the greeting is read and judged, then QUIT is said (RFC 5321 4.1.1.10)
+ *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
+ *
+ * A destination that is filtered makes a try hang for TIMEOUT_CONNECT; so the next pause's end
+ * begins a new one in its place, whose first packet leaves at once.
+ *
+ * A visit belongs to the version of the configuration that it began with, as a session does.
+ *
+ * A visit is a session in the destination's eyes: where that has a max=, it takes a seat there, and
+ * is not made when there is none. Owns its descriptor and seat. It fails by ending early: the next
+ * one comes.
+ */
+#include "proxy/health.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "base/diag.h"
+#include "io/net.h"
+#include "smtp/reply.h"
+
+#define TICK_MS	 250
+#define LEAVE_MS 2000
+
+static const char quit[] = "QUIT\r\n";
+static const char no_matter[] = "mail still goes there";
+
+struct visit {
+	struct health *health;
+	struct worker_version *version; /* while it is made: DEST is one of its */
+	struct io_op op;		/* never more than one in flight */
+	struct io_timer timer;
+	struct addr addr;
+	struct route_search search;
+	struct buf in;
+	uint8_t mem[SMTP_REPLY_MAX];
+	uint64_t began_ms;
+	unsigned dest;
+	uint32_t seat;
+	int fd;
+	bool is_check, connecting, again, has_seat;
+};
+
+struct health {
+	struct worker *worker;
+	struct io_timer timer;
+	struct visit visits[ROUTE_MAX]; /* one for each destination */
+};
+
+static const struct settings *settings_of(const struct visit *v)
+{
+	return &v->version->rt.config->set;
+}
+
+/* ---- seats ---- */
+
+/* False: the destination, or the whole daemon, is full. */
+static bool take_seat(struct visit *v)
+{
+	const struct runtime *rt = &v->version->rt;
+	unsigned max = rt->route->destination[v->dest].max;
+
+	if (max == 0)
+		return true;
+	if (seats_take(rt->seats, v->health->worker->slot, &v->addr, false, 0, &v->seat) !=
+	    SEATS_OK)
+		return false;
+	v->has_seat = seats_at_destination(rt->seats, v->seat, rt->slot[v->dest], max);
+	if (!v->has_seat)
+		seats_release(rt->seats, v->seat);
+	return v->has_seat;
+}
+
+/* ---- ending ---- */
+
+static void begin_try(struct visit *v);
+
+static void close_connection(struct visit *v)
+{
+	io_timer_stop(v->health->worker->io, &v->timer);
+	if (v->fd >= 0)
+		io_close(v->health->worker->io, v->fd);
+	v->fd = -1;
+	v->connecting = false;
+}
+
+static void end(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	close_connection(v);
+	if (v->has_seat)
+		seats_release(w->rt->seats, v->seat);
+	v->has_seat = false;
+	if (v->is_check)
+		route_check_done(v->version->rt.route_shared, v->dest,
+				 v->began_ms + 1000 * (uint64_t)settings_of(v)->check_interval);
+	worker_version_put(w, v->version);
+	v->version = NULL;
+	if (v->again && !w->draining)
+		begin_try(v);
+}
+
+static void left(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+
+	if (res > 0)
+		io_recv(v->health->worker->io, op, v->fd, v->mem, sizeof(v->mem));
+	else
+		end(v);
+}
+
+/* Waits until the destination closes, so that it has one session less when the seat is free. */
+static void leave(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	io_timer_set(w->io, &v->timer, LEAVE_MS);
+	v->op.done = left;
+	io_recv(w->io, &v->op, v->fd, v->mem, sizeof(v->mem));
+}
+
+/* ---- the greeting ---- */
+
+static void quit_sent(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+
+	if (res < 0)
+		end(v);
+	else
+		leave(v);
+}
+
+/* What came of a check behind the connection: a record where it is another than before. */
+static void found(struct visit *v, bool good, const char *what)
+{
+	struct worker *w = v->health->worker;
+	char why[640];
+
+	if (!route_check_found(v->version->rt.route_shared, v->dest, good))
+		return;
+	snprintf(why, sizeof(why), "check: %s%s%s", what, good ? "" : "; ", good ? "" : no_matter);
+	worker_destination_record(w, &v->version->rt, v->dest, true, why);
+}
+
+static void judge(struct visit *v, const struct smtp_reply *greeting)
+{
+	char what[512];
+
+	what[smtp_reply_log_text(greeting, what, sizeof(what) - 1)] = '\0';
+	found(v, greeting->code / 100 == 2, what);
+	v->op.done = quit_sent;
+	io_send(v->health->worker->io, &v->op, v->fd, quit, sizeof(quit) - 1, false);
+}
+
+static void greeted(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+	enum smtp_reply_result result = SMTP_REPLY_BAD;
+	struct smtp_reply greeting;
+	size_t consumed;
+
+	if (res <= 0) {
+		found(v, false,
+		      res == -ECANCELED ? "no greeting in CHECK_TIMEOUT"
+					: "connection closed in place of a greeting");
+		end(v);
+		return;
+	}
+	buf_added(&v->in, (size_t)res);
+	result = smtp_reply_parse(buf_span(&v->in), &greeting, &consumed);
+	if (result == SMTP_REPLY_OK) {
+		judge(v, &greeting);
+	} else if (result == SMTP_REPLY_MORE && buf_space(&v->in) > 0) {
+		size_t room = buf_space(&v->in);
+
+		io_recv(v->health->worker->io, op, v->fd, buf_room(&v->in, room), room);
+	} else {
+		found(v, false, "malformed greeting");
+		end(v);
+	}
+}
+
+static void await_greeting(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	buf_init(&v->in, v->mem, sizeof(v->mem));
+	io_timer_set(w->io, &v->timer, 1000 * (uint64_t)settings_of(v)->check_timeout);
+	v->op.done = greeted;
+	io_recv(w->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
+}
+
+/* ---- connecting ---- */
+
+static void connect_to(struct visit *v);
+
+static void reached(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	const struct runtime *rt = &v->version->rt;
+
+	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(w->io)))
+		worker_destination_record(w, rt, v->dest, true, "connected");
+	if (v->is_check && settings_of(v)->check == CHECK_SMTP) {
+		await_greeting(v);
+		return;
+	}
+	shutdown(v->fd, SHUT_WR);
+	leave(v);
+}
+
+static void connected(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+	struct worker *w = v->health->worker;
+	const struct runtime *rt = &v->version->rt;
+	int error = res == -ECANCELED ? ETIMEDOUT : -res;
+
+	io_timer_stop(w->io, &v->timer);
+	v->connecting = false;
+	if (health_reached(res)) {
+		reached(v);
+		return;
+	}
+	close_connection(v);
+	if (!v->is_check || health_own_want(res)) {
+		end(v);
+		return;
+	}
+	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(w->io)))
+		worker_destination_record(w, rt, v->dest, false, strerror(error));
+	if (route_check_next(rt->route_shared, &v->search, &v->addr))
+		connect_to(v);
+	else
+		end(v);
+}
+
+static void connect_to(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+	int seconds = v->is_check ? settings_of(v)->check_timeout : settings_of(v)->timeout_connect;
+
+	v->fd = net_socket(&v->addr);
+	if (v->fd < 0) {
+		v->fd = -1;
+		end(v);
+		return;
+	}
+	v->connecting = true;
+	io_timer_set(w->io, &v->timer, 1000 * (uint64_t)seconds);
+	v->op.done = connected;
+	io_connect(w->io, &v->op, v->fd, &v->addr);
+}
+
+static void out_of_time(struct io_timer *t)
+{
+	struct visit *v = container_of(t, struct visit, timer);
+
+	io_cancel(v->health->worker->io, &v->op);
+}
+
+/* ---- beginning ---- */
+
+static void begin_try(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	v->again = false;
+	if (v->dest >= w->rt->route->count) /* there are fewer since a reload */
+		return;
+	v->is_check = false;
+	v->version = worker_version_get(w);
+	if (route_try(v->version->rt.route_shared, v->dest, &v->addr) && take_seat(v))
+		connect_to(v);
+	else
+		end(v);
+}
+
+/* A pause is over: the try in its place, if there is one, has had its time. */
+static void try_again(struct visit *v)
+{
+	if (!v->version) {
+		begin_try(v);
+	} else if (v->connecting && !v->is_check) {
+		v->again = true;
+		io_cancel(v->health->worker->io, &v->op);
+	}
+}
+
+static void begin_check(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+	uint64_t now = io_now_ms(w->io);
+
+	if (v->version) { /* a try is just leaving, or the check of an older version */
+		route_check_done(w->rt->route_shared, v->dest, now + LEAVE_MS);
+		return;
+	}
+	v->is_check = true;
+	v->began_ms = now;
+	v->version = worker_version_get(w);
+	if (route_check_begin(w->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
+	    take_seat(v))
+		connect_to(v);
+	else
+		end(v);
+}
+
+/* The most that one check can take, with some to spare. */
+static uint64_t lease_ms(const struct settings *set)
+{
+	return 1000 * (uint64_t)set->check_timeout * (ROUTE_ADDRESSES + 2) + 2 * LEAVE_MS;
+}
+
+static void on_tick(struct io_timer *t)
+{
+	struct health *h = container_of(t, struct health, timer);
+	struct worker *w = h->worker;
+	const struct runtime *rt = w->rt;
+	const struct settings *set = &rt->config->set;
+	uint64_t now = io_now_ms(w->io), due;
+
+	if (w->draining)
+		return;
+	for (due = route_due(rt->route_shared, rt->route, now); due; due &= due - 1)
+		try_again(&h->visits[__builtin_ctzll(due)]);
+	if (set->check != CHECK_OFF) {
+		due = route_checks_due(rt->route_shared, rt->route, now, lease_ms(set));
+		for (; due; due &= due - 1)
+			begin_check(&h->visits[__builtin_ctzll(due)]);
+	}
+	io_timer_set(w->io, &h->timer, TICK_MS);
+}
+
+int health_make(struct health **made, struct worker *w)
+{
+	struct health *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->worker = w;
+	io_timer_init(&h->timer, on_tick);
+	for (unsigned i = 0; i < ROUTE_MAX; i++) {
+		struct visit *v = &h->visits[i];
+
+		v->health = h;
+		v->dest = i;
+		v->fd = -1;
+		io_timer_init(&v->timer, out_of_time);
+	}
+	*made = h;
+	return 0;
+}
+
+void health_start(struct health *h)
+{
+	io_timer_set(h->worker->io, &h->timer, TICK_MS);
+}

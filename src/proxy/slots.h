@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * slots: the numbers by which sessions and figures of a destination are counted (seats.h, stats.h).
+ * A destination keeps its number over every change of the configuration, so that a session that
+ * began with an older one counts against the `max=` of the same destination. A number is given to
+ * another name only when nothing uses a version any more that had it. Plain data, no I/O; owned by
+ * the master.
+ */
+#ifndef PROXY_SLOTS_H
+#define PROXY_SLOTS_H
+
+#include <stdint.h>
+
+#include "proxy/seats.h"
+#include "route/route.h"
+
+struct slots {
+	struct {
+		char name[ROUTE_NAME_MAX]; /* "": never used */
+		uint64_t last;		   /* the newest version that has it */
+	} slot[SEATS_DESTINATIONS];
+};
+
+/*
+ * Finds numbers for all destinations of ROUTE, which is version VERSION; OLDEST is the oldest one
+ * still in use. 0, or -ENOSPC with nothing changed: too many names of older versions are in use.
+ */
+int slots_assign(struct slots *s, const struct route *route, uint64_t version, uint64_t oldest,
+		 uint8_t out[ROUTE_MAX]) __attribute__((warn_unused_result));
+
+#endif

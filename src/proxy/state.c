@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: ISC */
+/* state: see state.h. Unknown words are faults: what they mean cannot be left out. */
+#include "proxy/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MARK	     "caronte-state"
+#define WORKERS_MOST 256u
+#define LISTEN_MOST  64u
+
+/* ---- writing ---- */
+
+static void put_one(FILE *out, const char *word, long long value)
+{
+	fprintf(out, "%s %lld\n", word, value);
+}
+
+static void put_lists(FILE *out, const struct state *s)
+{
+	for (size_t i = 0; i < (size_t)s->workers * s->listen_count; i++)
+		put_one(out, "listen", s->listen_fds[i]);
+	for (unsigned i = 0; i < s->other_count; i++)
+		put_one(out, "other-seats", s->other_seats[i]);
+	for (unsigned i = 0; i < s->worker_count; i++)
+		fprintf(out, "worker %u %d %d\n", s->worker[i].slot, s->worker[i].pid,
+			s->worker[i].seats);
+	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
+		if (*s->slots.slot[i].name)
+			fprintf(out, "slot %u %llu %s\n", i,
+				(unsigned long long)s->slots.slot[i].last, s->slots.slot[i].name);
+	for (unsigned i = 0; i < s->drained_count; i++)
+		fprintf(out, "drained %s\n", s->drained[i]);
+	for (const char *at = s->fixed, *end; (end = strchr(at, '\n')); at = end + 1)
+		fprintf(out, "fixed %.*s\n", (int)(end - at), at);
+}
+
+int state_write(int fd, const struct state *s)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *out = copy < 0 ? NULL : fdopen(copy, "w");
+	bool good;
+
+	if (!out) {
+		if (copy >= 0)
+			close(copy);
+		return -ENOMEM;
+	}
+	fprintf(out, MARK " %d\n", STATE_LAYOUT);
+	fprintf(out, "workers %u %u\n", s->workers, s->listen_count);
+	fprintf(out, "epoch %llu\n", (unsigned long long)s->last_epoch_us);
+	fprintf(out, "version %llu\n", (unsigned long long)s->number);
+	fprintf(out, "files %d %d %d\n", s->files.seats, s->files.stats, s->files.rings);
+	fprintf(out, "life %d %d\n", s->life[0], s->life[1]);
+	put_one(out, "wake", s->wake_fd);
+	put_one(out, "control", s->control_fd);
+	put_one(out, "metrics", s->metrics_fd);
+	put_one(out, "image", s->image_fd);
+	put_one(out, "handed", s->handed);
+	put_one(out, "dumpable", s->dumpable);
+	put_one(out, "writer", s->writer);
+	put_lists(out, s);
+	fputs("end\n", out);
+	good = !ferror(out);
+	return fclose(out) == 0 && good ? 0 : -EIO;
+}
+
+/* ---- reading ---- */
+
+struct reading {
+	struct state *s;
+	unsigned listen;
+	size_t fixed;
+	bool end;
+};
+
+/* The lists' room is known from this line on. */
+static bool take_workers(struct state *s, const char *rest)
+{
+	if (s->listen_fds || sscanf(rest, "%u %u", &s->workers, &s->listen_count) != 2 ||
+	    s->workers < 1 || s->workers > WORKERS_MOST || s->listen_count < 1 ||
+	    s->listen_count > LISTEN_MOST)
+		return false;
+	s->listen_fds = calloc((size_t)s->workers * s->listen_count, sizeof(int));
+	s->worker = calloc((size_t)s->workers * RUNTIME_GENERATIONS, sizeof(*s->worker));
+	return s->listen_fds && s->worker;
+}
+
+static bool take_int(const char *rest, int *value)
+{
+	return sscanf(rest, "%d", value) == 1;
+}
+
+static bool take_bool(const char *rest, bool *value)
+{
+	int n;
+	bool good = take_int(rest, &n);
+
+	*value = good && n;
+	return good;
+}
+
+static bool take_u64(const char *rest, uint64_t *value)
+{
+	unsigned long long n;
+	bool good = sscanf(rest, "%llu", &n) == 1;
+
+	if (good)
+		*value = n;
+	return good;
+}
+
+static bool take_worker(struct state *s, const char *rest)
+{
+	struct state_worker w;
+
+	if (!s->worker || s->worker_count == s->workers * RUNTIME_GENERATIONS ||
+	    sscanf(rest, "%u %d %d", &w.slot, &w.pid, &w.seats) != 3 ||
+	    w.slot >= s->workers * RUNTIME_GENERATIONS || w.pid <= 1)
+		return false;
+	s->worker[s->worker_count++] = w;
+	return true;
+}
+
+static bool take_name(const char *name, char out[ROUTE_NAME_MAX])
+{
+	size_t n = strlen(name);
+
+	if (n == 0 || n >= ROUTE_NAME_MAX)
+		return false;
+	memcpy(out, name, n + 1);
+	return true;
+}
+
+static bool take_slot(struct state *s, const char *rest)
+{
+	unsigned long long last;
+	unsigned i;
+	int n = 0;
+
+	if (sscanf(rest, "%u %llu %n", &i, &last, &n) != 2 || n == 0 || i >= SEATS_DESTINATIONS)
+		return false;
+	s->slots.slot[i].last = last;
+	return take_name(rest + n, s->slots.slot[i].name);
+}
+
+static bool take_listed(struct reading *r, const char *word, const char *rest)
+{
+	struct state *s = r->s;
+	size_t n = strlen(rest);
+
+	if (strcmp(word, "listen") == 0)
+		return s->listen_fds && r->listen < s->workers * s->listen_count &&
+		       take_int(rest, &s->listen_fds[r->listen++]);
+	if (strcmp(word, "other-seats") == 0)
+		return s->other_count < STATE_OTHER_TABLES &&
+		       take_int(rest, &s->other_seats[s->other_count++]);
+	if (strcmp(word, "worker") == 0)
+		return take_worker(s, rest);
+	if (strcmp(word, "slot") == 0)
+		return take_slot(s, rest);
+	if (strcmp(word, "drained") == 0)
+		return s->drained_count < ROUTE_MAX &&
+		       take_name(rest, s->drained[s->drained_count++]);
+	if (strcmp(word, "fixed") != 0 || r->fixed + n + 2 > sizeof(s->fixed))
+		return false;
+	memcpy(s->fixed + r->fixed, rest, n);
+	memcpy(s->fixed + r->fixed + n, "\n", 2);
+	r->fixed += n + 1;
+	return true;
+}
+
+static bool take_line(struct reading *r, const char *word, const char *rest)
+{
+	struct state *s = r->s;
+
+	if (strcmp(word, "workers") == 0)
+		return take_workers(s, rest);
+	if (strcmp(word, "epoch") == 0)
+		return take_u64(rest, &s->last_epoch_us);
+	if (strcmp(word, "version") == 0)
+		return take_u64(rest, &s->number);
+	if (strcmp(word, "files") == 0)
+		return sscanf(rest, "%d %d %d", &s->files.seats, &s->files.stats,
+			      &s->files.rings) == 3;
+	if (strcmp(word, "life") == 0)
+		return sscanf(rest, "%d %d", &s->life[0], &s->life[1]) == 2;
+	if (strcmp(word, "wake") == 0)
+		return take_int(rest, &s->wake_fd);
+	if (strcmp(word, "control") == 0)
+		return take_int(rest, &s->control_fd);
+	if (strcmp(word, "metrics") == 0)
+		return take_int(rest, &s->metrics_fd);
+	if (strcmp(word, "image") == 0)
+		return take_int(rest, &s->image_fd);
+	if (strcmp(word, "writer") == 0)
+		return take_int(rest, &s->writer);
+	if (strcmp(word, "handed") == 0)
+		return take_bool(rest, &s->handed);
+	if (strcmp(word, "dumpable") == 0)
+		return take_bool(rest, &s->dumpable);
+	return take_listed(r, word, rest);
+}
+
+/* LINE without its line feed. */
+static bool read_line(struct reading *r, char *line)
+{
+	char *rest = strchr(line, ' ');
+
+	if (strcmp(line, "end") == 0) {
+		r->end = true;
+		return true;
+	}
+	if (r->end || !rest)
+		return false;
+	*rest++ = '\0';
+	return take_line(r, line, rest);
+}
+
+static bool read_all(struct state *s, FILE *in)
+{
+	struct reading r = { .s = s };
+	int layout;
+	char *line = NULL;
+	size_t cap = 0;
+	ssize_t n = getline(&line, &cap, in);
+	bool good = n > 0 && sscanf(line, MARK " %d\n", &layout) == 1 && layout == STATE_LAYOUT;
+
+	while (good && (n = getline(&line, &cap, in)) > 0) {
+		good = line[n - 1] == '\n';
+		line[n - 1] = '\0';
+		good = good && read_line(&r, line);
+	}
+	free(line);
+	return good && r.end && s->listen_fds && r.listen == s->workers * s->listen_count;
+}
+
+bool state_read(struct state *s, int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	FILE *in = copy < 0 ? NULL : fdopen(copy, "r");
+	bool good;
+
+	*s = (struct state){ .files = { -1, -1, -1 },
+			     .wake_fd = -1,
+			     .life = { -1, -1 },
+			     .control_fd = -1,
+			     .metrics_fd = -1,
+			     .image_fd = -1 };
+	if (!in) {
+		if (copy >= 0)
+			close(copy);
+		return false;
+	}
+	rewind(in);
+	good = read_all(s, in);
+	fclose(in);
+	return good;
+}
+
+void state_free(struct state *s)
+{
+	free(s->listen_fds);
+	free(s->worker);
+	*s = (struct state){ 0 };
+}
+
+/* ---- descriptors ---- */
+
+static bool keep_one(int fd, bool keep)
+{
+	return fd < 0 || fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC) == 0;
+}
+
+bool state_keep_descriptors(const struct state *s, bool keep)
+{
+	const int some[] = { s->files.seats, s->files.stats, s->files.rings, s->wake_fd, s->life[0],
+			     s->life[1],     s->control_fd,  s->metrics_fd,  s->image_fd };
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)
+		good &= keep_one(some[i], keep);
+	for (size_t i = 0; i < (size_t)s->workers * s->listen_count; i++)
+		good &= keep_one(s->listen_fds[i], keep);
+	for (unsigned i = 0; i < s->other_count; i++)
+		good &= keep_one(s->other_seats[i], keep);
+	return good;
+}

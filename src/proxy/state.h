@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * state: what a running daemon hands to the program that takes its place (upgrade.h): descriptors,
+ * which the exec leaves open, the children, and what must not be forgotten. Text, a line for each
+ * item, in a memfd. A program reads the state of its own STATE_LAYOUT only; of the memory behind
+ * the descriptors the rings' layout belongs to it, seats and figures carry their own.
+ */
+#ifndef PROXY_STATE_H
+#define PROXY_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proxy/check.h"
+#include "proxy/runtime.h"
+#include "proxy/slots.h"
+
+/* To be changed with what a line means, with the layout of rings and their records, and with what a
+ * signal means to a worker or the log writer. */
+#define STATE_LAYOUT	   1
+#define STATE_OTHER_TABLES 16
+
+struct state_worker {
+	unsigned slot;
+	pid_t pid;
+	int seats; /* the descriptor of the table that it takes its seats from */
+};
+
+struct state {
+	uint64_t last_epoch_us;
+	uint64_t number; /* of the version */
+	unsigned workers;
+	struct runtime_files files;
+	int wake_fd, life[2], control_fd, metrics_fd; /* -1: none */
+	int image_fd;	       /* an empty memfd for what the new program finds (version.h) */
+	bool handed;	       /* the listening sockets are not ours to end */
+	bool dumpable;	       /* the processes may be looked into by their user */
+	pid_t writer;	       /* 0: not running */
+	unsigned listen_count; /* addresses */
+	int *listen_fds;       /* workers * listen_count; owned */
+	unsigned worker_count;
+	struct state_worker *worker; /* owned */
+	unsigned other_count;
+	int other_seats[STATE_OTHER_TABLES]; /* tables of other layouts that are still in use */
+	struct slots slots;
+	unsigned drained_count;
+	char drained[ROUTE_MAX][ROUTE_NAME_MAX];
+	char fixed[CHECK_FIXED_MAX]; /* see check_fixed() */
+};
+
+/* Writes it to FD, an empty memfd. 0 or -errno. */
+int state_write(int fd, const struct state *s) __attribute__((warn_unused_result));
+/* Reads it from FD. False when it is no state, or one of another layout. Free it in any case. */
+bool state_read(struct state *s, int fd) __attribute__((warn_unused_result));
+void state_free(struct state *s);
+/* All descriptors in S are kept over an exec, or closed by it. False: one of them is not open. */
+bool state_keep_descriptors(const struct state *s, bool keep);
+
+#endif

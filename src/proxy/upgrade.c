@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * upgrade: USR2. The program on disk takes the place of this one, in this process: same process id,
+ * same user, same children. In three steps:
+ *
+ * 1. The new program is started as a child, to check: whether it understands the state (state.h),
+ *    and whether the configuration is good, as at a reload. What it finds it leaves in memory.
+ * 2. Only when it says yes does the master execute it. It is the file that was checked, held open,
+ *    whatever happens to its name meanwhile; and it takes what was found, so that a file which
+ *    changes in between cannot stop it.
+ * 3. It starts workers of its own on the same sockets, the next generation. When they accept, the
+ *    old ones are told to stop accepting and end with their sessions.
+ *
+ * Until 2 a failure leaves everything as it is. Behind it there is no way back, and nothing that is
+ * tried: descriptors and memory are there already.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "proxy/master_inner.h"
+#include "proxy/notify.h"
+#include "proxy/shared.h"
+
+#define SIGNAL "SIGUSR2"
+
+extern char **environ;
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- the program that makes way ---- */
+
+/* A generation without a process, or RUNTIME_GENERATIONS. */
+static unsigned free_generation(const struct master *m)
+{
+	unsigned free = 0;
+
+	for (unsigned slot = 0; slot < m->rt.slots; slot++) {
+		if (slot / m->rt.workers == free && m->children[slot].process.pid) {
+			free++;
+			slot = free * m->rt.workers - 1;
+		}
+	}
+	return free;
+}
+
+static int seats_fd(const struct master *m, const struct seats *seats)
+{
+	for (unsigned i = 0; i < m->other_count; i++)
+		if (m->other[i].seats == seats)
+			return m->other[i].fd;
+	return m->rt.files.seats;
+}
+
+static void list_drained(const struct master *m, struct state *s)
+{
+	for (unsigned i = 0; i < m->rt.route->count; i++)
+		if (route_drained(m->rt.route_shared, i))
+			memcpy(s->drained[s->drained_count++], m->rt.route->destination[i].name,
+			       ROUTE_NAME_MAX);
+}
+
+/* S borrows the listening sockets. */
+static int describe(struct master *m, struct state *s)
+{
+	*s = (struct state){
+		.last_epoch_us = m->last_epoch_us,
+		.number = m->rt.number,
+		.workers = m->rt.workers,
+		.files = m->rt.files,
+		.wake_fd = m->rt.log_wake_fd,
+		.life = { m->life[0], m->life[1] },
+		.control_fd = m->control_fd,
+		.metrics_fd = m->metrics_fd,
+		.image_fd = m->asked_image,
+		.handed = m->source.handed != NULL,
+		.writer = m->writer.pid,
+		.listen_count = m->rt.listen_count,
+		.listen_fds = m->listen_fds,
+		.other_count = m->other_count,
+		.slots = m->slots,
+		.dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1,
+	};
+	s->worker = calloc(m->rt.slots, sizeof(*s->worker));
+	if (!s->worker)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.slots; i++)
+		if (m->children[i].process.pid)
+			s->worker[s->worker_count++] =
+				(struct state_worker){ i, m->children[i].process.pid,
+						       seats_fd(m, m->children[i].seats) };
+	for (unsigned i = 0; i < m->other_count; i++)
+		s->other_seats[i] = m->other[i].fd;
+	list_drained(m, s);
+	return check_fixed(&m->version->config.set, s->fixed, sizeof(s->fixed)) ? 0 : -E2BIG;
+}
+
+/* Executes the program with the state of now. Returns -errno, with everything as it was. */
+static int execute(struct master *m, bool only_check)
+{
+	size_t n = m->source.override_count, at = 0;
+	char **argv = calloc(8 + 2 * n, sizeof(*argv));
+	char number[16];
+	struct state s = { 0 };
+	int fd = memfd_create("caronte-state", MFD_CLOEXEC);
+	int err = fd < 0 ? -errno : argv ? describe(m, &s) : -ENOMEM;
+
+	if (!err)
+		err = state_write(fd, &s);
+	if (!err) {
+		argv[at++] = (char *)(uintptr_t)m->program;
+		argv[at++] = "-c";
+		argv[at++] = (char *)(uintptr_t)m->source.file;
+		for (size_t i = 0; i < n; i++) {
+			argv[at++] = "-o";
+			argv[at++] = (char *)(uintptr_t)m->source.overrides[i];
+		}
+		snprintf(number, sizeof(number), "%d", fd);
+		argv[at++] = "--adopt";
+		argv[at++] = number;
+		if (only_check)
+			argv[at++] = "-t";
+		if (fcntl(fd, F_SETFD, 0) == 0 && state_keep_descriptors(&s, true))
+			execveat(m->asked_program, "", argv, environ, AT_EMPTY_PATH);
+		err = -errno;
+		(void)!state_keep_descriptors(&s, false);
+	}
+	close_one(&fd);
+	free(s.worker);
+	free(argv);
+	return err;
+}
+
+static _Noreturn void check_child(struct master *m)
+{
+	int err;
+
+	/* Not for longer than it must: nobody may wait for sockets that only this one holds. */
+	err = execute(m, true);
+	fprintf(stderr, "caronte: %s: %s\n", m->program, strerror(-err));
+	_exit(EX_OSERR);
+}
+
+static void drop(struct master *m)
+{
+	close_one(&m->asked_image);
+	close_one(&m->asked_program);
+}
+
+static void refuse(struct master *m, const char *why)
+{
+	drop(m);
+	reload_refuse(m, SIGNAL, why);
+}
+
+static bool serves(const struct master *m)
+{
+	return m->state == RUNNING || (m->state == STARTING && m->upgraded);
+}
+
+void upgrade_ask(struct master *m)
+{
+	char why[512];
+	pid_t pid;
+
+	if (m->state >= STOPPING)
+		return;
+	/* After what is under way: one thing at a time. But a program whose workers do not start
+	 * can be replaced; the old ones serve still. */
+	if (!serves(m) || m->asked_for != ASKED_NOTHING || m->reloading) {
+		m->upgrade_again = true;
+		return;
+	}
+	if (!m->program) {
+		refuse(m, "caronte: the path of the program is not known");
+		return;
+	}
+	if (free_generation(m) == RUNTIME_GENERATIONS) {
+		snprintf(why, sizeof(why),
+			 "caronte: workers of %u earlier upgrades still have sessions; try again "
+			 "when they have ended",
+			 RUNTIME_GENERATIONS - 1);
+		refuse(m, why);
+		return;
+	}
+	m->asked_program = open(m->program, O_PATH | O_CLOEXEC);
+	m->asked_image = version_file();
+	pid = m->asked_program < 0 || m->asked_image < 0 ? -errno
+							 : asked_fork(&m->asked, "caronte-check");
+	if (pid == 0)
+		check_child(m);
+	if (pid < 0) {
+		snprintf(why, sizeof(why), "caronte: %s: %s", m->program, strerror(-pid));
+		refuse(m, why);
+		return;
+	}
+	m->asked_for = ASKED_UPGRADE;
+}
+
+void upgrade_answered(struct master *m, int status)
+{
+	char why[512];
+	int err;
+
+	if (!serves(m)) {
+		drop(m);
+		return;
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		process_status(status, why);
+		refuse(m, m->asked.said ? m->asked.text : why);
+		return;
+	}
+	if (free_generation(m) == RUNTIME_GENERATIONS) {
+		refuse(m, "caronte: no slots for other workers");
+		return;
+	}
+	notify_send(NOTIFY_RELOADING, "another program takes over");
+	/* What works for us alone; the next program starts its own. */
+	if (m->resolver.pid)
+		kill(m->resolver.pid, SIGKILL);
+	children_change_control(m);
+	err = execute(m, false);
+	snprintf(why, sizeof(why), "caronte: %s: %s", m->program, strerror(-err));
+	refuse(m, why);
+}
+
+/* ---- the program that takes over ---- */
+
+static int fail(const char *what, int err)
+{
+	master_say("taking over: %s: %s", what, strerror(-err));
+	return EX_SOFTWARE;
+}
+
+/* Where the running daemon listens. */
+static void listen_addresses(const struct state *s, struct listen_set *set)
+{
+	*set = (struct listen_set){ .count = s->listen_count };
+	for (unsigned i = 0; i < s->listen_count; i++)
+		net_local(s->listen_fds[i], &set->addr[i]);
+}
+
+static int check_only(const struct master_start *start, const struct state *s)
+{
+	static struct check check;
+	struct check_source source = start->source;
+	struct listen_set listen;
+	struct slots slots = s->slots;
+	uint8_t slot[ROUTE_MAX];
+	struct config *c;
+	int status, err;
+
+	listen_addresses(s, &listen);
+	source.running = s->fixed;
+	source.handed = s->handed ? &listen : NULL;
+	status = check_load(&check, &c, &source, stderr);
+	if (!status && slots_assign(&slots, &check.route, s->number + 1, 1, slot) != 0) {
+		master_say("DESTINATIONS: sessions of earlier configurations still have %d "
+			   "destinations between them; try again when they have ended",
+			   SEATS_DESTINATIONS);
+		status = EX_TEMPFAIL;
+	}
+	if (!status) {
+		/* WORKERS is what it was, so the number is too, whatever processors there are. */
+		check.workers = s->workers;
+		if (check.listen.count != s->listen_count) {
+			master_say("other addresses than those that the daemon listens on: needs a "
+				   "restart");
+			status = EX_CONFIG;
+		}
+	}
+	err = status ? 0 : version_write(s->image_fd, c, &check);
+	config_free(c);
+	return err ? fail("memory", err) : status;
+}
+
+static struct seats *table_of(struct master *m, const struct state *s, int fd)
+{
+	if (fd == s->files.seats && m->rt.files.seats == fd)
+		return m->rt.seats;
+	for (unsigned i = 0; i < m->other_count; i++)
+		if (m->other[i].fd == fd)
+			return m->other[i].seats;
+	return NULL;
+}
+
+/* Tables that earlier programs have left, and that of the last one where it is not ours. */
+static int adopt_tables(struct master *m, const struct state *s, struct seats *last)
+{
+	for (unsigned i = 0; i < s->other_count; i++) {
+		struct seats *t = shared_attach(s->other_seats[i], 1, true, NULL);
+
+		if (!t || !seats_count_with(t))
+			return -EPROTO;
+		m->other[m->other_count++] = (struct other_seats){ t, s->other_seats[i] };
+	}
+	if (!last)
+		return 0;
+	if (m->other_count == STATE_OTHER_TABLES || !seats_count_with(last))
+		return -EPROTO;
+	m->other[m->other_count++] = (struct other_seats){ last, s->files.seats };
+	return 0;
+}
+
+static void adopt_children(struct master *m, const struct state *s)
+{
+	for (unsigned i = 0; i < s->worker_count; i++) {
+		struct child *c = &m->children[s->worker[i].slot];
+
+		process_started(&c->process, s->worker[i].pid, master_now_ms());
+		c->ready = true;
+		c->oldest = 0; /* it does not say: nothing that it may use is given away */
+		c->seats = table_of(m, s, s->worker[i].seats);
+	}
+	if (s->writer) {
+		process_started(&m->writer, s->writer, master_now_ms());
+		children_change_writer(m);
+	}
+}
+
+static void adopt_drained(struct master *m, const struct state *s)
+{
+	for (unsigned i = 0; i < s->drained_count; i++)
+		for (unsigned d = 0; d < m->rt.route->count; d++)
+			if (strcmp(s->drained[i], m->rt.route->destination[d].name) == 0)
+				route_drain(m->rt.route_shared, d, true);
+}
+
+static int adopt_version(struct master *m, const struct state *s)
+{
+	struct seats *last;
+	int err;
+
+	m->version = calloc(1, sizeof(*m->version));
+	if (!m->version)
+		return -ENOMEM;
+	m->image_fd = s->image_fd;
+	err = version_map(m->version, m->image_fd);
+	if (!err)
+		err = runtime_adopt(&m->rt, m->version, &s->files, s->wake_fd, &last);
+	if (!err)
+		err = adopt_tables(m, s, last);
+	m->rt.number = s->number + 1;
+	m->slots = s->slots;
+	if (!err)
+		err = slots_assign(&m->slots, m->rt.route, m->rt.number, 1, m->rt.slot);
+	return err ? err : start_route(m, NULL);
+}
+
+static void take_descriptors(struct master *m, struct state *s)
+{
+	memcpy(m->life, s->life, sizeof(m->life));
+	m->control_fd = s->control_fd;
+	m->metrics_fd = s->metrics_fd;
+	m->last_epoch_us = s->last_epoch_us;
+	m->listen_fds = s->listen_fds;
+	s->listen_fds = NULL;
+}
+
+static int adopt(struct master *m, struct state *s)
+{
+	int err;
+
+	if (!state_keep_descriptors(s, false))
+		return -EBADF;
+	if (s->handed) {
+		listen_addresses(s, &m->handed);
+		m->source.handed = &m->handed;
+	}
+	err = adopt_version(m, s);
+	take_descriptors(m, s);
+	if (!err)
+		err = start_tools(m);
+	if (err)
+		return err;
+	adopt_children(m, s);
+	adopt_drained(m, s);
+	m->generation = m->rt.generation = free_generation(m);
+	runtime_begin_generation(&m->rt, m->generation);
+	m->upgraded = true;
+	return 0;
+}
+
+int master_adopt(const struct master_start *start, int fd, bool only_check)
+{
+	static struct master m;
+	struct state s;
+	int status;
+
+	if (!state_read(&s, fd)) {
+		state_free(&s);
+		master_say("the running daemon cannot be taken over by this program: its state is "
+			   "of another layout; stop it and start this one");
+		return EX_CONFIG;
+	}
+	if (only_check) {
+		status = check_only(start, &s);
+		state_free(&s);
+		return status;
+	}
+	close(fd);
+	/* An exec makes a process open to its user's eyes again. */
+	if (!s.dumpable)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_NAME, "caronte");
+	start_nothing(&m, start);
+	status = adopt(&m, &s);
+	state_free(&s);
+	return status ? fail("state", status) : master_live(&m);
+}

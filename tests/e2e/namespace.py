@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: ISC
+"""A network, and names, of a test's own: for what cannot be shown on the machine's loopback.
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+
+From then on this process and what it starts are in a network namespace with loopback alone, and in
+a mount namespace; nothing of the machine is changed, and it all ends with the process. Needs root
+and ip(8); skips the tests otherwise. Packets to FILTERED addresses are dropped without a word, by
+an interface that leads nowhere, until open_up() makes such an address one of this host.
+"""
+import contextlib
+import ctypes
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+FILTERED = ["192.0.2.%d" % host for host in range(10, 20)]
+UNREACHABLE = "198.51.100.1"
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def enter():
+    if os.getuid() != 0:
+        raise unittest.SkipTest("only root can make a network of its own")
+    if not shutil.which("ip"):
+        raise unittest.SkipTest("ip(8) is missing (package iproute2)")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(CLONE_NEWNET | CLONE_NEWNS) != 0:
+        raise unittest.SkipTest("no namespaces here: %s" % os.strerror(ctypes.get_errno()))
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    ip("link", "set", "lo", "up")
+    ip("address", "add", "192.0.2.1/32", "dev", "lo")
+    ip("route", "add", "192.0.2.0/24", "dev", "lo")
+    ip("route", "add", "unreachable", UNREACHABLE)
+
+
+def open_up(address):
+    ip("address", "add", address + "/32", "dev", "lo")
+
+
+def filter_out(address):
+    ip("address", "del", address + "/32", "dev", "lo")
+
+
+@contextlib.contextmanager
+def hosts():
+    """A function that says what names mean from now on: set_hosts("192.0.2.1 mx.test", …)."""
+    with tempfile.NamedTemporaryFile("w", prefix="caronte-hosts-") as file:
+        os.chmod(file.name, 0o644)
+
+        def set_hosts(*lines):
+            file.seek(0)
+            file.truncate()
+            file.write("127.0.0.1 localhost\n" + "".join(line + "\n" for line in lines))
+            file.flush()
+        set_hosts()
+        subprocess.run(["mount", "--bind", file.name, "/etc/hosts"], check=True)
+        try:
+            yield set_hosts
+        finally:
+            subprocess.run(["umount", "/etc/hosts"], check=True)
+
+
+def allows_several_addresses():
+    """Whether the resolver library takes several lines of one name in the file of hosts."""
+    with contextlib.suppress(OSError):
+        return "multi on" in pathlib.Path("/etc/host.conf").read_text()
+    return False

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: ISC
+"""COOPERATION_CLUSTER: the shares of the destinations, their max=, and destinations that die.
+
+CARONTE_LONG=1 sends 20,000 messages past dying destinations, else it is a tenth of that.
+"""
+import collections
+import contextlib
+import os
+import random
+import re
+import resource
+import socket
+import threading
+import time
+import unittest
+
+import harness
+import puppet
+from test_backup import wait_closed
+
+WEIGHTS = (4, 2, 1, 1)
+SESSIONS = 2000
+MESSAGES = 20000 if os.environ.get("CARONTE_LONG") else 2000
+
+
+def allow_descriptors(count):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= count:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+    except (ValueError, OSError):
+        raise unittest.SkipTest("%d open files are not allowed here" % count) from None
+
+
+def list_of(sinks, *options):
+    """DESTINATIONS, each with its text of options."""
+    return " ".join("127.0.0.1:%d%s" % (sink.port, option)
+                    for sink, option in zip(sinks, options or [""] * len(sinks)))
+
+
+class ClusterCase(harness.TestCase):
+    @contextlib.contextmanager
+    def sinks(self, count, *arguments, **how):
+        with contextlib.ExitStack() as stack:
+            yield [stack.enter_context(harness.Sink("--name", "sink%d.test" % i, *arguments, **how))
+                   for i in range(count)]
+
+    def cluster(self, destinations, **settings):
+        return self.caronte(destinations, **dict({
+            "COOPERATION_CLUSTER": True, "WORKERS": 2, "MAX_SESSIONS_PER_ADDRESS": 0,
+            "LOG_LEVEL": 1}, **settings))
+
+    def assert_alternating(self, daemon):
+        """Each change of state is one record, though every worker sees it."""
+        states = collections.defaultdict(list)
+        for record in sorted(daemon.records("destination"), key=lambda each: each.get("time")):
+            states[record.get("address")].append(record.get("state"))
+        for address, seen in states.items():
+            self.assertEqual(seen, [("down", "up")[i % 2] for i in range(len(seen))], address)
+        return states
+
+
+class Shares(ClusterCase):
+    @classmethod
+    def setUpClass(cls):
+        allow_descriptors(6 * SESSIONS)
+
+    def setUp(self):
+        self.open = []
+        self.addCleanup(self.leave, lambda sock: True)
+
+    def come(self, daemon, count):
+        """Sessions that come at once, all of them, and are all greeted."""
+        new = []
+        for _ in range(count):
+            sock = socket.socket()
+            sock.settimeout(harness.PATIENCE_S)
+            sock.connect(("127.0.0.1", daemon.port))
+            new.append(sock)
+        self.open += new
+        for sock in new:
+            self.assertEqual(sock.recv(4), b"220 ")
+
+    def leave(self, which):
+        for sock in self.open:
+            if which(sock):
+                sock.close()
+        self.open = [sock for sock in self.open if sock.fileno() >= 0]
+
+    def assert_shares(self, sinks, total):
+        harness.wait_until(lambda: sum(sink.report()["open"] for sink in sinks) == total)
+        shares = [sink.report()["open"] for sink in sinks]
+        for share, weight in zip(shares, WEIGHTS):
+            fair = total * weight / sum(WEIGHTS)
+            self.assertLessEqual(abs(share - fair), 0.05 * fair, shares)
+
+    def weighted(self, sinks):
+        return list_of(sinks, *(",weight=%d" % weight for weight in WEIGHTS))
+
+    def test_least_sessions(self):
+        with self.sinks(4) as sinks, \
+                self.cluster(self.weighted(sinks), MAX_SESSIONS=SESSIONS) as daemon:
+            self.come(daemon, SESSIONS)
+            self.assert_shares(sinks, SESSIONS)
+            # Whoever goes, what comes next evens it out: most of two destinations' leave.
+            names = {}
+            for sock in self.open:
+                names[sock] = sock.recv(100).split()[0]
+            self.assertEqual(set(names.values()), {b"sink%d.test" % i for i in range(4)})
+            self.leave(lambda sock: names[sock] in (b"sink0.test", b"sink2.test")
+                       and random.random() < 0.8)
+            left = len(self.open)
+            self.assertLess(left, SESSIONS * 0.6)
+            harness.wait_until(lambda: sum(sink.report()["open"] for sink in sinks) == left)
+            self.come(daemon, SESSIONS - left)
+            self.assert_shares(sinks, SESSIONS)
+            self.leave(lambda sock: True)
+
+    def test_round_robin(self):
+        with self.sinks(4) as sinks, \
+                self.cluster(self.weighted(sinks), BALANCE_ROUND_ROBIN=True,
+                             MAX_SESSIONS=SESSIONS) as daemon:
+            self.come(daemon, SESSIONS)
+            self.assert_shares(sinks, SESSIONS)
+            self.leave(lambda sock: True)
+
+
+class Source(ClusterCase):
+    ADDRESSES = ["127.%d.%d.%d" % (1 + i % 200, i // 7, 1 + i % 31) for i in range(300)]
+
+    def where(self, daemon):
+        """For each client address, the destination that greets it."""
+        found = {}
+        for address in self.ADDRESSES:
+            with puppet.Peer(socket.create_connection(("127.0.0.1", daemon.port), 10,
+                                                      (address, 0))) as client:
+                found[address] = client.line().split()[1].decode()
+        return found
+
+    def test_one_less_moves_only_its_own(self):
+        with self.sinks(4) as sinks, \
+                self.cluster(list_of(sinks, ",weight=4", ",weight=2", "", ""),
+                             BALANCE_SOURCE=True) as daemon:
+            before = self.where(daemon)
+            self.assertEqual(self.where(daemon), before)
+            count = collections.Counter(before.values())
+            self.assertEqual(len(count), 4)
+            self.assertGreater(count["sink0.test"], count["sink2.test"] + count["sink3.test"])
+            sinks[1].stop()
+            without = self.where(daemon)
+            for address in self.ADDRESSES:
+                if before[address] == "sink1.test":
+                    self.assertNotEqual(without[address], "sink1.test")
+                else:
+                    self.assertEqual(without[address], before[address])
+            sinks[1].start()
+            daemon.records("destination", count=1, state="up")
+            self.assertEqual(self.where(daemon), before)
+            self.assertEqual(list(self.assert_alternating(daemon).values()), [["down", "up"]])
+
+
+class Full(ClusterCase):
+    MAX = (5, 3, 1)
+    CLIENTS = 24
+    EACH = 12
+
+    def client(self, daemon, number):
+        for i in range(self.EACH):
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                reply = client.send_message(b"Subject: %d.%d\r\n" % (number, i))
+                if reply[:3] != b"250":
+                    raise AssertionError("got %r" % reply)
+                if i % 4 == 0:
+                    client.quit()
+                elif i % 4 == 1:
+                    client.reset()
+                elif i % 4 == 2:
+                    client.send(b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@local.test>\r\n")
+
+    def run_all(self, work, count):
+        faults = []
+
+        def guarded(i):
+            try:
+                work(i)
+            except Exception as fault:
+                faults.append(fault)
+        threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if faults:
+            raise faults[0]
+
+    def check(self, **settings):
+        options = [",max=%d" % most for most in self.MAX]
+        with self.sinks(3) as sinks, \
+                self.cluster(list_of(sinks, *options), TIMEOUT_CONNECT=60, **settings) as daemon:
+            self.run_all(lambda i: self.client(daemon, i), self.CLIENTS)
+            reports = [sink.report() for sink in sinks]
+            for report, most in zip(reports, self.MAX):
+                self.assertEqual(report["peak"], most)
+            self.assertEqual(sum(report["messages"] for report in reports),
+                             self.CLIENTS * self.EACH)
+            self.assertEqual(len(daemon.records("session", end="limit")), 0)
+
+    def test_least_sessions(self):
+        self.check()
+
+    def test_round_robin(self):
+        self.check(BALANCE_ROUND_ROBIN=True)
+
+    def test_with_checks(self):
+        """A check is a session in the destination's eyes."""
+        self.check(CHECK_SMTP=True, CHECK_INTERVAL=1)
+
+    def test_out_of_patience(self):
+        with self.sinks(2) as sinks, \
+                self.cluster(list_of(sinks, ",max=1", ",max=1"), TIMEOUT_CONNECT=1) as daemon:
+            with harness.Client(daemon.port) as one, harness.Client(daemon.port) as two:
+                one.hello()
+                two.hello()
+                began = time.monotonic()
+                with harness.Client(daemon.port) as third:
+                    self.assertRegex(third.reply(), rb"^421 4\.3\.2 ")
+                    self.assertEqual(third.rest(), b"")
+                self.assertGreaterEqual(time.monotonic() - began, 0.9)
+                self.assertLess(time.monotonic() - began, 5)
+                self.assertEqual([sink.report()["connections"] for sink in sinks], [1, 1])
+            daemon.records("session", count=3)
+            self.assertEqual(len(daemon.records("session", end="limit")), 1)
+            self.assertEqual(daemon.records("destination"), [])
+
+
+class Deaths(ClusterCase):
+    """Destinations that are killed and come back, while messages go through."""
+    CLIENTS = 24
+
+    def setUp(self):
+        self.lock = threading.Lock()
+        self.next = 0
+        self.acknowledged = set()
+        self.over = threading.Event()
+
+    def take(self):
+        with self.lock:
+            self.next += 1
+            return self.next if self.next <= MESSAGES else None
+
+    def deliver(self, daemon, number):
+        """Sends a message until it is acknowledged, in a session that carries some more."""
+        while number and not self.over.is_set():
+            try:
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+                    for _ in range(random.randrange(1, 8)):
+                        reply = client.send_message(b"Subject: t\r\n\r\nnumber %d.\r\n" % number)
+                        if reply[:3] != b"250":
+                            break
+                        with self.lock:
+                            self.acknowledged.add(number)
+                        number = self.take()
+                        if not number:
+                            break
+            except (OSError, AssertionError):
+                time.sleep(0.01)
+
+    def kill_at_random(self, sinks):
+        deaths = 0
+        while not self.over.wait(random.uniform(0.02, 0.15)):
+            sink = random.choice(sinks)
+            sink.kill()
+            deaths += 1
+            wait_closed(sink)
+            self.over.wait(random.uniform(0, 0.3))
+            sink.start()
+            sink.expect_status = 0
+        return deaths
+
+    def test_no_acknowledged_message_is_lost(self):
+        with self.sinks(4, maildir=True) as sinks, self.cluster(list_of(sinks)) as daemon:
+            threads = [threading.Thread(target=lambda: self.deliver(daemon, self.take()))
+                       for _ in range(self.CLIENTS)]
+            for thread in threads:
+                thread.start()
+            watch = threading.Thread(
+                target=lambda: ([thread.join() for thread in threads], self.over.set()))
+            watch.start()
+            try:
+                deaths = self.kill_at_random(sinks)
+            finally:
+                self.over.set()
+                watch.join()
+            self.assertGreater(deaths, 3)
+            self.assertEqual(len(self.acknowledged), MESSAGES)
+            found = set()
+            for sink in sinks:
+                for path in (sink.dir / "mails/new").iterdir():
+                    found.add(int(re.search(rb"number (\d+)\.", path.read_bytes())[1]))
+            self.assertEqual(self.acknowledged - found, set())
+            self.assert_alternating(daemon)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: ISC
+"""HUP: another configuration, taken whole or not at all, while sessions run."""
+import os
+import signal
+import threading
+import time
+
+import harness
+import puppet
+
+LONG = bool(os.environ.get("CARONTE_LONG"))
+
+
+def descriptors(daemon):
+    """Open descriptors of each process, by its name."""
+    pids = {daemon.pid: "master", **daemon.processes()}
+    return {name: len(os.listdir("/proc/%d/fd" % pid)) for pid, name in sorted(pids.items())
+            if name != "caronte-check"}
+
+
+class Traffic:
+    """Clients that go on sending messages over short sessions, and one that keeps its session. What
+    goes wrong for any of them is kept in .faults."""
+
+    def __init__(self, port, clients=4, messages=3):
+        self.port = port
+        self.messages = messages
+        self.over = threading.Event()
+        self.faults = []
+        self.delivered = 0
+        self.lock = threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=(n,)) for n in range(clients)]
+
+    def run(self, number):
+        try:
+            while not self.over.is_set():
+                self.session(b"%d" % number)
+        except Exception as fault:  # whatever it is, it is a fault of this test
+            self.faults.append("client %d: %r" % (number, fault))
+
+    def session(self, name):
+        with harness.Client(self.port) as client:
+            client.hello()
+            for each in range(self.messages):
+                reply = client.send_message(b"%s\r\n%s" % (name, b"x" * 5000 + b"\r\n"))
+                if reply[:3] != b"250":
+                    raise AssertionError("message got %r" % reply)
+                with self.lock:
+                    self.delivered += 1
+            client.quit()
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        for thread in self.threads:
+            thread.join(60)
+
+
+class Base(harness.TestCase):
+    def reload(self, daemon, **settings):
+        """Waits for what came of it: the `reload` record, or the fault."""
+        reloads, faults = len(daemon.records("reload")), self.refused(daemon)
+        daemon.configure(**settings)
+        os.kill(daemon.pid, signal.SIGHUP)
+        harness.wait_until(lambda: len(daemon.records("reload")) > reloads
+                           or self.refused(daemon) > faults)
+        return self.refused(daemon) == faults
+
+    def refused(self, daemon):
+        return len(daemon.records("fault", what="configuration"))
+
+    def verdict(self, port, recipient):
+        with harness.Client(port) as client:
+            client.hello()
+            client.command("MAIL FROM:<a@client.test>", 250)
+            reply = client.command("RCPT TO:<%s>" % recipient)
+            client.quit()
+        return reply[:3]
+
+
+class Reload(Base):
+    def test_tables_are_read_again(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"550")
+            with harness.Client(daemon.port) as before:
+                before.hello()
+                self.assertTrue(self.reload(daemon, RECIPIENTS=["@new.test"]))
+                self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+                self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"550")
+                # A session keeps what it began with.
+                before.command("MAIL FROM:<a@client.test>", 250)
+                before.command("RCPT TO:<x@new.test>", 550)
+                before.command("RCPT TO:<x@local.test>", 250)
+                before.quit()
+            self.assertEqual(daemon.record("reload").get("changed"), "RECIPIENTS")
+
+    def test_destinations_change(self):
+        with harness.Sink() as first, harness.Sink() as second, \
+                self.caronte(first) as daemon:
+            with harness.Client(daemon.port) as before:
+                before.hello()
+                self.assertTrue(self.reload(daemon, DESTINATIONS="127.0.0.1:%d" % second.port))
+                with harness.Client(daemon.port) as after:
+                    after.hello()
+                    self.assertEqual(after.send_message(b"after\r\n")[:3], b"250")
+                    after.quit()
+                self.assertEqual(before.send_message(b"before\r\n")[:3], b"250")
+                before.quit()
+            self.assertEqual(first.report()["messages"], 1)
+            self.assertEqual(second.report()["messages"], 1)
+
+    def test_max_counts_sessions_of_earlier_configurations(self):
+        with harness.Sink() as one, harness.Sink() as two:
+            there, other = ("127.0.0.1:%d" % sink.port for sink in (one, two))
+            with self.caronte(there + ",max=2", TIMEOUT_CONNECT=1) as daemon:
+                with harness.Client(daemon.port) as first:
+                    first.hello()
+                    self.assertTrue(self.reload(
+                        daemon, COOPERATION_CLUSTER=True, BALANCE_SOURCE=True,
+                        DESTINATIONS="%s %s,max=1" % (other, there)))
+                    held = []
+                    # All go to the one that has room; the other is at its max= already.
+                    for _ in range(6):
+                        client = harness.Client(daemon.port)
+                        client.hello()
+                        held.append(client)
+                    self.assertEqual(len(two.commands()), 6)
+                    for client in held:
+                        client.quit()
+                    first.quit()
+
+    def test_log_level_and_file_change(self):
+        with harness.Sink() as sink, self.caronte(sink, LOG_LEVEL=1) as daemon:
+            old = daemon.log
+            daemon.log = old.with_name("other.xml")
+            writer = daemon.writer()
+            daemon.configure(LOG_LEVEL=3, LOG_FILE=str(daemon.log))
+            os.kill(daemon.pid, signal.SIGHUP)
+            harness.wait_until(lambda: daemon.log.exists() and daemon.records("reload"))
+            self.assertNotEqual(daemon.writer(), writer)
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.quit()
+            self.assertTrue(daemon.records("command", count=2))
+            self.assertEqual(daemon.record("reload").get("changed"), "LOG_LEVEL LOG_FILE")
+            harness.validate(old)
+            self.assertFalse([r for r in harness.parse_log(old) if r.tag == "reload"])
+
+    def test_faulty_configuration_changes_nothing(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            self.assertFalse(self.reload(daemon, RECIPIENTS=["@new.test"], TIMEOUT_REPLY=0,
+                                         RELAY_NETWORKS="10.0.0.300"))
+            fault = daemon.record("fault", what="configuration").get("detail")
+            for text in (fault, daemon.stderr()):
+                self.assertIn("TIMEOUT_REPLY", text)
+                self.assertIn("10.0.0.300", text)
+            self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"250")
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"550")
+            self.assertTrue(self.reload(daemon, TIMEOUT_REPLY=10, RELAY_NETWORKS=""))
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    def test_file_that_is_gone(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            daemon.conf.unlink()
+            os.kill(daemon.pid, signal.SIGHUP)
+            fault = daemon.record("fault", what="configuration")
+            self.assertIn("No such file", fault.get("detail"))
+            self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"250")
+
+    def test_what_needs_a_restart(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            engine = {"ENGINE_EPOLL": self.engine != "epoll" or None,
+                      "ENGINE_IO_URING": None, "ENGINE_AUTO": self.engine == "epoll" or None}
+            for settings in ({"LISTEN_PORT": harness.free_port()}, {"LISTEN_ADDRESS": "127.0.0.2"},
+                             {"WORKERS": 1}, {"MAX_SESSIONS": 100}, {"USER": "daemon"},
+                             engine):
+                with self.subTest(settings):
+                    before = dict(daemon.settings)
+                    self.assertFalse(self.reload(daemon, MAX_ERRORS=7, **settings))
+                    daemon.settings = before
+                    fault = daemon.records("fault", what="configuration")[-1].get("detail")
+                    self.assertIn("needs a restart", fault)
+                    self.assertIn(next(name for name in settings if settings[name]), fault)
+            self.assertTrue(self.reload(daemon))
+
+    def test_dead_worker_comes_back_with_the_newest(self):
+        with harness.Sink() as sink, self.caronte(sink, WORKERS=1) as daemon:
+            daemon.may_die = True
+            self.assertTrue(self.reload(daemon, RECIPIENTS=["@new.test"]))
+            worker, = daemon.workers()
+            os.kill(worker, signal.SIGKILL)
+            harness.wait_until(lambda: daemon.workers() not in ([worker], []))
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    def test_many_under_load(self):
+        rounds = 100 if LONG else 20
+        with harness.Sink() as sink, \
+                self.caronte(sink, LOG_LEVEL=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            self.assertTrue(self.reload(daemon, MAX_ERRORS=9))
+            with harness.Client(daemon.port) as kept, Traffic(daemon.port) as traffic:
+                kept.hello()
+                for n in range(rounds):
+                    self.assertTrue(self.reload(daemon, MAX_ERRORS=10 + n % 2,
+                                                RECIPIENTS=["@local.test", "u%d@x.test" % n]))
+                    self.assertEqual(kept.send_message(b"kept\r\n")[:3], b"250")
+                kept.quit()
+            self.assertEqual(traffic.faults, [])
+            self.assertGreater(traffic.delivered, rounds)
+            self.assertEqual(len(daemon.records("reload")), rounds + 1)
+            self.assertEqual(sink.report()["messages"], traffic.delivered + rounds)
+            before = descriptors(daemon)
+            for _ in range(3):
+                self.assertTrue(self.reload(daemon))
+            harness.wait_until(lambda: descriptors(daemon) == before)

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: ISC
+"""USR2: another program takes the place of the running one, and nobody notices."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import stat
+
+import harness
+import test_reload
+
+LONG = test_reload.LONG
+
+
+class Copy(harness.Caronte):
+    """A daemon with a program file of its own, which can be replaced."""
+
+    @property
+    def program(self):
+        return self.dir / "caronte"
+
+    def launch(self, argv, **how):
+        if not self.program.exists():
+            shutil.copy(argv[0], self.program)
+        super().launch([self.program, *argv[1:]], **how)
+
+    def replace(self, octets, mode=0o755):
+        """Puts another file at the program's name, as an installation does."""
+        new = self.program.with_name("caronte.new")
+        new.write_bytes(octets)
+        new.chmod(mode)
+        new.rename(self.program)
+
+
+class Base(test_reload.Base):
+    def copy(self, destination, **settings):
+        return Copy(destination, **{"engine": self.engine, **settings})
+
+    def upgraded(self, daemon):
+        return len(daemon.records("reload", changed="program"))
+
+    def upgrade(self, daemon):
+        """Whether it was done."""
+        before, faults = self.upgraded(daemon), self.refused(daemon)
+        os.kill(daemon.pid, signal.SIGUSR2)
+        harness.wait_until(lambda: self.upgraded(daemon) > before or self.refused(daemon) > faults)
+        return self.upgraded(daemon) > before
+
+    def deliver(self, daemon):
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            self.assertEqual(client.send_message(b"hello\r\n")[:3], b"250")
+            client.quit()
+
+    def assert_refused(self, daemon, because):
+        children = set(daemon.workers())
+        self.assertFalse(self.upgrade(daemon))
+        self.assertIn(because, daemon.records("fault", what="configuration")[-1].get("detail"))
+        self.assertEqual(set(daemon.workers()), children)
+        self.deliver(daemon)
+
+
+class Upgrade(Base):
+    def test_takes_over(self):
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            old = set(daemon.workers())
+            program = daemon.program.stat().st_ino
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                kept.envelope()
+                daemon.replace(daemon.program.read_bytes())
+                self.assertTrue(self.upgrade(daemon))
+                # The same process, another file, other workers; the session goes on.
+                self.assertNotEqual(os.stat("/proc/%d/exe" % daemon.pid).st_ino, program)
+                self.assertEqual(pathlib.Path("/proc/%d/comm" % daemon.pid).read_text(),
+                                 "caronte\n")
+                self.deliver(daemon)
+                self.assertEqual(len(old & set(daemon.workers())), 1)
+                kept.command("DATA", 354)
+                kept.send(b"through it all\r\n.\r\n")
+                self.assertEqual(kept.reply()[:3], b"250")
+                kept.quit()
+            harness.wait_until(lambda: not old & set(daemon.workers()))
+            self.assertEqual(len(daemon.workers()), 2)
+            self.assertEqual(len(daemon.records("start")), 1)
+            self.assertEqual(sink.report()["messages"], 2)
+
+    def test_no_privilege_comes_back(self):
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            def facts(pid):
+                lines = pathlib.Path("/proc/%d/status" % pid).read_text().splitlines()
+                return [line for line in lines if line.split(":")[0] in (
+                    "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+                    "NoNewPrivs", "SigIgn")]
+
+            before = facts(daemon.pid)
+            owner = os.stat("/proc/%d/fd" % daemon.pid).st_uid
+            self.assertTrue(self.upgrade(daemon))
+            self.assertEqual(facts(daemon.pid), before)
+            # Root's: nobody of the user's other processes can look into it.
+            self.assertEqual(os.stat("/proc/%d/fd" % daemon.pid).st_uid, owner)
+
+    def test_bad_program(self):
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            good = daemon.program.read_bytes()
+            daemon.replace(b"\x7fELF, but no program\n")
+            self.assert_refused(daemon, "Exec format error")
+            daemon.replace(b"#!/bin/sh\necho broken >&2\nexit 1\n")
+            self.assert_refused(daemon, "")
+            daemon.replace(good, mode=stat.S_IRUSR)
+            self.assert_refused(daemon, "Permission denied")
+            daemon.program.unlink()
+            self.assert_refused(daemon, "No such file")
+            daemon.replace(good.replace(b"caronte-state %d", b"caronte-other %d"))
+            self.assert_refused(daemon, "another layout")
+            daemon.replace(good)
+            self.assertTrue(self.upgrade(daemon))
+
+    def test_bad_configuration(self):
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            daemon.configure(TIMEOUT_REPLY=0)
+            self.assert_refused(daemon, "TIMEOUT_REPLY")
+            daemon.configure(TIMEOUT_REPLY=10, WORKERS=1)
+            self.assert_refused(daemon, "needs a restart")
+            # What a reload may change, an upgrade may too.
+            daemon.configure(WORKERS=2, RECIPIENTS=["@new.test"])
+            self.assertTrue(self.upgrade(daemon))
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    def test_reload_after_it(self):
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            self.assertTrue(self.upgrade(daemon))
+            self.assertTrue(self.reload(daemon, RECIPIENTS=["@new.test"]))
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+            self.assertTrue(self.upgrade(daemon))
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    def limits_count_both(self, change):
+        """Sessions of old and new workers together: in all, of an address, at a destination."""
+        with harness.Sink() as sink:
+            with self.copy("127.0.0.1:%d,max=3" % sink.port, MAX_SESSIONS=5, TIMEOUT_CONNECT=1,
+                           MAX_SESSIONS_PER_ADDRESS=4) as daemon:
+                held = []
+
+                def connect(expect):
+                    client = harness.Client(daemon.port)
+                    self.assertEqual(client.reply()[:9], expect)
+                    held.append(client)
+
+                connect(b"220 sink.")
+                connect(b"220 sink.")
+                daemon.replace(change(daemon.program.read_bytes()))
+                self.assertTrue(self.upgrade(daemon))
+                connect(b"220 sink.")
+                connect(b"421 4.3.2")  # max=3 at the destination
+                for client in held[3:]:
+                    client.close()
+                self.assertTrue(self.reload(daemon, DESTINATIONS="127.0.0.1:%d" % sink.port))
+                connect(b"220 sink.")
+                connect(b"421 4.7.0")  # of one address
+                self.assertTrue(self.reload(daemon, MAX_SESSIONS_PER_ADDRESS=0))
+                connect(b"220 sink.")
+                connect(b"421 4.3.2")  # in all
+                for client in held[:2]:
+                    client.quit()
+                harness.wait_until(lambda: len(daemon.workers()) == 2)
+                connect(b"220 sink.")
+                connect(b"220 sink.")
+                connect(b"421 4.3.2")
+                for client in held:
+                    client.close()
+
+    def test_limits_count_both(self):
+        self.limits_count_both(lambda program: program)
+
+    def test_limits_count_both_tables(self):
+        def other_layout(program):
+            self.assertEqual(program.count(b"caronte seats layout 1\0"), 1)
+            return program.replace(b"caronte seats layout 1\0", b"caronte seats layout 2\0")
+        self.limits_count_both(other_layout)
+
+    def ask(self, path, request):
+        """What the status process answers."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(harness.PATIENCE_S)
+            s.connect(str(path))
+            s.sendall(request + b"\n")
+            s.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: s.recv(65536), b""))
+
+    def test_status_and_drained_destinations(self):
+        """What the operator has said of a destination outlives reload and upgrade, and the socket
+        follows its setting."""
+        with harness.Sink() as one, harness.Sink() as two:
+            names = ["127.0.0.1:%d" % sink.port for sink in (one, two)]
+            paths = [self.new_dir("run") / "control" for _ in range(2)]
+            for path in paths:
+                harness.give_to_user(path.parent)
+            with self.copy(" ".join(names), COOPERATION_BACKUP=True,
+                           CONTROL_SOCKET=str(paths[0])) as daemon:
+                def drained(path):
+                    status = json.loads(self.ask(path, b"status"))
+                    return [each["name"] for each in status["destinations"] if each["drained"]]
+
+                self.ask(paths[0], b"drain " + names[0].encode())
+                self.assertEqual(drained(paths[0]), names[:1])
+                self.assertTrue(self.reload(daemon, DESTINATIONS=" ".join(reversed(names)),
+                                            CONTROL_SOCKET=str(paths[1])))
+                self.assertEqual(drained(paths[1]), names[:1])
+                self.assertFalse(paths[0].exists())
+                self.assertTrue(self.upgrade(daemon))
+                self.assertEqual(drained(paths[1]), names[:1])
+                workers = json.loads(self.ask(paths[1], b"status"))["workers"]
+                self.assertLessEqual({each["pid"] for each in workers if each["pid"]},
+                                     set(daemon.workers()))
+                self.assertTrue(self.reload(daemon, CONTROL_SOCKET=None))
+                self.assertFalse(paths[1].exists())
+                # One that cannot be made is refused, and with it everything else.
+                self.assertFalse(self.reload(daemon, CONTROL_SOCKET=str(self.dir / "no/control"),
+                                             RECIPIENTS=["@new.test"]))
+                self.deliver(daemon)
+
+    def test_stop_ends_the_old_ones_too(self):
+        with harness.Sink() as sink, self.copy(sink, STOP_GRACE=0) as daemon:
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                self.assertTrue(self.upgrade(daemon))
+                os.kill(daemon.pid, signal.SIGTERM)
+                self.assertEqual(kept.reply()[:9], b"421 4.3.2")
+
+    def test_many_under_load(self):
+        rounds = 10 if LONG else 3
+        with harness.Sink() as sink, \
+                self.copy(sink, LOG_LEVEL=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            self.assertTrue(self.upgrade(daemon))
+            self.deliver(daemon)
+            harness.wait_until(lambda: len(daemon.workers()) == 2)
+            before = test_reload.descriptors(daemon)
+            with harness.Client(daemon.port) as kept, test_reload.Traffic(daemon.port) as traffic:
+                kept.hello()
+                for _ in range(rounds):
+                    daemon.replace(daemon.program.read_bytes())
+                    self.assertTrue(self.upgrade(daemon))
+                    self.assertTrue(self.reload(daemon))
+                    self.assertEqual(kept.send_message(b"kept\r\n")[:3], b"250")
+                kept.quit()
+            self.assertEqual(traffic.faults, [])
+            self.assertGreater(traffic.delivered, rounds)
+            self.assertEqual(sink.report()["messages"], traffic.delivered + rounds + 1)
+            harness.wait_until(lambda: len(daemon.workers()) == 2)
+            harness.wait_until(lambda: test_reload.descriptors(daemon) == before)
+            ended = daemon.records("session", count=traffic.delivered // 3 + 2)
+            self.assertEqual({record.get("end") for record in ended}, {"quit"})

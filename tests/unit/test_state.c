@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: ISC */
+/* state: what one program hands to the next. Read back as it was written, or not at all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "proxy/state.h"
+
+#define WORKERS	  3u
+#define ADDRESSES 2u
+
+static int listen_fds[] = { 10, 11, 12, 13, 14, 15 };
+static struct state_worker workers[] = { { 0, 1000, 5 }, { 2, 1002, 5 }, { 4, 99999, 31 } };
+
+static struct state example(void)
+{
+	struct state s = {
+		.last_epoch_us = UINT64_MAX - 7,
+		.number = 12,
+		.workers = WORKERS,
+		.files = { 5, 6, 7 },
+		.wake_fd = 8,
+		.life = { 20, 21 },
+		.control_fd = -1,
+		.metrics_fd = 23,
+		.image_fd = 24,
+		.handed = true,
+		.dumpable = false,
+		.writer = 77,
+		.listen_count = ADDRESSES,
+		.listen_fds = listen_fds,
+		.worker_count = 3,
+		.worker = workers,
+		.other_count = 1,
+		.other_seats = { 31 },
+		.drained_count = 1,
+		.drained = { "[2001:db8::1]:25" },
+		.fixed = "LISTEN_ADDRESS=127.0.0.1 ::1\nWORKERS=3\nUSER=\n",
+	};
+
+	s.slots.slot[3].last = 11;
+	strcpy(s.slots.slot[3].name, "mail.test:25");
+	s.slots.slot[63].last = 12;
+	memset(s.slots.slot[63].name, 'a', ROUTE_NAME_MAX - 1);
+	return s;
+}
+
+static int file_of(const char *text, size_t n)
+{
+	int fd = memfd_create("state", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, n), (ssize_t)n);
+	return fd;
+}
+
+static size_t text_of(const struct state *s, char *out, size_t cap)
+{
+	int fd = file_of("", 0);
+	ssize_t n;
+
+	assert_int_equal(state_write(fd, s), 0);
+	n = pread(fd, out, cap - 1, 0);
+	assert_in_range(n, 1, cap - 2);
+	out[n] = '\0';
+	close(fd);
+	return (size_t)n;
+}
+
+static bool reads(struct state *s, const char *text, size_t n)
+{
+	int fd = file_of(text, n);
+	bool good = state_read(s, fd);
+
+	close(fd);
+	return good;
+}
+
+static void comes_back_as_it_was(void **state)
+{
+	struct state s = example(), r;
+	char text[16384];
+	size_t n = text_of(&s, text, sizeof(text));
+
+	(void)state;
+	assert_true(reads(&r, text, n));
+	assert_memory_equal(r.listen_fds, listen_fds, sizeof(listen_fds));
+	assert_int_equal(r.worker_count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(r.worker[i].slot, workers[i].slot);
+		assert_int_equal(r.worker[i].pid, workers[i].pid);
+		assert_int_equal(r.worker[i].seats, workers[i].seats);
+	}
+	assert_true(r.last_epoch_us == s.last_epoch_us && r.number == s.number);
+	assert_int_equal(r.workers, WORKERS);
+	assert_int_equal(r.listen_count, ADDRESSES);
+	assert_memory_equal(&r.files, &s.files, sizeof(r.files));
+	assert_memory_equal(r.life, s.life, sizeof(r.life));
+	assert_int_equal(r.wake_fd, 8);
+	assert_int_equal(r.control_fd, -1);
+	assert_int_equal(r.metrics_fd, 23);
+	assert_int_equal(r.image_fd, 24);
+	assert_true(r.handed && !r.dumpable);
+	assert_int_equal(r.writer, 77);
+	assert_int_equal(r.other_count, 1);
+	assert_int_equal(r.other_seats[0], 31);
+	assert_int_equal(r.drained_count, 1);
+	assert_string_equal(r.drained[0], s.drained[0]);
+	assert_string_equal(r.fixed, s.fixed);
+	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++) {
+		assert_string_equal(r.slots.slot[i].name, s.slots.slot[i].name);
+		assert_true(r.slots.slot[i].last == s.slots.slot[i].last);
+	}
+	state_free(&r);
+}
+
+/* Cut anywhere, it is none. */
+static void half_of_it_is_none(void **state)
+{
+	struct state s = example(), r;
+	char text[16384];
+	size_t n = text_of(&s, text, sizeof(text));
+
+	(void)state;
+	for (size_t cut = 0; cut < n; cut++) {
+		assert_false(reads(&r, text, cut));
+		state_free(&r);
+	}
+}
+
+static void refuse_with(const char *from, const char *to)
+{
+	struct state s = example(), r;
+	char text[16384], other[20000];
+	char *at;
+
+	text_of(&s, text, sizeof(text));
+	at = strstr(text, from);
+	assert_non_null(at);
+	snprintf(other, sizeof(other), "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	if (reads(&r, other, strlen(other)))
+		fail_msg("taken: \"%s\" for \"%s\"", to, from);
+	state_free(&r);
+}
+
+static void another_one_is_refused(void **state)
+{
+	char layout[64];
+
+	(void)state;
+	snprintf(layout, sizeof(layout), "caronte-state %d\n", STATE_LAYOUT);
+	refuse_with(layout, "caronte-state 0\n");
+	refuse_with(layout, "caronte-state 2\n");
+	refuse_with(layout, "caronte-stats 1\n");
+	refuse_with(layout, "");
+	refuse_with("wake 8\n", "wake x\n");
+	refuse_with("wake 8\n", "wake\n");
+	refuse_with("wake 8\n", "woken 8\n");
+	refuse_with("workers 3 2\n", "workers 0 2\n");
+	refuse_with("workers 3 2\n", "workers 257 2\n");
+	refuse_with("workers 3 2\n", "workers 3 65\n");
+	refuse_with("workers 3 2\n", "workers 3 2\nworkers 3 2\n");
+	refuse_with("workers 3 2\n", "workers 2 2\n"); /* a socket too many */
+	refuse_with("workers 3 2\n", "workers 4 2\n"); /* two too few */
+	refuse_with("workers 3 2\n", "");
+	refuse_with("worker 0 1000 5\n", "worker 48 1000 5\n"); /* slots end at 47 */
+	refuse_with("worker 0 1000 5\n", "worker 0 1 5\n");	/* never init */
+	refuse_with("worker 0 1000 5\n", "worker 0 -1 5\n");	/* … or everybody */
+	refuse_with("slot 3 ", "slot 64 ");
+	refuse_with("mail.test:25", "");
+	refuse_with("drained [", "drained \ndrained [");
+	refuse_with("end\n", "end\nwake 8\n");
+	refuse_with("end\n", "");
+}
+
+static void more_than_fits_is_refused(void **state)
+{
+	static char text[200000];
+	struct state s = example(), r;
+	size_t n = text_of(&s, text, sizeof(text)) - strlen("end\n");
+
+	(void)state;
+	for (unsigned i = 0; i < STATE_OTHER_TABLES + 1; i++)
+		n += (size_t)sprintf(text + n, "other-seats %u\n", i);
+	strcpy(text + n, "end\n");
+	assert_false(reads(&r, text, strlen(text)));
+	state_free(&r);
+	n = text_of(&s, text, sizeof(text)) - strlen("end\n");
+	while (n < 100000)
+		n += (size_t)sprintf(text + n, "fixed A=%u\n", (unsigned)n);
+	strcpy(text + n, "end\n");
+	assert_false(reads(&r, text, strlen(text)));
+	state_free(&r);
+}
+
+static void descriptors_are_kept_or_not(void **state)
+{
+	struct state s = { .files = { -1, -1, -1 },
+			   .wake_fd = -1,
+			   .life = { -1, -1 },
+			   .control_fd = -1,
+			   .metrics_fd = -1,
+			   .image_fd = -1,
+			   .workers = 1,
+			   .listen_count = 1 };
+	int fd = file_of("", 0);
+
+	(void)state;
+	s.listen_fds = &fd;
+	assert_true(state_keep_descriptors(&s, true));
+	assert_int_equal(fcntl(fd, F_GETFD), 0);
+	assert_true(state_keep_descriptors(&s, false));
+	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	close(fd);
+	assert_false(state_keep_descriptors(&s, false));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(comes_back_as_it_was),
+		cmocka_unit_test(half_of_it_is_none),
+		cmocka_unit_test(another_one_is_refused),
+		cmocka_unit_test(more_than_fits_is_refused),
+		cmocka_unit_test(descriptors_are_kept_or_not),
+	};
+
+	return cmocka_run_group_tests_name("state", tests, NULL, NULL);
+}
