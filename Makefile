@@ -14,6 +14,7 @@ sbindir    ?= $(prefix)/sbin
 mandir     ?= $(prefix)/share/man
 datadir    ?= $(prefix)/share/caronte
 sysconfdir ?= /etc
+bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
 # Folders of the library; a narrower list builds and tests a part (make MODULES='base io' …).
@@ -267,6 +268,10 @@ install: all $(BUILD)/caronte.conf
 	install -m 644 $(BUILD)/man/caronte.conf.5 $(DESTDIR)$(mandir)/man5
 	$(if $(wildcard doc/*.5),install -m 644 $(wildcard doc/*.5) $(DESTDIR)$(mandir)/man5)
 	$(if $(wildcard doc/*.8),install -m 644 $(wildcard doc/*.8) $(DESTDIR)$(mandir)/man8)
+	install -d $(DESTDIR)$(bashcompletiondir)
+	install -m 644 completion/bash/caronte $(DESTDIR)$(bashcompletiondir)
+	for name in carontectl caronte-sink; do \
+		ln -sf caronte $(DESTDIR)$(bashcompletiondir)/$$name; done
 	$(if $(wildcard src/xmllog/*.rng),install -m 644 $(wildcard src/xmllog/*.rng) $(DESTDIR)$(datadir))
 	[ -e $(DESTDIR)$(sysconfdir)/caronte/caronte.conf ] || \
 		install -m 644 $(BUILD)/caronte.conf $(DESTDIR)$(sysconfdir)/caronte/caronte.conf

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ask: one question to the running daemon, over CONTROL_SOCKET (proxy/control.h has the protocol).
+ * What goes wrong is said on standard error, with "carontectl: " before it.
+ */
+#ifndef CTL_ASK_H
+#define CTL_ASK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "ctl/ctl.h"
+
+/* How the daemon is found: the socket itself, or the configuration that names it. */
+struct ask_where {
+	const char *socket; /* NULL: as the configuration says */
+	struct ctl_config config;
+};
+
+#define ASK_LONG                                                                                   \
+	CTL_CONFIG_LONG,                                                                           \
+	{                                                                                          \
+		"socket", required_argument, NULL, 's'                                             \
+	}
+#define ASK_SHORT CTL_CONFIG_SHORT "s:"
+#define ASK_USAGE                                                                                  \
+	CTL_CONFIG_USAGE                                                                           \
+	"  -s, --socket PATH        the daemon's socket, in place of its CONTROL_SOCKET\n"
+
+/* Takes the option C with its argument; false: it is not one of these. */
+bool ask_option(struct ask_where *where, int c, const char *argument);
+/* The socket's path, to be freed; NULL: said, *STATUS is the exit status. */
+char *ask_socket(const struct ask_where *where, int *status);
+/*
+ * The daemon's whole answer to the line REQUEST, without LF, to be freed. NULL: said, *STATUS is
+ * the exit status: EX_UNAVAILABLE, EX_NOPERM, EX_PROTOCOL.
+ */
+char *ask(const char *socket, const char *request, int *status);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Which other ends of data a destination takes than CR LF dot CR LF (RFC 5321 4.1.1.4). For each,
+ * in a connection of its own, one message goes to the recipient that the operator has named:
+ *
+ *   head, text, the end in question, NOOP CR LF dot CR LF
+ *
+ * Who does not take it reads one message, of which NOOP is the last line. Who takes it reads the
+ * message, then NOOP and a dot as commands: harmless ones, and nothing else ever stands there. The
+ * replies tell which, without a guess at time: QUIT is sent behind the first, and only one that has
+ * read one message answers it next.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "ctl/check_destination.h"
+
+static const struct end {
+	const char *name;
+	bool lf_head; /* the head's lines end in LF alone: some servers then take it everywhere */
+	struct span octets;
+} ends[DESTINATION_ENDS] = {
+	{ "LF . LF", false, { (const uint8_t *)"\n.\n", 3 } },
+	{ "LF . LF behind a head with LF", true, { (const uint8_t *)"\n.\n", 3 } },
+	{ "LF . CR LF", false, { (const uint8_t *)"\n.\r\n", 4 } },
+	{ "CR LF . LF", false, { (const uint8_t *)"\r\n.\n", 4 } },
+	{ "CR LF . CR", false, { (const uint8_t *)"\r\n.\r", 4 } },
+	{ "CR . CR", false, { (const uint8_t *)"\r.\r", 3 } },
+	{ "CR LF . CR CR LF", false, { (const uint8_t *)"\r\n.\r\r\n", 6 } },
+	{ "CR LF . NUL CR LF", false, { (const uint8_t *)"\r\n.\0\r\n", 6 } },
+};
+
+/* The message up to the end in question; its length. */
+static size_t make_head(const struct destination_check *k, const struct end *e, char *out,
+			size_t cap)
+{
+	const char *eol = e->lf_head ? "\n" : "\r\n";
+	char date[64] = "";
+	time_t now = time(NULL);
+	struct tm tm;
+	int n;
+
+	if (gmtime_r(&now, &tm))
+		strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S +0000", &tm);
+	n = snprintf(out, cap,
+		     "From: <%s>%sTo: <%s>%sDate: %s%sSubject: carontectl check-destination: %s%s%s"
+		     "A test of what ends a message. Nothing needs to be done.",
+		     k->recipient, eol, k->recipient, eol, date, eol, e->name, eol, eol);
+	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
+}
+
+/* Up to the answer to DATA. False: said. */
+static bool begin_message(struct destination_check *k, const struct end *e)
+{
+	char name[64], words[DESTINATION_TEXT];
+	static const char *const steps[] = { "the greeting", "EHLO", "MAIL", "RCPT", "DATA" };
+	static const unsigned classes[] = { 2, 2, 2, 2, 3 };
+	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
+
+	if (err) {
+		destination_say(k, false, "%s: cannot be connected to: %s", e->name,
+				strerror(-err));
+		return false;
+	}
+	probe_own_name(&k->smtp, name);
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		if (i == 1)
+			probe_say(&k->smtp, "EHLO %s", name);
+		else if (i == 2)
+			probe_say(&k->smtp, "MAIL FROM:<>");
+		else if (i == 3)
+			probe_say(&k->smtp, "RCPT TO:<%s>", k->recipient);
+		else if (i == 4)
+			probe_say(&k->smtp, "DATA");
+		if (destination_hear(k, words) / 100 == classes[i])
+			continue;
+		destination_say(k, false, "%s: %s gets %s: not tried", e->name, steps[i], words);
+		return false;
+	}
+	return true;
+}
+
+static void judge(struct destination_check *k, const struct end *e)
+{
+	char first[DESTINATION_TEXT], next[DESTINATION_TEXT];
+	unsigned answer = destination_hear(k, first);
+	unsigned behind;
+
+	if (answer == 0) {
+		destination_say(k, strcmp(first, "a closed connection") == 0, "%s gets %s", e->name,
+				first);
+		return;
+	}
+	probe_say(&k->smtp, "QUIT");
+	behind = destination_hear(k, next);
+	if (behind != 0 && behind != 221 && behind != 421)
+		destination_say(k, false, "it takes %s as the end of a message", e->name);
+	else if (behind == 221 || answer / 100 == 5)
+		destination_say(k, true, "it does not take %s as the end of a message%s%s", e->name,
+				answer / 100 == 2 ? "" : ": ", answer / 100 == 2 ? "" : first);
+	else
+		destination_say(k, false, "%s gets %s, and then %s: not known", e->name, first,
+				next);
+}
+
+static void try_end(struct destination_check *k, const struct end *e)
+{
+	static const char behind[] = "NOOP\r\n.\r\n";
+	char text[2048];
+	size_t n;
+
+	if (begin_message(k, e) && (n = make_head(k, e, text, sizeof(text) - 64)) > 0) {
+		memcpy(text + n, e->octets.p, e->octets.n);
+		n += e->octets.n;
+		memcpy(text + n, behind, sizeof(behind) - 1);
+		probe_send(&k->smtp, text, n + sizeof(behind) - 1);
+		judge(k, e);
+	}
+	probe_hang_up(&k->smtp);
+}
+
+void destination_check_ends(struct destination_check *k)
+{
+	for (unsigned i = 0; i < DESTINATION_ENDS; i++)
+		try_end(k, &ends[i]);
+}

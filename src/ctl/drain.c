@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: ISC */
+/* carontectl drain and ready: take a destination out of use, and back. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ctl/ask.h"
+#include "ctl/ctl.h"
+
+static void usage(FILE *out, const char *title)
+{
+	fprintf(out,
+		"usage: %s [OPTION]... DESTINATION\n" ASK_USAGE
+		"  -h, --help               print this, end\n"
+		"DESTINATION is HOST:PORT as it stands in DESTINATIONS.\n",
+		title);
+}
+
+/* The daemon's words for the operator; the exit status. */
+static int say(const char *answer)
+{
+	if (strncmp(answer, "ok ", 3) == 0) {
+		puts(answer + 3);
+		return EX_OK;
+	}
+	fprintf(stderr, "carontectl: %s\n",
+		strncmp(answer, "error ", 6) == 0 ? answer + 6 : answer);
+	return EX_USAGE;
+}
+
+static int ask_for(const struct ask_where *where, const char *what, const char *destination)
+{
+	char request[400];
+	char *socket, *answer;
+	int n = snprintf(request, sizeof(request), "%s %s", what, destination);
+	int status;
+
+	if ((size_t)n >= sizeof(request) || strchr(request, '\n')) {
+		fputs("carontectl: that is no destination\n", stderr);
+		return EX_USAGE;
+	}
+	socket = ask_socket(where, &status);
+	if (!socket)
+		return status;
+	answer = ask(socket, request, &status);
+	if (answer)
+		status = say(answer);
+	free(answer);
+	free(socket);
+	return status;
+}
+
+static int run(struct ask_where *where, const char *what, int argc, char **argv)
+{
+	static const struct option options[] = {
+		ASK_LONG,
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ASK_SHORT "h", options, NULL)) != -1) {
+		if (c == 'h') {
+			usage(stdout, argv[0]);
+			return EX_OK;
+		}
+		if (!ask_option(where, c, optarg)) {
+			usage(stderr, argv[0]);
+			return EX_USAGE;
+		}
+	}
+	if (argc - optind == 1)
+		return ask_for(where, what, argv[optind]);
+	usage(stderr, argv[0]);
+	return EX_USAGE;
+}
+
+static int drain_or_ready(const char *what, int argc, char **argv)
+{
+	struct ask_where where = { 0 };
+	int status;
+
+	if (!ctl_config_open(&where.config, argc))
+		return EX_OSERR;
+	status = run(&where, what, argc, argv);
+	ctl_config_close(&where.config);
+	return status;
+}
+
+int ctl_drain(int argc, char **argv)
+{
+	return drain_or_ready("drain", argc, argv);
+}
+
+int ctl_ready(int argc, char **argv)
+{
+	return drain_or_ready("ready", argc, argv);
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * explain: `carontectl explain`: the verdict that the daemon would give on one recipient, by the
+ * daemon's own code, from the same files, opened as the same user. It speaks of a daemon that would
+ * start now: one that runs knows the tables as they were when it read them.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ctl/ctl.h"
+#include "ctl/explain.h"
+#include "policy/policy.h"
+#include "proxy/privilege.h"
+#include "proxy/tables.h"
+#include "smtp/path.h"
+
+#define STATUS_REFUSED 1
+#define WHY_MAX	       1024
+#define PREFIX_MAX     64
+
+struct explain {
+	struct ctl_config from;
+	bool login;
+	struct addr client;
+	const char *ip;
+	char *sender, *recipient; /* in angle brackets, owned */
+	struct smtp_path path;	  /* the recipient's */
+	struct tables_plan plan;
+	struct policy policy;
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: carontectl explain [-c FILE] [-o NAME=VALUE]... [--login] IP SENDER "
+	      "RECIPIENT\n" CTL_CONFIG_USAGE
+	      "  -l, --login              of a client that has logged in\n"
+	      "  -h, --help               print this, end\n"
+	      "An empty SENDER, or <>, is that of a bounce. Exits 0: let through, 1: refused.\n",
+	      out);
+}
+
+/* An address may be given with its angle brackets or without. */
+static char *bracketed(const char *text)
+{
+	char *out = NULL;
+
+	if (asprintf(&out, *text == '<' ? "%s" : "<%s>", text) < 0)
+		return NULL;
+	return out;
+}
+
+static int read_arguments(struct explain *e, int argc, char **argv)
+{
+	static const struct option options[] = {
+		CTL_CONFIG_LONG,
+		{ "login", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, CTL_CONFIG_SHORT "lh", options, NULL)) != -1) {
+		if (ctl_config_option(&e->from, c, optarg))
+			continue;
+		if (c == 'l') {
+			e->login = true;
+			continue;
+		}
+		usage(c == 'h' ? stdout : stderr);
+		return c == 'h' ? EX_OK : EX_USAGE;
+	}
+	if (argc - optind != 3) {
+		fputs("carontectl explain: IP SENDER RECIPIENT are wanted\n", stderr);
+		usage(stderr);
+		return EX_USAGE;
+	}
+	e->ip = argv[optind];
+	if (addr_parse_ip(&e->client, e->ip) < 0) {
+		fprintf(stderr, "carontectl explain: %s: is no IP address\n", e->ip);
+		return EX_USAGE;
+	}
+	e->sender = bracketed(argv[optind + 1]);
+	e->recipient = bracketed(argv[optind + 2]);
+	return e->sender && e->recipient ? -1 : EX_OSERR;
+}
+
+/* False: the client is told 501, and nothing is judged. */
+static bool parse(struct smtp_path *path, const char *text, bool reverse)
+{
+	struct span s = span_str(text);
+	size_t used;
+
+	/* Parameters may follow a path in a command, but not here. */
+	if (smtp_path_parse(path, s, reverse, &used) && used == s.n)
+		return true;
+	printf("verdict:  refuse\n"
+	       "reply:    501 5.1.3 to %s\n"
+	       "because:  %s\n",
+	       reverse ? "MAIL" : "RCPT", explain_refusal(text, reverse));
+	return false;
+}
+
+/* Reads the tables as the daemon will: as USER. An exit status when that cannot be. */
+static int read_tables(struct explain *e, struct config *c)
+{
+	struct privilege_id id;
+	const char *wrong = privilege_find(&id, c->set.user);
+	char why[WHY_MAX];
+	int err;
+
+	if (wrong) {
+		config_fault(c, SETTING_USER, "%s%s%s", c->set.user, *c->set.user ? ": " : "",
+			     wrong);
+		return EX_CONFIG;
+	}
+	err = tables_plan(&e->plan, c);
+	if (!err && id.change && privilege_drop(&id, why, sizeof(why)) != 0) {
+		fprintf(stderr, "carontectl explain: %s\n", why);
+		return EX_NOPERM;
+	}
+	for (unsigned i = 0; !err && i < e->plan.count; i++)
+		if (tables_open(&e->plan.file[i], why, sizeof(why)) != 0)
+			config_fault(c, e->plan.file[i].setting, "%s", why);
+	if (!err)
+		err = tables_build(&e->policy, &e->plan, c);
+	if (err) {
+		fprintf(stderr, "carontectl explain: the tables cannot be built: %s\n",
+			strerror(-err));
+		return EX_OSERR;
+	}
+	return c->fault_count ? EX_CONFIG : EX_OK;
+}
+
+static void print_network(const struct explain *e)
+{
+	char network[PREFIX_MAX];
+
+	if (!policy_networks_explain(e->policy.networks, &e->client, network, sizeof(network)))
+		return;
+	printf("because:  %s is in %s\n", e->ip, network);
+	explain_network(&e->plan, &e->client, network, stdout);
+}
+
+static void print_recipient(const struct explain *e, const struct policy_address *a)
+{
+	const char *which = "";
+
+	policy_recipients_match(e->policy.recipients, a, &which);
+	if (strcmp(which, "address") == 0)
+		printf("because:  the address is in RECIPIENTS\n");
+	else if (strcmp(which, "domain") == 0)
+		printf("because:  its domain is in RECIPIENTS\n");
+	else if (a->postmaster)
+		printf("because:  <postmaster> is always local\n");
+	else
+		printf("because:  the postmaster of a domain in RECIPIENTS is local\n");
+	explain_recipient(&e->plan, a, which, stdout);
+}
+
+static void print_denied(const struct explain *e, const struct policy_address *a)
+{
+	struct policy_address plain = *a;
+
+	printf("reply:    550 5.7.1 Relaying denied. \n");
+	printf("because:  not logged in, %s is in no network of RELAY_NETWORKS,\n          ",
+	       e->ip);
+	plain.routed = false;
+	if (a->routed && policy_recipients_match(e->policy.recipients, &plain, NULL))
+		printf("and the local part carries routing, so that only this very address in\n"
+		       "          RECIPIENTS would let it through\n");
+	else
+		printf("and the recipient is not in RECIPIENTS\n");
+}
+
+static int judge(const struct explain *e)
+{
+	struct policy_client client = {
+		.logged_in = e->login,
+		.in_network = policy_networks_match(e->policy.networks, &e->client),
+	};
+	const struct smtp_path *p = &e->path;
+	struct policy_address a = { p->local, p->domain, p->postmaster, p->routed, p->quoted };
+	enum policy_rule rule = policy_judge(&e->policy, &client, &a);
+
+	printf("verdict:  %s\nrule:     %s\n", policy_accepts(rule) ? "accept" : "refuse",
+	       policy_rule_name(rule));
+	switch (rule) {
+	case POLICY_LOGIN:
+		printf("because:  a client that has logged in may send to anybody\n");
+		break;
+	case POLICY_RELAY_NETWORK:
+		print_network(e);
+		break;
+	case POLICY_RECIPIENT:
+		print_recipient(e, &a);
+		break;
+	case POLICY_GUARD_OFF:
+		printf("because:  RELAY_GUARD is off: everybody may send to anybody\n");
+		break;
+	case POLICY_RELAYING_DENIED:
+		print_denied(e, &a);
+		break;
+	}
+	if (p->eight_bit)
+		printf("note:     the address needs SMTPUTF8 of the client's MAIL and of the "
+		       "destination\n");
+	return policy_accepts(rule) ? EX_OK : STATUS_REFUSED;
+}
+
+static int run(struct explain *e)
+{
+	struct config *c = ctl_config_load(&e->from);
+	struct smtp_path sender;
+	int status;
+
+	if (!c)
+		return EX_CONFIG;
+	status = read_tables(e, c);
+	config_print_faults(c, stderr);
+	config_free(c);
+	if (status)
+		return status;
+	if (!parse(&sender, e->sender, true) || !parse(&e->path, e->recipient, false))
+		return STATUS_REFUSED;
+	return judge(e);
+}
+
+int ctl_explain(int argc, char **argv)
+{
+	static struct explain e;
+	int status = EX_OSERR;
+
+	if (!ctl_config_open(&e.from, argc))
+		return status;
+	status = read_arguments(&e, argc, argv);
+	if (status < 0)
+		status = run(&e);
+	tables_free(&e.plan);
+	free(e.sender);
+	free(e.recipient);
+	ctl_config_close(&e.from);
+	return status;
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * log: `carontectl log`. Reads one file behind the other, in the order given, a directory's files
+ * in the order of their names' time; follows the last one. A file is only ever read. What cannot be
+ * read, or is damaged, is said on standard error, and the exit status is then 1, but all that can
+ * be read is printed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "ctl/ctl.h"
+#include "ctl/log.h"
+#include "ctl/log_archive.h"
+#include "ctl/log_file.h"
+#include "ctl/log_summary.h"
+
+#define STATUS_DAMAGED 1
+#define DAMAGES_SHOWN  3 /* of one file */
+#define LOOK_EVERY_MS  100
+#define FOLLOW_LAST    10 /* records of the past that --follow begins with */
+
+struct run {
+	struct log_options o;
+	struct log_sink sink;
+	struct log_parse parse;
+	struct log_summary summary;
+	struct log_text out;
+	/* The last records, as they will be printed: a ring of o.last, KEPT since the start. */
+	struct log_text *last;
+	uint64_t kept;
+	bool following;
+	bool headed;
+	int status;
+	const char *path; /* of the file that is read */
+	uint64_t damages; /* of it */
+};
+
+static volatile sig_atomic_t stopped;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
+
+/* Standard output is gone or full: nothing can be done but to end. */
+static void put(struct run *k, const struct log_text *t)
+{
+	if (t->failed) {
+		fputs("carontectl log: no memory\n", stderr);
+		exit(EX_OSERR);
+	}
+	if (!k->headed && (k->o.header || k->o.print.format == LOG_XML)) {
+		struct log_text head = { 0 };
+
+		k->headed = true;
+		log_print_head(&k->o.print, &head);
+		put(k, &head);
+		log_text_free(&head);
+	}
+	if (t->n && fwrite(t->p, 1, t->n, stdout) != t->n) {
+		fprintf(stderr, "carontectl log: standard output: %s\n", strerror(errno));
+		exit(EX_IOERR);
+	}
+}
+
+static void on_record(void *ctx, const struct log_record *r)
+{
+	struct run *k = ctx;
+	struct log_text *t = &k->out;
+
+	if (!log_filter_match(&k->o.filter, r))
+		return;
+	if (k->o.summary) {
+		log_summary_add(&k->summary, r);
+		return;
+	}
+	if (k->last && !k->following && k->o.last)
+		t = &k->last[k->kept++ % k->o.last];
+	else if (k->last && !k->following)
+		return;
+	t->n = 0;
+	log_print_record(&k->o.print, r, t);
+	if (t == &k->out)
+		put(k, t);
+}
+
+static void on_damage(void *ctx, uint64_t line, const char *what)
+{
+	struct run *k = ctx;
+
+	k->status = STATUS_DAMAGED;
+	if (++k->damages <= DAMAGES_SHOWN)
+		fprintf(stderr, "carontectl log: %s:%" PRIu64 ": %s\n", k->path, line, what);
+}
+
+static void end_of_file(struct run *k)
+{
+	if (k->damages > DAMAGES_SHOWN)
+		fprintf(stderr, "carontectl log: %s: and %" PRIu64 " more places\n", k->path,
+			k->damages - DAMAGES_SHOWN);
+	k->damages = 0;
+}
+
+static void complain(struct run *k, const char *path, int err)
+{
+	k->status = STATUS_DAMAGED;
+	fprintf(stderr, "carontectl log: %s: %s\n", path, strerror(-err));
+}
+
+static void begin_document(struct run *k, const char *path)
+{
+	CHECK(log_parse_begin(&k->parse));
+	k->path = path;
+	k->damages = 0;
+}
+
+static bool begin_file(struct run *k, struct log_file *f, const char *path)
+{
+	int err = log_file_open(f, path);
+
+	if (err) {
+		complain(k, path, err);
+		return false;
+	}
+	begin_document(k, path);
+	return true;
+}
+
+static void read_file(struct run *k, const char *path)
+{
+	struct log_file f;
+	bool any;
+	int err;
+
+	if (!begin_file(k, &f, path))
+		return;
+	err = log_file_read(&f, &k->parse, false, &any);
+	if (err)
+		complain(k, path, err);
+	end_of_file(k);
+	log_file_close(&f);
+}
+
+static void read_directory(struct run *k, const char *path)
+{
+	struct log_archive a;
+	int err = log_archive_open(&a, path, k->o.filter.since_us);
+
+	if (err)
+		complain(k, path, err);
+	for (size_t i = 0; i < a.n; i++)
+		read_file(k, a.path[i]);
+	log_archive_close(&a);
+}
+
+static void read_argument(struct run *k, const char *path)
+{
+	struct stat st;
+
+	if (strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		read_directory(k, path);
+	else
+		read_file(k, path);
+}
+
+static void put_last(struct run *k)
+{
+	uint64_t n = k->kept < k->o.last ? k->kept : k->o.last;
+
+	for (uint64_t i = k->kept - n; i < k->kept; i++)
+		put(k, &k->last[i % k->o.last]);
+	for (size_t i = 0; k->last && i < k->o.last; i++)
+		log_text_free(&k->last[i]);
+	k->following = true;
+}
+
+/* Waits a moment; false when nobody reads standard output any more, or a signal says stop. */
+static bool pause_following(void)
+{
+	struct pollfd out = { .fd = STDOUT_FILENO };
+
+	fflush(stdout);
+	if (!stopped)
+		poll(&out, 1, LOOK_EVERY_MS);
+	return !stopped && !(out.revents & (POLLERR | POLLNVAL));
+}
+
+/* Logs that were begun and rotated since, between OLD, a rotated one, and the file NEXT. */
+static void read_between(struct run *k, const char *old, const struct log_file *next)
+{
+	struct log_archive a;
+	char dir[PATH_MAX];
+	int err;
+
+	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(old, '/') - old), old);
+	err = log_archive_open(&a, dir, INT64_MIN);
+	if (err)
+		complain(k, dir, err);
+	/* NEXT may be there too by now. */
+	for (size_t i = log_archive_after(&a, old); i < a.n; i++) {
+		if (!log_file_moved(next, a.path[i]))
+			break;
+		read_file(k, a.path[i]);
+	}
+	log_archive_close(&a);
+}
+
+/*
+ * The file has been moved away: reads its end, then goes on with the one in its place. It may be
+ * more than one rotation ago, so where the file has gone to is looked at too.
+ */
+static bool follow_to_next(struct run *k, struct log_file *f, const char *path)
+{
+	char old[PATH_MAX];
+	bool any, archived;
+	int err = log_file_read(f, &k->parse, false, &any);
+
+	if (err)
+		complain(k, path, err);
+	end_of_file(k);
+	archived = log_file_where(f, old, sizeof(old)) && log_archive_is(old);
+	log_file_close(f);
+	/* Between two renames there may be none for a moment. */
+	while ((err = log_file_open(f, path)) == -ENOENT)
+		if (!pause_following())
+			return false;
+	if (err) {
+		complain(k, path, err);
+		return false;
+	}
+	if (archived)
+		read_between(k, old, f);
+	begin_document(k, path);
+	return true;
+}
+
+static void follow(struct run *k, const char *path)
+{
+	struct log_file f;
+	bool going = begin_file(k, &f, path);
+
+	while (going) {
+		bool any = false;
+		int err = log_file_read(&f, &k->parse, true, &any);
+
+		if (err) {
+			complain(k, path, err);
+			break;
+		}
+		if (!k->following)
+			put_last(k);
+		if (log_file_moved(&f, path)) {
+			going = follow_to_next(k, &f, path);
+		} else if (log_file_cut(&f)) {
+			on_damage(k, k->parse.line, "has become shorter, and is read again");
+			log_file_close(&f);
+			going = begin_file(k, &f, path);
+		} else {
+			going = pause_following();
+		}
+	}
+	end_of_file(k);
+	log_file_close(&f);
+}
+
+/* Ended by a signal, the output is still whole. */
+static void catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_signal };
+
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
+}
+
+static int check_followed(const struct log_options *o)
+{
+	const char *path = o->files[o->count - 1];
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		return -1;
+	fprintf(stderr, "carontectl log: --follow: %s: is no regular file\n", path);
+	return EX_USAGE;
+}
+
+/* -1: go on; else the exit status. */
+static int prepare(struct run *k)
+{
+	struct log_options *o = &k->o;
+
+	if (o->follow && !o->has_last) {
+		o->has_last = o->filter.since_us == INT64_MIN;
+		o->last = FOLLOW_LAST;
+	}
+	/* What comes through a pipe may come live. */
+	for (size_t i = 0; i < o->count; i++)
+		if (strcmp(o->files[i], "-") == 0)
+			setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+	if (o->has_last)
+		k->last = calloc(o->last + 1, sizeof(*k->last));
+	k->sink = (struct log_sink){ on_record, on_damage, k };
+	if ((o->has_last && !k->last) || !log_filter_ready(&o->filter) ||
+	    !log_parse_open(&k->parse, &k->sink)) {
+		fputs("carontectl log: no memory\n", stderr);
+		return EX_OSERR;
+	}
+	if (!o->follow)
+		return -1;
+	catch_signals();
+	return check_followed(o);
+}
+
+static void finish(struct run *k)
+{
+	k->out.n = 0;
+	if (k->o.summary) {
+		k->o.header = false;
+		log_summary_print(&k->summary, &k->o.print, &k->out);
+	} else {
+		log_print_foot(&k->o.print, &k->out);
+	}
+	if (k->out.n)
+		put(k, &k->out);
+	if (fflush(stdout) != 0 && !k->status) {
+		fprintf(stderr, "carontectl log: standard output: %s\n", strerror(errno));
+		k->status = EX_IOERR;
+	}
+}
+
+int ctl_log(int argc, char **argv)
+{
+	static struct run k;
+	int status;
+
+	setlocale(LC_CTYPE, "");
+	status = log_options_read(&k.o, argc, argv);
+	if (status < 0)
+		status = prepare(&k);
+	if (status < 0) {
+		for (size_t i = 0; i + k.o.follow < k.o.count; i++)
+			read_argument(&k, k.o.files[i]);
+		if (k.o.follow)
+			follow(&k, k.o.files[k.o.count - 1]);
+		else
+			put_last(&k);
+		finish(&k);
+		status = k.status;
+	}
+	log_parse_close(&k.parse);
+	log_filter_free(&k.o.filter);
+	log_text_free(&k.out);
+	free(k.last);
+	return status;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * log_filter: see log_filter.h. Client addresses are matched by the tables of policy/, so that a
+ * network means here what it means in RELAY_NETWORKS.
+ */
+#include "ctl/log_filter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/log_time.h"
+#include "xmllog/xmllog.h"
+
+static const char too_many[] = "too many filters of this kind";
+
+static const char *const elements[XMLLOG_ELEMENTS] = {
+	[XMLLOG_START] = "start",
+	[XMLLOG_STOP] = "stop",
+	[XMLLOG_RELOAD] = "reload",
+	[XMLLOG_FAULT] = "fault",
+	[XMLLOG_DESTINATION] = "destination",
+	[XMLLOG_LOGIN] = "login",
+	[XMLLOG_SESSION] = "session",
+	[XMLLOG_RECIPIENT] = "recipient",
+	[XMLLOG_MESSAGE] = "message",
+	[XMLLOG_COMMAND] = "command",
+	[XMLLOG_REPLY] = "reply",
+	[XMLLOG_DEBUG] = "debug",
+};
+
+const char *log_element_name(size_t i)
+{
+	return i < XMLLOG_ELEMENTS ? elements[i] : NULL;
+}
+
+int log_element_level(struct span name)
+{
+	for (size_t i = 0; i < XMLLOG_ELEMENTS; i++)
+		if (span_eq(name, span_str(elements[i])))
+			return xmllog_level_of((enum xmllog_element)i);
+	return 0;
+}
+
+void log_filter_init(struct log_filter *f)
+{
+	*f = (struct log_filter){ .since_us = INT64_MIN, .until_us = INT64_MAX };
+}
+
+void log_filter_free(struct log_filter *f)
+{
+	free(f->networks);
+	f->networks = NULL;
+}
+
+const char *log_filter_add(struct log_choice *c, const char *text)
+{
+	if (c->n == LOG_FILTER_MAX)
+		return too_many;
+	c->text[c->n++] = text;
+	return NULL;
+}
+
+const char *log_filter_client(struct log_filter *f, const char *text)
+{
+	const char *wrong = policy_network_check(span_str(text));
+
+	return wrong ? wrong : log_filter_add(&f->client, text);
+}
+
+const char *log_filter_verdict(struct log_filter *f, const char *text)
+{
+	if (strcmp(text, "accept") != 0 && strcmp(text, "refuse") != 0)
+		return "accept or refuse is wanted";
+	return log_filter_add(&f->verdict, text);
+}
+
+const char *log_filter_elements(struct log_filter *f, char *text)
+{
+	char *next = text;
+
+	while (next) {
+		char *name = strsep(&next, ",");
+		const char *wrong;
+
+		if (log_element_level(span_str(name)) == 0)
+			return "no such element";
+		wrong = log_filter_add(&f->element, name);
+		if (wrong)
+			return wrong;
+	}
+	return NULL;
+}
+
+const char *log_filter_level(struct log_filter *f, const char *text)
+{
+	if (text[0] < '1' || text[0] > '4' || text[1])
+		return "a level from 1 to 4 is wanted";
+	f->level = text[0] - '0';
+	return NULL;
+}
+
+bool log_filter_ready(struct log_filter *f)
+{
+	struct span spans[LOG_FILTER_MAX];
+	size_t room, n = f->client.n;
+
+	if (!n)
+		return true;
+	for (size_t i = 0; i < n; i++)
+		spans[i] = span_str(f->client.text[i]);
+	room = policy_networks_room(spans, n);
+	f->networks = aligned_alloc(64, (room + 63) / 64 * 64);
+	if (!f->networks)
+		return false;
+	memset(f->networks, 0, room);
+	return policy_networks_build(f->networks, room, spans, NULL, n) > 0;
+}
+
+/* The host of "HOST:PORT" or "[HOST]:PORT". */
+static struct span host_of(struct span s)
+{
+	size_t n = s.n;
+
+	while (n && s.p[n - 1] != ':')
+		n--;
+	if (!n)
+		return s;
+	s.n = n - 1;
+	if (s.n >= 2 && s.p[0] == '[' && s.p[s.n - 1] == ']')
+		s = span_of(s.p + 1, s.n - 2);
+	return s;
+}
+
+static bool parse_host(struct addr *a, struct span endpoint)
+{
+	struct span host = host_of(endpoint);
+	char text[ADDR_TEXT_MAX];
+
+	if (host.n >= sizeof(text) || (host.n && memchr(host.p, '\0', host.n)))
+		return false;
+	if (host.n)
+		memcpy(text, host.p, host.n);
+	text[host.n] = '\0';
+	return addr_parse_ip(a, text) == 0;
+}
+
+static bool fits_client(const struct log_filter *f, const struct log_record *r)
+{
+	struct span v = log_record_get(r, "client");
+	struct addr a;
+
+	return !f->client.n || (v.p && parse_host(&a, v) && policy_networks_match(f->networks, &a));
+}
+
+/* The text itself, or "@domain" for every address of it; angle brackets around it are forgiven. */
+static bool fits_address(const char *text, struct span v)
+{
+	struct span want = span_str(text);
+
+	if (want.n >= 2 && want.p[0] == '<' && want.p[want.n - 1] == '>')
+		want = span_of(want.p + 1, want.n - 2);
+	if (want.n && want.p[0] == '@' && v.n > want.n)
+		v = span_from(v, v.n - want.n);
+	return span_eq_nocase(want, v);
+}
+
+static bool fits_text(const char *text, struct span v)
+{
+	return span_eq(span_str(text), v);
+}
+
+/* "HOST:PORT", or the host alone; an IPv6 address with brackets or without. */
+static bool fits_endpoint(const char *text, struct span v)
+{
+	struct span want = span_str(text), host = host_of(v);
+
+	if (span_eq_nocase(want, v))
+		return true;
+	if (want.n >= 2 && want.p[0] == '[' && want.p[want.n - 1] == ']')
+		want = span_of(want.p + 1, want.n - 2);
+	return span_eq_nocase(want, host);
+}
+
+static bool fits(const struct log_choice *c, struct span v,
+		 bool (*one)(const char *text, struct span v))
+{
+	if (!c->n)
+		return true;
+	for (size_t i = 0; v.p && i < c->n; i++)
+		if (one(c->text[i], v))
+			return true;
+	return false;
+}
+
+static bool fits_time(const struct log_filter *f, const struct log_record *r)
+{
+	struct span v;
+	int64_t us;
+
+	if (f->since_us == INT64_MIN && f->until_us == INT64_MAX)
+		return true;
+	v = log_record_get(r, "time");
+	return v.p && log_time_record(v, &us) && us >= f->since_us && us < f->until_us;
+}
+
+/* A destination's own records name it by `address`. */
+static struct span destination_of(const struct log_record *r)
+{
+	if (span_eq(r->element, SPAN("destination")))
+		return log_record_get(r, "address");
+	return log_record_get(r, "destination");
+}
+
+bool log_filter_match(const struct log_filter *f, const struct log_record *r)
+{
+	if (f->level && log_element_level(r->element) > f->level)
+		return false;
+	return fits(&f->element, r->element, fits_text) &&
+	       fits(&f->session, log_record_get(r, "session"), fits_text) &&
+	       fits(&f->verdict, log_record_get(r, "verdict"), fits_text) &&
+	       fits(&f->sender, log_record_get(r, "sender"), fits_address) &&
+	       fits(&f->recipient, log_record_get(r, "recipient"), fits_address) &&
+	       fits(&f->destination, destination_of(r), fits_endpoint) && fits_client(f, r) &&
+	       fits_time(f, r);
+}

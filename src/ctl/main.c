@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * main: the subcommands of carontectl. Nothing but the table and its usage; each of them reads its
+ * own arguments (ctl.h).
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "ctl/ctl.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *title; /* as in messages */
+	const char *arguments;
+	const char *what;
+};
+
+static const struct command commands[] = {
+	{ "explain", ctl_explain, "carontectl explain", "IP SENDER RECIPIENT",
+	  "say whether mail would be let through, and by which rule" },
+	{ "status", ctl_status, "carontectl status", "[OPTION]...",
+	  "show what a running daemon does" },
+	{ "drain", ctl_drain, "carontectl drain", "DESTINATION",
+	  "give a destination no new sessions" },
+	{ "ready", ctl_ready, "carontectl ready", "DESTINATION", "give it sessions again" },
+	{ "check-destination", ctl_check_destination, "carontectl check-destination", "[OPTION]...",
+	  "look for what makes destinations unsafe behind Caronte" },
+	{ "log", ctl_log, "carontectl log", "[FILTER]... FILE...", "print records of the XML log" },
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("usage: carontectl COMMAND [OPTION]... [ARGUMENT]...\n", out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-18s %-20s %s\n", commands[i].name, commands[i].arguments,
+			commands[i].what);
+	fputs("  -V, --version                           print the version, end\n"
+	      "  -h, --help                              print this, end; of a command: its options\n",
+	      out);
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	for (size_t i = 0; name && i < COMMANDS; i++) {
+		if (strcmp(name, commands[i].name) != 0)
+			continue;
+		argv[1] = (char *)(uintptr_t)commands[i].title;
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	if (name && (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0)) {
+		usage(stdout);
+		return EX_OK;
+	}
+	if (name && (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)) {
+		puts("carontectl " CARONTE_VERSION);
+		return EX_OK;
+	}
+	if (name)
+		fprintf(stderr, "carontectl: %s: no such command\n", name);
+	usage(stderr);
+	return EX_USAGE;
+}

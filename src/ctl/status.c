@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: ISC */
+/* carontectl status: what a running daemon does. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl/ask.h"
+#include "ctl/ctl.h"
+#include "ctl/status_table.h"
+
+#define WATCH_S	    2
+#define WATCH_MAX_S 86400
+
+struct arguments {
+	struct ask_where where;
+	bool json, watch;
+	unsigned seconds;
+};
+
+static void usage(FILE *out)
+{
+	fputs("usage: carontectl status [OPTION]...\n" ASK_USAGE
+	      "  -j, --json               the daemon's own document, on one line\n"
+	      "  -w, --watch [SECONDS]    again and again until interrupted, every 2 seconds; rates are\n"
+	      "                           then those since the time before\n"
+	      "  -h, --help               print this, end\n",
+	      out);
+}
+
+static bool read_seconds(const char *text, unsigned *seconds)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n < 1 || n > WATCH_MAX_S)
+		return false;
+	*seconds = (unsigned)n;
+	return true;
+}
+
+/* -1: go on; else the exit status. */
+static int read_option(struct arguments *a, int c)
+{
+	switch (c) {
+	case 'j':
+		a->json = true;
+		return -1;
+	case 'w':
+		a->watch = true;
+		return !optarg || read_seconds(optarg, &a->seconds) ? -1 : EX_USAGE;
+	case 'h':
+		usage(stdout);
+		return EX_OK;
+	default:
+		return ask_option(&a->where, c, optarg) ? -1 : EX_USAGE;
+	}
+}
+
+static int read_arguments(struct arguments *a, int argc, char **argv)
+{
+	static const struct option options[] = {
+		ASK_LONG,
+		{ "json", no_argument, NULL, 'j' },
+		{ "watch", optional_argument, NULL, 'w' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int status = -1;
+	int c;
+
+	while (status < 0 && (c = getopt_long(argc, argv, ASK_SHORT "jw::h", options, NULL)) != -1)
+		status = read_option(a, c);
+	/* "--watch 5" means what "--watch=5" does. */
+	if (status < 0 && a->watch && optind == argc - 1 && read_seconds(argv[optind], &a->seconds))
+		optind++;
+	if (status < 0 && optind < argc)
+		status = EX_USAGE;
+	if (status == EX_USAGE)
+		usage(stderr);
+	return status;
+}
+
+static bool same_daemon(const json_t *a, const json_t *b)
+{
+	return json_equal(json_object_get(a, "started"), json_object_get(b, "started"));
+}
+
+/* One look. *BEFORE is what was seen at the last one, and becomes what is seen now. */
+static int show(const struct arguments *a, const char *socket, json_t **before)
+{
+	int status;
+	char *text = ask(socket, "status", &status);
+	json_t *now;
+	bool good;
+
+	if (!text)
+		return status;
+	if (a->json) {
+		good = puts(text) >= 0 && fflush(stdout) == 0;
+		free(text);
+		return good ? EX_OK : EX_IOERR;
+	}
+	now = json_loads(text, 0, NULL);
+	free(text);
+	good = now && status_table_print(stdout, now,
+					 *before && same_daemon(now, *before) ? *before : NULL);
+	json_decref(*before);
+	*before = now;
+	if (!good) {
+		fprintf(stderr, "carontectl: %s: this is no answer of this version\n", socket);
+		return EX_PROTOCOL;
+	}
+	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
+}
+
+static void pause_for(unsigned seconds)
+{
+	struct timespec left = { .tv_sec = (time_t)seconds };
+
+	while (nanosleep(&left, &left) != 0 && errno == EINTR)
+		;
+}
+
+/* A daemon that is gone is looked for again; only a reader of ours that is gone ends this. */
+static int watch(const struct arguments *a, const char *socket)
+{
+	bool screen = isatty(STDOUT_FILENO) && !a->json;
+	json_t *before = NULL;
+	int status;
+
+	for (;;) {
+		if (screen)
+			fputs("\033[H\033[J", stdout);
+		status = show(a, socket, &before);
+		if (status == EX_IOERR)
+			break;
+		if (!screen && !a->json)
+			putchar('\n');
+		fflush(stdout);
+		pause_for(a->seconds);
+	}
+	json_decref(before);
+	return status;
+}
+
+static int run(struct arguments *a)
+{
+	json_t *before = NULL;
+	int status;
+	char *socket = ask_socket(&a->where, &status);
+
+	if (!socket)
+		return status;
+	status = a->watch ? watch(a, socket) : show(a, socket, &before);
+	json_decref(before);
+	free(socket);
+	return status;
+}
+
+int ctl_status(int argc, char **argv)
+{
+	struct arguments a = { .seconds = WATCH_S };
+	int status;
+
+	if (!ctl_config_open(&a.where.config, argc))
+		return EX_OSERR;
+	status = read_arguments(&a, argc, argv);
+	if (status < 0)
+		status = run(&a);
+	ctl_config_close(&a.where.config);
+	return status;
+}
