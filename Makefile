@@ -14,6 +14,7 @@ sbindir    ?= $(prefix)/sbin
 mandir     ?= $(prefix)/share/man
 datadir    ?= $(prefix)/share/caronte
 sysconfdir ?= /etc
+systemdunitdir ?= $(prefix)/lib/systemd/system
 bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
@@ -272,6 +273,12 @@ install: all $(BUILD)/caronte.conf
 	install -m 644 completion/bash/caronte $(DESTDIR)$(bashcompletiondir)
 	for name in carontectl caronte-sink; do \
 		ln -sf caronte $(DESTDIR)$(bashcompletiondir)/$$name; done
+	install -d $(DESTDIR)$(systemdunitdir)
+	for unit in caronte.service caronte.socket; do \
+		sed 's|/usr/local/sbin/|$(sbindir)/|; s|/etc/caronte/|$(sysconfdir)/caronte/|' \
+			systemd/$$unit >$(DESTDIR)$(systemdunitdir)/$$unit || exit; done
+	install -d $(DESTDIR)$(datadir)/fail2ban
+	install -m 644 fail2ban/filter.conf fail2ban/jail.conf $(DESTDIR)$(datadir)/fail2ban
 	$(if $(wildcard src/xmllog/*.rng),install -m 644 $(wildcard src/xmllog/*.rng) $(DESTDIR)$(datadir))
 	[ -e $(DESTDIR)$(sysconfdir)/caronte/caronte.conf ] || \
 		install -m 644 $(BUILD)/caronte.conf $(DESTDIR)$(sysconfdir)/caronte/caronte.conf

@@ -6,6 +6,8 @@
 #define SEAT_RETRY_MS	  50
 #define RATE_WINDOW_MS	  60000
 #define LOOK_MS		  1000
+/* Under stress strangers are waited for a tenth as long, but never less than so. */
+#define STRESS_LEAST_MS 10000
 
 static enum session_wait wait_of(const struct session *s)
 {
@@ -38,6 +40,14 @@ static enum session_wait wait_of(const struct session *s)
 	}
 }
 
+static uint64_t stressed_ms(const struct session *s, uint64_t ms)
+{
+	uint64_t less = ms / 10 > STRESS_LEAST_MS ? ms / 10 : STRESS_LEAST_MS;
+	bool stranger = !s->dialog.who.logged_in && !s->dialog.who.in_network;
+
+	return s->worker->stressed && stranger && less < ms ? less : ms;
+}
+
 static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 {
 	const struct settings *set = &s->rt->config->set;
@@ -54,12 +64,13 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	case WAIT_DONE:
 		return 1000 * (uint64_t)set->timeout_data_done;
 	case WAIT_COMMAND:
-		return 1000 * (uint64_t)set->timeout_command;
+		return stressed_ms(s, 1000 * (uint64_t)set->timeout_command);
 	case WAIT_BLOCK:
+		return stressed_ms(s, 1000 * (uint64_t)set->timeout_data);
 	case WAIT_BODY:
 		return 1000 * (uint64_t)set->timeout_data;
 	default:
-		return s->has_seat ? LEAVE_MS : LEAVE_UNSEATED_MS;
+		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}
 }
 
@@ -90,7 +101,7 @@ static bool is_looked_after(enum session_wait wait)
 
 static void set_timer(struct session *s, uint64_t now)
 {
-	uint64_t ms = s->due_ms - now;
+	uint64_t ms = s->due_ms > now ? s->due_ms - now : 0;
 
 	if (is_looked_after(s->wait) && ms > LOOK_MS)
 		ms = LOOK_MS;
@@ -108,13 +119,32 @@ static void fire(struct io_timer *t)
 		return;
 	}
 	/* The timer may stand for the end of a rate window: then the wait goes on. */
-	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate &&
-	    until_window_ms(s) == 0 && session_rate_kept(s)) {
+	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate && until_window_ms(s) == 0 &&
+	    session_rate_kept(s)) {
 		s->wait = WAIT_NOTHING;
 		session_deadline(s);
 		return;
 	}
 	session_timed_out(s);
+}
+
+static void set_due(struct session *s)
+{
+	uint64_t now = io_now_ms(s->worker->io);
+
+	s->due_ms = s->wait_since_ms + limit_ms(s, s->wait);
+	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
+		uint64_t window = now + until_window_ms(s);
+
+		s->due_ms = window < s->due_ms ? window : s->due_ms;
+	}
+	set_timer(s, now);
+}
+
+void session_deadline_again(struct session *s)
+{
+	if (s->wait != WAIT_NOTHING)
+		set_due(s);
 }
 
 void session_timer_init(struct session *s)
@@ -125,7 +155,6 @@ void session_timer_init(struct session *s)
 void session_deadline(struct session *s)
 {
 	enum session_wait wait = wait_of(s);
-	uint64_t ms;
 
 	if (wait == s->wait && s->progress == s->wait_progress)
 		return;
@@ -135,12 +164,6 @@ void session_deadline(struct session *s)
 		io_timer_stop(s->worker->io, &s->timer);
 		return;
 	}
-	ms = limit_ms(s, wait);
-	if (wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
-		uint64_t window = until_window_ms(s);
-
-		ms = window < ms ? window : ms;
-	}
-	s->due_ms = io_now_ms(s->worker->io) + ms;
-	set_timer(s, io_now_ms(s->worker->io));
+	s->wait_since_ms = io_now_ms(s->worker->io);
+	set_due(s);
 }

@@ -12,6 +12,8 @@
 void session_timer_init(struct session *s);
 /* Sets the timer for what is waited for now; called after everything that may have changed it. */
 void session_deadline(struct session *s);
+/* Stress has begun or ended: what is waited for has a new deadline, counted from where it began. */
+void session_deadline_again(struct session *s);
 /* MIN_RATE: a minute of a body has passed; false when it was too slow. */
 bool session_rate_kept(struct session *s);
 /* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways):

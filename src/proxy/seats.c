@@ -76,7 +76,9 @@ struct seats {
 	pthread_mutex_t lock;
 	uint32_t bucket_mask;
 	struct siphash_key hash_key;
+	_Atomic uint32_t stress_said;
 	/* Derived, as are the head's counts. */
+	_Atomic uint32_t stressed;
 	uint32_t free_seat;
 	uint32_t free_address;
 	struct seat seat[];
@@ -311,6 +313,33 @@ bool seats_fits(const void *mem, size_t size, unsigned max_sessions)
 	       h->max == max_sessions;
 }
 
+/* ---- stress ---- */
+
+/* Called wherever the number of sessions has changed. It ends lower than it began, or it would come
+ * and go with every session. */
+static void judge_stress(struct seats *s)
+{
+	uint64_t sessions = s->head.sessions + others_sessions();
+
+	if (4 * sessions > 3 * (uint64_t)s->head.max)
+		s->stressed = 1;
+	else if (8 * sessions <= 5 * (uint64_t)s->head.max)
+		s->stressed = 0;
+}
+
+bool seats_stressed(const struct seats *s)
+{
+	return s->stressed;
+}
+
+bool seats_stress_turned(struct seats *s)
+{
+	uint32_t said = s->stress_said;
+	uint32_t now = s->stressed;
+
+	return said != now && atomic_compare_exchange_strong(&s->stress_said, &said, now);
+}
+
 /* ---- taking and leaving ---- */
 
 /* A taken seat; asking for another one is a fault of ours. The mutex is held. */
@@ -355,6 +384,7 @@ enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct add
 		s->head.sessions++;
 		if (counted)
 			count_in(s, new);
+		judge_stress(s);
 		*seat = i;
 	}
 	unlock(s);
@@ -426,6 +456,7 @@ bool seats_part(struct seats *s, uint32_t seat, uint32_t *place)
 		new->taken = 1;
 		own->destination = NO_DESTINATION;
 		s->head.sessions++;
+		judge_stress(s);
 		*place = i;
 	}
 	unlock(s);
@@ -443,6 +474,7 @@ static void free_seat(struct seats *s, uint32_t seat)
 	if (own->counted)
 		count_out(s, own);
 	s->head.sessions--;
+	judge_stress(s);
 	own->link = s->free_seat;
 	s->free_seat = seat;
 }

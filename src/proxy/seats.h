@@ -62,6 +62,14 @@ void seats_close(struct seats *s);
 /* True when MEM of SIZE octets is a table of this very layout for so many sessions. */
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions);
 
+/*
+ * Stress: more than three quarters of all seats are taken; over at five eighths. Strangers are then
+ * waited for less long (deadline.c). The second says to one caller alone that it has begun or ended
+ * since it said so last.
+ */
+bool seats_stressed(const struct seats *s);
+bool seats_stress_turned(struct seats *s);
+
 unsigned seats_sessions(struct seats *s);
 unsigned seats_of_address(struct seats *s, const struct addr *addr);
 unsigned seats_of_destination(struct seats *s, unsigned dest);

@@ -97,6 +97,7 @@ struct session {
 	uint64_t window_us, window_bytes; /* MIN_RATE */
 	struct copy copy;
 	uint64_t taking_us;  /* since when the destination is taking octets of a body */
+	uint64_t wait_since_ms;
 	uint64_t due_ms;     /* the end of what is waited for; the timer may ring before */
 	uint64_t left_bytes; /* thrown away while leaving */
 	uint64_t started_us, patience_ms, connect_us;

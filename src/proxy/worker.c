@@ -17,12 +17,14 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "proxy/deadline.h"
 #include "proxy/health.h"
 #include "proxy/parting.h"
 #include "proxy/session.h"
 
 #define ACCEPT_PAUSE_MS	    100
 #define DRAIN_TICK_MS	    50
+#define STRESS_TICK_MS	    1000
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
 #define MAX_LISTENERS	    64
 
@@ -32,6 +34,7 @@ struct listener {
 	struct io_timer pause;
 	int fd;
 	bool accepting;
+	unsigned failures; /* since a connection was accepted */
 };
 
 struct process {
@@ -39,7 +42,7 @@ struct process {
 	struct listener listeners[MAX_LISTENERS];
 	unsigned listener_count;
 	struct health *health;
-	struct io_timer drain_timer;
+	struct io_timer drain_timer, stress_timer;
 	struct io_op signal_op;
 	int signal_fd;
 	uint64_t drain_until_ms;
@@ -69,6 +72,41 @@ void worker_fault_record(struct worker *w, const char *what, const char *detail)
 	xmllog_end(&w->log);
 }
 
+/* ---- stress ---- */
+
+static void record_stress(struct worker *w)
+{
+	char detail[128];
+
+	snprintf(detail, sizeof(detail), "%u of %d sessions: strangers are waited for %s",
+		 seats_sessions(w->rt->seats), w->rt->config->set.max_sessions,
+		 seats_stressed(w->rt->seats) ? "a tenth as long" : "as long as before");
+	worker_fault_record(w, "stress", detail);
+}
+
+/* Whether there is stress concerns all workers, and those too that have no news of their own. */
+static void look_at_stress(struct worker *w)
+{
+	struct list *pos, *tmp;
+
+	if (seats_stress_turned(w->rt->seats))
+		record_stress(w);
+	if (w->stressed == seats_stressed(w->rt->seats))
+		return;
+	w->stressed = !w->stressed;
+	list_for_each (pos, tmp, &w->open)
+		session_deadline_again(container_of(pos, struct session, link));
+}
+
+static void on_stress_tick(struct io_timer *t)
+{
+	struct process *p = container_of(t, struct process, stress_timer);
+
+	look_at_stress(&p->worker);
+	if (p->worker.open_count)
+		io_timer_set(p->worker.io, t, STRESS_TICK_MS);
+}
+
 /* ---- ending ---- */
 
 static bool accepting(const struct worker *w)
@@ -92,6 +130,7 @@ void worker_session_gone(struct worker *w)
 {
 	w->open_count--;
 	stats_now(w->stats, open, w->open_count);
+	look_at_stress(w);
 	stop_if_done(w);
 }
 
@@ -197,8 +236,12 @@ static void serve(struct worker *w, int fd)
 		stats_count(w->stats, turned_away[STATS_MAX_PER_ADDRESS], 1);
 		break;
 	}
+	if (w->open_count == 0)
+		io_timer_set(w->io, &container_of(w, struct process, worker)->stress_timer,
+			     STRESS_TICK_MS);
 	if (!session_start(w, fd, &client, in_network, refusal, seat) && refusal == SESSION_SERVE)
 		seats_release(w->rt->seats, seat);
+	look_at_stress(w);
 }
 
 static void accept_again(struct io_timer *t)
@@ -221,6 +264,19 @@ static void accept_rest(struct listener *l)
 		serve(l->worker, fd);
 }
 
+/* The record of a want (descriptors, memory) that is over: one for its beginning, one for its end.
+ */
+static void accepts_again(struct listener *l)
+{
+	char detail[64];
+
+	if (l->failures == 0)
+		return;
+	snprintf(detail, sizeof(detail), "Accepting again after %u failures", l->failures);
+	worker_fault_record(l->worker, "accept", detail);
+	l->failures = 0;
+}
+
 static void on_accept(struct io_op *op, int res)
 {
 	struct listener *l = container_of(op, struct listener, op);
@@ -228,6 +284,7 @@ static void on_accept(struct io_op *op, int res)
 	const struct process *p = container_of(w, struct process, worker);
 
 	if (res >= 0) {
+		accepts_again(l);
 		/* One that was let in at the last moment is served as long as the others. */
 		if (p->told)
 			io_close(w->io, res);
@@ -235,7 +292,8 @@ static void on_accept(struct io_op *op, int res)
 			serve(w, res);
 	} else if (res != -ECANCELED && res != -ECONNABORTED && res != -EINVAL) {
 		/* (EINVAL: the master has shut the socket down, and its signal is on the way.) */
-		worker_fault_record(w, "accept", strerror(-res));
+		if (l->failures++ == 0)
+			worker_fault_record(w, "accept", strerror(-res));
 	}
 	if (op->more)
 		return;
@@ -333,6 +391,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	if (res < 0)
 		return EX_OSERR;
 	io_timer_init(&p->drain_timer, on_drain);
+	io_timer_init(&p->stress_timer, on_stress_tick);
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w);

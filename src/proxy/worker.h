@@ -40,6 +40,7 @@ struct worker {
 	unsigned refused; /* of these, how many have no seat and are only told so */
 	struct xmllog_session next_id;
 	bool draining; /* ends with its last session */
+	bool stressed; /* strangers are waited for less long */
 	int exit_status;
 };
 

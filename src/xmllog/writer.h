@@ -35,9 +35,9 @@ bool xmllog_writer_busy(const struct xmllog_writer_config *c);
  * The process's whole life. RINGS: N rings; WAKE_FD: the eventfd; LIFE_FD: the read end of a pipe
  * whose write end every producer holds: at its end of file all of them are gone, the rings are
  * drained, the file is closed and the exit status (sysexits.h) returned. SIGINT, SIGTERM and SIGHUP
- * are ignored; SIGUSR1 opens the file again; at SIGUSR2 it ends at once, and what is in the rings is
- * for the writer that is started next. A restarted writer goes on with the same rings and file, or
- * another file.
+ * are ignored; SIGUSR1 opens the file again; at SIGUSR2 it ends at once, and what is in the rings
+ * is for the writer that is started next. A restarted writer goes on with the same rings and file,
+ * or another file.
  */
 int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring *const *rings,
 		       size_t n, int wake_fd, int life_fd);

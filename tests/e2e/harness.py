@@ -69,6 +69,7 @@ SCHEMA = SOURCES / "src/xmllog/caronte-log.rng"
 CARONTE = BUILD / "caronte"
 SINK = BUILD / "caronte-sink"
 ROOT = os.getuid() == 0
+LONG = bool(os.environ.get("CARONTE_LONG"))  # tests at their full size, and those of minutes
 PATIENCE_S = 20  # nothing that a test waits for takes nearly as long
 LOCAL = "@local.test"
 SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
@@ -101,6 +102,17 @@ def missing(what):
     if os.environ.get("CI") == "true":
         raise AssertionError(what)
     raise unittest.SkipTest(what)
+
+
+@functools.cache
+def unpacked(package, program):
+    """Where a package lies that was unpacked and not installed, with PROGRAM in it."""
+    plain = BUILD.with_name(BUILD.name.removesuffix("-asan"))
+    for build in (BUILD, plain):
+        if (build / "unpacked" / package / program).exists():
+            return build / "unpacked" / package
+    missing("%s is not unpacked in %s (tools/need --unpack does it)" %
+            (package, plain / "unpacked"))
 
 
 def sha256(octets):

@@ -43,15 +43,9 @@ ADDED = re.compile(rb"(?:(?:Return-Path|X-Original-To|Delivered-To|Received): ?[
                    rb"(?:[ \t][^\n]*\n)*)+")
 
 
-@functools.cache
 def unpacked():
     """Where the package lies."""
-    plain = harness.BUILD.with_name(harness.BUILD.name.removesuffix("-asan"))
-    for build in (harness.BUILD, plain):
-        if (build / "unpacked/postfix/usr/sbin/smtp-source").exists():
-            return build / "unpacked/postfix"
-    harness.missing("Postfix is not unpacked in %s (tools/need --unpack does it)" %
-                    (plain / "unpacked"))
+    return harness.unpacked("postfix", "usr/sbin/smtp-source")
 
 
 def environment():

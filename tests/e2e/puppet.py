@@ -118,7 +118,9 @@ class Peer:
 
     def silent(self, seconds=0):
         """Nothing comes within so many seconds, not even an end."""
-        return not self.got and not select.select([self.socket], [], [], seconds)[0]
+        poll = select.poll()  # which takes any descriptor
+        poll.register(self.socket, select.POLLIN)
+        return not self.got and not poll.poll(seconds * 1000)
 
     def end(self):
         """A FIN; the other direction stays."""

@@ -5,7 +5,6 @@ CARONTE_LONG=1 sends 20,000 messages past dying destinations, else it is a tenth
 """
 import collections
 import contextlib
-import os
 import random
 import re
 import resource
@@ -20,7 +19,7 @@ from test_backup import wait_closed
 
 WEIGHTS = (4, 2, 1, 1)
 SESSIONS = 2000
-MESSAGES = 20000 if os.environ.get("CARONTE_LONG") else 2000
+MESSAGES = 20000 if harness.LONG else 2000
 
 
 def allow_descriptors(count):

@@ -5,13 +5,17 @@ and said in one well-formed answer.
 import base64
 import contextlib
 import os
+import pwd
 import select
+import signal
 import socket
+import subprocess
 import threading
 import time
 import unittest
 
 import harness
+import namespace
 import puppet
 from puppet import DATA, EHLO, MAIL, OK, RCPT, case
 
@@ -308,8 +312,7 @@ class Deadlines(harness.TestCase):
                              if line.startswith(("RssAnon:", "RssShmem:")))
         return total
 
-    @unittest.skipUnless(os.environ.get("CARONTE_SLOW_TESTS"),
-                         "takes more than a minute: CARONTE_SLOW_TESTS=1 runs it")
+    @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
     def test_min_rate(self):
         """A body that never stops is too slow all the same; one that is fast enough is not."""
         with puppet.Destination() as destination, self.caronte(
@@ -325,6 +328,136 @@ class Deadlines(harness.TestCase):
             self.assertTrue(fast.client.silent())
             slow.close()
             daemon.record("session", end="timeout")
+
+
+class Networks(harness.TestCase):
+    """An IPv6 client is its /64: whoever has one has all of its addresses."""
+    HERE, OTHER = "2001:db8:0:1::%x", "2001:db8:0:2::%x"
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+        for address in ("2001:db8::25", *(net % n for net in (cls.HERE, cls.OTHER)
+                                          for n in range(1, 6))):
+            namespace.ip("address", "add", address + "/128", "dev", "lo", "nodad")
+
+    def come(self, stack, port, address):
+        sock = socket.socket(socket.AF_INET6)
+        sock.bind((address, 0))
+        sock.settimeout(puppet.PATIENCE_S)
+        sock.connect(("2001:db8::25", port))
+        return stack.enter_context(puppet.Peer(sock)).reply()
+
+    def test_ipv6(self):
+        with harness.Sink() as sink, self.caronte(
+                sink, LISTEN_ADDRESS="2001:db8::25 127.0.0.1",
+                MAX_SESSIONS_PER_ADDRESS=3) as daemon, contextlib.ExitStack() as stack:
+            for net in self.HERE, self.OTHER:
+                said = [self.come(stack, daemon.port, net % n) for n in range(1, 6)]
+                self.assertEqual(sorted(reply[:3] for reply in said), [b"220"] * 3 + [b"421"] * 2)
+                self.assertEqual({reply for reply in said if reply[:3] == b"421"}, {BUSY})
+            self.assertEqual(len(daemon.records("session", count=4, end="limit")), 4)
+
+
+SLOW_CLIENTS = 5000 if harness.LONG else 500
+
+
+class Stress(harness.TestCase):
+    """What is scarce goes to those who use it."""
+
+    def test_slow_clients(self):
+        """Thousands that send an octet every ten seconds: an honest message passes at once, they
+        end by a deadline that is shorter for strangers while there is stress, and for strangers
+        only."""
+        relay = "127.0.0.3"
+        with harness.Sink(maildir=True) as sink, self.caronte(
+                sink, MAX_SESSIONS=SLOW_CLIENTS * 5 // 4, MAX_SESSIONS_PER_ADDRESS=0,
+                TIMEOUT_COMMAND=90, LOG_LEVEL=2, RELAY_NETWORKS=relay) as daemon, \
+                contextlib.ExitStack() as stack:
+            friend = stack.enter_context(come_from(relay, daemon.port))
+            slow = [stack.enter_context(come_from("127.0.0.1", daemon.port))
+                    for _ in range(SLOW_CLIENTS)]
+            for c in [friend, *slow]:
+                self.assertEqual(c.reply()[:3], b"220")
+                c.send(b"N")
+            begin = daemon.record("fault", what="stress")
+            self.assertTrue(begin.get("detail").endswith("strangers are waited for a tenth as long"))
+            began = time.monotonic()
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                self.assertEqual(client.send_message(b"honest\r\n")[:3], b"250")
+                client.quit()
+            self.assertLess(time.monotonic() - began, 2)
+            self.assertTrue(all(c.silent(0) for c in slow))
+            time.sleep(max(0, began + 9 - time.monotonic()))
+            self.assertTrue(slow[-1].silent())
+            for c in slow:
+                with contextlib.suppress(OSError):
+                    c.send(b"O")
+            for c in slow:
+                self.assertTrue(c.reply().startswith(CLIENT_SLOW))
+            self.assertLess(time.monotonic() - began, 30)
+            self.assertTrue(friend.silent())
+            friend.send(b"OOP\r\n")
+            self.assertEqual(friend.codes(1), [250])
+            faults = daemon.records("fault", count=2, what="stress")
+            self.assertTrue(faults[1].get("detail").endswith("as long as before"))
+            for c in slow:
+                c.close()
+            self.assertEqual(len(daemon.records("session", count=SLOW_CLIENTS, end="timeout")),
+                             SLOW_CLIENTS)
+
+    def test_few_descriptors(self):
+        """Connections wait in the queue, the processor rests, and all goes on when there are
+        descriptors again. Who was let in gets an answer in any case."""
+        with harness.Sink() as sink, self.caronte(
+                sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon, \
+                contextlib.ExitStack() as stack:
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.quit()
+            # io_uring goes by the limit that was in force when it was told to accept: the next
+            # worker begins with little.
+            before, = daemon.workers()
+            highest = max(map(int, os.listdir("/proc/%d/fd" % before)))
+            usual = self.limit_descriptors(daemon.pid, "")
+            self.limit_descriptors(daemon.pid, highest + 8)
+            daemon.may_die = True
+            os.kill(before, signal.SIGTERM)  # it cancels what it accepts before it goes
+            worker, = harness.wait_until(
+                lambda: before not in daemon.workers() and daemon.workers())
+            clients = [stack.enter_context(come_from("127.0.0.1", daemon.port))
+                       for _ in range(30)]
+            daemon.record("fault", what="accept")
+            before = self.processor_s(worker)
+            time.sleep(2)
+            self.assertLess(self.processor_s(worker) - before, 0.2)
+            self.assertGreater(sum(c.silent(0) for c in clients), 10)
+            self.limit_descriptors(worker, usual)
+            said = [c.reply()[:9] for c in clients]
+            self.assertGreaterEqual(sum(reply.startswith(b"220") for reply in said), 20)
+            self.assertLessEqual({reply for reply in said if not reply.startswith(b"220")},
+                                 {b"421 4.3.2"})
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+            first, last = daemon.records("fault", count=2, what="accept")
+            self.assertEqual(first.get("detail"), "Too many open files")
+            self.assertRegex(last.get("detail"), "^Accepting again after [0-9]+ failures$")
+
+    def limit_descriptors(self, pid, soft):
+        """As the user that the process is of, who needs no privilege for that; the limit so far."""
+        who = dict(user="nobody", group=pwd.getpwnam("nobody").pw_gid,
+                   extra_groups=[]) if harness.ROOT else {}
+        return subprocess.run(
+            ["prlimit", "--pid", str(pid), "--nofile=%s:" % soft] if soft else
+            ["prlimit", "--pid", str(pid), "--nofile", "--noheadings", "--output", "SOFT"],
+            check=True, stdout=subprocess.PIPE, text=True, **who).stdout.strip()
+
+    def processor_s(self, pid):
+        with open("/proc/%d/stat" % pid, encoding="ascii") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 class Pipelining(harness.TestCase):

@@ -8,7 +8,6 @@ import time
 import harness
 import puppet
 
-LONG = bool(os.environ.get("CARONTE_LONG"))
 
 
 def descriptors(daemon):
@@ -197,7 +196,7 @@ class Reload(Base):
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
 
     def test_many_under_load(self):
-        rounds = 100 if LONG else 20
+        rounds = 100 if harness.LONG else 20
         with harness.Sink() as sink, \
                 self.caronte(sink, LOG_LEVEL=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
             self.assertTrue(self.reload(daemon, MAX_ERRORS=9))

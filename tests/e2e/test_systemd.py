@@ -147,7 +147,7 @@ class HandedOver(Base):
                     waiting.quit()
 
     def test_restarts_under_load(self):
-        rounds = 10 if test_reload.LONG else 3
+        rounds = 10 if harness.LONG else 3
         with listener() as s, harness.Sink() as sink, \
                 test_reload.Traffic(s.getsockname()[1], clients=2, messages=1) as traffic:
             for _ in range(rounds):

@@ -11,7 +11,6 @@ import stat
 import harness
 import test_reload
 
-LONG = test_reload.LONG
 
 
 class Copy(harness.Caronte):
@@ -231,7 +230,7 @@ class Upgrade(Base):
                 self.assertEqual(kept.reply()[:9], b"421 4.3.2")
 
     def test_many_under_load(self):
-        rounds = 10 if LONG else 3
+        rounds = 10 if harness.LONG else 3
         with harness.Sink() as sink, \
                 self.copy(sink, LOG_LEVEL=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
             self.assertTrue(self.upgrade(daemon))

@@ -683,15 +683,56 @@ static void test_fits(void **state)
 	drop((void *)zeroed, 10);
 }
 
+/* It begins above three quarters, ends at five eighths, and each change is said once. */
+static void test_stress(void **state)
+{
+	enum { MAX = 16 };
+	struct seats *s = make(MAX);
+	struct addr a = ip("192.0.2.1");
+	uint32_t seat[MAX];
+	unsigned said = 0;
+
+	(void)state;
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned n = 0; n < MAX; n++) {
+			seat[n] = take(s, &a, n % 2);
+			assert_int_equal(seats_stressed(s), n + 1 > MAX * 3 / 4);
+			said += seats_stress_turned(s);
+		}
+		assert_int_equal(said, 2 * round - 1);
+		for (unsigned n = MAX; n-- > 0;) {
+			seats_release(s, seat[n]);
+			assert_int_equal(seats_stressed(s), n > MAX * 5 / 8);
+			said += seats_stress_turned(s);
+			said += seats_stress_turned(s);
+		}
+		assert_int_equal(said, 2 * round);
+	}
+	/* A dead worker's sessions are over for it too. */
+	for (unsigned n = 0; n < MAX; n++)
+		seat[n] = take(s, &a, true);
+	assert_true(seats_stressed(s));
+	assert_int_equal(seats_release_worker(s, 0), MAX);
+	assert_false(seats_stressed(s));
+	drop(s, MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_seats),	    cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_destinations),	    cmocka_unit_test(test_dead_worker),
-		cmocka_unit_test(test_misuse_is_a_fault),   cmocka_unit_test(test_killed_workers),
-		cmocka_unit_test(test_killed_among_others), cmocka_unit_test(test_derived_anew),
-		cmocka_unit_test(test_a_million),	    cmocka_unit_test(test_parting),
-		cmocka_unit_test(test_two_tables),	    cmocka_unit_test(test_fits),
+		cmocka_unit_test(test_all_seats),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_destinations),
+		cmocka_unit_test(test_dead_worker),
+		cmocka_unit_test(test_misuse_is_a_fault),
+		cmocka_unit_test(test_killed_workers),
+		cmocka_unit_test(test_killed_among_others),
+		cmocka_unit_test(test_derived_anew),
+		cmocka_unit_test(test_a_million),
+		cmocka_unit_test(test_parting),
+		cmocka_unit_test(test_stress),
+		cmocka_unit_test(test_two_tables),
+		cmocka_unit_test(test_fits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
