@@ -26,11 +26,13 @@ enum io_kind {
 #define IO_OP_CANCEL  0x0001u /* io_cancel() was called */
 #define IO_OP_MORE    0x0002u /* send: MSG_MORE */
 #define IO_OP_REFUSED 0x0004u /* never reached the backend */
+#define IO_OP_LAZY    0x0008u /* send: IO_SEND_LAZY */
 #define IO_OP_BACKEND 0x10000u
 
 /* A descriptor may have one reading and one writing operation, and any number of polls. */
 struct io_fd {
 	bool reading, writing;
+	bool unread; /* the last receive left octets in the socket, as far as is known */
 	uint16_t polls;
 };
 
@@ -88,7 +90,7 @@ extern const struct io_backend io_backend_uring, io_backend_epoll;
 
 /* The io_uring backend's `arg`, for tests: makes do without what old kernels lack. */
 struct io_uring_less {
-	bool setup_flags, multishot_accept;
+	bool setup_flags, multishot_accept, cqe_skip;
 };
 
 /* The hook for tests: an engine over BACKEND, which finds ARG in io->arg. */

@@ -91,10 +91,15 @@ void io_recv(struct io *io, struct io_op *op, int fd, void *buf, size_t len);
  * -ENOBUFS when no block is free at that time (nothing is lost: submit again later). */
 void io_recv_block(struct io *io, struct io_op *op, int fd);
 void io_block_put(struct io *io, struct io_block *block);
+/* How octets are sent. */
+enum io_send_how {
+	IO_SEND_MORE = 1, /* further octets follow at once (MSG_MORE) */
+	IO_SEND_LAZY = 2, /* nobody waits for the completion: it may come with the next event of any
+			     other operation or timer, and before its callback */
+};
 /* Sends all LEN (1 to INT32_MAX) octets, however many system calls it takes. LEN, or -errno with
- * op->moved octets sent before the fault. MORE tells TCP that further octets follow at once
- * (MSG_MORE). */
-void io_send(struct io *io, struct io_op *op, int fd, const void *buf, size_t len, bool more);
+ * op->moved octets sent before the fault. */
+void io_send(struct io *io, struct io_op *op, int fd, const void *buf, size_t len, unsigned how);
 /* Waits until one of EVENTS (POLLIN, POLLOUT, POLLRDHUP, …) holds; res is the set that holds. */
 void io_poll(struct io *io, struct io_op *op, int fd, unsigned events);
 /* Asks for an early end of OP: it still completes once, with -ECANCELED or its own result. No

@@ -13,6 +13,12 @@
  * warmest ones; the rest waits on the engine's stack. The kernel answers -ENOBUFS also where
  * nothing has arrived yet: such a receive is made again, to choose its block when octets are there.
  *
+ * A lazy send asks for no completion where it succeeds (IOSQE_CQE_SKIP_SUCCESS), and never waits
+ * for room in the kernel (MSG_DONTWAIT): so once its entry has been taken, either all of it is sent
+ * or a completion says that it was not. The turn that hands it over then ends with the next event,
+ * and not at once with a completion that nobody waits for. Where there was no room, what is left is
+ * sent in the ordinary way.
+ *
  * It needs kernel 5.19 (buffer rings) and takes more where there is more: each is tried at start,
  * in this process, and what is refused is named, so that the engine can be another.
  * One thread: the one that created it.
@@ -38,11 +44,13 @@
 #define OP_STARTED    (IO_OP_BACKEND << 0) /* the kernel has it */
 #define OP_POLL_FIRST (IO_OP_BACKEND << 1) /* is to look for readiness before it tries */
 #define OP_MULTISHOT  (IO_OP_BACKEND << 2)
+#define OP_QUIET      (IO_OP_BACKEND << 3) /* a lazy send that is in `quiet` */
 
 struct uring {
 	struct io_uring ring;
 	struct list todo;
 	struct list later; /* polls that pause */
+	struct list quiet; /* lazy sends without a completion */
 	struct io_timer pause;
 	struct sockaddr_storage *addrs; /* one for each entry of the submission ring */
 	unsigned addr_count;
@@ -52,6 +60,7 @@ struct uring {
 	unsigned fed;
 	bool single_accept; /* multishot accept was refused */
 	bool multi_proven;
+	bool skips; /* the kernel knows IOSQE_CQE_SKIP_SUCCESS */
 };
 
 /* Entries of the submission ring. */
@@ -82,6 +91,21 @@ static void prep_send(struct io_op *op, struct io_uring_sqe *sqe)
 	io_uring_prep_send(sqe, op->fd, op->buf + op->moved, op->len - op->moved, flags);
 }
 
+static void prep_quiet_send(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
+{
+	op->flags |= OP_QUIET;
+	list_add_tail(&u->quiet, &op->link);
+	prep_send(op, sqe);
+	sqe->msg_flags |= MSG_DONTWAIT;
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* A receive that is expected to find nothing yet looks for readiness before it tries. */
+static bool receives(const struct io_op *op)
+{
+	return op->kind == IO_KIND_RECV || op->kind == IO_KIND_RECV_BLOCK;
+}
+
 static void prep(struct io *io, struct io_op *op, struct io_uring_sqe *sqe)
 {
 	struct uring *u = io->priv;
@@ -103,13 +127,16 @@ static void prep(struct io *io, struct io_op *op, struct io_uring_sqe *sqe)
 		sqe->buf_group = BLOCK_GROUP;
 		break;
 	case IO_KIND_SEND:
-		prep_send(op, sqe);
+		if (u->skips && op->flags & IO_OP_LAZY && op->moved == 0)
+			prep_quiet_send(u, op, sqe);
+		else
+			prep_send(op, sqe);
 		break;
 	case IO_KIND_POLL:
 		io_uring_prep_poll_add(sqe, op->fd, (unsigned)op->len);
 		break;
 	}
-	if (op->flags & OP_POLL_FIRST)
+	if (op->flags & OP_POLL_FIRST || (receives(op) && !io->fds[op->fd].unread))
 		sqe->ioprio |= IORING_RECVSEND_POLL_FIRST;
 	io_uring_sqe_set_data(sqe, op);
 	op->flags |= OP_STARTED;
@@ -156,6 +183,8 @@ static void uring_cancel(struct io *io, struct io_op *op)
 {
 	struct uring *u = io->priv;
 
+	if (op->flags & OP_QUIET)
+		return; /* it does not wait for anything */
 	list_del(&op->link);
 	if (op->flags & OP_STARTED) {
 		list_add_tail(&u->todo, &op->link);
@@ -167,8 +196,7 @@ static void uring_cancel(struct io *io, struct io_op *op)
 
 static void uring_forget(struct io *io, int fd)
 {
-	(void)io;
-	(void)fd;
+	io->fds[fd].unread = false;
 }
 
 /* Hands blocks to the kernel until it has enough to choose from. */
@@ -295,7 +323,9 @@ static void on_cqe(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
 		return;
 	}
 	list_del(&op->link); /* a cancellation that comes too late */
-	op->flags &= ~OP_STARTED;
+	op->flags &= ~(OP_STARTED | IO_OP_LAZY);
+	if (receives(op))
+		io->fds[op->fd].unread = cqe_flags & IORING_CQE_F_SOCK_NONEMPTY;
 	if (cqe_flags & IORING_CQE_F_BUFFER)
 		take_block(io, op, res, cqe_flags);
 	if (res == -EINTR || res == -EAGAIN) {
@@ -325,12 +355,45 @@ static void on_cqe(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
 	}
 }
 
+/* Lazy sends of which nothing was said have succeeded, once the kernel has taken all entries and
+ * holds no completion back. */
+static void finish_quiet(struct io *io)
+{
+	struct uring *u = io->priv;
+	struct io_uring_cqe *cqe;
+	struct list done;
+	unsigned head;
+
+	if (!list_linked(&u->quiet) || io_uring_sq_ready(&u->ring) ||
+	    io_uring_cq_has_overflow(&u->ring))
+		return;
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		struct io_op *op = io_uring_cqe_get_data(cqe);
+
+		if (op && op->flags & OP_QUIET) {
+			op->flags &= ~OP_QUIET;
+			list_del(&op->link);
+		}
+	}
+	/* What a callback sends is not among them. */
+	list_take(&done, &u->quiet);
+	while (list_linked(&done)) {
+		struct io_op *op = container_of(done.next, struct io_op, link);
+
+		op->flags &= ~(OP_QUIET | OP_STARTED);
+		op->moved = op->len;
+		io_finish(io, op, (int)op->len);
+	}
+}
+
 static void reap(struct io *io)
 {
 	struct uring *u = io->priv;
 	struct io_uring_cqe *cqe;
 	unsigned head, count = 0;
 
+	finish_quiet(io);
 	/* No callback enters the kernel's ring, so that the entries stay until they are released.
 	 */
 	io_uring_for_each_cqe(&u->ring, head, cqe)
@@ -415,6 +478,7 @@ static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why
 			*why = "the kernel's io_uring is too old";
 			return -EOPNOTSUPP;
 		}
+		u->skips = p.features & IORING_FEAT_CQE_SKIP;
 	}
 	if (ret == -ENOSYS)
 		*why = "the kernel has no io_uring";
@@ -539,9 +603,11 @@ static int uring_open(struct io *io, const char **why)
 		return -ENOMEM;
 	list_init(&u->todo);
 	list_init(&u->later);
+	list_init(&u->quiet);
 	io_timer_init(&u->pause, after_pause);
 	u->single_accept = less && less->multishot_accept;
 	ret = make_ring(u, io->limits.ops, less && less->setup_flags, why);
+	u->skips = u->skips && !(less && less->cqe_skip);
 	if (ret < 0) {
 		free_uring(u);
 		return ret;

@@ -160,7 +160,7 @@ static void judge(struct visit *v, const struct smtp_reply *greeting)
 	what[smtp_reply_log_text(greeting, what, sizeof(what) - 1)] = '\0';
 	found(v, greeting->code / 100 == 2, what);
 	v->op.done = quit_sent;
-	io_send(v->health->worker->io, &v->op, v->fd, quit, sizeof(quit) - 1, false);
+	io_send(v->health->worker->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
 }
 
 static void greeted(struct io_op *op, int res)

@@ -323,6 +323,14 @@ static void dest_sent(struct io_op *op, int res)
 		session_dest_broken(s);
 }
 
+/* Nothing goes on here before one of the peers has said something. */
+static bool waits_for_peers(const struct session *s)
+{
+	return s->state == SESSION_RUNNING && !s->in_body && buf_len(&s->work->client_in) == 0 &&
+	       buf_len(&s->work->dest_in) == 0 && !s->client.eof && !s->dest.eof &&
+	       !s->dest_closing;
+}
+
 static void flush(struct session *s, struct session_side *side, struct buf *out,
 		  void (*done)(struct io_op *op, int res))
 {
@@ -337,7 +345,8 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 	side->sending = true;
 	side->send.done = done;
 	out->pinned = true;
-	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n, false);
+	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n,
+		waits_for_peers(s) ? IO_SEND_LAZY : 0);
 }
 
 static void flush_both(struct session *s)

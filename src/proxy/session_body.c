@@ -110,7 +110,7 @@ static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool mor
 	s->dest.sending = true;
 	s->dest.send.done = forward_sent;
 	dest_takes(s);
-	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more);
+	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more ? IO_SEND_MORE : 0);
 }
 
 /* What goes on, from memory or by splice, goes into the copy too. */
@@ -259,7 +259,7 @@ static void scan_peeked(struct session *s)
 		s->dest.sending = true;
 		s->dest.send.done = held_cr_sent;
 		dest_takes(s);
-		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, true);
+		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
 		return;
 	}
 	start_splice(s);

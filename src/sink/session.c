@@ -113,7 +113,7 @@ static void send_out(struct sink_session *s)
 	struct span out = buf_span(&s->out);
 
 	s->op.done = on_send;
-	io_send(s->sink->io, &s->op, s->fd, out.p, out.n, false);
+	io_send(s->sink->io, &s->op, s->fd, out.p, out.n, 0);
 }
 
 /* Notes octets that came before the answer which the client should have waited for. */

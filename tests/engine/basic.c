@@ -212,7 +212,7 @@ static void send_and_recv_at_once(struct env *e)
 	watch_init(&gone);
 	io_poll(e->io, &gone.op, sv[0], POLLRDHUP);
 	io_recv(e->io, &in.op, sv[0], buf, sizeof(buf));
-	io_send(e->io, &out.op, sv[0], "ping", 4, false);
+	io_send(e->io, &out.op, sv[0], "ping", 4, 0);
 	assert_int_equal(await(e, &out), 4);
 	assert_int_equal(out.op.moved, 4);
 	assert_int_equal(discard(sv[1]), 4);
@@ -226,7 +226,7 @@ static void send_and_recv_at_once(struct env *e)
 	watch_again(&in);
 	watch_again(&out);
 	io_recv(e->io, &in.op, sv[0], buf, sizeof(buf));
-	io_send(e->io, &out.op, sv[0], "still", 5, true);
+	io_send(e->io, &out.op, sv[0], "still", 5, IO_SEND_MORE);
 	assert_int_equal(await(e, &in), 0);
 	run_until(e, &out.over);
 	assert_int_equal(out.res, 5);
@@ -247,7 +247,7 @@ static void send_to_a_slow_reader(struct env *e)
 	fill_pattern(data, size, 2, 0);
 	watch_init(&in);
 	watch_init(&out);
-	io_send(e->io, &out.op, sv[0], data, size, false);
+	io_send(e->io, &out.op, sv[0], data, size, 0);
 	run_for(e, 5);
 	assert_int_equal(out.calls, 0);
 	while (got < size) {
@@ -278,7 +278,7 @@ static void send_ends_at_a_reset(struct env *e)
 	tcp_pair(sv);
 	small_buffer(sv[0]);
 	watch_init(&out);
-	io_send(e->io, &out.op, sv[0], data, size, false);
+	io_send(e->io, &out.op, sv[0], data, size, 0);
 	for (got = 0; got < 3000; got += discard(sv[1]))
 		run_for(e, 1);
 	assert_int_equal(out.calls, 0);
@@ -287,11 +287,100 @@ static void send_ends_at_a_reset(struct env *e)
 	assert_true(out.op.moved >= got && out.op.moved < size);
 	/* And again, to a connection that is gone: no SIGPIPE. */
 	watch_again(&out);
-	io_send(e->io, &out.op, sv[0], data, size, false);
+	io_send(e->io, &out.op, sv[0], data, size, 0);
 	assert_int_equal(await(e, &out), -EPIPE);
 	assert_int_equal(out.op.moved, 0);
 	io_close(e->io, sv[0]);
 	free(data);
+}
+
+/* A lazy send has completed when the answer to it is seen, and with any other event at the latest.
+ */
+static void lazy_sends(struct env *e)
+{
+	struct watch in, out;
+	char buf[16];
+	int sv[2];
+
+	engine_pair(e, sv);
+	watch_init(&in);
+	watch_init(&out);
+	for (int i = 0; i < 20; i++) {
+		watch_again(&in);
+		watch_again(&out);
+		io_recv(e->io, &in.op, sv[0], buf, sizeof(buf));
+		io_send(e->io, &out.op, sv[0], "ping", 4, IO_SEND_LAZY);
+		for (int got = 0; got < 4; got += (int)discard(sv[1]))
+			run_for(e, 1);
+		assert_int_equal(in.calls, 0);
+		put(sv[1], "p");
+		assert_int_equal(await(e, &in), 1);
+		assert_int_equal(out.calls, 1);
+		assert_int_equal(out.res, 4);
+		assert_int_equal(out.op.moved, 4);
+	}
+	io_close(e->io, sv[0]);
+	io_close(e->io, sv[1]);
+}
+
+/* Where there is no room for all of it, it goes on as any other send; and so it is cancelled. */
+static void lazy_send_to_a_slow_reader(struct env *e)
+{
+	const size_t size = e->backend == &fake_backend ? 200000 : 4 << 20;
+	uint8_t *data = malloc(size), buf[16384];
+	struct watch in, out;
+	uint64_t got = 0;
+	int sv[2];
+
+	tcp_pair(sv);
+	small_buffer(sv[0]);
+	fill_pattern(data, size, 2, 0);
+	for (int full = 0; full < 2; full++) {
+		watch_init(&in);
+		watch_init(&out);
+		io_send(e->io, &out.op, sv[0], data, size, IO_SEND_LAZY);
+		run_for(e, 5);
+		assert_int_equal(out.calls, 0);
+		if (full) {
+			io_cancel(e->io, &out.op);
+			assert_int_equal(await(e, &out), -ECANCELED);
+			assert_true(out.op.moved < size);
+			break;
+		}
+		for (got = 0; got < size; got += (uint64_t)in.res) {
+			watch_again(&in);
+			io_recv(e->io, &in.op, sv[1], buf, sizeof(buf));
+			assert_true(await(e, &in) > 0);
+			assert_true(has_pattern(buf, (size_t)in.res, 2, got));
+		}
+		run_until(e, &out.over);
+		assert_int_equal(out.calls, 1);
+		assert_int_equal(out.res, size);
+	}
+	io_close(e->io, sv[0]);
+	io_close(e->io, sv[1]);
+	free(data);
+}
+
+static void lazy_send_to_nobody(struct env *e)
+{
+	struct watch out, later;
+	int sv[2];
+
+	tcp_pair(sv);
+	watch_init(&out);
+	watch_init(&later);
+	reset(e, sv[1]);
+	run_for(e, 5);
+	io_send(e->io, &out.op, sv[0], "ping", 4, IO_SEND_LAZY);
+	assert_true(await(e, &out) == -ECONNRESET || out.res == -EPIPE);
+	/* Cancelled as soon as it was submitted: all of it, or nothing. */
+	watch_again(&out);
+	io_send(e->io, &out.op, sv[0], "ping", 4, IO_SEND_LAZY);
+	io_cancel(e->io, &out.op);
+	assert_true(await(e, &out) == -ECANCELED || out.res == -EPIPE);
+	assert_int_equal(out.op.moved, 0);
+	io_close(e->io, sv[0]);
 }
 
 /* Many small ones in a row arrive in the order of their submission. */
@@ -310,7 +399,7 @@ static void sends_in_a_row(struct env *e)
 
 		fill_pattern(data, n, 3, sent);
 		watch_again(&out);
-		io_send(e->io, &out.op, sv[0], data, n, i % 3 == 0 && i < 49);
+		io_send(e->io, &out.op, sv[0], data, n, i % 3 == 0 && i < 49 ? IO_SEND_MORE : 0);
 		assert_int_equal(await(e, &out), n);
 		sent += n;
 		while ((in = recv(sv[1], buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
@@ -515,6 +604,9 @@ const struct engine_case basic_cases[] = {
 	{ .name = "send to a slow reader", .run = send_to_a_slow_reader, .seeds = 3 },
 	{ .name = "send ends at a reset", .run = send_ends_at_a_reset },
 	{ .name = "sends in a row", .run = sends_in_a_row },
+	{ .name = "lazy sends", .run = lazy_sends, .seeds = 2 },
+	{ .name = "lazy send to a slow reader", .run = lazy_send_to_a_slow_reader, .seeds = 2 },
+	{ .name = "lazy send to nobody", .run = lazy_send_to_nobody },
 	{ .name = "poll tells what holds", .run = poll_tells_what_holds },
 	{ .name = "poll for room at a half-closed peer",
 	  .run = poll_for_room_at_a_half_closed_peer,

@@ -114,7 +114,7 @@ static void cancel_send(struct env *e)
 		if (i == 2)
 			shutdown(sv[1], SHUT_WR);
 		watch_again(&w);
-		io_send(e->io, &w.op, sv[0], data, size, false);
+		io_send(e->io, &w.op, sv[0], data, size, 0);
 		run_for(e, 5);
 		if (i == 1) {
 			n = recv(sv[1], got, size, MSG_DONTWAIT);
@@ -342,7 +342,7 @@ static void churn_step(struct env *e, struct churn *c)
 	case 4:
 		if (!c->out.op.active && !c->out.over) {
 			fill_pattern(c->data, sizeof(c->data), 8, c->sent);
-			io_send(e->io, &c->out.op, c->fds[0], c->data, sizeof(c->data), false);
+			io_send(e->io, &c->out.op, c->fds[0], c->data, sizeof(c->data), 0);
 		}
 		break;
 	case 5:

@@ -166,7 +166,7 @@ static void connect_and_be_refused(struct env *e)
 	in = accept(listener, NULL, NULL);
 	assert_true(in >= 0);
 	watch_again(&w);
-	io_send(e->io, &w.op, fd, "up", 2, false);
+	io_send(e->io, &w.op, fd, "up", 2, 0);
 	assert_int_equal(await(e, &w), 2);
 	io_close(e->io, fd);
 	close(in);

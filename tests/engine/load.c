@@ -68,7 +68,7 @@ static void client_next(struct echo *c)
 	c->len = 1 + fake_below(&c->e->random, MESSAGE_MAX);
 	fill_pattern(p->buf, c->len, c->id, c->sent);
 	c->sent += c->len;
-	io_send(c->e->io, &p->out, p->fd, p->buf, c->len, false);
+	io_send(c->e->io, &p->out, p->fd, p->buf, c->len, 0);
 	io_recv_block(c->e->io, &p->in, p->fd);
 }
 
@@ -109,7 +109,7 @@ static void on_server_in(struct io_op *op, int res)
 	struct party *p = &c->server;
 
 	if (!ends(c, p, res))
-		io_send(c->e->io, &p->out, p->fd, p->buf, (size_t)res, false);
+		io_send(c->e->io, &p->out, p->fd, p->buf, (size_t)res, 0);
 }
 
 static void on_server_out(struct io_op *op, int res)

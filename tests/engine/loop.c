@@ -33,7 +33,7 @@ static void on_chain(struct io_op *op, int res)
 		io_close(c->io, c->fds[1]);
 		free(c);
 	} else if (c->left % 2) {
-		io_send(c->io, op, c->fds[1], "z", 1, false);
+		io_send(c->io, op, c->fds[1], "z", 1, 0);
 	} else {
 		io_recv(c->io, op, c->fds[0], &c->octet, 1);
 	}
