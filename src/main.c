@@ -41,6 +41,18 @@ static void usage(FILE *out)
 	      out);
 }
 
+/* What a program gives to its successor, and nobody else. */
+static bool read_descriptor(const char *text, int *fd)
+{
+	char *end;
+	long n = strtol(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n > INT_MAX)
+		return false;
+	*fd = (int)n;
+	return true;
+}
+
 /* -1: go on; else the exit status. */
 static int read_arguments(struct arguments *a, int argc, char **argv)
 {
@@ -67,7 +79,8 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 			a->check_only = true;
 			break;
 		case 'A':
-			a->adopt = atoi(optarg);
+			if (!read_descriptor(optarg, &a->adopt))
+				return EX_USAGE;
 			break;
 		case 'V':
 			puts("caronte " CARONTE_VERSION);
@@ -117,8 +130,8 @@ static const char *program_path(const struct arguments *a, const char *argv0)
 static int start(const struct arguments *a, struct master_start *s)
 {
 	static struct check check;
-	struct listen_set handed;
-	int fds[LISTEN_MAX];
+	static struct listen_set handed;
+	static int fds[LISTEN_MAX];
 	struct config *c;
 	char why[256];
 	int status, n;

@@ -13,30 +13,15 @@
 
 static const char too_many[] = "too many filters of this kind";
 
-static const char *const elements[XMLLOG_ELEMENTS] = {
-	[XMLLOG_START] = "start",
-	[XMLLOG_STOP] = "stop",
-	[XMLLOG_RELOAD] = "reload",
-	[XMLLOG_FAULT] = "fault",
-	[XMLLOG_DESTINATION] = "destination",
-	[XMLLOG_LOGIN] = "login",
-	[XMLLOG_SESSION] = "session",
-	[XMLLOG_RECIPIENT] = "recipient",
-	[XMLLOG_MESSAGE] = "message",
-	[XMLLOG_COMMAND] = "command",
-	[XMLLOG_REPLY] = "reply",
-	[XMLLOG_DEBUG] = "debug",
-};
-
 const char *log_element_name(size_t i)
 {
-	return i < XMLLOG_ELEMENTS ? elements[i] : NULL;
+	return i < XMLLOG_ELEMENTS ? xmllog_element_name((enum xmllog_element)i) : NULL;
 }
 
 int log_element_level(struct span name)
 {
 	for (size_t i = 0; i < XMLLOG_ELEMENTS; i++)
-		if (span_eq(name, span_str(elements[i])))
+		if (span_eq(name, span_str(xmllog_element_name((enum xmllog_element)i))))
 			return xmllog_level_of((enum xmllog_element)i);
 	return 0;
 }

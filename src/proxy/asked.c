@@ -5,13 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "proxy/process.h"
 
-pid_t asked_fork(struct asked *a, const char *name)
+pid_t asked_fork(struct asked *a, const char *name, uint64_t now_ms)
 {
 	int pipes[2];
 	pid_t pid;
@@ -30,13 +31,13 @@ pid_t asked_fork(struct asked *a, const char *name)
 		return pid;
 	}
 	(void)fcntl(pipes[0], F_SETFL, O_NONBLOCK);
-	*a = (struct asked){ .pid = pid, .fd = pipes[0] };
+	*a = (struct asked){ .pid = pid, .fd = pipes[0], .until_ms = now_ms + ASKED_PATIENCE_MS };
 	return pid;
 }
 
 void asked_read(struct asked *a)
 {
-	char rest[512];
+	char rest[512] = { 0 };
 	ssize_t n;
 
 	if (a->fd < 0)
@@ -55,6 +56,23 @@ void asked_read(struct asked *a)
 		return;
 	close(a->fd);
 	a->fd = -1;
+}
+
+void asked_look(struct asked *a, uint64_t now_ms)
+{
+	size_t room;
+	int n;
+
+	if (!a->pid || !a->until_ms || now_ms < a->until_ms)
+		return;
+	a->until_ms = 0;
+	kill(a->pid, SIGKILL);
+	asked_read(a);
+	room = sizeof(a->text) - a->said;
+	n = snprintf(a->text + a->said, room, "caronte: no answer in %d seconds\n",
+		     ASKED_PATIENCE_MS / 1000);
+	if (n > 0)
+		a->said += (size_t)n < room ? (size_t)n : room - 1;
 }
 
 void asked_ended(struct asked *a)

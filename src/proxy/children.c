@@ -47,6 +47,9 @@ static void close_masters(struct master *m)
 	close_one(m->asked.fd);
 	close_one(m->asked_image);
 	close_one(m->asked_program);
+	/* Or a configuration's memory would last as long as this process. */
+	close_one(m->image_fd);
+	close_one(m->route_fd);
 	for (unsigned i = 0; i < m->rt.slots; i++)
 		close_one(m->children[i].channel);
 }
@@ -87,14 +90,25 @@ static size_t used_rings(struct master *m, struct xmllog_ring **rings)
 	return n;
 }
 
+/* The writer lives longer than configurations, and needs but these words of one. */
+static bool keep_words(struct master *m, struct xmllog_writer_config *c)
+{
+	c->file = strdup(c->file);
+	c->archive_dir = strdup(c->archive_dir);
+	c->syslog = strdup(c->syslog);
+	version_unmap(m->version);
+	runtime_forget_route(m->rt.route_shared);
+	return c->file && c->archive_dir && c->syslog;
+}
+
 static _Noreturn void writer_child(struct master *m)
 {
 	struct xmllog_writer_config c = probe_log_config(&m->version->config.set);
-	struct xmllog_ring **rings = calloc(m->rt.ring_count, sizeof(*rings));
+	struct xmllog_ring **rings = calloc(m->rt.ring_count, sizeof(struct xmllog_ring *));
 
 	children_close(m);
 	close(m->ready[1]);
-	if (!rings)
+	if (!keep_words(m, &c) || !rings)
 		_exit(EX_OSERR);
 	_exit(xmllog_writer_main(&c, rings, used_rings(m, rings), m->rt.log_wake_fd, m->life[0]));
 }

@@ -92,6 +92,19 @@ static void close_connection(struct visit *v)
 	v->connecting = false;
 }
 
+/* The check of a version is that of the newest too, which has taken over that it is under way. */
+static void check_done(struct visit *v)
+{
+	const struct runtime *mine = &v->version->rt, *newest = v->health->worker->rt;
+	uint64_t next_ms = v->began_ms + 1000 * (uint64_t)newest->config->set.check_interval;
+
+	route_check_done(mine->route_shared, v->dest, next_ms);
+	for (unsigned i = 0; newest != mine && i < newest->route->count; i++)
+		if (strcmp(newest->route->destination[i].name,
+			   mine->route->destination[v->dest].name) == 0)
+			route_check_done(newest->route_shared, i, next_ms);
+}
+
 static void end(struct visit *v)
 {
 	struct worker *w = v->health->worker;
@@ -101,8 +114,7 @@ static void end(struct visit *v)
 		seats_release(w->rt->seats, v->seat);
 	v->has_seat = false;
 	if (v->is_check)
-		route_check_done(v->version->rt.route_shared, v->dest,
-				 v->began_ms + 1000 * (uint64_t)settings_of(v)->check_interval);
+		check_done(v);
 	worker_version_put(w, v->version);
 	v->version = NULL;
 	if (v->again && !w->draining)

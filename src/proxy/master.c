@@ -93,21 +93,30 @@ void master_warn_guard(struct master *m)
 	master_fault(m, "relay-guard-off", "everybody may relay through this machine");
 }
 
+void master_name_missing(struct master *m)
+{
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		if (!m->version->probe->resolved[i].n)
+			master_fault(m, "resolve", "%s does not resolve",
+				     m->rt.route->destination[i].name);
+	}
+}
+
+void master_open_log(struct master *m)
+{
+	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
+}
+
 static void log_start(struct master *m)
 {
 	const struct settings *set = &m->version->config.set;
-	const struct probe *probe = m->version->probe;
 
 	master_record(m, XMLLOG_START, NULL);
 	if (set->engine == ENGINE_AUTO && m->rt.engine != IO_ENGINE_URING)
 		master_fault(m, "engine", "epoll is used, for io_uring does not work here: %s",
-			     probe->engine_why);
+			     m->version->probe->engine_why);
 	master_warn_guard(m);
-	for (unsigned i = 0; i < m->rt.route->count; i++) {
-		if (!probe->resolved[i].n)
-			master_fault(m, "resolve", "%s does not resolve",
-				     m->rt.route->destination[i].name);
-	}
+	master_name_missing(m);
 }
 
 static void close_one(int fd)
@@ -178,16 +187,19 @@ static unsigned free_seats(struct master *m, const struct child *c, unsigned slo
 	return 0;
 }
 
-static bool ended_as_asked(const struct master *m, const struct child *c, int status)
+/* (A worker of an earlier generation may have been told by an earlier program.) */
+static bool ended_as_asked(const struct master *m, unsigned slot, int status)
 {
-	return (m->state >= STOPPING || c->retired) && WIFEXITED(status) &&
-	       WEXITSTATUS(status) == 0;
+	bool earlier = slot / m->rt.workers != m->generation;
+
+	return (m->state >= STOPPING || earlier) && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 static void worker_ended(struct master *m, unsigned slot, int status)
 {
 	struct child *c = &m->children[slot];
 	unsigned i = slot % m->rt.workers, seats;
+	bool was_ready = c->ready;
 	char text[PROCESS_STATUS_TEXT];
 
 	process_status(status, text);
@@ -196,10 +208,11 @@ static void worker_ended(struct master *m, unsigned slot, int status)
 	stats_ended(m->rt.stats, slot);
 	close_one(c->channel);
 	c->channel = -1;
-	if (ended_as_asked(m, c, status))
+	c->ready = false;
+	if (ended_as_asked(m, slot, status))
 		return;
 	master_fault(m, "worker-died", "worker %u: %s, %u sessions lost", i, text, seats);
-	if (m->state != STARTING || c->ready || m->upgraded)
+	if (m->state != STARTING || was_ready || m->upgraded)
 		return;
 	master_say("worker %u could not start: %s", i, text);
 	m->exit_status = WIFEXITED(status) && WEXITSTATUS(status) >= EX__BASE ? WEXITSTATUS(status)
@@ -325,12 +338,12 @@ static void on_signal(struct master *m, uint32_t sig)
  * sockets: none was ever without. */
 static void retire_others(struct master *m)
 {
+	CHECK(m->rt.workers > 0);
 	for (unsigned i = 0; i < m->rt.slots; i++) {
 		struct child *c = &m->children[i];
 
 		if (i / m->rt.workers == m->generation || !c->process.pid)
 			continue;
-		c->retired = true;
 		kill(c->process.pid, SIGUSR2);
 	}
 }
@@ -343,6 +356,7 @@ static void become_ready(struct master *m)
 	if (m->upgraded) {
 		retire_others(m);
 		master_record(m, XMLLOG_RELOAD, "program");
+		master_name_missing(m);
 		master_warn_guard(m);
 		master_say("upgraded, this is version %s", CARONTE_VERSION);
 	}
@@ -451,6 +465,8 @@ static int wait_ms(struct master *m, uint64_t now)
 				sooner(&until, master_current(m, i)->process.due_ms);
 		if (m->resolver.names)
 			sooner(&until, now + TICK_MS);
+		if (m->asked.pid && m->asked.until_ms)
+			sooner(&until, m->asked.until_ms);
 		if (reload_wait_ms(m) >= 0)
 			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {
@@ -482,6 +498,7 @@ static void supervise(struct master *m)
 		}
 		take_ready(m);
 		asked_read(&m->asked);
+		asked_look(&m->asked, master_now_ms());
 		reload_hear(m);
 		while (read(m->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 			on_signal(m, info.ssi_signo);
@@ -491,7 +508,6 @@ static void supervise(struct master *m)
 
 int master_live(struct master *m)
 {
-	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
 	m->polled = calloc(POLL_CHANNELS + m->rt.workers, sizeof(*m->polled));
 	CHECK(m->polled);
 	if (!m->writer.pid)

@@ -27,9 +27,9 @@ enum master_state { STARTING, RUNNING, STOPPING, CLOSING };
 struct child {
 	struct process process;
 	bool ready;		 /* has reported at least once */
-	bool retired;		 /* ends with its last session; nobody takes its place */
 	int channel;		 /* -1: none */
 	uint64_t told;		 /* the newest version that it was told of */
+	uint64_t tell_ms;	 /* not to be told again before */
 	uint64_t newest, oldest; /* what it says that it uses */
 	struct seats *seats;	 /* the table it takes its seats from */
 };
@@ -98,6 +98,10 @@ static inline struct child *master_current(struct master *m, unsigned i)
 
 /* An open relay is said, at each start and whenever it is read again. */
 void master_warn_guard(struct master *m);
+/* Destinations whose names do not resolve are said likewise. */
+void master_name_missing(struct master *m);
+/* From here on records can be made. */
+void master_open_log(struct master *m);
 /* Serves until the end, from a state that start.c or upgrade.c has made; the exit status. */
 int master_live(struct master *m);
 
@@ -130,6 +134,9 @@ int start_route(struct master *m, const struct runtime *before) __attribute__((w
 void reload_ask(struct master *m);
 /* The child that checks has ended with STATUS (of waitpid). */
 void reload_answered(struct master *m, int status);
+/* Figures of destinations whose number is another one's now, WAS being those of before, are his no
+ * more. */
+void reload_forget_figures(struct master *m, const struct slots *was);
 /* In each turn: tells workers that could not be told, notices that all have it. */
 void reload_run(struct master *m);
 /* Milliseconds until that is to be called; -1: when something happens. */

@@ -283,7 +283,7 @@ int probe_run(struct probe *p, struct config *c, char *why, size_t cap)
 {
 	int pair[2];
 	int status;
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	p->engine = IO_ENGINE_EPOLL;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -294,6 +294,8 @@ int probe_run(struct probe *p, struct config *c, char *why, size_t cap)
 	if (pid == 0) {
 		close(pair[0]);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent) /* it has ended before that line */
+			_exit(EX_OSERR);
 		child(pair[1], p, c);
 	}
 	close(pair[1]);

@@ -21,7 +21,8 @@
 #include "proxy/metrics.h"
 #include "proxy/notify.h"
 
-#define TELL_AGAIN_MS 100
+#define TELL_AGAIN_MS 100  /* where its channel is full */
+#define TELL_LATER_MS 1000 /* where it could not take it */
 /* A worker that has not answered by then is not waited for: it may have stopped (SIGSTOP). */
 #define PATIENCE_MS 10000
 
@@ -63,6 +64,7 @@ static _Noreturn void check_child(struct master *m)
 	status = check_load(&check, &c, &m->source, stderr);
 	if (status)
 		_exit(status);
+	check_print_notes(&check, stderr);
 	err = version_write(image, c, &check);
 	if (err)
 		fprintf(stderr, "caronte: memory for the configuration: %s\n", strerror(-err));
@@ -82,7 +84,8 @@ void reload_ask(struct master *m)
 	}
 	notify_send(NOTIFY_RELOADING, "reading the configuration");
 	m->asked_image = version_file();
-	pid = m->asked_image < 0 ? m->asked_image : asked_fork(&m->asked, "caronte-check");
+	pid = m->asked_image < 0 ? m->asked_image
+				 : asked_fork(&m->asked, "caronte-check", master_now_ms());
 	if (pid == 0)
 		check_child(m);
 	if (pid < 0) {
@@ -123,8 +126,11 @@ static int open_controls(struct next *n, const struct version *old, char *why, s
 	const struct settings *was = &old->config.set, *is = &n->version->config.set;
 	int status = 0;
 
-	n->control_changes = strcmp(was->control_socket, is->control_socket) != 0;
-	n->metrics_change = strcmp(was->metrics_address, is->metrics_address) != 0;
+	/* What could not be opened at an upgrade is tried again. */
+	n->control_changes = strcmp(was->control_socket, is->control_socket) != 0 ||
+			     (n->control_fd < 0 && *is->control_socket);
+	n->metrics_change = strcmp(was->metrics_address, is->metrics_address) != 0 ||
+			    (n->metrics_fd < 0 && n->version->metrics.family);
 	if (n->metrics_change) {
 		n->metrics_fd = -1;
 		if (n->version->metrics.family)
@@ -205,11 +211,19 @@ static void change_resolver(struct master *m)
 			resolver_missing(&m->resolver, i);
 }
 
+void reload_forget_figures(struct master *m, const struct slots *was)
+{
+	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
+		if (*was->slot[i].name && strcmp(was->slot[i].name, m->slots.slot[i].name) != 0)
+			stats_forget(m->rt.stats, i);
+}
+
 /* From here on nothing fails. */
 static void change(struct master *m, struct next *n)
 {
 	struct version *old = m->version;
 	struct route_shared *old_state = m->rt.route_shared;
+	struct slots old_slots = m->slots;
 	bool new_log = log_changes(&old->config.set, &n->version->config.set);
 
 	change_controls(m, n);
@@ -221,7 +235,9 @@ static void change(struct master *m, struct next *n)
 	close_one(&m->route_fd);
 	m->image_fd = n->image_fd;
 	m->route_fd = n->route_fd;
+	reload_forget_figures(m, &old_slots);
 	change_resolver(m);
+	master_name_missing(m);
 	if (new_log)
 		children_change_writer(m);
 	children_change_control(m);
@@ -300,31 +316,41 @@ static void all_have_it(struct master *m)
 	notify_send(NOTIFY_READY, "accepting connections");
 }
 
+/* A worker that could not take the news is told again. */
+static bool is_to_be_told(const struct master *m, const struct child *c)
+{
+	return c->process.pid && c->channel >= 0 && c->told < m->rt.number;
+}
+
+/* What was asked for meanwhile is to be begun. */
+static bool is_next(const struct master *m)
+{
+	return m->state == RUNNING && m->asked_for == ASKED_NOTHING && !m->reloading &&
+	       (m->reload_again || m->upgrade_again);
+}
+
 void reload_run(struct master *m)
 {
+	uint64_t now = master_now_ms();
 	bool missing = false;
 
-	if (m->state == RUNNING && m->asked_for == ASKED_NOTHING && !m->reloading) {
+	if (is_next(m)) {
 		if (m->reload_again) {
 			m->reload_again = false;
 			reload_ask(m);
-		} else if (m->upgrade_again) {
+		} else {
 			m->upgrade_again = false;
 			upgrade_ask(m);
 		}
 	}
-	if (!m->reloading)
-		return;
 	for (unsigned i = 0; i < m->rt.workers; i++) {
 		struct child *c = master_current(m, i);
 
-		if (!c->process.pid)
-			continue;
-		if (c->channel >= 0 && c->told < m->rt.number)
+		if (is_to_be_told(m, c) && now >= c->tell_ms)
 			tell(m, c);
-		missing |= c->newest < m->rt.number;
+		missing |= c->process.pid && c->newest < m->rt.number;
 	}
-	if (!missing || master_now_ms() - m->told_ms >= PATIENCE_MS)
+	if (m->reloading && (!missing || now - m->told_ms >= PATIENCE_MS))
 		all_have_it(m);
 }
 
@@ -339,10 +365,20 @@ void reload_hear(struct master *m)
 			continue;
 		c->newest = report.newest;
 		c->oldest = report.oldest;
+		if (c->newest < c->told) {
+			c->told = c->newest;
+			c->tell_ms = master_now_ms() + TELL_LATER_MS;
+		}
 	}
 }
 
 int reload_wait_ms(const struct master *m)
 {
-	return m->reloading ? TELL_AGAIN_MS : -1;
+	bool untold = false;
+
+	if (is_next(m))
+		return 0;
+	for (unsigned i = 0; i < m->rt.workers; i++)
+		untold |= is_to_be_told(m, &m->children[m->generation * m->rt.workers + i]);
+	return m->reloading || untold ? TELL_AGAIN_MS : -1;
 }

@@ -12,8 +12,10 @@
 #include "io/net.h"
 #include "proxy/shared.h"
 
+/* Of this run, a bit for each destination. */
 struct resolver_answers {
-	_Atomic uint64_t found; /* destinations that resolved in this run */
+	_Atomic uint64_t begun; /* it was asked for */
+	_Atomic uint64_t found; /* and resolved */
 };
 
 _Static_assert(NET_RESOLVE_MAX <= ROUTE_ADDRESSES, "all addresses of a name find room");
@@ -97,14 +99,21 @@ static bool ask(const struct resolver *r, unsigned dest)
 	return kept != 0;
 }
 
+static void ask_all(const struct resolver *r, uint64_t names)
+{
+	for (; names; names &= names - 1) {
+		atomic_fetch_or(&r->answers->begun, names & -names);
+		if (ask(r, (unsigned)__builtin_ctzll(names)))
+			atomic_fetch_or(&r->answers->found, names & -names);
+	}
+}
+
+/* Those that did not answer when asked last come last: one that takes all our patience ends us, and
+ * the others would never be asked. */
 static _Noreturn void child(const struct resolver *r)
 {
-	for (unsigned i = 0; i < r->route->count; i++) {
-		if (!(r->asked >> i & 1))
-			continue;
-		if (ask(r, i))
-			atomic_fetch_or(&r->answers->found, UINT64_C(1) << i);
-	}
+	ask_all(r, r->asked & ~r->silent);
+	ask_all(r, r->asked & r->silent);
 	_exit(0);
 }
 
@@ -120,6 +129,7 @@ int resolver_run(struct resolver *r, uint64_t now_ms, void (*child_init)(void *c
 	if (r->pid || !r->wanted || now_ms < r->not_before_ms)
 		return 0;
 	r->asked = r->wanted;
+	atomic_store(&r->answers->begun, 0);
 	atomic_store(&r->answers->found, 0);
 	pid_t pid = fork();
 
@@ -139,12 +149,12 @@ int resolver_run(struct resolver *r, uint64_t now_ms, void (*child_init)(void *c
 void resolver_ended(struct resolver *r, uint64_t now_ms, uint64_t *lost, uint64_t *found)
 {
 	uint64_t answered = atomic_load(&r->answers->found) & r->asked;
-	uint64_t unanswered = r->asked & ~answered;
+	uint64_t unanswered = atomic_load(&r->answers->begun) & r->asked & ~answered;
 
 	*lost = unanswered & ~r->silent;
 	*found = answered & r->silent;
 	r->silent = (r->silent | unanswered) & ~answered;
-	r->wanted |= unanswered;
+	r->wanted |= r->asked & ~answered;
 	/* Also after a good answer: a destination that is down asks for it at each failure. */
 	r->not_before_ms = now_ms + RESOLVER_PAUSE_MS;
 	r->pid = 0;

@@ -54,7 +54,7 @@ void resolver_missing(struct resolver *r, unsigned dest);
 int resolver_run(struct resolver *r, uint64_t now_ms, void (*child_init)(void *ctx), void *ctx);
 /*
  * The child PID has ended. *LOST: names that stopped resolving now, *FOUND: names that resolve
- * again; a bit each.
+ * again; a bit each. What it did not come to is neither, and asked for again.
  */
 void resolver_ended(struct resolver *r, uint64_t now_ms, uint64_t *lost, uint64_t *found);
 

@@ -16,7 +16,9 @@
 
 #include "base/addr.h"
 
-#define SEATS_DESTINATIONS 64
+/* Twice as many as one configuration may have: another one may name nothing but others, while
+ * sessions of the one before go on. */
+#define SEATS_DESTINATIONS 128
 
 struct seats; /* opaque, pointer-free */
 

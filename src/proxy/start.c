@@ -155,6 +155,7 @@ static int prepare(struct master *m, const struct config *c, struct check *k, co
 	if (*m->version->config.set.control_socket)
 		status = control_open(m->version->config.set.control_socket, &m->control_fd, why,
 				      sizeof(why));
+	master_open_log(m);
 	return status ? refuse(status, why, 0) : 0;
 }
 

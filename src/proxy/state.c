@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proxy/resolver.h"
+
 #define MARK	     "caronte-state"
 #define WORKERS_MOST 256u
 #define LISTEN_MOST  64u
@@ -27,14 +29,22 @@ static void put_lists(FILE *out, const struct state *s)
 	for (unsigned i = 0; i < s->other_count; i++)
 		put_one(out, "other-seats", s->other_seats[i]);
 	for (unsigned i = 0; i < s->worker_count; i++)
-		fprintf(out, "worker %u %d %d\n", s->worker[i].slot, s->worker[i].pid,
-			s->worker[i].seats);
+		fprintf(out, "worker %u %d %d %llu\n", s->worker[i].slot, s->worker[i].pid,
+			s->worker[i].seats, (unsigned long long)s->worker[i].oldest);
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
 		if (*s->slots.slot[i].name)
 			fprintf(out, "slot %u %llu %s\n", i,
 				(unsigned long long)s->slots.slot[i].last, s->slots.slot[i].name);
 	for (unsigned i = 0; i < s->drained_count; i++)
 		fprintf(out, "drained %s\n", s->drained[i]);
+	for (unsigned i = 0; i < s->down_count; i++)
+		fprintf(out, "down %s\n", s->down[i]);
+	for (unsigned i = 0; i < s->address_count; i++) {
+		char text[ADDR_TEXT_MAX];
+
+		addr_format(&s->address[i].addr, text);
+		fprintf(out, "address %s %s\n", text, s->address[i].name);
+	}
 	for (const char *at = s->fixed, *end; (end = strchr(at, '\n')); at = end + 1)
 		fprintf(out, "fixed %.*s\n", (int)(end - at), at);
 }
@@ -57,9 +67,11 @@ int state_write(int fd, const struct state *s)
 	fprintf(out, "files %d %d %d\n", s->files.seats, s->files.stats, s->files.rings);
 	fprintf(out, "life %d %d\n", s->life[0], s->life[1]);
 	put_one(out, "wake", s->wake_fd);
-	put_one(out, "control", s->control_fd);
-	put_one(out, "metrics", s->metrics_fd);
+	fprintf(out, "control %d %s\n", s->control_fd, s->control_at);
+	fprintf(out, "metrics %d %s\n", s->metrics_fd, s->metrics_at);
 	put_one(out, "image", s->image_fd);
+	put_one(out, "reload", s->reload);
+	put_one(out, "upgrade", s->upgrade);
 	put_one(out, "handed", s->handed);
 	put_one(out, "dumpable", s->dumpable);
 	put_one(out, "writer", s->writer);
@@ -87,7 +99,8 @@ static bool take_workers(struct state *s, const char *rest)
 		return false;
 	s->listen_fds = calloc((size_t)s->workers * s->listen_count, sizeof(int));
 	s->worker = calloc((size_t)s->workers * RUNTIME_GENERATIONS, sizeof(*s->worker));
-	return s->listen_fds && s->worker;
+	s->address = calloc(STATE_ADDRESSES, sizeof(*s->address));
+	return s->listen_fds && s->worker && s->address;
 }
 
 static bool take_int(const char *rest, int *value)
@@ -116,12 +129,14 @@ static bool take_u64(const char *rest, uint64_t *value)
 
 static bool take_worker(struct state *s, const char *rest)
 {
+	unsigned long long oldest;
 	struct state_worker w;
 
 	if (!s->worker || s->worker_count == s->workers * RUNTIME_GENERATIONS ||
-	    sscanf(rest, "%u %d %d", &w.slot, &w.pid, &w.seats) != 3 ||
+	    sscanf(rest, "%u %d %d %llu", &w.slot, &w.pid, &w.seats, &oldest) != 4 ||
 	    w.slot >= s->workers * RUNTIME_GENERATIONS || w.pid <= 1)
 		return false;
+	w.oldest = oldest;
 	s->worker[s->worker_count++] = w;
 	return true;
 }
@@ -148,7 +163,31 @@ static bool take_slot(struct state *s, const char *rest)
 	return take_name(rest + n, s->slots.slot[i].name);
 }
 
-static bool take_listed(struct reading *r, const char *word, const char *rest)
+/* "IP:PORT NAME" */
+static bool take_address(struct state *s, char *rest)
+{
+	char *name = strchr(rest, ' ');
+
+	if (!name || !s->address || s->address_count == STATE_ADDRESSES)
+		return false;
+	*name++ = '\0';
+	return resolver_literal(rest, &s->address[s->address_count].addr) &&
+	       take_name(name, s->address[s->address_count++].name);
+}
+
+/* "FD PLACE", the place of a descriptor that is none is empty. */
+static bool take_place(const char *rest, int *fd, char at[STATE_PLACE_MAX])
+{
+	const char *place = strchr(rest, ' ');
+	size_t n = place ? strlen(place + 1) : STATE_PLACE_MAX;
+
+	if (n >= STATE_PLACE_MAX || !take_int(rest, fd))
+		return false;
+	memcpy(at, place + 1, n + 1);
+	return true;
+}
+
+static bool take_listed(struct reading *r, const char *word, char *rest)
 {
 	struct state *s = r->s;
 	size_t n = strlen(rest);
@@ -166,6 +205,10 @@ static bool take_listed(struct reading *r, const char *word, const char *rest)
 	if (strcmp(word, "drained") == 0)
 		return s->drained_count < ROUTE_MAX &&
 		       take_name(rest, s->drained[s->drained_count++]);
+	if (strcmp(word, "down") == 0)
+		return s->down_count < ROUTE_MAX && take_name(rest, s->down[s->down_count++]);
+	if (strcmp(word, "address") == 0)
+		return take_address(s, rest);
 	if (strcmp(word, "fixed") != 0 || r->fixed + n + 2 > sizeof(s->fixed))
 		return false;
 	memcpy(s->fixed + r->fixed, rest, n);
@@ -174,7 +217,7 @@ static bool take_listed(struct reading *r, const char *word, const char *rest)
 	return true;
 }
 
-static bool take_line(struct reading *r, const char *word, const char *rest)
+static bool take_line(struct reading *r, const char *word, char *rest)
 {
 	struct state *s = r->s;
 
@@ -192,13 +235,17 @@ static bool take_line(struct reading *r, const char *word, const char *rest)
 	if (strcmp(word, "wake") == 0)
 		return take_int(rest, &s->wake_fd);
 	if (strcmp(word, "control") == 0)
-		return take_int(rest, &s->control_fd);
+		return take_place(rest, &s->control_fd, s->control_at);
 	if (strcmp(word, "metrics") == 0)
-		return take_int(rest, &s->metrics_fd);
+		return take_place(rest, &s->metrics_fd, s->metrics_at);
 	if (strcmp(word, "image") == 0)
 		return take_int(rest, &s->image_fd);
 	if (strcmp(word, "writer") == 0)
 		return take_int(rest, &s->writer);
+	if (strcmp(word, "reload") == 0)
+		return take_bool(rest, &s->reload);
+	if (strcmp(word, "upgrade") == 0)
+		return take_bool(rest, &s->upgrade);
 	if (strcmp(word, "handed") == 0)
 		return take_bool(rest, &s->handed);
 	if (strcmp(word, "dumpable") == 0)
@@ -266,7 +313,18 @@ void state_free(struct state *s)
 {
 	free(s->listen_fds);
 	free(s->worker);
+	free(s->address);
 	*s = (struct state){ 0 };
+}
+
+uint64_t state_oldest(const struct state *s)
+{
+	uint64_t oldest = s->number;
+
+	for (unsigned i = 0; i < s->worker_count; i++)
+		if (s->worker[i].oldest < oldest)
+			oldest = s->worker[i].oldest;
+	return oldest;
 }
 
 /* ---- descriptors ---- */

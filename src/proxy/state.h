@@ -22,10 +22,21 @@
 #define STATE_LAYOUT	   1
 #define STATE_OTHER_TABLES 16
 
+/* Room for CONTROL_SOCKET and METRICS_ADDRESS, as far as something is open there. */
+#define STATE_PLACE_MAX 128
+#define STATE_ADDRESSES (ROUTE_MAX * ROUTE_ADDRESSES)
+
 struct state_worker {
 	unsigned slot;
 	pid_t pid;
-	int seats; /* the descriptor of the table that it takes its seats from */
+	int seats;	 /* the descriptor of the table that it takes its seats from */
+	uint64_t oldest; /* it uses no version before this one */
+};
+
+/* What a name meant last. */
+struct state_address {
+	char name[ROUTE_NAME_MAX];
+	struct addr addr;
 };
 
 struct state {
@@ -33,8 +44,10 @@ struct state {
 	uint64_t number; /* of the version */
 	unsigned workers;
 	struct runtime_files files;
-	int wake_fd, life[2], control_fd, metrics_fd; /* -1: none */
+	int wake_fd, life[2], control_fd, metrics_fd;		       /* -1: none */
+	char control_at[STATE_PLACE_MAX], metrics_at[STATE_PLACE_MAX]; /* "": none */
 	int image_fd;	       /* an empty memfd for what the new program finds (version.h) */
+	bool reload, upgrade;  /* asked for and not begun: HUP and USR2 that came meanwhile */
 	bool handed;	       /* the listening sockets are not ours to end */
 	bool dumpable;	       /* the processes may be looked into by their user */
 	pid_t writer;	       /* 0: not running */
@@ -45,9 +58,12 @@ struct state {
 	unsigned other_count;
 	int other_seats[STATE_OTHER_TABLES]; /* tables of other layouts that are still in use */
 	struct slots slots;
-	unsigned drained_count;
-	char drained[ROUTE_MAX][ROUTE_NAME_MAX];
-	char fixed[CHECK_FIXED_MAX]; /* see check_fixed() */
+	/* Destinations, by name. */
+	unsigned drained_count, down_count;
+	char drained[ROUTE_MAX][ROUTE_NAME_MAX], down[ROUTE_MAX][ROUTE_NAME_MAX];
+	unsigned address_count;
+	struct state_address *address; /* owned */
+	char fixed[CHECK_FIXED_MAX];   /* see check_fixed() */
 };
 
 /* Writes it to FD, an empty memfd. 0 or -errno. */
@@ -55,6 +71,8 @@ int state_write(int fd, const struct state *s) __attribute__((warn_unused_result
 /* Reads it from FD. False when it is no state, or one of another layout. Free it in any case. */
 bool state_read(struct state *s, int fd) __attribute__((warn_unused_result));
 void state_free(struct state *s);
+/* The oldest version that a worker uses. */
+uint64_t state_oldest(const struct state *s);
 /* All descriptors in S are kept over an exec, or closed by it. False: one of them is not open. */
 bool state_keep_descriptors(const struct state *s, bool keep);
 

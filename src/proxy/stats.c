@@ -58,6 +58,17 @@ void stats_ended(struct stats *s, unsigned worker)
 	stats_set(&s->worker[worker].open, 0);
 }
 
+void stats_forget(struct stats *s, unsigned dest)
+{
+	CHECK(dest < SEATS_DESTINATIONS);
+	for (unsigned i = 0; i < s->workers; i++) {
+		/* (A block that was never used takes no memory: it stays so.) */
+		if (s->worker[i].starts)
+			memset(&s->worker[i].destination[dest], 0,
+			       sizeof(struct stats_destination));
+	}
+}
+
 /* ---- histograms ---- */
 
 static unsigned bucket_of(uint64_t us)

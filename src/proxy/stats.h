@@ -5,8 +5,9 @@
  * anybody may read at any time. Counters only grow, and outlive the worker: a block belongs to the
  * worker's number, not to its process. What is read while it is written is at most one event old.
  *
- * The master alone writes into the block of a worker that has died (stats_ended()). Counts never
- * decide anything: limits are kept by seats.h.
+ * The master alone writes into the block of a worker that has died (stats_ended()), and where
+ * nobody counts any more (stats_forget()). Counts never decide anything: limits are kept by
+ * seats.h.
  */
 #ifndef PROXY_STATS_H
 #define PROXY_STATS_H
@@ -19,6 +20,7 @@
 
 #include "policy/policy.h"
 #include "proxy/dialog.h"
+#include "proxy/seats.h"
 #include "route/route.h"
 
 /*
@@ -69,9 +71,9 @@ struct stats_worker {
 	_Atomic uint64_t messages[STATS_RESULTS];
 	_Atomic uint64_t octets; /* of bodies, sent on */
 	_Atomic uint64_t recipients[STATS_RULES];
-	_Atomic uint64_t errors;    /* 5xx said to clients */
-	_Atomic uint64_t logins[2]; /* refused, accepted */
-	struct stats_destination destination[ROUTE_MAX];
+	_Atomic uint64_t errors;				  /* 5xx said to clients */
+	_Atomic uint64_t logins[2];				  /* refused, accepted */
+	struct stats_destination destination[SEATS_DESTINATIONS]; /* by slot, see slots.h */
 };
 
 struct stats {
@@ -90,6 +92,9 @@ bool stats_fits(const struct stats *mem, unsigned workers);
 struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, uint64_t now_us);
 /* … and has ended, said by the master. */
 void stats_ended(struct stats *s, unsigned worker);
+/* Destination number DEST, which no worker counts any more, begins anew: it is another one's now.
+ * By the master. */
+void stats_forget(struct stats *s, unsigned dest);
 
 /* ---- counting: by the worker alone; a NULL counts nothing ---- */
 

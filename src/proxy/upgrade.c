@@ -28,7 +28,9 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "proxy/control.h"
 #include "proxy/master_inner.h"
+#include "proxy/metrics.h"
 #include "proxy/notify.h"
 #include "proxy/shared.h"
 
@@ -67,17 +69,74 @@ static int seats_fd(const struct master *m, const struct seats *seats)
 	return m->rt.files.seats;
 }
 
-static void list_drained(const struct master *m, struct state *s)
+static void list_destinations(const struct master *m, struct state *s)
 {
-	for (unsigned i = 0; i < m->rt.route->count; i++)
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		const char *name = m->rt.route->destination[i].name;
+
 		if (route_drained(m->rt.route_shared, i))
-			memcpy(s->drained[s->drained_count++], m->rt.route->destination[i].name,
-			       ROUTE_NAME_MAX);
+			memcpy(s->drained[s->drained_count++], name, ROUTE_NAME_MAX);
+		if (!route_up(m->rt.route_shared, i))
+			memcpy(s->down[s->down_count++], name, ROUTE_NAME_MAX);
+	}
 }
 
-/* S borrows the listening sockets. */
+/* What names mean: the next program may find no name server that answers. */
+static int list_addresses(const struct master *m, struct state *s)
+{
+	s->address = calloc(STATE_ADDRESSES, sizeof(*s->address));
+	if (!s->address)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		const char *name = m->rt.route->destination[i].name;
+		struct addr a[ROUTE_ADDRESSES];
+		unsigned n = m->resolver.names >> i & 1
+				     ? route_get_addresses(m->rt.route_shared, i, a)
+				     : 0;
+
+		for (unsigned k = 0; k < n; k++) {
+			struct state_address *to = &s->address[s->address_count++];
+
+			memcpy(to->name, name, ROUTE_NAME_MAX);
+			to->addr = a[k];
+		}
+	}
+	return 0;
+}
+
+static int list_workers(const struct master *m, struct state *s)
+{
+	s->worker = calloc(m->rt.slots, sizeof(*s->worker));
+	if (!s->worker)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.slots; i++) {
+		const struct child *c = &m->children[i];
+
+		if (c->process.pid)
+			s->worker[s->worker_count++] =
+				(struct state_worker){ i, c->process.pid, seats_fd(m, c->seats),
+						       c->oldest };
+	}
+	return 0;
+}
+
+/* Where the status process is asked. */
+static int list_places(const struct master *m, struct state *s)
+{
+	const struct settings *set = &m->version->config.set;
+	const char *control = m->control_fd >= 0 ? set->control_socket : "";
+	const char *metrics = m->metrics_fd >= 0 ? set->metrics_address : "";
+	int control_n = snprintf(s->control_at, STATE_PLACE_MAX, "%s", control);
+	int metrics_n = snprintf(s->metrics_at, STATE_PLACE_MAX, "%s", metrics);
+
+	return control_n < STATE_PLACE_MAX && metrics_n < STATE_PLACE_MAX ? 0 : -E2BIG;
+}
+
+/* S borrows the listening sockets. Its lists are to be freed in any case. */
 static int describe(struct master *m, struct state *s)
 {
+	int err;
+
 	*s = (struct state){
 		.last_epoch_us = m->last_epoch_us,
 		.number = m->rt.number,
@@ -88,6 +147,8 @@ static int describe(struct master *m, struct state *s)
 		.control_fd = m->control_fd,
 		.metrics_fd = m->metrics_fd,
 		.image_fd = m->asked_image,
+		.reload = m->reload_again,
+		.upgrade = m->upgrade_again,
 		.handed = m->source.handed != NULL,
 		.writer = m->writer.pid,
 		.listen_count = m->rt.listen_count,
@@ -96,17 +157,16 @@ static int describe(struct master *m, struct state *s)
 		.slots = m->slots,
 		.dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1,
 	};
-	s->worker = calloc(m->rt.slots, sizeof(*s->worker));
-	if (!s->worker)
-		return -ENOMEM;
-	for (unsigned i = 0; i < m->rt.slots; i++)
-		if (m->children[i].process.pid)
-			s->worker[s->worker_count++] =
-				(struct state_worker){ i, m->children[i].process.pid,
-						       seats_fd(m, m->children[i].seats) };
 	for (unsigned i = 0; i < m->other_count; i++)
 		s->other_seats[i] = m->other[i].fd;
-	list_drained(m, s);
+	list_destinations(m, s);
+	err = list_workers(m, s);
+	if (!err)
+		err = list_addresses(m, s);
+	if (!err)
+		err = list_places(m, s);
+	if (err)
+		return err;
 	return check_fixed(&m->version->config.set, s->fixed, sizeof(s->fixed)) ? 0 : -E2BIG;
 }
 
@@ -142,6 +202,7 @@ static int execute(struct master *m, bool only_check)
 	}
 	close_one(&fd);
 	free(s.worker);
+	free(s.address);
 	free(argv);
 	return err;
 }
@@ -199,9 +260,11 @@ void upgrade_ask(struct master *m)
 		return;
 	}
 	m->asked_program = open(m->program, O_PATH | O_CLOEXEC);
-	m->asked_image = version_file();
-	pid = m->asked_program < 0 || m->asked_image < 0 ? -errno
-							 : asked_fork(&m->asked, "caronte-check");
+	pid = m->asked_program < 0 ? -errno : 0;
+	if (!pid)
+		pid = m->asked_image = version_file();
+	if (pid >= 0)
+		pid = asked_fork(&m->asked, "caronte-check", master_now_ms());
 	if (pid == 0)
 		check_child(m);
 	if (pid < 0) {
@@ -230,6 +293,8 @@ void upgrade_answered(struct master *m, int status)
 		refuse(m, "caronte: no slots for other workers");
 		return;
 	}
+	if (m->asked.said) /* no faults: a name that does not resolve now */
+		fputs(m->asked.text, stderr);
 	notify_send(NOTIFY_RELOADING, "another program takes over");
 	/* What works for us alone; the next program starts its own. */
 	if (m->resolver.pid)
@@ -270,7 +335,8 @@ static int check_only(const struct master_start *start, const struct state *s)
 	source.running = s->fixed;
 	source.handed = s->handed ? &listen : NULL;
 	status = check_load(&check, &c, &source, stderr);
-	if (!status && slots_assign(&slots, &check.route, s->number + 1, 1, slot) != 0) {
+	if (!status &&
+	    slots_assign(&slots, &check.route, s->number + 1, state_oldest(s), slot) != 0) {
 		master_say("DESTINATIONS: sessions of earlier configurations still have %d "
 			   "destinations between them; try again when they have ended",
 			   SEATS_DESTINATIONS);
@@ -285,6 +351,8 @@ static int check_only(const struct master_start *start, const struct state *s)
 			status = EX_CONFIG;
 		}
 	}
+	if (!status)
+		check_print_notes(&check, stderr);
 	err = status ? 0 : version_write(s->image_fd, c, &check);
 	config_free(c);
 	return err ? fail("memory", err) : status;
@@ -325,7 +393,7 @@ static void adopt_children(struct master *m, const struct state *s)
 
 		process_started(&c->process, s->worker[i].pid, master_now_ms());
 		c->ready = true;
-		c->oldest = 0; /* it does not say: nothing that it may use is given away */
+		c->oldest = s->worker[i].oldest; /* it does not say any more */
 		c->seats = table_of(m, s, s->worker[i].seats);
 	}
 	if (s->writer) {
@@ -334,12 +402,42 @@ static void adopt_children(struct master *m, const struct state *s)
 	}
 }
 
-static void adopt_drained(struct master *m, const struct state *s)
+static bool is_among(const char *name, unsigned count, const char names[][ROUTE_NAME_MAX])
 {
-	for (unsigned i = 0; i < s->drained_count; i++)
-		for (unsigned d = 0; d < m->rt.route->count; d++)
-			if (strcmp(s->drained[i], m->rt.route->destination[d].name) == 0)
-				route_drain(m->rt.route_shared, d, true);
+	unsigned i = 0;
+
+	while (i < count && strcmp(name, names[i]) != 0)
+		i++;
+	return i < count;
+}
+
+static void adopt_destinations(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++) {
+		const char *name = m->rt.route->destination[d].name;
+
+		if (is_among(name, s->drained_count, s->drained))
+			route_drain(m->rt.route_shared, d, true);
+		/* Its pauses begin anew; that it is down was said. */
+		if (is_among(name, s->down_count, s->down))
+			route_failed(m->rt.route_shared, NULL, d, master_now_ms());
+	}
+}
+
+/* Of names that do not resolve just now. */
+static void adopt_addresses(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++) {
+		struct addr a[ROUTE_ADDRESSES];
+		unsigned n = 0;
+
+		if (m->version->probe->resolved[d].n)
+			continue;
+		for (unsigned i = 0; i < s->address_count && n < ROUTE_ADDRESSES; i++)
+			if (strcmp(s->address[i].name, m->rt.route->destination[d].name) == 0)
+				a[n++] = s->address[i].addr;
+		route_set_addresses(m->rt.route_shared, d, a, n);
+	}
 }
 
 static int adopt_version(struct master *m, const struct state *s)
@@ -359,8 +457,17 @@ static int adopt_version(struct master *m, const struct state *s)
 	m->rt.number = s->number + 1;
 	m->slots = s->slots;
 	if (!err)
-		err = slots_assign(&m->slots, m->rt.route, m->rt.number, 1, m->rt.slot);
+		err = slots_assign(&m->slots, m->rt.route, m->rt.number, state_oldest(s),
+				   m->rt.slot);
+	if (!err)
+		reload_forget_figures(m, &s->slots);
 	return err ? err : start_route(m, NULL);
+}
+
+static void status_fault(struct master *m, const char *why)
+{
+	master_say("%s", why);
+	master_fault(m, "status", "%s", why);
 }
 
 static void take_descriptors(struct master *m, struct state *s)
@@ -371,6 +478,29 @@ static void take_descriptors(struct master *m, struct state *s)
 	m->last_epoch_us = s->last_epoch_us;
 	m->listen_fds = s->listen_fds;
 	s->listen_fds = NULL;
+}
+
+/* CONTROL_SOCKET and METRICS_ADDRESS may be others now. What cannot be opened is said, and the rest
+ * goes on without. */
+static void adopt_controls(struct master *m, const struct state *s)
+{
+	const struct settings *set = &m->version->config.set;
+	char why[512];
+
+	if (strcmp(s->control_at, set->control_socket) != 0) {
+		if (m->control_fd >= 0)
+			control_remove(s->control_at, m->control_fd);
+		close_one(&m->control_fd);
+		if (*set->control_socket &&
+		    control_open(set->control_socket, &m->control_fd, why, sizeof(why)))
+			status_fault(m, why);
+	}
+	if (strcmp(s->metrics_at, set->metrics_address) != 0) {
+		close_one(&m->metrics_fd);
+		if (m->version->metrics.family &&
+		    metrics_listen(&m->version->metrics, &m->metrics_fd, why, sizeof(why)))
+			status_fault(m, why);
+	}
 }
 
 static int adopt(struct master *m, struct state *s)
@@ -390,7 +520,12 @@ static int adopt(struct master *m, struct state *s)
 	if (err)
 		return err;
 	adopt_children(m, s);
-	adopt_drained(m, s);
+	adopt_destinations(m, s);
+	adopt_addresses(m, s);
+	master_open_log(m);
+	adopt_controls(m, s);
+	m->reload_again = s->reload;
+	m->upgrade_again = s->upgrade;
 	m->generation = m->rt.generation = free_generation(m);
 	runtime_begin_generation(&m->rt, m->generation);
 	m->upgraded = true;

@@ -28,6 +28,7 @@ struct worker {
 	const struct runtime *rt; /* the newest version's: not that of a session */
 	struct worker_version *newest;
 	struct list versions; /* the oldest first */
+	bool behind;	      /* there is a newer one, which could not be taken */
 	struct io_op channel_op;
 	unsigned slot;
 	struct io *io;

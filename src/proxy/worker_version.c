@@ -85,9 +85,12 @@ void worker_version_put(struct worker *w, struct worker_version *v)
 /* 0 or -errno; closes nothing. */
 static int take(struct worker *w, const struct channel_news *news, int image, int state)
 {
-	struct worker_version *v = calloc(1, sizeof(*v)), *before = w->newest;
+	struct worker_version *v, *before = w->newest;
 	int err;
 
+	if (news->number <= before->rt.number)
+		return 0; /* told twice */
+	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
 	err = version_map(&v->own, image);
@@ -111,6 +114,15 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	return 0;
 }
 
+/* The master is told in any case, so that it tries again where this failed; the log, once. */
+static void took(struct worker *w, int err)
+{
+	if (err && !w->behind)
+		worker_fault_record(w, "reload", strerror(-err));
+	w->behind = err != 0;
+	report(w);
+}
+
 static void on_channel(struct io_op *op, int res)
 {
 	struct worker *w = container_of(op, struct worker, channel_op);
@@ -124,13 +136,10 @@ static void on_channel(struct io_op *op, int res)
 
 		close(image);
 		close(state);
-		if (err)
-			worker_fault_record(w, "reload", strerror(-err));
-		else
-			report(w);
+		took(w, err);
 	}
 	if (got < 0 && got != -EAGAIN)
-		worker_fault_record(w, "reload", strerror(-got));
+		took(w, got);
 	/* At 0 the master is gone, or another program by now: there is no more news. */
 	if (res > 0 && got != 0)
 		io_poll(w->io, op, w->rt->channel_fd, POLLIN);

@@ -6,21 +6,6 @@
 #include <stdlib.h>
 #include <time.h>
 
-static const char *const element_names[XMLLOG_ELEMENTS] = {
-	[XMLLOG_START] = "start",
-	[XMLLOG_STOP] = "stop",
-	[XMLLOG_RELOAD] = "reload",
-	[XMLLOG_FAULT] = "fault",
-	[XMLLOG_DESTINATION] = "destination",
-	[XMLLOG_LOGIN] = "login",
-	[XMLLOG_SESSION] = "session",
-	[XMLLOG_RECIPIENT] = "recipient",
-	[XMLLOG_MESSAGE] = "message",
-	[XMLLOG_COMMAND] = "command",
-	[XMLLOG_REPLY] = "reply",
-	[XMLLOG_DEBUG] = "debug",
-};
-
 static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_VERSION] = "version",
 	[XMLLOG_A_PID] = "pid",
@@ -230,7 +215,7 @@ int format_record(struct format *f, const struct record *r)
 {
 	size_t n;
 
-	if (xmlTextWriterStartElement(f->writer, BAD_CAST element_names[r->element]) < 0)
+	if (xmlTextWriterStartElement(f->writer, BAD_CAST xmllog_element_name(r->element)) < 0)
 		return -ENOMEM;
 	n = format_time(r->time_us, f->scratch);
 	if (!write_attr(f, "time", f->scratch, n))

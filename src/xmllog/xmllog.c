@@ -54,6 +54,26 @@ void xmllog_open(struct xmllog *l, struct xmllog_ring *ring, int wake_fd, int le
 	*l = (struct xmllog){ .ring = ring, .wake_fd = wake_fd, .level = level };
 }
 
+const char *xmllog_element_name(enum xmllog_element e)
+{
+	static const char *const names[XMLLOG_ELEMENTS] = {
+		[XMLLOG_START] = "start",
+		[XMLLOG_STOP] = "stop",
+		[XMLLOG_RELOAD] = "reload",
+		[XMLLOG_FAULT] = "fault",
+		[XMLLOG_DESTINATION] = "destination",
+		[XMLLOG_LOGIN] = "login",
+		[XMLLOG_SESSION] = "session",
+		[XMLLOG_RECIPIENT] = "recipient",
+		[XMLLOG_MESSAGE] = "message",
+		[XMLLOG_COMMAND] = "command",
+		[XMLLOG_REPLY] = "reply",
+		[XMLLOG_DEBUG] = "debug",
+	};
+
+	return names[e];
+}
+
 int xmllog_level_of(enum xmllog_element e)
 {
 	switch (e) {

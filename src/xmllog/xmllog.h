@@ -99,6 +99,7 @@ struct xmllog {
 };
 
 void xmllog_open(struct xmllog *l, struct xmllog_ring *ring, int wake_fd, int level);
+const char *xmllog_element_name(enum xmllog_element e);
 /* The level from which the element is written: 1 to 4, as in the contract. */
 int xmllog_level_of(enum xmllog_element e);
 static inline bool xmllog_wants(const struct xmllog *l, int level)

@@ -41,6 +41,21 @@ class GoesAndComes(BackupCase):
             harness.wait_until(lambda: len(states(daemon)) >= 6)
             self.assertEqual(states(daemon), ["down", "up"] * 3)
 
+    def test_upgrade(self):
+        """What is known of a destination the next program knows too."""
+        with self.pair() as (one, two, daemon):
+            stop(one)
+            self.assertEqual(first_line(daemon)[0], "second.test")
+            for count in 1, 2:
+                os.kill(daemon.pid, signal.SIGUSR2)
+                daemon.records("reload", count=count)
+                self.assertEqual(first_line(daemon)[0], "second.test")
+            self.assertEqual(states(daemon), ["down"])
+            one.start()
+            daemon.records("destination", count=2)
+            self.assertEqual(first_line(daemon)[0], "first.test")
+            self.assertEqual(states(daemon), ["down", "up"])
+
     def test_tries_are_few(self):
         """The pauses grow: a destination that is there again is found by one try, of one worker."""
         with puppet.Destination() as gone, harness.Sink("--name", "second.test") as two, \
@@ -226,6 +241,18 @@ class Checks(CheckCase):
             self.assertEqual(one.report()["connections"], before)
             self.assertEqual(len(daemon.records("destination")), 3)
 
+    def test_reload_during_a_check(self):
+        """The check that is under way is the newest configuration's too: the next one comes in its
+        time, not when the patience for a lost one is over."""
+        with self.check("--stall", "1/GREETING", CHECK_SMTP=True, CHECK_TIMEOUT=2) as (
+                one, two, daemon):
+            harness.wait_until(lambda: one.report()["open"] == 1)
+            daemon.configure(MAX_ERRORS=7, DESTINATIONS="127.0.0.1:%d 127.0.0.1:%d" % (
+                two.port, one.port))
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.record("reload")
+            harness.wait_until(lambda: one.report()["connections"] >= 3, 8)
+
     def test_full_destination_is_not_checked(self):
         with self.check(max=",max=1", CHECK_SMTP=True) as (one, two, daemon):
             harness.wait_until(lambda: one.report()["connections"] >= 1)
@@ -378,6 +405,17 @@ class Names(BackupCase):
             with self.sink_at("127.0.0.14"):
                 daemon.record("destination", state="up")
                 self.assertEqual(first_line(daemon)[0], "127.0.0.14")
+
+    def test_name_service_fails_at_an_upgrade(self):
+        """What a name meant last is good until it means something else, for the next program too."""
+        self.set_hosts("127.0.0.11 mx.test")
+        with self.sink_at("127.0.0.11"), self.named() as daemon:
+            self.assertEqual(first_line(daemon)[0], "127.0.0.11")
+            self.set_hosts()
+            os.kill(daemon.pid, signal.SIGUSR2)
+            daemon.record("reload", changed="program")
+            self.assertEqual(first_line(daemon)[0], "127.0.0.11")
+            self.assertIn("mx.test", daemon.record("fault", what="resolve").get("detail"))
 
     def test_resolves_late(self):
         with self.sink_at("127.0.0.15"), self.named() as daemon:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: ISC
 """HUP: another configuration, taken whole or not at all, while sessions run."""
+import json
 import os
+import pathlib
+import pwd
 import signal
+import socket
+import subprocess
 import threading
 import time
 
@@ -15,6 +20,47 @@ def descriptors(daemon):
     pids = {daemon.pid: "master", **daemon.processes()}
     return {name: len(os.listdir("/proc/%d/fd" % pid)) for pid, name in sorted(pids.items())
             if name != "caronte-check"}
+
+
+def memory_of_versions(daemon):
+    """The images that are in memory, whoever holds them: by descriptor or mapped."""
+    found = set()
+    for pid in (daemon.pid, *daemon.processes()):
+        place = pathlib.Path("/proc/%d" % pid)
+        try:
+            found |= {line.split()[4] for line in (place / "maps").read_text().splitlines()
+                      if "memfd:caronte-version" in line}
+            for each in (place / "fd").iterdir():
+                if "memfd:caronte-version" in os.readlink(each):
+                    found.add(str(os.stat(each).st_ino))
+        except OSError:
+            pass  # it ends
+    return found
+
+
+def set_limit(pid, which, soft):
+    """Of a process of the daemon's; what it was before. Only a process of the same user may."""
+    user = dict(user="nobody", group=pwd.getpwnam("nobody").pw_gid,
+                extra_groups=[]) if harness.ROOT else {}
+    prlimit = ["prlimit", "--pid", str(pid)]
+    before = subprocess.run([*prlimit, "--" + which, "--noheadings", "--output", "SOFT"],
+                            check=True, stdout=subprocess.PIPE, text=True, **user).stdout.strip()
+    subprocess.run([*prlimit, "--%s=%s:" % (which, soft)], check=True, **user)
+    return before
+
+
+def ask(path, request):
+    """What the status process answers; it may be starting again just now."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(harness.PATIENCE_S)
+        s.connect(str(path))
+        s.sendall(request + b"\n")
+        s.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: s.recv(65536), b""))
+
+
+def ask_status(path):
+    return json.loads(ask(path, b"status"))
 
 
 class Traffic:
@@ -194,6 +240,77 @@ class Reload(Base):
             os.kill(worker, signal.SIGKILL)
             harness.wait_until(lambda: daemon.workers() not in ([worker], []))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    def test_memory_comes_back(self):
+        """Of a configuration that no session has any more nothing stays, in no process."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                for n in range(3):
+                    self.assertTrue(self.reload(daemon, RECIPIENTS=["u%d@x.test" % n]))
+                # The session's own, and the newest.
+                harness.wait_until(lambda: len(memory_of_versions(daemon)) == 2)
+                kept.quit()
+            harness.wait_until(lambda: len(memory_of_versions(daemon)) == 1)
+
+    def test_all_destinations_are_others(self):
+        """As many as there may be, and then as many others, and what those before have counted is
+        not theirs."""
+        with harness.Sink() as sink:
+            path = self.new_dir("run") / "control"
+            harness.give_to_user(path.parent)
+
+            def others(n):
+                return " ".join("127.9.%d.%d:%d" % (n, i, sink.port) for i in range(64))
+            with self.caronte(others(0), COOPERATION_CLUSTER=True, TIMEOUT_CONNECT=1, MAX_ERRORS=9,
+                              CONTROL_SOCKET=str(path)) as daemon:
+                for n in range(1, 4):
+                    with harness.Client(daemon.port) as client:
+                        self.assertRegex(client.reply(), rb"^421 4\.3\.2 ")
+                    self.assertTrue(self.reload(daemon, DESTINATIONS=others(n)))
+                    status = ask_status(path)
+                    self.assertEqual({each["failures"] for each in status["destinations"]}, {0})
+                self.assertTrue(self.reload(daemon, DESTINATIONS="127.0.0.1:%d" % sink.port))
+                self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"250")
+
+    def test_hup_meanwhile(self):
+        """As many as come while one is under way are one more, and that one is not put off."""
+        with harness.Sink() as sink, self.caronte(sink, MAX_ERRORS=9) as daemon:
+            for _ in range(3):
+                before = len(daemon.records("reload"))
+                os.kill(daemon.pid, signal.SIGHUP)
+                harness.wait_until(lambda: "caronte-check" in daemon.processes().values()
+                                   or len(daemon.records("reload")) > before)
+                daemon.configure(MAX_ERRORS=daemon.settings["MAX_ERRORS"] + 1)
+                os.kill(daemon.pid, signal.SIGHUP)
+                daemon.records("reload", count=before + 2)
+
+    def test_worker_without_descriptors(self):
+        """It cannot take the news, says so, and takes it once it can."""
+        with harness.Sink() as sink, self.caronte(sink, WORKERS=1) as daemon:
+            worker, = daemon.workers()
+            limit = set_limit(worker, "nofile", 3)
+            daemon.configure(RECIPIENTS=["@new.test"])
+            os.kill(daemon.pid, signal.SIGHUP)
+            fault = daemon.record("fault", what="reload")
+            self.assertIn("Too many open files", fault.get("detail"))
+            time.sleep(2.5)
+            self.assertEqual(len(daemon.records("fault", what="reload")), 1)
+            self.assertEqual(daemon.records("reload"), [])
+            set_limit(worker, "nofile", limit)
+            daemon.record("reload")
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+            self.assertEqual(daemon.workers(), [worker])
+
+    def test_name_that_does_not_resolve(self):
+        """No fault of the configuration, but said."""
+        with harness.Sink() as sink, self.caronte(sink, COOPERATION_BACKUP=True) as daemon:
+            name = "no-such-host.invalid:25"
+            self.assertTrue(self.reload(daemon,
+                                        DESTINATIONS="127.0.0.1:%d %s" % (sink.port, name)))
+            self.assertIn(name, daemon.record("fault", what="resolve").get("detail"))
+            self.assertIn(name + " does not resolve now", daemon.stderr())
+            self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"250")
 
     def test_many_under_load(self):
         rounds = 100 if harness.LONG else 20

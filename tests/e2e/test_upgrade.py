@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: ISC
 """USR2: another program takes the place of the running one, and nobody notices."""
-import json
+import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
 import stat
+import time
+import xml.etree.ElementTree
 
 import harness
 import test_reload
@@ -136,6 +139,14 @@ class Upgrade(Base):
             self.assertTrue(self.upgrade(daemon))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
 
+    def has_heard(self, pid):
+        """Whether a worker has taken the signal that it is to stop accepting."""
+        with contextlib.suppress(OSError):
+            pending = re.search(r"^ShdPnd:\s*(\w+)", pathlib.Path(
+                "/proc/%d/status" % pid).read_text(), re.M)[1]
+            return not int(pending, 16) >> (signal.SIGUSR2 - 1) & 1
+        return True  # and has ended
+
     def limits_count_both(self, change):
         """Sessions of old and new workers together: in all, of an address, at a destination."""
         with harness.Sink() as sink:
@@ -150,8 +161,10 @@ class Upgrade(Base):
 
                 connect(b"220 sink.")
                 connect(b"220 sink.")
+                old = daemon.workers()
                 daemon.replace(change(daemon.program.read_bytes()))
                 self.assertTrue(self.upgrade(daemon))
+                harness.wait_until(lambda: all(map(self.has_heard, old)))
                 connect(b"220 sink.")
                 connect(b"421 4.3.2")  # max=3 at the destination
                 for client in held[3:]:
@@ -180,15 +193,6 @@ class Upgrade(Base):
             return program.replace(b"caronte seats layout 1\0", b"caronte seats layout 2\0")
         self.limits_count_both(other_layout)
 
-    def ask(self, path, request):
-        """What the status process answers."""
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(harness.PATIENCE_S)
-            s.connect(str(path))
-            s.sendall(request + b"\n")
-            s.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: s.recv(65536), b""))
-
     def test_status_and_drained_destinations(self):
         """What the operator has said of a destination outlives reload and upgrade, and the socket
         follows its setting."""
@@ -200,10 +204,10 @@ class Upgrade(Base):
             with self.copy(" ".join(names), COOPERATION_BACKUP=True,
                            CONTROL_SOCKET=str(paths[0])) as daemon:
                 def drained(path):
-                    status = json.loads(self.ask(path, b"status"))
+                    status = test_reload.ask_status(path)
                     return [each["name"] for each in status["destinations"] if each["drained"]]
 
-                self.ask(paths[0], b"drain " + names[0].encode())
+                test_reload.ask(paths[0], b"drain " + names[0].encode())
                 self.assertEqual(drained(paths[0]), names[:1])
                 self.assertTrue(self.reload(daemon, DESTINATIONS=" ".join(reversed(names)),
                                             CONTROL_SOCKET=str(paths[1])))
@@ -211,7 +215,7 @@ class Upgrade(Base):
                 self.assertFalse(paths[0].exists())
                 self.assertTrue(self.upgrade(daemon))
                 self.assertEqual(drained(paths[1]), names[:1])
-                workers = json.loads(self.ask(paths[1], b"status"))["workers"]
+                workers = test_reload.ask_status(paths[1])["workers"]
                 self.assertLessEqual({each["pid"] for each in workers if each["pid"]},
                                      set(daemon.workers()))
                 self.assertTrue(self.reload(daemon, CONTROL_SOCKET=None))
@@ -220,6 +224,153 @@ class Upgrade(Base):
                 self.assertFalse(self.reload(daemon, CONTROL_SOCKET=str(self.dir / "no/control"),
                                              RECIPIENTS=["@new.test"]))
                 self.deliver(daemon)
+
+    def test_status_socket_follows_its_setting(self):
+        with harness.Sink() as sink:
+            paths = [self.new_dir("run") / "control" for _ in range(2)]
+            for path in paths:
+                harness.give_to_user(path.parent)
+            metrics = "127.0.0.1:%d" % harness.free_port()
+            with self.copy(sink, CONTROL_SOCKET=str(paths[0])) as daemon:
+                daemon.configure(CONTROL_SOCKET=str(paths[1]), METRICS_ADDRESS=metrics)
+                self.assertTrue(self.upgrade(daemon))
+                self.assertFalse(paths[0].exists())
+                self.assertEqual(test_reload.ask_status(paths[1])["pid"], daemon.pid)
+                socket.create_connection(("127.0.0.1", int(metrics.split(":")[1]))).close()
+                # What cannot be had is said, and mail goes on.
+                with socket.create_server(("127.0.0.1", 0)) as other:
+                    daemon.configure(CONTROL_SOCKET=None,
+                                     METRICS_ADDRESS="127.0.0.1:%d" % other.getsockname()[1])
+                    self.assertTrue(self.upgrade(daemon))
+                    self.assertIn("METRICS_ADDRESS",
+                                  daemon.record("fault", what="status").get("detail"))
+                self.assertFalse(paths[1].exists())
+                self.deliver(daemon)
+                self.assertTrue(self.reload(daemon, METRICS_ADDRESS=metrics))
+                socket.create_connection(("127.0.0.1", int(metrics.split(":")[1]))).close()
+
+    def test_destinations_that_were_renamed(self):
+        """Names that nobody uses any more stand in nobody's way."""
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            def others(n):
+                return " ".join("127.9.%d.%d:%d" % (n, i, sink.port) for i in range(64))
+            for n in range(3):
+                self.assertTrue(self.reload(daemon, COOPERATION_CLUSTER=True,
+                                            DESTINATIONS=others(n)))
+            daemon.configure(DESTINATIONS=others(3))
+            self.assertTrue(self.upgrade(daemon))
+            self.assertTrue(self.reload(daemon, DESTINATIONS="127.0.0.1:%d" % sink.port))
+            self.deliver(daemon)
+
+    def stop_in_check(self, daemon):
+        """USR2; the pid of the process that checks, stopped behind its reading of the
+        configuration. Where it was faster than we are, again."""
+        for _ in range(20):
+            before = self.upgraded(daemon)
+            os.kill(daemon.pid, signal.SIGUSR2)
+            while self.upgraded(daemon) == before:
+                until = time.monotonic() + 0.2
+                while time.monotonic() < until:
+                    for pid in harness.child_pids(daemon.pid):
+                        # (It has a child itself once the configuration is read.)
+                        if harness.child_pids(pid):
+                            os.kill(pid, signal.SIGSTOP)
+                            return pid
+            harness.wait_until(lambda: len(daemon.workers()) == 2)
+        self.fail("nobody checks")
+
+    def test_hup_meanwhile(self):
+        """A HUP that comes while another program is checked is not forgotten."""
+        table = ["u%d@table.test" % n for n in range(200000)]
+        with harness.Sink() as sink, self.copy(sink, RECIPIENTS=table) as daemon:
+            checks = self.stop_in_check(daemon)
+            before = len(daemon.records("reload"))
+            daemon.configure(RECIPIENTS=["@new.test"])
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.configure(MAX_ERRORS=7)
+            os.kill(daemon.pid, signal.SIGUSR2)
+            os.kill(checks, signal.SIGCONT)
+            harness.wait_until(lambda: len(daemon.records("reload")) >= before + 3)
+            self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+            self.assertEqual([each.get("changed") == "program"
+                              for each in daemon.records("reload")[before:]], [True, False, True])
+
+    def test_generations_are_used_up(self):
+        """Workers of many programs at the same time, all with a session: one upgrade too many
+        changes nothing, and is done when there is room again."""
+        with harness.Sink() as sink, \
+                self.copy(sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            held = []
+            for _ in range(15):
+                held.append(harness.Client(daemon.port))
+                held[-1].hello()
+                self.assertTrue(self.upgrade(daemon))
+            held.append(harness.Client(daemon.port))
+            held[-1].hello()
+            self.assertEqual(len(daemon.workers()), 16)
+            self.assert_refused(daemon, "workers of 15 earlier upgrades still have sessions")
+            self.assertTrue(self.reload(daemon))
+            first = set(daemon.workers())
+            held.pop(7).quit()
+            harness.wait_until(lambda: len(daemon.workers()) == 15)
+            self.assertTrue(self.upgrade(daemon))
+            self.deliver(daemon)
+            for client in held:
+                self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+                client.quit()
+            harness.wait_until(lambda: len(daemon.workers()) == 1)
+            self.assertFalse(first & set(daemon.workers()))
+            self.assertEqual(daemon.records("fault", what="worker-died"), [])
+
+    def test_log_on_standard_output(self):
+        """One document, whoever writes it."""
+        with harness.Sink() as sink, self.copy(sink, LOG_FILE="-") as daemon:
+            for n in range(3):
+                self.deliver(daemon)
+                os.kill(daemon.pid, signal.SIGUSR2)
+                harness.wait_until(lambda: daemon.stderr().count("upgraded") == n + 1)
+            self.deliver(daemon)
+            daemon.stop()
+            records = list(xml.etree.ElementTree.fromstring(daemon.stdout()))
+            self.assertEqual([sum(r.tag == tag for r in records)
+                              for tag in ("start", "reload", "message", "session", "stop")],
+                             [1, 3, 4, 4, 1])
+
+    def test_check_is_killed(self):
+        table = ["u%d@table.test" % n for n in range(200000)]
+        with harness.Sink() as sink, self.copy(sink, RECIPIENTS=["@local.test", *table]) as daemon:
+            checks = self.stop_in_check(daemon)
+            os.kill(checks, signal.SIGKILL)
+            fault = daemon.record("fault", what="configuration")
+            self.assertEqual(fault.get("detail"), "SIGUSR2: refused: signal 9")
+            self.deliver(daemon)
+            self.assertTrue(self.upgrade(daemon))
+
+    def test_workers_do_not_start(self):
+        """The old ones serve until others do; one that ends meanwhile is no fault."""
+        with harness.Sink() as sink, self.copy(sink) as daemon:
+            daemon.may_die = True
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                self.assertTrue(self.upgrade(daemon))
+                first = set(daemon.workers())
+                # Enough for the master, not for what a worker takes.
+                size = re.search(r"VmSize:\s*(\d+)", pathlib.Path(
+                    "/proc/%d/status" % daemon.pid).read_text())[1]
+                limit = test_reload.set_limit(daemon.pid, "as", int(size) * 1024 + (64 << 20))
+                os.kill(daemon.pid, signal.SIGUSR2)
+                daemon.records("fault", count=3, what="worker-died")
+                self.deliver(daemon)
+                kept.quit()
+                harness.wait_until(lambda: len(first & set(daemon.workers())) == 2)
+                # Another program may come; the old ones are still there.
+                test_reload.set_limit(daemon.pid, "as", limit)
+                harness.wait_until(lambda: self.upgraded(daemon) == 2)
+            harness.wait_until(lambda: not first & set(daemon.workers()))
+            self.assertEqual({each.get("detail").split(": ")[1]
+                              for each in daemon.records("fault", what="worker-died")},
+                             {"exit status 71, 0 sessions lost"})
+            self.deliver(daemon)
 
     def test_stop_ends_the_old_ones_too(self):
         with harness.Sink() as sink, self.copy(sink, STOP_GRACE=0) as daemon:

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,12 +37,12 @@ static int assign(unsigned from, unsigned n, uint64_t version, uint64_t oldest)
 
 static void all_different(unsigned n)
 {
-	uint64_t seen = 0;
+	bool seen[SEATS_DESTINATIONS] = { false };
 
 	for (unsigned i = 0; i < n; i++) {
 		assert_in_range(out[i], 0, SEATS_DESTINATIONS - 1);
-		assert_false(seen >> out[i] & 1);
-		seen |= UINT64_C(1) << out[i];
+		assert_false(seen[out[i]]);
+		seen[out[i]] = true;
 	}
 }
 
@@ -71,27 +72,39 @@ static void as_many_as_there_are(void **state)
 	all_different(ROUTE_MAX);
 }
 
+/* Another configuration may name none of those before, as many as there may be. */
+static void all_others(void **state)
+{
+	(void)state;
+	for (unsigned version = 1; version < 10; version++) {
+		assert_int_equal(assign(version * ROUTE_MAX, ROUTE_MAX, version, version - 1), 0);
+		all_different(ROUTE_MAX);
+	}
+}
+
 static void one_in_use_is_never_given_away(void **state)
 {
+	const unsigned first = 60, second = 60, last = SEATS_DESTINATIONS - first - second;
 	struct slots before;
 
 	(void)state;
-	assert_int_equal(assign(0, 40, 1, 1), 0);
-	assert_int_equal(assign(40, 24, 2, 1), 0);
-	all_different(24);
-	for (unsigned i = 0; i < 24; i++)
-		assert_in_range(out[i], 40, 63);
+	assert_int_equal(assign(0, first, 1, 1), 0);
+	assert_int_equal(assign(first, second, 2, 1), 0);
+	assert_int_equal(assign(first + second, last, 3, 1), 0);
+	all_different(last);
+	for (unsigned i = 0; i < last; i++)
+		assert_in_range(out[i], first + second, SEATS_DESTINATIONS - 1);
 	before = slots;
-	assert_int_equal(assign(70, 1, 3, 1), -ENOSPC);
+	assert_int_equal(assign(500, 1, 4, 1), -ENOSPC);
 	assert_memory_equal(&slots, &before, sizeof(slots));
 	/* Version 1 is gone, 2 is not. */
-	assert_int_equal(assign(70, 40, 3, 2), 0);
-	all_different(40);
-	for (unsigned i = 0; i < 40; i++)
-		assert_in_range(out[i], 0, 39);
-	assert_int_equal(assign(200, 1, 4, 2), -ENOSPC);
-	assert_int_equal(assign(200, 1, 4, 3), 0);
-	assert_in_range(out[0], 40, 63);
+	assert_int_equal(assign(500, first, 4, 2), 0);
+	all_different(first);
+	for (unsigned i = 0; i < first; i++)
+		assert_in_range(out[i], 0, first - 1);
+	assert_int_equal(assign(600, 1, 5, 2), -ENOSPC);
+	assert_int_equal(assign(600, 1, 5, 3), 0);
+	assert_in_range(out[0], first, first + second - 1);
 }
 
 static void the_one_out_of_use_for_longest_goes_first(void **state)
@@ -101,8 +114,9 @@ static void the_one_out_of_use_for_longest_goes_first(void **state)
 	(void)state;
 	assert_int_equal(assign(0, 1, 1, 1), 0);
 	first = out[0];
-	assert_int_equal(assign(1, 63, 2, 2), 0);
-	assert_int_equal(assign(100, 1, 9, 9), 0);
+	for (unsigned i = 1; i < SEATS_DESTINATIONS; i++)
+		assert_int_equal(assign(i, 1, 1 + i, 1 + i), 0);
+	assert_int_equal(assign(1000, 1, 999, 999), 0);
 	assert_int_equal(out[0], first);
 }
 
@@ -113,6 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_name_keeps_its_number),
 		TEST(as_many_as_there_are),
+		TEST(all_others),
 		TEST(one_in_use_is_never_given_away),
 		TEST(the_one_out_of_use_for_longest_goes_first),
 	};

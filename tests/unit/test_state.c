@@ -18,7 +18,13 @@
 #define ADDRESSES 2u
 
 static int listen_fds[] = { 10, 11, 12, 13, 14, 15 };
-static struct state_worker workers[] = { { 0, 1000, 5 }, { 2, 1002, 5 }, { 4, 99999, 31 } };
+static struct state_worker workers[] = { { 0, 1000, 5, 12 },
+					 { 2, 1002, 5, 11 },
+					 { 4, 99999, 31, UINT64_MAX } };
+static struct state_address addresses[] = {
+	{ "mail.test:25", { .family = 4, .port = 25, .ip = { 192, 0, 2, 1 } } },
+	{ "mail.test:25", { .family = 6, .port = 25, .ip = { 0x20, 1, 0xd, 0xb8 } } },
+};
 
 static struct state example(void)
 {
@@ -31,7 +37,10 @@ static struct state example(void)
 		.life = { 20, 21 },
 		.control_fd = -1,
 		.metrics_fd = 23,
+		.metrics_at = "[::1]:9100",
 		.image_fd = 24,
+		.reload = true,
+		.upgrade = false,
 		.handed = true,
 		.dumpable = false,
 		.writer = 77,
@@ -43,13 +52,17 @@ static struct state example(void)
 		.other_seats = { 31 },
 		.drained_count = 1,
 		.drained = { "[2001:db8::1]:25" },
+		.down_count = 2,
+		.down = { "[2001:db8::1]:25", "mail.test:25" },
+		.address_count = 2,
+		.address = addresses,
 		.fixed = "LISTEN_ADDRESS=127.0.0.1 ::1\nWORKERS=3\nUSER=\n",
 	};
 
 	s.slots.slot[3].last = 11;
 	strcpy(s.slots.slot[3].name, "mail.test:25");
-	s.slots.slot[63].last = 12;
-	memset(s.slots.slot[63].name, 'a', ROUTE_NAME_MAX - 1);
+	s.slots.slot[SEATS_DESTINATIONS - 1].last = 12;
+	memset(s.slots.slot[SEATS_DESTINATIONS - 1].name, 'a', ROUTE_NAME_MAX - 1);
 	return s;
 }
 
@@ -98,6 +111,7 @@ static void comes_back_as_it_was(void **state)
 		assert_int_equal(r.worker[i].slot, workers[i].slot);
 		assert_int_equal(r.worker[i].pid, workers[i].pid);
 		assert_int_equal(r.worker[i].seats, workers[i].seats);
+		assert_true(r.worker[i].oldest == workers[i].oldest);
 	}
 	assert_true(r.last_epoch_us == s.last_epoch_us && r.number == s.number);
 	assert_int_equal(r.workers, WORKERS);
@@ -106,7 +120,11 @@ static void comes_back_as_it_was(void **state)
 	assert_memory_equal(r.life, s.life, sizeof(r.life));
 	assert_int_equal(r.wake_fd, 8);
 	assert_int_equal(r.control_fd, -1);
+	assert_string_equal(r.control_at, "");
 	assert_int_equal(r.metrics_fd, 23);
+	assert_string_equal(r.metrics_at, "[::1]:9100");
+	assert_true(r.reload && !r.upgrade);
+	assert_true(state_oldest(&r) == 11);
 	assert_int_equal(r.image_fd, 24);
 	assert_true(r.handed && !r.dumpable);
 	assert_int_equal(r.writer, 77);
@@ -114,6 +132,13 @@ static void comes_back_as_it_was(void **state)
 	assert_int_equal(r.other_seats[0], 31);
 	assert_int_equal(r.drained_count, 1);
 	assert_string_equal(r.drained[0], s.drained[0]);
+	assert_int_equal(r.down_count, 2);
+	assert_string_equal(r.down[1], "mail.test:25");
+	assert_int_equal(r.address_count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(r.address[i].name, "mail.test:25");
+		assert_memory_equal(&r.address[i].addr, &addresses[i].addr, sizeof(struct addr));
+	}
 	assert_string_equal(r.fixed, s.fixed);
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++) {
 		assert_string_equal(r.slots.slot[i].name, s.slots.slot[i].name);
@@ -171,10 +196,16 @@ static void another_one_is_refused(void **state)
 	refuse_with("workers 3 2\n", "workers 2 2\n"); /* a socket too many */
 	refuse_with("workers 3 2\n", "workers 4 2\n"); /* two too few */
 	refuse_with("workers 3 2\n", "");
-	refuse_with("worker 0 1000 5\n", "worker 48 1000 5\n"); /* slots end at 47 */
-	refuse_with("worker 0 1000 5\n", "worker 0 1 5\n");	/* never init */
-	refuse_with("worker 0 1000 5\n", "worker 0 -1 5\n");	/* … or everybody */
-	refuse_with("slot 3 ", "slot 64 ");
+	refuse_with("worker 0 1000 ", "worker 48 1000 "); /* slots end at 47 */
+	refuse_with("worker 0 1000 ", "worker 0 1 ");	  /* never init */
+	refuse_with("worker 0 1000 ", "worker 0 -1 ");	  /* … or everybody */
+	refuse_with("down [", "down \ndown [");
+	refuse_with("slot 3 ", "slot 128 ");
+	refuse_with("worker 0 1000 5 12\n", "worker 0 1000 5\n");
+	refuse_with("address 192.0.2.1:25 ", "address ");
+	refuse_with("address 192.0.2.1:25 ", "address x 192.0.2.1:25 ");
+	refuse_with("metrics 23 ", "metrics ");
+	refuse_with("control -1 ", "control -1");
 	refuse_with("mail.test:25", "");
 	refuse_with("drained [", "drained \ndrained [");
 	refuse_with("end\n", "end\nwake 8\n");

@@ -156,6 +156,34 @@ static void counters_outlive_their_worker(void **state)
 	shared_unmap(s, stats_room(2));
 }
 
+static void number_of_another_destination_begins_anew(void **state)
+{
+	struct stats *s = make_stats(3);
+	struct stats_sum *sum;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct stats_worker *w = stats_begin(s, i, 4711, 5);
+
+		stats_count(w, sessions, 1);
+		for (unsigned d = 4; d < 7; d++) {
+			stats_count(stats_at(w, d), messages, 7);
+			stats_time(stats_at(w, d), STATS_CONNECT, 100);
+		}
+	}
+	stats_forget(s, 5);
+	stats_forget(s, SEATS_DESTINATIONS - 1);
+	sum = sum_of(s, 8);
+	assert_int_equal(sum->sessions, 2);
+	for (unsigned d = 4; d < 7; d++) {
+		assert_int_equal(sum->destination[d].messages, d == 5 ? 0 : 14);
+		assert_int_equal(stats_times_count(&sum->destination[d].time[STATS_CONNECT]),
+				 d == 5 ? 0 : 2);
+	}
+	free(sum);
+	shared_unmap(s, stats_room(3));
+}
+
 static void nobody_counts_nothing(void **state)
 {
 	struct stats_worker *none = NULL;
@@ -395,6 +423,7 @@ int main(void)
 		cmocka_unit_test(quantiles),
 		cmocka_unit_test(since_is_the_difference),
 		cmocka_unit_test(counters_outlive_their_worker),
+		cmocka_unit_test(number_of_another_destination_begins_anew),
 		cmocka_unit_test(nobody_counts_nothing),
 		cmocka_unit_test(workers_count_at_the_same_time),
 		cmocka_unit_test(messages_by_their_answer),
