@@ -33,10 +33,25 @@ static void say_copy(const struct copy *c, const struct dialog *d, const char *w
 	xmllog_end(log);
 }
 
+void copy_end(struct copy *c, const struct dialog *d, const char *dir)
+{
+	char path[PATH_MAX];
+
+	if (!c->open)
+		return;
+	if (c->fd >= 0)
+		close(c->fd);
+	c->open = false;
+	open_copies--;
+	path_of(c, d, dir, path);
+	say_copy(c, d, "copy", NULL, path);
+}
+
 void copy_begin(struct copy *c, const struct dialog *d, const char *dir)
 {
 	char path[PATH_MAX];
 
+	copy_end(c, d, dir); /* of a message that was given up between two chunks */
 	*c = (struct copy){ .message = d->transactions };
 	if (!xmllog_wants(d->env->log, 4))
 		return;
@@ -78,18 +93,4 @@ void copy_add(struct copy *c, const struct dialog *d, struct span octets)
 		c->written += (uint64_t)n;
 		octets = span_from(octets, (size_t)n);
 	}
-}
-
-void copy_end(struct copy *c, const struct dialog *d, const char *dir)
-{
-	char path[PATH_MAX];
-
-	if (!c->open)
-		return;
-	if (c->fd >= 0)
-		close(c->fd);
-	c->open = false;
-	open_copies--;
-	path_of(c, d, dir, path);
-	say_copy(c, d, "copy", NULL, path);
 }

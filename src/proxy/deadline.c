@@ -33,6 +33,7 @@ static enum session_wait wait_of(const struct session *s)
 	case SMTP_OWES_GREETING:
 		return WAIT_GREETING;
 	case SMTP_OWES_BODY: /* all of it was sent: see note_body_sent() */
+		return d->chunked && !d->chunk_last ? WAIT_REPLY : WAIT_DONE;
 	case SMTP_OWES_EOD:
 		return WAIT_DONE;
 	default:

@@ -147,9 +147,16 @@ void dialog_say_closing(struct dialog *d)
 	dialog_close(d, reply_closing, DIALOG_LOST_DESTINATION);
 }
 
+void dialog_record_message(struct dialog *d, struct span reply)
+{
+	if (d->message_open)
+		record_message(d, reply);
+	d->message_open = false;
+}
+
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends)
 {
-	record_message(d, reply);
+	dialog_record_message(d, reply);
 	if (ends)
 		dialog_end_as(d, DIALOG_LOST_DESTINATION);
 	dialog_say(d, reply);
@@ -162,8 +169,12 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
 	struct dialog_work *w = d->work;
 
 	d->drop_destination = true;
-	if (d->discard)
+	if (d->discard && !d->chunk_void)
 		return;
+	if (dialog_chunk_awaits(d)) {
+		dialog_chunk_cut_off(d, reply, ends);
+		return;
+	}
 	if (d->server.state == SMTP_SERVER_EOD) {
 		/* It has come already; its octets are on their way and are not waited for. */
 		smtp_server_message_answered(&d->server);
@@ -171,6 +182,7 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
 		return;
 	}
 	d->discard = true;
+	d->chunk_void = false;
 	d->discard_ends = ends;
 	CHECK(reply.n <= sizeof(w->saved));
 	memcpy(w->saved, reply.p, reply.n);
@@ -179,8 +191,8 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
 
 void dialog_record_cut_off(struct dialog *d, struct span reply)
 {
-	if (d->server.state == SMTP_SERVER_EOD)
-		record_message(d, reply);
+	if (d->server.state == SMTP_SERVER_EOD || dialog_chunk_awaits(d))
+		dialog_record_message(d, reply);
 	record_login(d, false, reply);
 }
 
@@ -188,7 +200,7 @@ void dialog_close(struct dialog *d, const char *reply, enum dialog_end why)
 {
 	if (d->end != DIALOG_RUNS)
 		return;
-	if (d->server.state == SMTP_SERVER_BODY && why == DIALOG_LOST_DESTINATION) {
+	if (dialog_in_body(d) && why == DIALOG_LOST_DESTINATION) {
 		dialog_discard_body(d, span_str(reply), true);
 		return;
 	}
@@ -224,15 +236,14 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	if (d->end != DIALOG_RUNS)
 		return;
 	d->drop_destination = true;
-	if (d->discard)
+	if (d->discard && !d->chunk_void)
 		return;
 	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, DIALOG_QUIT);
 		dialog_say_text(d, reply_bye);
 		return;
 	}
-	bool waits = d->work->count > 0 || d->server.state == SMTP_SERVER_BODY ||
-		     d->server.state == SMTP_SERVER_EOD;
+	bool waits = d->work->count > 0 || dialog_in_body(d) || d->server.state == SMTP_SERVER_EOD;
 	const char *text = timeout ? (waits ? reply_slow : reply_slow_idle)
 				   : (waits ? reply_lost : reply_lost_idle);
 
@@ -253,10 +264,11 @@ bool dialog_idle(const struct dialog *d)
 
 bool dialog_wants_client(const struct dialog *d)
 {
-	if (d->end != DIALOG_RUNS || d->client_closed)
+	if (d->end != DIALOG_RUNS || d->client_closed || d->chunk_waits)
 		return false;
 	switch (d->server.state) {
 	case SMTP_SERVER_CONNECT:
+	case SMTP_SERVER_CHUNK:
 	case SMTP_SERVER_EOD:
 	case SMTP_SERVER_QUIT:
 		return false;

@@ -94,13 +94,19 @@ struct dialog {
 	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	       /* an attempt to log in has no record yet */
-	bool discard;	       /* BODY: read and throw away; `saved` answers the end of data */
+	bool discard;	       /* BODY, CHUNK: read and throw away; `saved` answers its end */
 	bool discard_ends;     /* … and the session ends without more words */
 	bool client_closed;    /* the client has sent its last octet */
 	bool spliced, copied;  /* how the octets of this body went */
+	bool chunked;	       /* … and they come in chunks (BDAT) */
+	bool chunk_last;
+	bool chunk_void;   /* discard: we refuse the chunk, the destination never hears of it */
+	bool chunk_waits;  /* the client's next command is BDAT, and it must wait */
+	bool message_open; /* a message has begun and has no record yet */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
 	uint64_t body_bytes, bytes;
+	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;
 	char helo[DIALOG_NAME_MAX];
@@ -122,10 +128,16 @@ size_t dialog_from_destination(struct dialog *d, struct span in);
 /* N commands of to_destination were given to the kernel: from now on they can be answered. */
 void dialog_flushed(struct dialog *d, unsigned n);
 
-/* The client's turn to send a message: give its octets to dialog_body(). */
+/* The client sends octets that are counted: take `chunk_left` of them at most, dialog_chunk(). */
+static inline bool dialog_in_chunk(const struct dialog *d)
+{
+	return d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_CHUNK;
+}
+
+/* The client's turn to send a message: give its octets to dialog_body(), or to dialog_chunk(). */
 static inline bool dialog_in_body(const struct dialog *d)
 {
-	return d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_BODY;
+	return (d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_BODY) || dialog_in_chunk(d);
 }
 
 /* What is to be sent to the destination of a body's octets. */
@@ -144,9 +156,19 @@ struct dialog_forward {
  */
 void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
 		 struct dialog_forward *forward);
-/* The last octets of the message, with its end of data, have reached the destination's kernel: from
- * now on they can be answered. */
+/* The last octets of the message, with its end of data, or of a chunk, have reached the
+ * destination's kernel: from now on they can be answered. */
 void dialog_body_sent(struct dialog *d);
+
+/*
+ * N octets of the chunk were taken from the client, and SENT of them were given to the destination
+ * (all, but where it fails; none in a chunk that is thrown away). Nobody looks at them. Afterwards
+ * dialog_in_chunk() says whether more are to come; when not, what follows is a command. A client
+ * whose stream ends before that is lost: dialog_client_lost().
+ */
+void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
+/* All octets of the chunk were taken, and it is not known yet that they have left. */
+bool dialog_chunk_leaves(const struct dialog *d);
 
 /* The client's stream ended (FIN): what is under way is still answered, but not in a body. */
 void dialog_client_closed(struct dialog *d);
@@ -164,7 +186,8 @@ bool dialog_idle(const struct dialog *d);
  * none until the client has been sent some. */
 bool dialog_has_room(const struct dialog *d);
 /* True when the client is to be read: its next command is of use, or, behind AUTH and DATA, octets
- * that come too early must be noticed. */
+ * that come too early must be noticed. What follows a BDAT that waits is left where it is: it is to
+ * be moved without being read. */
 bool dialog_wants_client(const struct dialog *d);
 
 #endif

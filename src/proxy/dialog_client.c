@@ -28,6 +28,8 @@ static enum smtp_owed owed_for(enum smtp_verb verb)
 	switch (verb) {
 	case SMTP_VERB_DATA:
 		return SMTP_OWES_DATA;
+	case SMTP_VERB_BDAT:
+		return SMTP_OWES_BODY;
 	case SMTP_VERB_AUTH:
 		return SMTP_OWES_AUTH;
 	default:
@@ -163,6 +165,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 {
 	d->transactions++;
 	d->recipients = 0;
+	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->sender);
 	pass(d, cmd);
 }
@@ -180,6 +183,10 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 		break;
 	case SMTP_VERB_RCPT:
 		on_rcpt(d, cmd);
+		break;
+	case SMTP_VERB_BDAT:
+		pass(d, cmd);
+		dialog_chunk_begin(d, cmd);
 		break;
 	case SMTP_VERB_AUTH:
 		begin_login(d, cmd);
@@ -233,6 +240,8 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, bool 
 	record_login(d, false, span_str(s->reply));
 	if (d->server.state == SMTP_SERVER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
 		smtp_server_rcpt_refused(&d->server);
+	if (d->server.state == SMTP_SERVER_READY && s->cmd.verb == SMTP_VERB_MAIL)
+		smtp_server_mail_refused(&d->server);
 	answer_local(d, s->cmd.verb, s->reply, fatal);
 }
 
@@ -255,6 +264,7 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 	struct smtp_server_step s = { .cmd.verb = SMTP_VERB_UNKNOWN };
 	enum smtp_server_event event;
 
+	d->chunk_waits = false;
 	if (fatal_waits(d->work))
 		return MUST_WAIT;
 	/* Octets that come too early add nothing to answer, and are never left for later. */
@@ -264,8 +274,10 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 	event = smtp_server_next(&d->server, in, view_of(d), &s);
 	if (event == SMTP_SERVER_MORE)
 		return NEEDS_OCTETS;
-	if (event == SMTP_SERVER_WAIT)
+	if (event == SMTP_SERVER_WAIT) {
+		d->chunk_waits = s.cmd.verb == SMTP_VERB_BDAT;
 		return MUST_WAIT;
+	}
 	*consumed += s.consumed;
 	if (event != SMTP_SERVER_EARLY)
 		record_received(d, continuation ? NULL : &s.cmd, s.line);
@@ -275,6 +287,9 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 		break;
 	case SMTP_SERVER_LINE:
 		on_continuation(d, s.line);
+		break;
+	case SMTP_SERVER_DISCARD:
+		dialog_chunk_refuse(d, &s.cmd, s.reply);
 		break;
 	case SMTP_SERVER_EARLY:
 		on_early(d, s.reply);

@@ -16,7 +16,8 @@ static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closi
 /* Extensions that a client may be offered through us in this dialog. */
 #define DIALOG_EXTENSIONS                                                                          \
 	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
-	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP)
+	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
+	 SMTP_EXT_BINARYMIME)
 
 /* ---- the body ---- */
 
@@ -87,7 +88,11 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 
 void dialog_body_sent(struct dialog *d)
 {
-	if (d->end == DIALOG_RUNS && smtp_client_oldest(&d->destination) == SMTP_OWES_BODY)
+	if (d->end != DIALOG_RUNS || smtp_client_oldest(&d->destination) != SMTP_OWES_BODY)
+		return;
+	if (d->chunked)
+		smtp_client_chunk_sent(&d->destination, d->chunk_last);
+	else
 		smtp_client_body_sent(&d->destination);
 }
 
@@ -139,8 +144,9 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 	d->spliced = d->copied = false;
 	d->eod = (struct smtp_eod){ 0 };
 	d->repair = (struct smtp_repair){ 0 };
-	d->discard = d->discard_ends = false;
+	d->discard = d->discard_ends = d->chunked = false;
 	if (d->server.state == SMTP_SERVER_BODY) {
+		d->message_open = true;
 		dialog_say(d, reply->text);
 		if (d->client_closed)
 			dialog_end_as(d, DIALOG_LOST_CLIENT);
@@ -169,6 +175,8 @@ static void on_answer(struct dialog *d, const struct smtp_reply *reply)
 		on_auth_answer(d, reply);
 	else if (verb == SMTP_VERB_RCPT)
 		on_rcpt_answer(d, p, reply);
+	else if (verb == SMTP_VERB_BDAT)
+		dialog_chunk_answered(d, reply);
 	dialog_take_oldest(w);
 	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
 		on_ehlo_answer(d, reply);
@@ -188,14 +196,14 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	smtp_server_message_answered(&d->server);
 	if (reply->code / 100 == 2)
 		d->messages++;
-	record_message(d, reply->text);
+	dialog_record_message(d, reply->text);
 	dialog_say(d, reply->text);
 	dialog_drain(d);
 }
 
 static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 {
-	if (d->server.state == SMTP_SERVER_BODY) {
+	if (dialog_in_body(d)) {
 		dialog_discard_body(d, reply->text, true);
 		return;
 	}

@@ -127,7 +127,11 @@ void record_message(struct dialog *d, struct span reply)
 	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
 	xmllog_num(log, XMLLOG_A_RECIPIENTS, d->recipients);
 	xmllog_num(log, XMLLOG_A_BYTES, d->body_bytes);
-	xmllog_text(log, XMLLOG_A_BODY, d->spliced ? (d->copied ? "mixed" : "splice") : "copy");
+	xmllog_text(log, XMLLOG_A_BODY,
+		    d->chunked	  ? "bdat"
+		    : !d->spliced ? "copy"
+		    : d->copied	  ? "mixed"
+				  : "splice");
 	xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
 	put_reply(log, XMLLOG_A_REPLY, reply);
 	xmllog_end(log);

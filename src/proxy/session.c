@@ -212,7 +212,7 @@ static void client_received(struct io_op *op, int res)
 
 		if (s->state == SESSION_LEAVING)
 			s->left_bytes += (uint64_t)res;
-		else if (s->state == SESSION_RUNNING && s->in_body)
+		else if (s->state == SESSION_RUNNING && s->in_body && !s->in_chunk)
 			session_body_begin(s, in);
 		else if (s->state == SESSION_RUNNING)
 			keep_client(s, in);
@@ -317,10 +317,12 @@ static void dest_sent(struct io_op *op, int res)
 
 	sent(&s->dest, &s->work->dialog.to_destination, res);
 	session_changed(s);
-	if (res >= 0)
+	if (res >= 0) {
 		dialog_flushed(&s->dialog, s->flushing);
-	else if (res != -ECANCELED)
+		session_chunk_flushed(s);
+	} else if (res != -ECANCELED) {
 		session_dest_broken(s);
+	}
 }
 
 /* Nothing goes on here before one of the peers has said something. */
@@ -355,7 +357,7 @@ static void flush_both(struct session *s)
 
 	if (!w)
 		return;
-	if (!s->dest_closing && !s->in_body && !s->dest.sending) {
+	if (!s->dest_closing && (!s->in_body || s->in_chunk) && !s->dest.sending) {
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
 	}

@@ -88,6 +88,8 @@ struct session {
 	bool recorded;	/* the session's record is in the log */
 	bool body_sent; /* all of it is the kernel's, its answer has not come */
 	bool readable;	/* octets wait in the client's socket, and are left there */
+	bool in_chunk;	/* of in_body: the octets are counted, session_chunk.c moves them */
+	bool at_mark;	/* … and stand at an urgent mark, which splice does not pass */
 	unsigned dest_index;
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
@@ -117,7 +119,7 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);
 
-/* ---- between session.c, session_connect.c and session_body.c ---- */
+/* ---- between session.c, session_connect.c, session_body.c and session_chunk.c ---- */
 
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);
@@ -137,7 +139,20 @@ void session_body_step(struct session *s);
 void session_changed(struct session *s);
 /* Keeps octets for the dialog's next look; there is room by construction. */
 void session_keep(struct buf *in, struct span octets);
+/* Gives back what a body borrowed, and ends its copy. */
 void session_body_release(struct session *s);
+/* The same, but the copy goes on with the next chunk. */
+void session_body_return(struct session *s);
+/* Borrows the buffer in which octets of a body are received. */
+void session_body_borrow(struct session *s);
+/* The destination begins to take octets, and has taken them: that time is not the client's
+ * (MIN_RATE). */
+void session_dest_takes(struct session *s);
+void session_dest_took(struct session *s);
+/* Goes on with a chunk (BDAT). */
+void session_chunk_step(struct session *s);
+/* What was queued for the destination has left, the end of a chunk perhaps too. */
+void session_chunk_flushed(struct session *s);
 /* Nothing more can be sent to the destination. What it said before is still taken; then comes the
  * end of its stream, which ends the matter. */
 void session_dest_broken(struct session *s);

@@ -21,11 +21,10 @@ static const char *debug_dir(const struct session *s)
 	return s->rt->config->set.debug_dir;
 }
 
-void session_body_release(struct session *s)
+void session_body_return(struct session *s)
 {
 	struct worker *w = s->worker;
 
-	copy_end(&s->copy, &s->dialog, debug_dir(s));
 	pool_put(&w->bodies, s->body);
 	pool_put(&w->bodies, s->repaired);
 	if (s->pipe)
@@ -37,6 +36,12 @@ void session_body_release(struct session *s)
 	s->held_cr = false;
 }
 
+void session_body_release(struct session *s)
+{
+	copy_end(&s->copy, &s->dialog, debug_dir(s));
+	session_body_return(s);
+}
+
 static struct session_body *take_buffer(struct session *s)
 {
 	struct session_body *b = pool_get(&s->worker->bodies);
@@ -45,9 +50,14 @@ static struct session_body *take_buffer(struct session *s)
 	return b;
 }
 
-static void open_body(struct session *s)
+void session_body_borrow(struct session *s)
 {
 	s->body = take_buffer(s);
+}
+
+static void open_body(struct session *s)
+{
+	session_body_borrow(s);
 	if (s->version->env.normalize)
 		s->repaired = take_buffer(s);
 	s->window_us = io_now_us(s->worker->io);
@@ -89,15 +99,13 @@ static void body_received(struct io_op *op, int res)
 	s->rest = span_of(s->body->data, (size_t)res);
 }
 
-/* The destination begins to take octets, and has taken them: that time is not the client's
- * (MIN_RATE). */
-static void dest_takes(struct session *s)
+void session_dest_takes(struct session *s)
 {
 	s->progress++;
 	s->taking_us = io_now_us(s->worker->io);
 }
 
-static void dest_took(struct session *s)
+void session_dest_took(struct session *s)
 {
 	s->progress++;
 	s->window_us += io_now_us(s->worker->io) - s->taking_us;
@@ -109,7 +117,7 @@ static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool mor
 {
 	s->dest.sending = true;
 	s->dest.send.done = forward_sent;
-	dest_takes(s);
+	session_dest_takes(s);
 	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more ? IO_SEND_MORE : 0);
 }
 
@@ -126,7 +134,7 @@ static void forward_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
-	dest_took(s);
+	session_dest_took(s);
 	if (res < 0 && res != -ECANCELED)
 		session_dest_broken(s);
 	s->body_sent = res >= 0 && s->body_complete;
@@ -188,7 +196,7 @@ static void spliced(struct io_splice *sp, int res)
 	size_t left = (size_t)(sp->count - sp->moved - sp->in_pipe);
 
 	s->splicing = false;
-	dest_took(s);
+	session_dest_took(s);
 	if (res < 0 && res != -ENODATA)
 		drop_queued(s, left);
 	if (s->state != SESSION_RUNNING)
@@ -213,7 +221,7 @@ static void spliced(struct io_splice *sp, int res)
 static void start_splice(struct session *s)
 {
 	s->splicing = true;
-	dest_takes(s);
+	session_dest_takes(s);
 	s->splice = (struct io_splice){ .done = spliced };
 	io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, s->forwarded);
 }
@@ -223,7 +231,7 @@ static void held_cr_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
-	dest_took(s);
+	session_dest_took(s);
 	if (res < 0) {
 		drop_queued(s, s->forwarded);
 		take_held_cr(s);
@@ -258,7 +266,7 @@ static void scan_peeked(struct session *s)
 
 		s->dest.sending = true;
 		s->dest.send.done = held_cr_sent;
-		dest_takes(s);
+		session_dest_takes(s);
 		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
 		return;
 	}
@@ -328,6 +336,10 @@ void session_body_step(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
+	if (s->in_chunk || dialog_in_chunk(d)) {
+		session_chunk_step(s);
+		return;
+	}
 	if (s->dest.sending || s->splicing || s->client.receiving)
 		return;
 	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0)) {

@@ -86,3 +86,9 @@ void smtp_client_body_sent(struct smtp_client *c)
 	CHECK(c->count == 1 && c->owed[c->head] == SMTP_OWES_BODY);
 	c->owed[c->head] = SMTP_OWES_EOD;
 }
+
+void smtp_client_chunk_sent(struct smtp_client *c, bool last)
+{
+	CHECK(c->count == 1 && c->unsent == 0 && c->owed[c->head] == SMTP_OWES_BODY);
+	c->owed[c->head] = last ? SMTP_OWES_EOD : SMTP_OWES_COMMAND;
+}

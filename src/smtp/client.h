@@ -23,8 +23,8 @@ enum smtp_owed {
 	SMTP_OWES_GREETING,
 	SMTP_OWES_COMMAND, /* the answer to any command but the ones below */
 	SMTP_OWES_DATA,	   /* the answer to DATA */
-	SMTP_OWES_BODY,	   /* nothing yet: we are sending the message */
-	SMTP_OWES_EOD,	   /* the answer to the end of data */
+	SMTP_OWES_BODY,	   /* nothing yet: we are sending the message, or a chunk of it */
+	SMTP_OWES_EOD,	   /* the answer to the end of data, or to the last chunk */
 	SMTP_OWES_AUTH,
 	SMTP_OWES_KINDS
 };
@@ -68,5 +68,7 @@ enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct s
 					   enum smtp_owed begun);
 /* The end of data is queued: its answer is owed. */
 void smtp_client_body_sent(struct smtp_client *c);
+/* The last octets of a chunk (queued as SMTP_OWES_BODY) have left: its answer is owed. */
+void smtp_client_chunk_sent(struct smtp_client *c, bool last);
 
 #endif

@@ -85,11 +85,21 @@ static const char *parse_text(struct smtp_command *cmd, struct span arg, uint32_
 
 static const char *parse_bdat(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
-	(void)offered;
-	if (!smtp_number(smtp_word(&arg), &cmd->chunk_size))
+	struct span rest = span_from(cmd->line, 4), digits;
+
+	(void)arg, (void)offered;
+	/* To the letter (RFC 3030 2): "BDAT", a blank, digits, and perhaps a blank and "LAST". */
+	if (rest.n == 0 || rest.p[0] != ' ')
 		return SMTP_SAY_BAD_ARGUMENT;
-	cmd->chunk_last = arg.n > 0;
-	return arg.n == 0 || span_eq_nocase(arg, SPAN("LAST")) ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	rest = span_from(rest, 1);
+	digits = span_of(rest.p, 0);
+	while (digits.n < rest.n && rest.p[digits.n] >= '0' && rest.p[digits.n] <= '9')
+		digits.n++;
+	if (!smtp_number(digits, &cmd->chunk_size) || cmd->chunk_size > SMTP_CHUNK_MAX)
+		return SMTP_SAY_BAD_ARGUMENT;
+	rest = span_from(rest, digits.n);
+	cmd->chunk_last = span_eq_nocase(rest, SPAN(" LAST"));
+	return rest.n == 0 || cmd->chunk_last ? NULL : SMTP_SAY_BAD_ARGUMENT;
 }
 
 static bool mechanism_valid(struct span s)
@@ -146,6 +156,19 @@ static const struct verb verbs[] = {
 	{ "EXPN", SMTP_VERB_REFUSED, NULL },
 };
 
+/* A line that means to be BDAT and is none: octets follow it all the same. */
+static bool resembles_bdat(struct span line)
+{
+	uint8_t next;
+
+	while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
+		line = span_from(line, 1);
+	if (!span_starts_nocase(line, SPAN("BDAT")))
+		return false;
+	next = line.n > 4 ? ascii_lower(line.p[4]) : ' ';
+	return !(next >= 'a' && next <= 'z');
+}
+
 const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint32_t offered)
 {
 	struct span arg = line, word;
@@ -160,7 +183,10 @@ const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint3
 		cmd->verb = verbs[i].verb;
 		return verbs[i].parse ? verbs[i].parse(cmd, arg, offered) : SMTP_SAY_REFUSED_VERB;
 	}
-	return SMTP_SAY_UNKNOWN_VERB;
+	if (!resembles_bdat(line))
+		return SMTP_SAY_UNKNOWN_VERB;
+	cmd->verb = SMTP_VERB_BDAT;
+	return SMTP_SAY_BAD_ARGUMENT;
 }
 
 const char *smtp_verb_name(enum smtp_verb verb)

@@ -20,6 +20,10 @@
  * RFC 4954 4 asks for 12288 for AUTH and its continuations. */
 #define SMTP_LINE_MAX	   4096
 #define SMTP_AUTH_LINE_MAX 12288
+/* Octets of one BDAT chunk. Servers there are that count in 32 bits (Exim reads the size with %u)
+ * and would see another, smaller chunk in a larger number: what they then read as commands nobody
+ * has judged. A message may have any number of chunks. */
+#define SMTP_CHUNK_MAX 0x7fffffffu
 
 enum smtp_line_result {
 	SMTP_LINE_MORE, /* no whole line in IN yet */
@@ -107,6 +111,7 @@ struct smtp_command {
  *
  * Forgiven, since a rebuilt line does not have it: white space at the end of the line, several
  * blanks where one belongs (but not between the colon of FROM: or TO: and the path: path.h).
+ * Nothing is forgiven in BDAT: whoever sends octets behind it must mean the number that we read.
  */
 const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint32_t offered);
 

@@ -109,6 +109,17 @@ static int put_answer(const struct smtp_reply *reply, struct span greeting,
 	return smtp_put_done(&w);
 }
 
+/* Takes the offer of EXT out; how many are left. */
+static size_t without(struct offer *offers, size_t n, uint32_t ext)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (offers[i].keyword->ext != ext)
+			offers[left++] = offers[i];
+	return left;
+}
+
 int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext,
 		     uint64_t *size_max, struct buf *out)
 {
@@ -130,6 +141,10 @@ int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ex
 			*size_max = o.size;
 		if (o.keyword->ext & mask)
 			offers[n++] = o;
+	}
+	if (!(*ext & mask & SMTP_EXT_CHUNKING)) {
+		*ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
+		n = without(offers, n, SMTP_EXT_BINARYMIME);
 	}
 	return put_answer(reply, greeting, offers, n, out);
 }

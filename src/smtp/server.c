@@ -9,6 +9,11 @@ static const char reply_no_auth[] = "503 5.5.1 Authentication not available\r\n"
 static const char reply_logged_in[] = "503 5.5.1 Already authenticated\r\n";
 static const char reply_no_starttls[] = "502 5.5.1 STARTTLS not available\r\n";
 static const char reply_no_bdat[] = "502 5.5.1 BDAT not available, closing connection\r\n";
+static const char reply_bad_bdat[] = "501 5.5.4 Bad or missing chunk size, closing connection\r\n";
+static const char reply_lone_bdat[] =
+	"503 5.5.1 BDAT without sender and recipients, closing connection\r\n";
+static const char reply_chunk_refused[] = "503 5.5.1 Message was refused, RSET is needed\r\n";
+static const char reply_binary[] = "503 5.5.1 BODY=BINARYMIME needs BDAT\r\n";
 static const char reply_bad_line[] =
 	"500 5.5.2 Line too long or not ended by CR LF, closing connection\r\n";
 static const char reply_bad_continuation[] =
@@ -29,24 +34,24 @@ enum cell {
 };
 
 /* Columns are the states in which commands are read; in all others nothing is, or strictly. */
-enum { COL_REFUSED, COL_START, COL_READY, COL_MAIL, COLS };
+enum { COL_REFUSED, COL_START, COL_READY, COL_MAIL, COL_CHUNKED, COLS };
 
 static const uint8_t order[SMTP_VERB_COUNT][COLS] = {
-	/*                      REFUSED  START    READY    MAIL */
-	[SMTP_VERB_UNKNOWN] = { LOCAL, LOCAL, LOCAL, LOCAL },
-	[SMTP_VERB_REFUSED] = { LOCAL, LOCAL, LOCAL, LOCAL },
-	[SMTP_VERB_HELO] = { NO, SYNC, SYNC, SYNC },
-	[SMTP_VERB_EHLO] = { NO, SYNC, SYNC, SYNC },
-	[SMTP_VERB_MAIL] = { NO, SYNC_NO, SYNC, SYNC_NO },
-	[SMTP_VERB_RCPT] = { NO, NO, NO, PASS },
-	[SMTP_VERB_DATA] = { NO, NO, NO, PASS },
-	[SMTP_VERB_BDAT] = { LOCAL, LOCAL, LOCAL, LOCAL },
-	[SMTP_VERB_RSET] = { NO, SYNC, SYNC, SYNC },
-	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC },
-	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC },
-	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO },
-	[SMTP_VERB_STARTTLS] = { LOCAL, LOCAL, LOCAL, LOCAL },
-	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC },
+	/*                      REFUSED  START    READY    MAIL   CHUNKED */
+	[SMTP_VERB_UNKNOWN] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_REFUSED] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_HELO] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_EHLO] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_MAIL] = { NO, SYNC_NO, SYNC, SYNC_NO, NO },
+	[SMTP_VERB_RCPT] = { NO, NO, NO, PASS, NO },
+	[SMTP_VERB_DATA] = { NO, NO, NO, PASS, NO },
+	[SMTP_VERB_BDAT] = { SYNC, SYNC, SYNC, SYNC, SYNC }, /* and then judge_chunk() */
+	[SMTP_VERB_RSET] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO, NO },
+	[SMTP_VERB_STARTTLS] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC, SYNC },
 };
 
 /* How a state reads its input. */
@@ -63,6 +68,8 @@ static const struct {
 	[SMTP_SERVER_MAIL] = { READ_COMMANDS, COL_MAIL },
 	[SMTP_SERVER_DATA] = { READ_STRICT, 0 },
 	[SMTP_SERVER_BODY] = { READ_NOT, 0 },
+	[SMTP_SERVER_CHUNK] = { READ_NOT, 0 },
+	[SMTP_SERVER_CHUNKED] = { READ_COMMANDS, COL_CHUNKED },
 	[SMTP_SERVER_EOD] = { READ_NOT, 0 },
 	[SMTP_SERVER_AUTH] = { READ_STRICT, 0 },
 	[SMTP_SERVER_AUTH_MORE] = { READ_CONTINUATION, 0 },
@@ -86,9 +93,6 @@ static enum smtp_server_event answer_here(const struct smtp_server *s,
 					  struct smtp_server_step *step, const char *fault)
 {
 	switch (step->cmd.verb) {
-	case SMTP_VERB_BDAT:
-		/* Its octets follow unasked (RFC 3030 2), so nothing can be read behind it. */
-		return fatal(step, reply_no_bdat);
 	case SMTP_VERB_STARTTLS:
 		return local(step, s->logged_in ? reply_sequence
 				   : fault	? fault
@@ -112,12 +116,38 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 	case SMTP_VERB_RCPT:
 		return cmd->path.eight_bit && !s->smtputf8 ? reply_not_utf8 : NULL;
 	case SMTP_VERB_DATA:
+		if (s->binary)
+			return reply_binary;
 		if (s->rcpt_accepted + s->rcpt_open > 0)
 			return NULL;
 		return s->rcpt_tried ? reply_no_recipients : reply_sequence;
 	default:
 		return NULL;
 	}
+}
+
+/*
+ * BDAT, with nothing open: what it hangs on is decided. Its octets follow unasked (RFC 3030 2).
+ * Where their number cannot be known, and where no server would have expected any, nothing can be
+ * read behind it. Where the client could not know better, since it had not seen our refusals yet,
+ * they are thrown away by their number; so are the chunks behind one that was refused.
+ */
+static enum smtp_server_event judge_chunk(const struct smtp_server *s,
+					  struct smtp_server_step *step, const char *fault)
+{
+	bool chunked = s->state == SMTP_SERVER_CHUNKED;
+	bool failed = s->mail_failed && s->state == SMTP_SERVER_READY;
+
+	if (!(s->offered & SMTP_EXT_CHUNKING))
+		return fatal(step, reply_no_bdat);
+	if (fault)
+		return fatal(step, reply_bad_bdat);
+	if (!chunked && !failed && (s->state != SMTP_SERVER_MAIL || s->rcpt_tried == 0))
+		return fatal(step, reply_lone_bdat);
+	if (chunked ? !s->chunk_refused : s->rcpt_accepted > 0)
+		return SMTP_SERVER_COMMAND;
+	step->reply = chunked ? reply_chunk_refused : failed ? reply_sequence : reply_no_recipients;
+	return SMTP_SERVER_DISCARD;
 }
 
 /* The next line: LINE, MORE, or FATAL where there is none that can be read. */
@@ -148,6 +178,8 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 
 	if (view.open && (cell == SYNC || cell == SYNC_NO || (cell == PASS && !view.pipelining)))
 		return SMTP_SERVER_WAIT;
+	if (step->cmd.verb == SMTP_VERB_BDAT)
+		return judge_chunk(s, step, fault);
 	/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4), and
 	 * what does is never read as commands, whatever the answer would have been. */
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_AUTH)
@@ -204,7 +236,7 @@ enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span
 
 static void forget_transaction(struct smtp_server *s)
 {
-	s->mail_refused = s->smtputf8 = false;
+	s->mail_refused = s->smtputf8 = s->binary = s->chunk_refused = false;
 	s->rcpt_tried = s->rcpt_open = s->rcpt_accepted = 0;
 }
 
@@ -220,6 +252,8 @@ static void enter(struct smtp_server *s, enum smtp_server_state state)
 
 void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 {
+	if (cmd->verb != SMTP_VERB_RCPT)
+		s->mail_failed = false;
 	switch (cmd->verb) {
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
@@ -232,6 +266,7 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 	case SMTP_VERB_MAIL:
 		enter(s, SMTP_SERVER_MAIL);
 		s->smtputf8 = cmd->smtputf8;
+		s->binary = cmd->body_binary;
 		break;
 	case SMTP_VERB_RCPT:
 		s->rcpt_tried++;
@@ -239,6 +274,9 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 		break;
 	case SMTP_VERB_DATA:
 		enter(s, SMTP_SERVER_DATA);
+		break;
+	case SMTP_VERB_BDAT:
+		enter(s, SMTP_SERVER_CHUNK);
 		break;
 	case SMTP_VERB_AUTH:
 		s->auth_cancelled = span_eq(cmd->line, SPAN("*"));
@@ -255,6 +293,11 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 void smtp_server_rcpt_refused(struct smtp_server *s)
 {
 	s->rcpt_tried++;
+}
+
+void smtp_server_mail_refused(struct smtp_server *s)
+{
+	s->mail_failed = true;
 }
 
 void smtp_server_greeted(struct smtp_server *s, unsigned code)
@@ -285,7 +328,7 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 		}
 		break;
 	case SMTP_VERB_MAIL:
-		s->mail_refused = !good;
+		s->mail_refused = s->mail_failed = !good;
 		/* With RCPTs or DATA open behind it the state follows their answers. */
 		if (!good && s->state == SMTP_SERVER_MAIL && s->rcpt_open == 0)
 			enter(s, SMTP_SERVER_READY);
@@ -301,6 +344,11 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 		 * receive. */
 		enter(s,
 		      code == 354 && s->rcpt_accepted > 0 ? SMTP_SERVER_BODY : SMTP_SERVER_READY);
+		break;
+	case SMTP_VERB_BDAT:
+		/* RFC 3030 2: the transaction has failed, RSET must come before anything else. */
+		if (!good)
+			s->chunk_refused = true;
 		break;
 	case SMTP_VERB_AUTH:
 		if (code == 235)
@@ -322,4 +370,21 @@ void smtp_server_message_answered(struct smtp_server *s)
 {
 	CHECK(s->state == SMTP_SERVER_EOD);
 	enter(s, SMTP_SERVER_READY);
+}
+
+void smtp_server_discards(struct smtp_server *s)
+{
+	CHECK(s->state == SMTP_SERVER_READY || s->state == SMTP_SERVER_MAIL ||
+	      s->state == SMTP_SERVER_CHUNKED);
+	s->chunk_refused = true;
+	enter(s, SMTP_SERVER_CHUNK);
+}
+
+void smtp_server_chunk_done(struct smtp_server *s, bool last)
+{
+	CHECK(s->state == SMTP_SERVER_CHUNK);
+	if (s->mail_failed) /* and there is no transaction */
+		enter(s, SMTP_SERVER_READY);
+	else
+		enter(s, last && !s->chunk_refused ? SMTP_SERVER_EOD : SMTP_SERVER_CHUNKED);
 }

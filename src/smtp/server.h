@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * server: the client-facing dialog (RFC 5321 4.1.4, RFC 2920, RFC 4954). Takes the client's octets
- * and says, a command at a time, what is to be done with them: answer here, pass on, wait, end. The
- * table in server.c tells the protocol; smtp_server_passed() and smtp_server_answered() are the
- * only writers of the state.
+ * server: the client-facing dialog (RFC 5321 4.1.4, RFC 2920, RFC 4954, RFC 3030). Takes the
+ * client's octets and says, a command at a time, what is to be done with them: answer here, pass
+ * on, wait, end. The table in server.c tells the protocol; smtp_server_passed() and
+ * smtp_server_answered() are the only writers of the state.
  *
  * It refuses to guess: a command whose verdict hangs on a reply that is still open waits for it,
  * and octets that come where the protocol has none end the session. It owns no memory and does no
@@ -26,6 +26,8 @@ enum smtp_server_state {
 	SMTP_SERVER_MAIL,      /* in a transaction, MAIL accepted or still open */
 	SMTP_SERVER_DATA,      /* DATA passed on: the client must wait for its answer */
 	SMTP_SERVER_BODY,      /* the client sends its message */
+	SMTP_SERVER_CHUNK,     /* the client sends the octets of a chunk (BDAT) */
+	SMTP_SERVER_CHUNKED,   /* in a transaction: a chunk has come, and it was not the last */
 	SMTP_SERVER_EOD,       /* the message is complete and not answered yet */
 	SMTP_SERVER_AUTH,      /* AUTH or a continuation passed on: the client must wait */
 	SMTP_SERVER_AUTH_MORE, /* 334 was given: the next line is a continuation */
@@ -41,6 +43,9 @@ struct smtp_server {
 	bool auth_cancelled; /* the continuation passed on was "*" */
 	bool mail_refused;   /* of this transaction: later 2xx of RCPT count for nothing */
 	bool smtputf8;	     /* of this transaction */
+	bool binary;	     /* BODY=BINARYMIME: the message can only come in chunks */
+	bool chunk_refused;  /* of this transaction: later chunks are not passed on */
+	bool mail_failed;    /* the last MAIL was, and nothing was passed on since */
 	uint32_t rcpt_tried, rcpt_open, rcpt_accepted;
 };
 
@@ -49,6 +54,8 @@ enum smtp_server_event {
 	SMTP_SERVER_WAIT,    /* the next command must wait: ask again when a reply has come */
 	SMTP_SERVER_COMMAND, /* well-formed and in order: judge it, pass it on */
 	SMTP_SERVER_LINE,    /* a well-formed AUTH continuation: pass `line` on */
+	SMTP_SERVER_DISCARD, /* a chunk that is not passed on: throw its octets away, then answer
+				with `reply` */
 	SMTP_SERVER_LOCAL,   /* answer with `reply` */
 	SMTP_SERVER_FATAL,   /* answer with `reply` and end the session */
 	SMTP_SERVER_EARLY,   /* octets where the client had to wait: the open command is answered
@@ -76,6 +83,12 @@ enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span
 void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd);
 /* A RCPT that was answered here and never passed on. */
 void smtp_server_rcpt_refused(struct smtp_server *s);
+/* The same of a MAIL. */
+void smtp_server_mail_refused(struct smtp_server *s);
+/* The chunk of SMTP_SERVER_DISCARD begins. */
+void smtp_server_discards(struct smtp_server *s);
+/* All octets of the chunk have come; one that was passed on is not answered yet. */
+void smtp_server_chunk_done(struct smtp_server *s, bool last);
 /* The destination's greeting. */
 void smtp_server_greeted(struct smtp_server *s, unsigned code);
 /* The destination's answer to a command that was passed on. For an accepted EHLO the caller then

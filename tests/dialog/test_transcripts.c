@@ -113,6 +113,24 @@ static void collect(struct play *p)
 		add(&p->to_dest, s.p, s.n);
 	buf_consume(&p->work.to_destination, s.n);
 	dialog_flushed(&p->d, p->d.destination.unsent);
+	if (dialog_chunk_leaves(&p->d))
+		dialog_body_sent(&p->d);
+}
+
+static void move_chunk(struct play *p)
+{
+	size_t n = p->d.chunk_left < p->from_client.n ? (size_t)p->d.chunk_left : p->from_client.n;
+	bool sent = !p->d.discard;
+
+	if (n == 0) {
+		if (p->d.client_closed)
+			dialog_client_lost(&p->d);
+		return;
+	}
+	if (sent)
+		add(&p->to_dest, p->from_client.p, n);
+	take(&p->from_client, n);
+	dialog_chunk(&p->d, n, sent ? n : 0);
 }
 
 static void move_body(struct play *p)
@@ -138,7 +156,9 @@ static void settle(struct play *p)
 
 	do {
 		before = p->from_client.n + p->from_dest.n;
-		if (dialog_in_body(&p->d))
+		if (dialog_in_chunk(&p->d))
+			move_chunk(p);
+		else if (dialog_in_body(&p->d))
 			move_body(p);
 		else
 			take(&p->from_client, dialog_from_client(&p->d, span_of(p->from_client.p,
@@ -148,7 +168,9 @@ static void settle(struct play *p)
 		     dialog_from_destination(&p->d, span_of(p->from_dest.p, p->from_dest.n)));
 		collect(p);
 	} while (before != p->from_client.n + p->from_dest.n);
-	if (p->d.client_closed)
+	if (p->d.client_closed && dialog_in_chunk(&p->d))
+		move_chunk(p);
+	else if (p->d.client_closed)
 		take(&p->from_client,
 		     dialog_from_client(&p->d, span_of(p->from_client.p, p->from_client.n)));
 	collect(p);

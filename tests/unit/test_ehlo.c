@@ -62,7 +62,7 @@ static const struct row rows[] = {
 	    "250-XEXCH50\r\n250-XRDST\r\n250 XSHADOWREQUEST\r\n"),
 	  RFC,
 	  SMTP_EXT_SIZE | SMTP_EXT_PIPELINING | SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH |
-		  SMTP_EXT_8BITMIME | SMTP_EXT_BINARYMIME | SMTP_EXT_CHUNKING,
+		  SMTP_EXT_8BITMIME | SMTP_EXT_CHUNKING,
 	  37748736,
 	  "250-ex Hello [10.0.0.1]\r\n250-SIZE 37748736\r\n250-PIPELINING\r\n250-DSN\r\n"
 	  "250-ENHANCEDSTATUSCODES\r\n250-AUTH NTLM\r\n250 8BITMIME\r\n" },
@@ -70,6 +70,15 @@ static const struct row rows[] = {
 	{ S("250-c\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n"), ALL,
 	  SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS, 0,
 	  "250-c\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n" },
+	/* BINARYMIME is of no use without CHUNKING, in whatever order they come. */
+	{ S("250-c\r\n250-BINARYMIME\r\n250-DSN\r\n250 CHUNKING\r\n"), ALL,
+	  SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_DSN, 0,
+	  "250-c\r\n250-BINARYMIME\r\n250-DSN\r\n250 CHUNKING\r\n" },
+	{ S("250-c\r\n250-BINARYMIME\r\n250 DSN\r\n"), ALL, SMTP_EXT_DSN, 0,
+	  "250-c\r\n250 DSN\r\n" },
+	{ S("250-c\r\n250 BINARYMIME\r\n"), ALL, 0, 0, "250 c\r\n" },
+	{ S("250-c\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"), RFC | SMTP_EXT_BINARYMIME,
+	  SMTP_EXT_CHUNKING, 0, "250 c\r\n" },
 	/* Case; parameters that mean nothing; blanks. */
 	{ S("250-c\r\n250-pipelining x\r\n250-8bitmime \r\n250 Dsn  RFC3461\r\n"), RFC,
 	  SMTP_EXT_PIPELINING | SMTP_EXT_8BITMIME | SMTP_EXT_DSN, 0,

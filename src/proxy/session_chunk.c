@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The mover of chunks (BDAT, RFC 3030): octets that are counted, from the client's socket to the
+ * destination's, or, where the dialog throws them away, to nowhere. What was received together with
+ * the command leaves together with it. The rest is moved by splice(2), as many octets at a time as
+ * are there, so that what it waits for, and how long, is known: nobody reads them. With BODY_COPY,
+ * without a pipe, at an urgent mark, and where a copy of the message is written, they are received
+ * and sent.
+ *
+ * It never takes an octet behind the chunk: that is a command. One step at a time: a slow
+ * destination slows its client (invariant 8). The pipe and the buffer are the worker's, held while
+ * a chunk moves.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include "base/diag.h"
+#include "proxy/session.h"
+
+static size_t no_more_than(uint64_t left, size_t n)
+{
+	return left < n ? (size_t)left : n;
+}
+
+void session_chunk_flushed(struct session *s)
+{
+	if (!dialog_chunk_leaves(&s->dialog))
+		return;
+	s->body_sent = true;
+	if (s->dialog.chunk_last) /* one without octets has no other end */
+		copy_end(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+}
+
+static void begin(struct session *s)
+{
+	s->in_chunk = true;
+	s->at_mark = s->readable = false;
+	s->window_us = io_now_us(s->worker->io);
+	s->window_bytes = 0;
+	s->progress++;
+	if (!s->dialog.discard && s->copy.message != s->dialog.transactions)
+		copy_begin(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+}
+
+static void finish(struct session *s)
+{
+	if (s->dialog.chunk_last)
+		session_body_release(s);
+	else
+		session_body_return(s);
+	s->in_body = s->in_chunk = s->readable = false;
+	s->progress++;
+	session_changed(s); /* what follows the chunk is a command */
+}
+
+/* ---- from memory ---- */
+
+/* What came with the command goes with it. */
+static void move_kept(struct session *s)
+{
+	struct buf *in = &s->work->client_in, *out = &s->work->dialog.to_destination;
+	struct span octets = buf_span(in);
+	bool discard = s->dialog.discard;
+
+	octets.n = no_more_than(s->dialog.chunk_left, octets.n);
+	if (!discard)
+		octets.n = no_more_than(buf_space(out), octets.n);
+	if (octets.n == 0)
+		return;
+	if (!discard) {
+		copy_add(&s->copy, &s->dialog, octets);
+		session_keep(out, octets);
+	}
+	s->window_bytes += octets.n;
+	s->progress++;
+	s->taking_us = io_now_us(s->worker->io);
+	buf_consume(in, octets.n);
+	dialog_chunk(&s->dialog, octets.n, discard ? 0 : octets.n);
+}
+
+static void chunk_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.send);
+
+	s->dest.sending = false;
+	session_dest_took(s);
+	if (res >= 0)
+		session_chunk_flushed(s);
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
+}
+
+static void move_received(struct session *s)
+{
+	struct span octets = s->rest;
+
+	s->rest = (struct span){ 0 };
+	if (s->dialog.discard || s->dest.broken) {
+		dialog_chunk(&s->dialog, octets.n, 0);
+		return;
+	}
+	copy_add(&s->copy, &s->dialog, octets);
+	dialog_chunk(&s->dialog, octets.n, octets.n);
+	s->dest.sending = true;
+	s->dest.send.done = chunk_sent;
+	session_dest_takes(s);
+	io_send(s->worker->io, &s->dest.send, s->dest.fd, octets.p, octets.n, false);
+}
+
+static void received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	session_changed(s);
+	if (s->state != SESSION_RUNNING || res == -ECANCELED)
+		return;
+	if (res <= 0) {
+		session_client_ended(s, res);
+		return;
+	}
+	s->progress++;
+	s->window_bytes += (uint64_t)res;
+	s->at_mark = false;
+	s->rest = span_of(s->body->data, (size_t)res);
+}
+
+static void receive(struct session *s)
+{
+	if (!s->body)
+		session_body_borrow(s);
+	s->readable = false;
+	s->client.receiving = true;
+	s->client.recv.done = received;
+	io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data,
+		no_more_than(s->dialog.chunk_left, WORKER_BODY));
+}
+
+/* ---- by splice ---- */
+
+static void spliced(struct io_splice *sp, int res)
+{
+	struct session *s = container_of(sp, struct session, splice);
+	bool from = sp->side == IO_SPLICE_FROM;
+
+	s->splicing = false;
+	session_dest_took(s);
+	if (s->state != SESSION_RUNNING || s->dialog.end != DIALOG_RUNS)
+		return;
+	dialog_chunk(&s->dialog, sp->moved + sp->in_pipe, sp->moved);
+	if (res == 0)
+		session_chunk_flushed(s);
+	else if (res == -ENODATA || (from && sp->in_pipe && res != -ECANCELED))
+		dialog_client_lost(&s->dialog);
+	else if (from && res != -ECANCELED)
+		s->at_mark = true; /* or a socket that cannot splice: the next step receives */
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
+}
+
+static void readable(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	if (res != -ECANCELED)
+		s->readable = true;
+	session_changed(s);
+}
+
+/* A message that is copied for the log has to be read. */
+static bool may_splice(struct session *s)
+{
+	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark || s->copy.open)
+		return false;
+	if (!s->pipe)
+		s->pipe = io_pipe_get(&s->worker->pipes);
+	return s->pipe != NULL;
+}
+
+static void move_more(struct session *s)
+{
+	int queued = 0;
+
+	if (!may_splice(s)) {
+		receive(s);
+		return;
+	}
+	if (ioctl(s->client.fd, FIONREAD, &queued) == 0 && queued > 0) {
+		uint64_t n = no_more_than(s->dialog.chunk_left, (size_t)queued);
+
+		s->readable = false;
+		s->window_bytes += n;
+		s->splicing = true;
+		session_dest_takes(s);
+		s->splice = (struct io_splice){ .done = spliced };
+		io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, n);
+	} else if (s->readable) {
+		receive(s); /* the end of the stream, or a fault: that is said there */
+	} else {
+		s->client.receiving = true;
+		s->client.recv.done = readable;
+		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+	}
+}
+
+/* ---- the step ---- */
+
+void session_chunk_step(struct session *s)
+{
+	struct dialog *d = &s->dialog;
+
+	if (!s->in_chunk)
+		begin(s);
+	if (s->dest.sending || s->splicing || (s->client.receiving && s->body))
+		return;
+	if (s->dest.broken && !d->discard)
+		return; /* its end of stream tells what it said last */
+	if (dialog_in_chunk(d))
+		move_kept(s);
+	if (dialog_in_chunk(d) && s->rest.n > 0)
+		move_received(s);
+	if (s->dest.sending)
+		return;
+	if (!dialog_in_chunk(d)) {
+		finish(s);
+		return;
+	}
+	if (s->client.receiving || (!d->discard && buf_len(&s->work->dialog.to_destination) > 0))
+		return;
+	if (s->client.eof)
+		dialog_client_lost(d);
+	else
+		move_more(s);
+}
