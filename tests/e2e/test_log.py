@@ -177,7 +177,7 @@ class Levels(harness.TestCase):
                                                     client.command("RCPT TO:<lost@local.test>")),
                 "timeout": lambda client: client.rest(),
                 "limit": lambda client: (client.command("WHAT", 500), client.command("WHAT", 500)),
-                "protocol": lambda client: client.command("BDAT 5 LAST", 502),
+                "protocol": lambda client: client.command("BDAT 5 LAST", 503),
             }
             for count, (end, do) in enumerate(ways.items(), 1):
                 with puppet.case(end), harness.Client(daemon.port) as client:

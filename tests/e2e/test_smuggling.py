@@ -279,6 +279,10 @@ IN_RCPT = EHLO + MAIL + RCPT
 EVIL = b"MAIL FROM:<evil@evil.test>\r\nRCPT TO:<victim@far.test>\r\nDATA\r\nx\r\n.\r\n"
 EVIL_RCPT = b"RCPT TO:<victim@far.test>\r\n"
 QUIT = b"QUIT\r\n"
+# A BDAT that was offered is a matter of test_bdat.py.
+NO_CHUNKING = [word for line in ("PIPELINING", "SIZE 104857600", "8BITMIME", "SMTPUTF8", "DSN",
+                                 "ENHANCEDSTATUSCODES", "HELP", "AUTH PLAIN LOGIN")
+               for word in ("--ext", line)]
 ENDED = None  # in place of a code: the session has ended, what follows was never read
 
 
@@ -363,7 +367,7 @@ class Commands(harness.TestCase):
             self.assertEqual(c.rest(), b"")
 
     def run_rows(self, rows, cut):
-        with harness.Sink("--line-ends", "lax", "--auth", "joe:secret") as sink, \
+        with harness.Sink("--line-ends", "lax", "--auth", "joe:secret", *NO_CHUNKING) as sink, \
                 self.caronte(sink) as daemon:
             for number, (octets, passed, codes) in enumerate(rows, 1):
                 with case(octets):

@@ -147,24 +147,69 @@ static size_t make_body(unsigned id, uint64_t seed, char *out)
 	return n;
 }
 
-static bool send_message(struct task *t, unsigned id, char *body)
+static bool send_in_pieces(struct task *t, const char *p, size_t n)
 {
-	size_t n = make_body(id, t->world->seed, body), at = 0;
+	size_t at = 0;
 
-	if (ask(t, "MAIL FROM:<a@example.org>") != 250 ||
-	    ask(t, "RCPT TO:<b@example.net>") != 250 || ask(t, "DATA") != 354)
-		return false;
-	memcpy(body + n, ".\r\n", 3);
-	n += 3;
 	while (at < n) {
 		size_t step = 1 + fake_below(&t->random, n > 50000 ? 50000 : 700);
 
 		step = step < n - at ? step : n - at;
-		if (!send_all(t->fd, body + at, step))
+		if (!send_all(t->fd, p + at, step))
 			return false;
 		at += step;
 	}
-	int code = read_reply(t);
+	return true;
+}
+
+/* The answer to the end of data. */
+static int send_data(struct task *t, char *body, size_t n)
+{
+	if (ask(t, "DATA") != 354)
+		return -1;
+	memcpy(body + n, ".\r\n", 3);
+	return send_in_pieces(t, body, n + 3) ? read_reply(t) : -1;
+}
+
+/* The answer to the last of some chunks, each of which is waited for, or all go together. */
+static int send_chunks(struct task *t, const char *body, size_t n)
+{
+	bool waits = fake_below(&t->random, 2) == 0;
+	unsigned open = 0;
+	size_t at = 0;
+	int code = 250;
+	bool last;
+
+	do {
+		size_t size = fake_below(&t->random, 3) ? fake_below(&t->random, (unsigned)n + 1)
+							: n - at;
+		char line[64];
+
+		size = size < n - at ? size : n - at;
+		last = at + size == n && fake_below(&t->random, 2);
+		int k = snprintf(line, sizeof(line), "BDAT %zu%s\r\n", size, last ? " LAST" : "");
+
+		if (!send_all(t->fd, line, (size_t)k) || !send_in_pieces(t, body + at, size))
+			return -1;
+		at += size;
+		open++;
+		while (open && (waits || last || open > 5)) {
+			code = read_reply(t);
+			open--;
+			if (code != 250)
+				return code;
+		}
+	} while (!last);
+	return code;
+}
+
+static bool send_message(struct task *t, unsigned id, char *body)
+{
+	size_t n = make_body(id, t->world->seed, body);
+
+	if (ask(t, "MAIL FROM:<a@example.org>") != 250 || ask(t, "RCPT TO:<b@example.net>") != 250)
+		return false;
+	int code = fake_below(&t->random, 2) ? send_chunks(t, body, n) : send_data(t, body, n);
 
 	if (code == 250)
 		t->world->acknowledged[id]++;
@@ -206,6 +251,42 @@ static void *client_thread(void *arg)
 
 /* ---- the destination ---- */
 
+/* What is done in the middle of a body; false: the connection ends. */
+static bool play_mischief(struct task *t, enum mischief *mischief)
+{
+	const char *text = *mischief == SAYS_421 ? "421 busy\r\n" : "552 no\r\n";
+
+	switch (*mischief) {
+	case RESETS_IN_BODY:
+		setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
+			   sizeof(struct linger));
+		return false;
+	case CLOSES_IN_BODY:
+		return false;
+	case REFUSES_IN_BODY:
+	case SAYS_421:
+		send_all(t->fd, text, strlen(text));
+		*mischief = TAKES;
+		return true;
+	default:
+		return true;
+	}
+}
+
+/* The number of a whole message, or -1 where it is none. */
+static int number_of(struct task *t, const char *body, size_t n, char *want)
+{
+	unsigned id = 0;
+
+	if (sscanf(body, "message %u", &id) == 1 && id < CLIENTS * MESSAGES &&
+	    make_body(id, t->world->seed, want) == n && memcmp(body, want, n) == 0)
+		return (int)id;
+	fprintf(stderr, "seed %llu: %zu octets came, beginning %.20s\n",
+		(unsigned long long)t->world->seed, n, body);
+	t->world->damaged++;
+	return -1;
+}
+
 /* Takes a body off; its number, or -1 when the connection ended first. */
 static int take_body(struct task *t, enum mischief mischief, char *body, char *want)
 {
@@ -219,49 +300,77 @@ static int take_body(struct task *t, enum mischief mischief, char *body, char *w
 		if (strcmp(line, ".") == 0)
 			break;
 		n += (size_t)sprintf(body + n, "%s\r\n", line);
-		if (++lines < 3)
-			continue;
-		if (mischief == RESETS_IN_BODY)
-			setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &(struct linger){ 1, 0 },
-				   sizeof(struct linger));
-		if (mischief == REFUSES_IN_BODY || mischief == SAYS_421) {
-			const char *text = mischief == SAYS_421 ? "421 busy\r\n" : "552 no\r\n";
-
-			send_all(t->fd, text, strlen(text));
-			mischief = TAKES;
-		}
-		if (mischief == CLOSES_IN_BODY || mischief == RESETS_IN_BODY)
+		if (++lines >= 3 && !play_mischief(t, &mischief))
 			return -1;
 	}
-	unsigned id = 0;
+	return number_of(t, body, n, want);
+}
 
-	if (sscanf(body, "message %u", &id) != 1 || id >= CLIENTS * MESSAGES ||
-	    make_body(id, t->world->seed, want) != n || memcmp(body, want, n) != 0) {
-		fprintf(stderr, "seed %llu: %zu octets came, beginning %.20s\n",
-			(unsigned long long)t->world->seed, n, body);
-		t->world->damaged++;
-		return -1;
+static enum mischief choose_mischief(struct task *t)
+{
+	if (!t->world->mischief || fake_below(&t->random, 3))
+		return TAKES;
+	return fake_below(&t->random, KINDS);
+}
+
+static bool take_octets(struct task *t, char *out, size_t n)
+{
+	while (n > 0) {
+		size_t some = t->have < n ? t->have : n;
+
+		memcpy(out, t->in, some);
+		t->have -= some;
+		memmove(t->in, t->in + some, t->have);
+		out += some;
+		n -= some;
+		ssize_t got = n ? recv(t->fd, out, n, 0) : 0;
+
+		if (n && got <= 0)
+			return false;
+		out += got;
+		n -= (size_t)got;
 	}
-	return (int)id;
+	return true;
+}
+
+static bool accept_message(struct task *t, int id, enum mischief mischief)
+{
+	if (mischief == REFUSES_END)
+		return send_all(t->fd, "452 full\r\n", 10);
+	t->world->accepted[id]++;
+	return send_all(t->fd, "250 kept\r\n", 10);
+}
+
+/* One chunk of a message, of which *HAVE octets are in BODY. */
+static bool serve_chunk(struct task *t, const char *line, char *body, size_t *have, char *want)
+{
+	enum mischief mischief = choose_mischief(t);
+	size_t size = strtoul(line + 5, NULL, 10);
+	bool last = strstr(line, " LAST") != NULL;
+
+	assert_true(*have + size <= BODY_MAX + 4000);
+	if (!take_octets(t, body + *have, size / 2) || !play_mischief(t, &mischief) ||
+	    !take_octets(t, body + *have + size / 2, size - size / 2))
+		return false;
+	*have += size;
+	if (!last)
+		return send_all(t->fd, mischief == REFUSES_END ? "452 full\r\n" : "250 more\r\n",
+				10);
+	int id = number_of(t, body, *have, want);
+
+	*have = 0;
+	return id >= 0 && accept_message(t, id, mischief);
 }
 
 static bool serve_data(struct task *t, char *body, char *want)
 {
-	struct world *w = t->world;
-	enum mischief mischief = w->mischief && fake_below(&t->random, 3) == 0
-					 ? fake_below(&t->random, KINDS)
-					 : TAKES;
+	enum mischief mischief = choose_mischief(t);
 
 	if (!send_all(t->fd, "354 go\r\n", 8))
 		return false;
 	int id = take_body(t, mischief, body, want);
 
-	if (id < 0)
-		return false;
-	if (mischief == REFUSES_END)
-		return send_all(t->fd, "452 full\r\n", 10);
-	w->accepted[id]++;
-	return send_all(t->fd, "250 kept\r\n", 10);
+	return id >= 0 && accept_message(t, id, mischief);
 }
 
 static void *destination(void *arg)
@@ -269,6 +378,7 @@ static void *destination(void *arg)
 	struct task *t = arg;
 	char *body = malloc(BODY_MAX + 4096), *want = malloc(BODY_MAX + 4096);
 	char line[600];
+	size_t have = 0;
 
 	assert_non_null(body);
 	assert_non_null(want);
@@ -276,7 +386,10 @@ static void *destination(void *arg)
 
 	while (good && read_line(t, line, sizeof(line))) {
 		if (strncmp(line, "EHLO", 4) == 0)
-			good = send_all(t->fd, "250-dest\r\n250 PIPELINING\r\n", 26);
+			good = send_all(t->fd, "250-dest\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+					40);
+		else if (strncmp(line, "BDAT", 4) == 0)
+			good = serve_chunk(t, line, body, &have, want);
 		else if (strncmp(line, "DATA", 4) == 0)
 			good = serve_data(t, body, want);
 		else
@@ -466,12 +579,13 @@ static void play(const struct io_backend *backend, uint64_t seed, bool mischief,
 	free(p);
 }
 
-static const char *const bodies[] = { "BODY_AUTO=y", "BODY_SPLICE=y", "BARE_NEWLINE_NORMALIZE=y" };
+static const char *const bodies[] = { "BODY_AUTO=y", "BODY_SPLICE=y", "BODY_COPY=y",
+				      "BARE_NEWLINE_NORMALIZE=y" };
 
 static void play_bodies(const struct io_backend *backend, uint64_t seed, bool mischief,
 			unsigned fail)
 {
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < sizeof(bodies) / sizeof(*bodies); i++)
 		play(backend, seed + i, mischief, fail, bodies[i]);
 }
 
