@@ -142,6 +142,20 @@ static void check_case(struct span line, uint32_t offered, const struct smtp_com
 	free(copy);
 }
 
+/* The number of a chunk is the one that stands there, for whoever reads it in 32 bits too. */
+static void check_chunk(struct span line, const struct smtp_command *cmd)
+{
+	uint64_t number = 0;
+	size_t i = 5;
+
+	CHECK(span_starts_nocase(line, SPAN("BDAT ")) && cmd->chunk_size <= INT32_MAX);
+	for (; i < line.n && line.p[i] >= '0' && line.p[i] <= '9'; i++)
+		number = number * 10 + (line.p[i] - '0');
+	CHECK(i > 5 && number == cmd->chunk_size);
+	CHECK(cmd->chunk_last == (i < line.n));
+	CHECK(i == line.n || span_eq_nocase(span_from(line, i), SPAN(" LAST")));
+}
+
 static void check_line(struct span line, uint32_t offered, const struct smtp_rebuild *how)
 {
 	const struct smtp_rebuild whole = { ALL_OFFERED, true, true };
@@ -160,6 +174,8 @@ static void check_line(struct span line, uint32_t offered, const struct smtp_reb
 		return;
 	}
 	check_same(&all, &cmd);
+	if (cmd.verb == SMTP_VERB_BDAT)
+		check_chunk(line, &cmd);
 	check_rebuilt(&cmd, &whole);
 	check_rebuilt(&cmd, how);
 }
