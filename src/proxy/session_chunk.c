@@ -105,7 +105,7 @@ static void move_received(struct session *s)
 	s->dest.sending = true;
 	s->dest.send.done = chunk_sent;
 	session_dest_takes(s);
-	io_send(s->worker->io, &s->dest.send, s->dest.fd, octets.p, octets.n, false);
+	io_send(s->worker->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
 }
 
 static void received(struct io_op *op, int res)
