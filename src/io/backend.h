@@ -90,7 +90,7 @@ extern const struct io_backend io_backend_uring, io_backend_epoll;
 
 /* The io_uring backend's `arg`, for tests: makes do without what old kernels lack. */
 struct io_uring_less {
-	bool setup_flags, multishot_accept, cqe_skip;
+	bool setup_flags, cqe_skip;
 };
 
 /* The hook for tests: an engine over BACKEND, which finds ARG in io->arg. */

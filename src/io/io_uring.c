@@ -19,6 +19,11 @@
  * and not at once with a completion that nobody waits for. Where there was no room, what is left is
  * sent in the ordinary way.
  *
+ * Connections are accepted by accept4(2) when a poll says that one waits, and not by the ring: the
+ * kernel takes a killed process's ring down some time after the process, and until then a ring that
+ * accepts would take connections that nobody serves. It costs no more, and the limit on descriptors
+ * that counts is the one in force.
+ *
  * It needs kernel 5.19 (buffer rings) and takes more where there is more: each is tried at start,
  * in this process, and what is refused is named, so that the engine can be another.
  * One thread: the one that created it.
@@ -29,11 +34,13 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define SQ_ENTRIES  1024u
 #define CQ_MAX	    16384u /* more than that at once waits in the kernel's overflow list */
+#define ACCEPTS_MAX 64	   /* of one listener in a turn */
 #define FED_MAX	    256u   /* blocks in the kernel's hands */
 #define BLOCK_GROUP 0
 #define PAUSE_MS    10
@@ -43,8 +50,7 @@
 	 IORING_FEAT_EXT_ARG)
 #define OP_STARTED    (IO_OP_BACKEND << 0) /* the kernel has it */
 #define OP_POLL_FIRST (IO_OP_BACKEND << 1) /* is to look for readiness before it tries */
-#define OP_MULTISHOT  (IO_OP_BACKEND << 2)
-#define OP_QUIET      (IO_OP_BACKEND << 3) /* a lazy send that is in `quiet` */
+#define OP_QUIET      (IO_OP_BACKEND << 2) /* a lazy send that is in `quiet` */
 
 struct uring {
 	struct io_uring ring;
@@ -58,24 +64,10 @@ struct uring {
 	unsigned feed_size; /* a power of two; 0 without blocks */
 	unsigned feed_want;
 	unsigned fed;
-	bool single_accept; /* multishot accept was refused */
-	bool multi_proven;
 	bool skips; /* the kernel knows IOSQE_CQE_SKIP_SUCCESS */
 };
 
 /* Entries of the submission ring. */
-
-static void prep_accept(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
-{
-	if (u->single_accept) {
-		op->flags &= ~OP_MULTISHOT;
-		io_uring_prep_accept(sqe, op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	} else {
-		op->flags |= OP_MULTISHOT;
-		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL,
-					       SOCK_NONBLOCK | SOCK_CLOEXEC);
-	}
-}
 
 static void prep_connect(struct uring *u, struct io_op *op, struct io_uring_sqe *sqe)
 {
@@ -112,7 +104,7 @@ static void prep(struct io *io, struct io_op *op, struct io_uring_sqe *sqe)
 
 	switch ((enum io_kind)op->kind) {
 	case IO_KIND_ACCEPT:
-		prep_accept(u, op, sqe);
+		io_uring_prep_poll_add(sqe, op->fd, POLLIN | EPOLLEXCLUSIVE);
 		break;
 	case IO_KIND_CONNECT:
 		prep_connect(u, op, sqe);
@@ -172,11 +164,25 @@ static void write_entries(struct io *io)
 	}
 }
 
+/* What a poll of any other descriptor would wait for is not known. */
+static bool is_listener(int fd)
+{
+	int on = 0;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &on, &len) == 0 && on;
+}
+
 static void uring_submit(struct io *io, struct io_op *op)
 {
 	struct uring *u = io->priv;
 
-	list_add_tail(&u->todo, &op->link);
+	if (op->kind == IO_KIND_ACCEPT && !is_listener(op->fd)) {
+		op->res = -EINVAL;
+		list_add_tail(&io->refused, &op->link);
+	} else {
+		list_add_tail(&u->todo, &op->link);
+	}
 }
 
 static void uring_cancel(struct io *io, struct io_op *op)
@@ -249,29 +255,31 @@ static void after_pause(struct io_timer *t)
 	}
 }
 
+/* A connection waits, or another process was quicker. */
 static void on_accept(struct io *io, struct io_op *op, int res)
 {
 	struct uring *u = io->priv;
 
-	if (res >= 0) {
-		/* Its future is settled before the callback, which may cancel it. */
-		if (op->flags & IO_OP_CANCEL) {
-			op->res = -ECANCELED;
-			list_add_tail(&io->refused, &op->link);
-		} else {
-			list_add_tail(&u->todo, &op->link);
+	for (int i = 0; res >= 0 && i < ACCEPTS_MAX && !(op->flags & IO_OP_CANCEL); i++) {
+		int fd = accept4(op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			io_report(op, fd);
+			/* The callback may have cancelled it, which has put it into a list. */
+			if (op->flags & IO_OP_CANCEL)
+				return;
+		} else if (errno == EAGAIN) {
+			break;
+		} else if (!io_accept_goes_on(-errno)) {
+			res = -errno;
 		}
-		io_report(op, res);
-	} else if (op->flags & IO_OP_CANCEL) {
-		io_finish(io, op, -ECANCELED);
-	} else if (io_accept_goes_on(res)) {
-		list_add_tail(&u->todo, &op->link);
-	} else if (res == -EINVAL && op->flags & OP_MULTISHOT && !u->multi_proven) {
-		u->single_accept = true;
-		list_add_tail(&u->todo, &op->link);
-	} else {
-		io_finish(io, op, res);
 	}
+	if (op->flags & IO_OP_CANCEL)
+		io_finish(io, op, -ECANCELED);
+	else if (res < 0)
+		io_finish(io, op, res);
+	else
+		list_add_tail(&u->todo, &op->link);
 }
 
 static void take_block(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
@@ -317,11 +325,6 @@ static void on_cqe(struct io *io, struct io_op *op, int res, unsigned cqe_flags)
 {
 	struct uring *u = io->priv;
 
-	if (cqe_flags & IORING_CQE_F_MORE) {
-		u->multi_proven = true;
-		io_report(op, res);
-		return;
-	}
 	list_del(&op->link); /* a cancellation that comes too late */
 	op->flags &= ~(OP_STARTED | IO_OP_LAZY);
 	if (receives(op))
@@ -506,10 +509,8 @@ static void tune(struct uring *u)
 
 static int check_operations(struct uring *u, const char **why)
 {
-	static const int needed[] = {
-		IORING_OP_ACCEPT, IORING_OP_CONNECT,  IORING_OP_RECV,
-		IORING_OP_SEND,	  IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL
-	};
+	static const int needed[] = { IORING_OP_CONNECT, IORING_OP_RECV, IORING_OP_SEND,
+				      IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL };
 	struct io_uring_probe *probe = io_uring_get_probe_ring(&u->ring);
 	bool all = probe != NULL;
 
@@ -605,7 +606,6 @@ static int uring_open(struct io *io, const char **why)
 	list_init(&u->later);
 	list_init(&u->quiet);
 	io_timer_init(&u->pause, after_pause);
-	u->single_accept = less && less->multishot_accept;
 	ret = make_ring(u, io->limits.ops, less && less->setup_flags, why);
 	u->skips = u->skips && !(less && less->cqe_skip);
 	if (ret < 0) {

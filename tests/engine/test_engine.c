@@ -40,9 +40,7 @@ static unsigned open_descriptors(void)
 
 static void run_case(void **state)
 {
-	static struct io_uring_less less = { .setup_flags = true,
-					     .multishot_accept = true,
-					     .cqe_skip = true };
+	static struct io_uring_less less = { .setup_flags = true, .cqe_skip = true };
 	struct test *t = *state;
 	const char *why = NULL;
 	void *arg = NULL;
