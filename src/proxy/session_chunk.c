@@ -18,6 +18,9 @@
 #include "base/diag.h"
 #include "proxy/session.h"
 
+/* Octets of one step by splice: a pipe full. The destination has TIMEOUT_DATA for each step. */
+#define SPLICE_STEP PIPE_WANTED
+
 static size_t no_more_than(uint64_t left, size_t n)
 {
 	return left < n ? (size_t)left : n;
@@ -188,7 +191,8 @@ static void move_more(struct session *s)
 		return;
 	}
 	if (ioctl(s->client.fd, FIONREAD, &queued) == 0 && queued > 0) {
-		uint64_t n = no_more_than(s->dialog.chunk_left, (size_t)queued);
+		uint64_t n = no_more_than(s->dialog.chunk_left,
+					  no_more_than(SPLICE_STEP, (size_t)queued));
 
 		s->readable = false;
 		s->window_bytes += n;

@@ -381,6 +381,22 @@ class Moving(harness.TestCase):
                 s.client.expect(OK)
                 s.quit()
 
+    def test_a_slow_destination_is_not_a_dead_one(self):
+        """What it takes in TIMEOUT_DATA is little of what waits in the client's socket."""
+        whole = bdat(noise(30 << 20), True)
+        with puppet.Destination(rcvbuf=65536) as destination, \
+                self.caronte(destination, TIMEOUT_DATA=3) as daemon, \
+                session(daemon, destination) as s, sending(s.client, whole):
+            end = time.monotonic() + 8
+            got = b""
+            while time.monotonic() < end:
+                got += s.server.take(100000)
+                time.sleep(0.1)
+            got += s.server.take(len(whole) - len(got))
+            self.assertEqual(harness.sha256(got), harness.sha256(whole))
+            s.server.send(OK)
+            s.client.expect(OK)
+
     def test_more_chunks_than_pipes(self):
         """A chunk that finds no pipe is copied. Their number is limited for a user: as another one
         the daemon leaves those of other tests alone."""
