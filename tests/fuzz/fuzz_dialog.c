@@ -312,7 +312,7 @@ static void settle(struct play *p)
 	} while (moved && p->d.end == DIALOG_RUNS);
 }
 
-/* The whole session; SEED other than 0: the client's octets come in pieces. */
+/* The whole session; CUTS other than 0: the client's octets come in pieces. */
 static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32_t cuts)
 {
 	struct play *p = calloc(1, sizeof(*p));
