@@ -69,10 +69,14 @@ $(BUILD)/packages-%: tools/packages tools/need
 	@tools/need $(if $(filter e2e,$*),--wanted) $*
 	@touch $@
 
-# Mail servers that the end-to-end tests start themselves.
+# Mail servers that the end-to-end tests start themselves; peers of the benchmarks. Not both at a
+# time: a package may be in both groups.
 $(BUILD)/unpacked/.done: tools/packages tools/need
 	@mkdir -p $(@D)
-	@tools/need --unpack $(@D)
+	@tools/need --unpack $(@D) unpack
+	@touch $@
+$(BUILD)/unpacked/.bench: tools/packages tools/need | $(BUILD)/unpacked/.done
+	@tools/need --unpack $(@D) bench
 	@touch $@
 
 OPT      ?= -O2 -g
@@ -206,9 +210,11 @@ fuzz: build-fuzz
 run: all
 	$(Q)tools/run $(BUILD)
 
-bench: all
-	$(Q)[ -x bench/run ] || { echo 'make bench: this tree has no bench/run' >&2; exit 1; }
-	$(Q)bench/run $(BUILD)
+# BENCH= holds further arguments of bench/run.
+bench: all $(BUILD)/unpacked/.bench
+	$(Q)$(PYTHON) bench/run $(BENCH) $(BUILD)
+bench-quick: all $(BUILD)/unpacked/.bench
+	$(Q)$(PYTHON) bench/run --quick $(BENCH) $(BUILD)
 
 # ---- checks of the sources ---------------------------------------------------------------------
 C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
@@ -299,7 +305,8 @@ make format        clang-format on all sources; format-check only says what it w
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))
 make defconfig     writes a configuration file with every default: CONFIG=FILE ($(CONFIG))
 make savedefconfig writes only what differs from the defaults: DEFCONFIG=FILE ($(DEFCONFIG))
-make bench         measures Caronte and its peers
+make bench         measures Caronte and its peers; results in $(BUILD)/bench-results (BENCH='--help')
+make bench-quick   the same for the table of targets alone, in five minutes
 make install       DESTDIR= prefix=$(prefix) sysconfdir=$(sysconfdir)
 make clean         removes $(BUILD), $(ASAN) and $(FUZZ)
 
@@ -310,7 +317,7 @@ help:
 	@:
 
 .PHONY: all run check check-unit check-e2e check-clang check-man asan fuzz analyze analyze-cppcheck \
-	layers format format-check menuconfig defconfig savedefconfig bench install clean help tests \
+	layers format format-check menuconfig defconfig savedefconfig bench bench-quick install clean help tests \
 	build-asan build-fuzz fuzz-programs FORCE
 
 -include $(shell find $(addprefix $(BUILD)/,src tests bench gen clang) -name '*.d' 2>/dev/null)

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: ISC
+"""What came out: the table of targets, the other tables, CSV and SVG."""
+import csv
+import statistics
+
+import plot
+import sample
+
+# load, title, targets of the sniff dialog (with the stretch) and of the gateway dialog
+TARGETS = [
+    ("2k", "2 KB, one per connection", "0.85 (stretch 0.75)", "0.45"),
+    ("2k-10", "2 KB, ten per connection", "0.90 (stretch 0.80)", "0.60"),
+    ("50k", "50 KB", "0.75", "0.55"),
+    ("1m", "1 MB, DATA", "0.75", "0.75"),
+    ("16m", "16 MB, DATA", "0.75", "0.75"),
+    ("1m-bdat", "1 MB, BDAT", "0.65", "0.65"),
+    ("refused", "refused spam, one RCPT", "0.70", "0.35, no connection"),
+]
+HAPROXY = ("haproxy", "haproxy-splice")
+
+
+def better_haproxy(results, load):
+    found = [(results.median(load, name, lambda s: s.cpu_us), name) for name in HAPROXY]
+    found = [pair for pair in found if pair[0] is not None]
+    return min(found)[1] if found else None
+
+
+def ratio(results, load, subject, of=lambda s: s.cpu_us):
+    """The median over the rounds of the ratio to HAProxy's better mode, or None."""
+    base = results.samples.get((load, better_haproxy(results, load)), {})
+    mine = results.samples.get((load, subject), {})
+    ratios = [of(mine[number]) / of(base[number]) for number in mine if number in base]
+    return statistics.median(ratios) if ratios else None
+
+
+def table(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+             for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def measured(results, about, load, subject):
+    found = ratio(results, load, subject)
+    if found is not None:
+        text = "%.2f" % found
+        if load == "refused" and subject == "caronte-gateway":
+            connections = max(s.sink_connections
+                              for s in results.samples[load, subject].values())
+            text += ", %s" % ("no connection" if connections == 0 else
+                              "%d connections" % connections)
+        return text
+    if (load, subject) in results.reasons:
+        return "- (%s)" % results.reasons[load, subject]
+    if subject not in about["versions"]:
+        return "- (not in this build)" if "gateway" in subject else "- (not measured)"
+    return "- (no round counts)"
+
+
+def target_table(results, about):
+    rows = [("load", "sniff target", "measured", "gateway target", "measured")]
+    for load, title, sniff, gateway in TARGETS:
+        rows.append((title, sniff, measured(results, about, load, "caronte-sniff"), gateway,
+                     measured(results, about, load, "caronte-gateway")))
+    return ("Processor time of the proxy per message, as a ratio to HAProxy's better mode\n" +
+            table(rows))
+
+
+def number(value, places=0):
+    return "-" if value is None else "%.*f" % (places, value)
+
+
+def load_table(results, load, title, chosen):
+    rows = [("subject", "us/message", "ratio", "machine us", "messages/s", "MB/s", "p50 us",
+             "p99 us", "p99.9 us", "MB", "rounds")]
+    for subject in chosen:
+        key = (load, subject.name)
+        if key not in results.samples:
+            if key in results.reasons:
+                rows.append((subject.name, results.reasons[key], *[""] * 9))
+            continue
+
+        def median(of):
+            return results.median(*key, of)
+        found = ratio(results, load, subject.name)
+        rows.append((subject.name,
+                     "-" if subject.name == "direct" else number(median(lambda s: s.cpu_us), 1),
+                     "-" if subject.name == "direct" else number(found, 2),
+                     number(median(lambda s: s.busy_us)), number(median(lambda s: s.per_second)),
+                     number(median(lambda s: s.megabytes), 1),
+                     *(number(median(lambda s, at=at: s.latency[at]))
+                       for at in ("p50", "p99", "p99.9")),
+                     number(median(lambda s: s.memory / 1e6), 1), str(len(results.samples[key]))))
+    return "%s\n%s" % (title, table(rows)) if len(rows) > 1 else None
+
+
+def cluster_table(results, chosen):
+    rows = [("subject", "destinations", "messages/s", "least share", "largest share", "us/message")]
+    for subject in chosen:
+        for count in (1, 2, 4):
+            key = ("cluster-%d" % count, subject.name)
+            if key not in results.samples:
+                continue
+
+            def share(s, pick):
+                return pick(s.shares) * len(s.shares) / sum(s.shares)
+            rows.append((subject.name, str(count),
+                         number(results.median(*key, lambda s: s.per_second)),
+                         number(results.median(*key, lambda s: share(s, min)), 2),
+                         number(results.median(*key, lambda s: share(s, max)), 2),
+                         number(results.median(*key, lambda s: s.cpu_us), 1)))
+    if len(rows) == 1:
+        return None
+    return ("Cluster: destinations that take 20 ms for a message, 16 clients for each; a share of "
+            "1.00 is an even one\n" + table(rows))
+
+
+def idle_table(idle):
+    rows = [("subject", "sessions", "own octets each", "the kernel's each", "empty, MB")]
+    for name, found in idle.items():
+        if isinstance(found, str):
+            rows.append((name, "-", found, "", ""))
+        else:
+            own, kernel, empty, sessions = found
+            rows.append((name, str(sessions), number(own), number(kernel), number(empty / 1e6, 1)))
+    return "Idle sessions: memory above the empty program\n" + table(rows) if idle else None
+
+
+def write_csv(where, results, idle):
+    with open(where / "samples.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("load", "subject", "round", "cpu_us", "busy_us", "messages_per_second",
+                      "megabytes_per_second", "p50_us", "p99_us", "p99.9_us", "max_us", "memory",
+                      "shares", "load_generator_cpu"))
+        for (load, subject), rounds in results.samples.items():
+            for round_number, s in sorted(rounds.items()):
+                out.writerow((load, subject, round_number, "%.3f" % s.cpu_us, "%.3f" % s.busy_us,
+                              "%.3f" % s.per_second, "%.6f" % s.megabytes, s.latency["p50"],
+                              s.latency["p99"], s.latency["p99.9"], s.latency["max"], s.memory,
+                              " ".join(map(str, s.shares)), "%.3f" % s.load_cpu))
+    with open(where / "summary.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("load", "subject", "rounds", "cpu_us", "ratio_to_haproxy",
+                      "messages_per_second", "p99_us", "p99_ratio"))
+        for load, subject in results.samples:
+            out.writerow((load, subject, len(results.samples[load, subject]),
+                          number(results.median(load, subject, lambda s: s.cpu_us), 3),
+                          number(ratio(results, load, subject), 4),
+                          number(results.median(load, subject, lambda s: s.per_second), 1),
+                          number(results.median(load, subject, lambda s: s.latency["p99"])),
+                          number(ratio(results, load, subject, lambda s: s.latency["p99"]), 3)))
+        for name, found in idle.items():
+            if not isinstance(found, str):
+                out.writerow(("idle", name, 1, *["%.0f" % (x or 0) for x in found]))
+
+
+def write_plots(where, about, results, chosen, idle):
+    note = "%s, Linux %s, %s, commit %s, %s" % (about["processor"], about["kernel"],
+                                                about["network"], about["commit"], about["time"])
+    titles = {load.name: load.title for load in sample.LOADS}
+    titles["half"] = "2 KB at half of HAProxy's highest rate"
+    for load, title in titles.items():
+        rows = [(s.name, results.median(load, s.name, lambda x: x.cpu_us)) for s in chosen
+                if s.name != "direct"]
+        rows = [row for row in rows if row[1] is not None]
+        if rows:
+            (where / ("cpu-%s.svg" % load)).write_text(plot.bars(
+                title + ": processor time of the proxy per message", "µs", rows, note))
+        rows = [(s.name, [results.median(load, s.name, lambda x, at=at: x.latency[at])
+                          for at in ("p50", "p99", "p99.9")])
+                for s in chosen if (load, s.name) in results.samples]
+        if rows and load == "half":
+            (where / "latency-half.svg").write_text(plot.groups(
+                title + ": latency", "µs", ("p50", "p99", "p99.9"), rows, note))
+    rows = [(name, found[0]) for name, found in idle.items() if not isinstance(found, str)]
+    if rows:
+        (where / "idle.svg").write_text(plot.bars("Own memory of an idle session", "octets", rows,
+                                                  note))
+
+
+def versions(about):
+    lines = ["%s, %d processors, Linux %s, commit %s, %s, %d worker%s each" % (
+        about["processor"], about["processors"], about["kernel"], about["commit"],
+        about["network"], about["workers"], "" if about["workers"] == 1 else "s")]
+    lines.append("Processor time by %s. %s." % (about["accounting"], ", ".join(
+        sorted({text for text in about["versions"].values() if text}))))
+    return "\n".join(lines)
+
+
+def engines(results):
+    rings = {subject: any(s.uses_io_uring for s in rounds.values())
+             for (load, subject), rounds in results.samples.items() if subject.startswith("caronte")}
+    return "Engines: " + ", ".join("%s %s" % (name, "io_uring" if ring else "epoll")
+                                   for name, ring in rings.items())
+
+
+def half_line(results):
+    texts = []
+    for dialog in ("sniff", "gateway"):
+        found = ratio(results, "half", "caronte-" + dialog, lambda s: s.latency["p99"])
+        if found is not None:
+            texts.append("%s %.2f" % (dialog, found))
+    if not texts:
+        return None
+    return "p99 at half of HAProxy's highest rate, ratio to HAProxy (target: 1.00 at most): " + \
+        ", ".join(texts)
+
+
+def write(where, about, results, chosen, idle):
+    """Writes all files below WHERE; the text for a person."""
+    loads = [(load.name, load.title) for load in sample.LOADS]
+    loads.append(("half", "2 KB at half of HAProxy's highest rate (open loop)"))
+    parts = [versions(about), engines(results)]
+    parts += [load_table(results, name, title, chosen) for name, title in loads]
+    parts += [cluster_table(results, chosen), idle_table(idle), half_line(results),
+              target_table(results, about)]
+    text = "\n\n".join(part for part in parts if part) + "\n"
+    write_csv(where, results, idle)
+    write_plots(where, about, results, chosen, idle)
+    (where / "table.txt").write_text(text)
+    return text

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: ISC
+"""One sample: a subject and its sinks are started, loaded, looked at, and stopped.
+
+A sample counts only where nothing went wrong anywhere: every message as expected at the client, the
+octets at the sink those that were sent (a SHA-256 of each message, as often as it was acknowledged),
+and for Caronte a record of each message and nothing dropped from the log. Else it raises Fault.
+"""
+import collections
+import dataclasses
+import json
+import signal
+import subprocess
+import time
+
+import meter
+import subjects
+from subjects import Fault
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    name: str
+    title: str
+    arguments: tuple  # of caronte-load
+    connections: int
+    messages: int  # in a full run
+    quick: int  # in a quick one
+    warm: int = 64  # messages before the clock starts
+    octets: int = 2048
+    per_connection: int = 1
+    refused: bool = False
+    big: bool = False  # the way of the body matters
+    extra: bool = False  # not in the table of targets; full runs only
+
+    def words(self, messages):
+        return [*self.arguments, "-c", str(self.connections), "-k", str(self.per_connection),
+                "-m", str(messages)]
+
+
+LOADS = [
+    Load("2k", "2 KB, one per connection", ("-s", "2048"), 32, 5000, 3000),
+    Load("2k-10", "2 KB, ten per connection", ("-s", "2048"), 32, 10000, 6000, warm=320,
+         per_connection=10),
+    Load("50k", "50 KB", ("-s", "51200"), 32, 3000, 1500, octets=51200, big=True),
+    Load("1m", "1 MB, DATA", ("-s", "1048576"), 8, 400, 200, warm=8, octets=1 << 20, big=True),
+    Load("16m", "16 MB, DATA", ("-s", "16777216"), 4, 32, 16, warm=4, octets=1 << 24, big=True),
+    Load("1m-bdat", "1 MB, BDAT", ("-s", "1048576", "-b"), 8, 400, 200, warm=8, octets=1 << 20,
+         big=True),
+    Load("refused", "refused spam, one RCPT", ("-x",), 32, 5000, 3000, octets=0, refused=True),
+    Load("2k-pipelined", "2 KB, pipelined", ("-s", "2048", "-p"), 32, 5000, 0, extra=True),
+    Load("2k-10-pipelined", "2 KB, pipelined, ten per connection", ("-s", "2048", "-p"), 32, 10000,
+         0, warm=320, per_connection=10, extra=True),
+    Load("mail", "sizes as of real mail", ("-s", "mail"), 32, 2000, 0, octets=0, extra=True),
+]
+REFUSE = "RCPT:@stranger.test=550 5.7.1 Relaying denied. "
+
+
+class NotOffered(Exception):
+    """BDAT through a subject that does not offer CHUNKING."""
+
+
+@dataclasses.dataclass
+class Sample:
+    cpu_us: float  # of the subject's processes, per message
+    busy_us: float  # of the machine, per message
+    per_second: float
+    megabytes: float
+    latency: dict
+    memory: int  # PSS of the subject's processes, octets
+    shares: list  # messages at each sink
+    sink_connections: int
+    load_cpu: float  # share of a processor that the load generator took
+    uses_io_uring: bool = False
+
+
+def sink_command(bench, port, more):
+    return [bench.build / "caronte-sink", "--listen", "%s:%d" % (bench.sink_host, port), "--name",
+            "sink.test", "--report", "report-%d" % port, "--digest", "--reply", REFUSE, *more]
+
+
+class Sinks:
+    """As many destinations as asked."""
+
+    def __init__(self, bench, subject, count, sessions, more=()):
+        self.bench = bench
+        # Without a proxy the sink is the other end of the cable.
+        side = "inside" if subject.name == "direct" else "outside"
+        bench.sink_host = getattr(bench.place, side)
+        self.ports = [subjects.free_port() for _ in range(count)]
+        self.programs = [subjects.Program(bench, "sink-%d" % port, side, sink_command(
+            bench, port, ["--max", str(sessions + 64), *more])) for port in self.ports]
+        for program in self.programs:
+            subjects.wait_until(lambda: "ready" in program.text() or not program.alive(), "the sink")
+            if not program.alive():
+                raise Fault("caronte-sink ended: " + program.text())
+
+    def addresses(self):
+        return ["%s:%d" % (self.bench.sink_host, port) for port in self.ports]
+
+    def reports(self):
+        """Stops them, and reads what they have counted."""
+        for program in self.programs:
+            program.stop()
+        return [json.loads((self.bench.dir / ("report-%d" % port)).read_text())
+                for port in self.ports]
+
+
+def run_load(bench, subject, words, digests):
+    argv = [bench.build / "caronte-load", *words, "--digests", digests,
+            "%s:%d" % (subject.host, subject.port)]
+    program = subjects.Program(bench, "load", "outside", argv)
+    try:
+        status = program.process.wait(300)
+    except subprocess.TimeoutExpired:
+        raise Fault("caronte-load does not end") from None
+    try:
+        figures = json.loads(program.text())
+    except ValueError:
+        raise Fault("caronte-load: status %d, %s" % (status, program.text()[-500:])) from None
+    if "not-offered" in figures["errors"]:
+        raise NotOffered("CHUNKING is not offered")
+    if status or figures["failed"] or figures["errors"]:
+        raise Fault("%s: %d of the messages went wrong: %s" % (
+            subject.name, figures["failed"], figures["errors"]))
+    return figures
+
+
+def check_bodies(bench, reports, names):
+    sent = collections.Counter()
+    for name in names:
+        sent.update((bench.dir / name).read_text().split())
+    came = collections.Counter(digest["sha256"] for report in reports
+                               for digest in report["digests"])
+    if sent != came:
+        raise Fault("the bodies at the sink are not those that were acknowledged: %d missing, %d "
+                    "too many" % ((sent - came).total(), (came - sent).total()))
+
+
+def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(), connections=None):
+    """A Sample."""
+    connections = connections or load.connections
+    words = load.words(messages)
+    words[words.index("-c") + 1] = str(connections)
+    bench.new_dir()
+    try:
+        targets = Sinks(bench, subject, sinks, connections, sink_options)
+        subject.start(targets.addresses(), connections)
+        subject.mark()
+        subject.settle(run_load(bench, subject, [*load.words(load.warm), "--seed", "7"], "warm"))
+        subject.mark()
+        cpu, busy = subject.group.cpu_us() if subject.group else 0, meter.busy_s()
+        figures = run_load(bench, subject, words + (["-r", "%.1f" % rate] if rate else []), "sent")
+        busy = meter.busy_s() - busy
+        subject.settle(figures)
+        cpu = subject.group.cpu_us() - cpu if subject.group else 0
+        memory = subject.group.pss() if subject.group else 0
+        ring = isinstance(subject, subjects.Caronte) and subject.uses_io_uring()
+        subject.stop()
+        reports = targets.reports()
+        check_bodies(bench, reports, ("warm", "sent"))
+    finally:
+        bench.end_all()
+        subject.stop()
+    return Sample(cpu / messages, busy * 1e6 / messages, figures["messages_per_second"],
+                  figures["megabytes_per_second"], figures["latency_us"], memory,
+                  [report["messages"] for report in reports],
+                  sum(report["connections"] for report in reports),
+                  figures["cpu_seconds"] / max(figures["seconds"], 1e-9), ring)
+
+
+def idle_memory(bench, subject, sessions):
+    """Octets for each idle session (greeted, EHLO done) above the empty program: of its processes,
+    and of the kernel for it (None: the kernel does not say)."""
+    bench.new_dir()
+    try:
+        targets = Sinks(bench, subject, 1, sessions)
+        subject.start(targets.addresses(), sessions)
+        time.sleep(1)
+        before, kernel_before = subject.group.pss(), subject.group.kernel()
+        program = subjects.Program(bench, "load", "outside", [
+            bench.build / "caronte-load", "-i", str(sessions), "%s:%d" % (subject.host,
+                                                                         subject.port)])
+        subjects.wait_until(lambda: "idle, " in program.text() or not program.alive(),
+                            "idle connections", 60)
+        if "idle, %d connections" % sessions not in program.text():
+            raise Fault("%s: not all connections came up: %s" % (subject.name, program.text()))
+        time.sleep(2)
+        after, kernel_after = subject.group.pss(), subject.group.kernel()
+        program.stop(signal.SIGINT)
+        kernel = None if kernel_before is None else (kernel_after - kernel_before) / sessions
+        return (after - before) / sessions, kernel, before
+    finally:
+        bench.end_all()
+        subject.stop()
