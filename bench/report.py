@@ -131,13 +131,14 @@ def write_csv(where, results, idle):
         out = csv.writer(file)
         out.writerow(("load", "subject", "round", "cpu_us", "busy_us", "messages_per_second",
                       "megabytes_per_second", "p50_us", "p99_us", "p99.9_us", "max_us", "memory",
-                      "shares", "load_generator_cpu"))
+                      "shares", "load_generator_cpu", "foreign"))
         for (load, subject), rounds in results.samples.items():
             for round_number, s in sorted(rounds.items()):
                 out.writerow((load, subject, round_number, "%.3f" % s.cpu_us, "%.3f" % s.busy_us,
                               "%.3f" % s.per_second, "%.6f" % s.megabytes, s.latency["p50"],
                               s.latency["p99"], s.latency["p99.9"], s.latency["max"], s.memory,
-                              " ".join(map(str, s.shares)), "%.3f" % s.load_cpu))
+                              " ".join(map(str, s.shares)), "%.3f" % s.load_cpu,
+                              "%.3f" % s.foreign))
     with open(where / "summary.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(("load", "subject", "rounds", "cpu_us", "ratio_to_haproxy",
@@ -194,6 +195,13 @@ def engines(results):
                                    for name, ring in rings.items())
 
 
+def foreign_line(results):
+    shares = [s.foreign for rounds in results.samples.values() for s in rounds.values()]
+    return "Of the time for which the machine was busy, %.0f %% was somebody else's (median of all " \
+        "samples; 90th percentile %.0f %%)." % (
+            100 * statistics.median(shares), 100 * sorted(shares)[int(len(shares) * 0.9)])
+
+
 def half_line(results):
     texts = []
     for dialog in ("sniff", "gateway"):
@@ -210,7 +218,9 @@ def write(where, about, results, chosen, idle):
     """Writes all files below WHERE; the text for a person."""
     loads = [(load.name, load.title) for load in sample.LOADS]
     loads.append(("half", "2 KB at half of HAProxy's highest rate (open loop)"))
-    parts = [versions(about), engines(results)]
+    if not results.samples:
+        return "No sample counts.\n"
+    parts = [versions(about), engines(results) + "\n" + foreign_line(results)]
     parts += [load_table(results, name, title, chosen) for name, title in loads]
     parts += [cluster_table(results, chosen), idle_table(idle), half_line(results),
               target_table(results, about)]

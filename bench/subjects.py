@@ -123,8 +123,11 @@ class Program:
 
         def enter():
             end_with_us()
-            if group:
-                group.enter()
+            (group or bench.around).enter()
+            if bench.pin and group:
+                os.sched_setaffinity(0, bench.pin[0])
+            elif bench.pin:
+                os.sched_setaffinity(0, bench.pin[1])
         with open(self.said, "wb") as out:
             self.process = subprocess.Popen(
                 bench.place.command(side, [str(word) for word in argv]), stdin=subprocess.DEVNULL,
@@ -154,7 +157,8 @@ class Subject:
     """One way between client and destination."""
     name = None
     dialog = engine = body = None
-    max_idle = None  # connections that it can hold
+    holds_idle = True  # can hold ten thousand idle connections
+    adds_header = False
 
     def __init__(self, bench):
         self.bench = bench
@@ -239,7 +243,6 @@ class Direct(Subject):
 
 
 class Caronte(Subject):
-    max_idle = 100000
 
     def __init__(self, bench, dialog="sniff", engine="auto", body="auto", options=""):
         self.dialog, self.engine, self.body, self.options = dialog, engine, body, options
@@ -341,7 +344,6 @@ class Peer(Subject):
 
 class HAProxy(Peer):
     package, binary = "haproxy", "usr/sbin/haproxy"
-    max_idle = 100000
 
     def __init__(self, bench, splice):
         self.splice = splice
@@ -363,7 +365,6 @@ class HAProxy(Peer):
 class Nginx(Peer):
     package, binary = "nginx", "usr/sbin/nginx"
     module = None
-    max_idle = 100000
 
     def check(self):
         super().check()
@@ -401,7 +402,8 @@ class NginxMail(Nginx):
 
 class Postfix(Peer):
     name, package, binary = "postfix", "postfix", "usr/lib/postfix/sbin/smtpd"
-    max_idle = 0  # a process for each session
+    holds_idle = False  # a process for each session
+    adds_header = True
     QUEUES = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming",
               "maildrop", "private", "public", "saved", "trace")
 
