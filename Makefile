@@ -274,7 +274,7 @@ install: all $(BUILD)/caronte.conf
 	install -m 755 $(INSTALLED) $(DESTDIR)$(sbindir)
 	install -m 644 $(BUILD)/man/caronte.conf.5 $(DESTDIR)$(mandir)/man5
 	$(if $(wildcard doc/*.5),install -m 644 $(wildcard doc/*.5) $(DESTDIR)$(mandir)/man5)
-	$(if $(wildcard doc/*.8),install -m 644 $(wildcard doc/*.8) $(DESTDIR)$(mandir)/man8)
+	install -m 644 $(filter-out %/caronte-load.8,$(wildcard doc/*.8)) $(DESTDIR)$(mandir)/man8
 	install -d $(DESTDIR)$(bashcompletiondir)
 	install -m 644 completion/bash/caronte $(DESTDIR)$(bashcompletiondir)
 	for name in carontectl caronte-sink; do \

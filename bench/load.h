@@ -111,7 +111,7 @@ struct load_figures {
 	uint64_t began_us, ended_us; /* CLOCK_MONOTONIC */
 	double began_cpu_s, ended_cpu_s;
 	unsigned idle; /* connections that were up at once */
-	bool late;     /* a rate was asked for that could not be offered */
+	uint64_t late; /* messages that began late though a connection was free */
 	struct load_histogram latency;
 };
 

@@ -54,7 +54,7 @@ static int status(const struct load *l)
 	if (g->troubles[LOAD_NOT_OFFERED])
 		return EX_UNAVAILABLE;
 	if (l->opt->idle)
-		return g->idle == l->opt->idle || !g->troubles[LOAD_LOST] ? 0 : EX_PROTOCOL;
+		return g->idle == l->opt->idle ? 0 : EX_PROTOCOL;
 	if (g->done == 0 && g->troubles[LOAD_NO_CONNECTION])
 		return EX_UNAVAILABLE;
 	return g->done == l->opt->messages && g->failed == 0 ? 0 : EX_PROTOCOL;

@@ -61,9 +61,9 @@ void load_report(FILE *f, const struct load_options *o, const struct load_figure
 		(unsigned long long)g->octets, seconds);
 	fprintf(f,
 		"\"messages_per_second\": %.3f, \"megabytes_per_second\": %.6f, "
-		"\"cpu_seconds\": %.6f, \"late\": %s",
+		"\"cpu_seconds\": %.6f, \"late\": %llu",
 		(double)g->done * per_second, (double)g->octets * per_second / 1e6,
-		g->ended_cpu_s - g->began_cpu_s, g->late ? "true" : "false");
+		g->ended_cpu_s - g->began_cpu_s, (unsigned long long)g->late);
 	errors(f, g);
 	latency(f, &g->latency);
 	fprintf(f, "}\n");
