@@ -174,6 +174,8 @@ void load_dialog_fail(struct load_connection *c, enum load_trouble why)
 	/* The end of a connection that had nothing more to say is no trouble. */
 	if (!c->carries && c->want_count == 0 && !c->load->opt->idle)
 		return;
+	if (why == LOAD_LOST && c->want_count == 1 && c->wants[0] == LOAD_WANT_QUIT)
+		why = LOAD_NO_221;
 	c->load->figures.troubles[why]++;
 	failed(c);
 }

@@ -94,13 +94,15 @@ void load_histogram_add(struct load_histogram *h, uint64_t us);
 /* The least upper bound of the given share of all values; 0 where there are none. */
 uint64_t load_histogram_at(const struct load_histogram *h, double share);
 
-enum load_trouble { /* what went wrong beside replies */
-		    LOAD_NO_CONNECTION,
-		    LOAD_LOST,	    /* closed or reset by the other side */
-		    LOAD_TIMED_OUT, /* nothing came, or nothing could be sent, for so long */
-		    LOAD_MALFORMED, /* no reply of RFC 5321 */
-		    LOAD_NOT_OFFERED,
-		    LOAD_TROUBLES
+/* What went wrong, beside replies that were not expected. */
+enum load_trouble {
+	LOAD_NO_CONNECTION,
+	LOAD_LOST,	/* closed or reset by the other side */
+	LOAD_TIMED_OUT, /* nothing came, or nothing could be sent, for so long */
+	LOAD_MALFORMED, /* no reply of RFC 5321 */
+	LOAD_NOT_OFFERED,
+	LOAD_NO_221, /* closed in place of an answer to QUIT: no message fails by it */
+	LOAD_TROUBLES
 };
 
 struct load_figures {
@@ -119,28 +121,30 @@ void load_report(FILE *f, const struct load_options *o, const struct load_figure
 
 /* A connection. */
 
-enum load_step { /* what is to be sent next */
-		 LOAD_NOTHING,
-		 LOAD_EHLO,
-		 LOAD_MAIL,
-		 LOAD_RCPT,
-		 LOAD_DATA,
-		 LOAD_BODY,
-		 LOAD_CHUNK,
-		 LOAD_RSET,
-		 LOAD_QUIT,
+/* What is to be sent next. */
+enum load_step {
+	LOAD_NOTHING,
+	LOAD_EHLO,
+	LOAD_MAIL,
+	LOAD_RCPT,
+	LOAD_DATA,
+	LOAD_BODY,
+	LOAD_CHUNK,
+	LOAD_RSET,
+	LOAD_QUIT,
 };
 
-enum load_reply { /* what is being waited for */
-		  LOAD_WANT_GREETING,
-		  LOAD_WANT_EHLO,
-		  LOAD_WANT_MAIL,
-		  LOAD_WANT_RCPT,
-		  LOAD_WANT_DATA,
-		  LOAD_WANT_END,
-		  LOAD_WANT_CHUNK,
-		  LOAD_WANT_RSET,
-		  LOAD_WANT_QUIT,
+/* What is being waited for. */
+enum load_reply {
+	LOAD_WANT_GREETING,
+	LOAD_WANT_EHLO,
+	LOAD_WANT_MAIL,
+	LOAD_WANT_RCPT,
+	LOAD_WANT_DATA,
+	LOAD_WANT_END,
+	LOAD_WANT_CHUNK,
+	LOAD_WANT_RSET,
+	LOAD_WANT_QUIT,
 };
 
 #define LOAD_WANTS  32

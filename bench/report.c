@@ -5,7 +5,7 @@
 static const char *const troubles[LOAD_TROUBLES] = {
 	[LOAD_NO_CONNECTION] = "no-connection", [LOAD_LOST] = "lost",
 	[LOAD_TIMED_OUT] = "timeout",		[LOAD_MALFORMED] = "malformed",
-	[LOAD_NOT_OFFERED] = "not-offered",
+	[LOAD_NOT_OFFERED] = "not-offered",	[LOAD_NO_221] = "no-221",
 };
 
 static void errors(FILE *f, const struct load_figures *g)

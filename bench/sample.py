@@ -121,9 +121,10 @@ def run_load(bench, subject, words, digests):
         raise Fault("caronte-load: status %d, %s" % (status, program.text()[-500:])) from None
     if "not-offered" in figures["errors"]:
         raise NotOffered("CHUNKING is not offered")
+    if subject.skips_221:
+        figures["errors"].pop("no-221", None)
     if status or figures["failed"] or figures["errors"]:
-        raise Fault("%s: %d of the messages went wrong: %s" % (
-            subject.name, figures["failed"], figures["errors"]))
+        raise Fault("%s: %s" % (subject.name, figures["errors"]))
     return figures
 
 

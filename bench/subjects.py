@@ -159,6 +159,7 @@ class Subject:
     dialog = engine = body = None
     holds_idle = True  # can hold ten thousand idle connections
     adds_header = False
+    skips_221 = False  # closes the connection behind a refusal
 
     def __init__(self, bench):
         self.bench = bench
@@ -392,6 +393,7 @@ class NginxStream(Nginx):
 
 
 class NginxMail(Nginx):
+    skips_221 = True
     name, module, template = "nginx-mail", "libnginx-mod-mail", "nginx-mail.conf"
 
     def open(self, sinks, sessions):

@@ -97,6 +97,11 @@ class Load(harness.TestCase):
         self.assertEqual((figures["messages"], figures["failed"]), (2, 3))
         self.assertEqual(figures["errors"], {"lost": 2, "malformed": 1})
 
+    def test_quit_unanswered(self):
+        with harness.Sink("--drop", "QUIT=fin") as sink:
+            figures = self.load(sink.port, "-m", 5)
+        self.assertEqual((figures["messages"], figures["errors"]), (5, {"no-221": 5}))
+
     def test_silence(self):
         with harness.Sink("--stall", "1/DATA") as sink:
             figures = self.load(sink.port, "-m", 2, "-c", 1, "--timeout", 1, status=EX_PROTOCOL)
