@@ -179,6 +179,17 @@ def write_plots(where, about, results, chosen, idle):
                                                   note))
 
 
+def scaling_line(results, scaling):
+    texts = []
+    for name in ("caronte-sniff", "caronte-gateway"):
+        pair = [results.median("workers-%d" % count, name, lambda s: s.per_second)
+                for count in (1, 2)]
+        if all(pair):
+            texts.append("%s %.2f" % (name, pair[1] / pair[0]))
+    return "Messages per second, two workers to one (target: at least 1.70): " + \
+        (scaling or ", ".join(texts) or "no sample counts")
+
+
 def versions(about):
     lines = ["%s, %d processors, Linux %s, commit %s, %s, %d worker%s each" % (
         about["processor"], about["processors"], about["kernel"], about["commit"],
@@ -214,7 +225,7 @@ def half_line(results):
         ", ".join(texts)
 
 
-def write(where, about, results, chosen, idle):
+def write(where, about, results, chosen, idle, scaling):
     """Writes all files below WHERE; the text for a person."""
     loads = [(load.name, load.title) for load in sample.LOADS]
     loads.append(("half", "2 KB at half of HAProxy's highest rate (open loop)"))
@@ -222,8 +233,8 @@ def write(where, about, results, chosen, idle):
         return "No sample counts.\n"
     parts = [versions(about), engines(results) + "\n" + foreign_line(results)]
     parts += [load_table(results, name, title, chosen) for name, title in loads]
-    parts += [cluster_table(results, chosen), idle_table(idle), half_line(results),
-              target_table(results, about)]
+    parts += [cluster_table(results, chosen), idle_table(idle), scaling_line(results, scaling),
+              half_line(results), target_table(results, about)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_csv(where, results, idle)
     write_plots(where, about, results, chosen, idle)

@@ -107,10 +107,8 @@ class Sinks:
                 for port in self.ports]
 
 
-def run_load(bench, subject, words, digests):
-    argv = [bench.build / "caronte-load", *words, "--digests", digests,
-            "%s:%d" % (subject.host, subject.port)]
-    program = subjects.Program(bench, "load", "outside", argv)
+def figures_of(bench, subject, program):
+    """What one load generator has measured."""
     try:
         status = program.process.wait(300)
     except subprocess.TimeoutExpired:
@@ -124,11 +122,29 @@ def run_load(bench, subject, words, digests):
     if subject.skips_221:
         figures["errors"].pop("no-221", None)
     if status or figures["failed"] or figures["errors"]:
-        raise Fault("%s: %s" % (subject.name, figures["errors"]))
+        raise Fault("%s: %s%s" % (subject.name, figures["errors"], "" if not subject.program or
+                                  subject.program.alive() else ", and it has ended"))
     return figures
 
 
-def check_bodies(bench, subject, reports, names):
+def run_load(bench, subject, words, digests, generators=1):
+    """The figures of a load, which several generators may share (then a latency is the worst of
+    theirs)."""
+    programs = [subjects.Program(bench, "load-%d" % n, "outside", [
+        bench.build / "caronte-load", *words, *(["--seed", str(100 + n)] if n else []), "--digests",
+        "%s-%d" % (digests, n), "%s:%d" % (subject.host, subject.port)]) for n in range(generators)]
+    every = [figures_of(bench, subject, program) for program in programs]
+    merged = {key: sum(figures[key] for figures in every) for key in (
+        "messages", "refused", "connected", "octets", "cpu_seconds", "messages_per_second",
+        "megabytes_per_second")}
+    merged["seconds"] = max(figures["seconds"] for figures in every)
+    merged["latency_us"] = {key: max(figures["latency_us"][key] for figures in every)
+                            for key in every[0]["latency_us"]}
+    return merged
+
+
+def check_bodies(bench, subject, reports):
+    names = [path.name for path in bench.dir.glob("*.digests-*")]
     if subject.adds_header:
         count = sum(len((bench.dir / name).read_text().split()) for name in names)
         if count != sum(report["messages"] for report in reports):
@@ -144,21 +160,26 @@ def check_bodies(bench, subject, reports, names):
                     "too many" % ((sent - came).total(), (came - sent).total()))
 
 
-def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(), connections=None):
-    """A Sample."""
+def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(), connections=None,
+            generators=1):
+    """A Sample: MESSAGES of LOAD from each generator."""
     connections = connections or load.connections
     words = load.words(messages)
     words[words.index("-c") + 1] = str(connections)
     bench.new_dir()
     try:
-        targets = Sinks(bench, subject, sinks, connections, sink_options)
-        subject.start(targets.addresses(), connections)
+        # Under overload there are more sessions than connections: some are still being ended.
+        sessions = 2 * connections * generators
+        targets = Sinks(bench, subject, sinks, sessions, sink_options)
+        subject.start(targets.addresses(), sessions)
         subject.mark()
-        subject.settle(run_load(bench, subject, [*load.words(load.warm), "--seed", "7"], "warm"))
+        subject.settle(run_load(bench, subject, [*load.words(load.warm), "--seed", "7"],
+                                "warm.digests"))
         subject.mark()
         cpu, busy = subject.group.cpu_us() if subject.group else 0, meter.busy_s()
         around = bench.around.cpu_us() + cpu
-        figures = run_load(bench, subject, words + (["-r", "%.1f" % rate] if rate else []), "sent")
+        figures = run_load(bench, subject, words + (["-r", "%.1f" % rate] if rate else []),
+                           "sent.digests", generators)
         busy = meter.busy_s() - busy
         around = bench.around.cpu_us() + (subject.group.cpu_us() if subject.group else 0) - around
         subject.settle(figures)
@@ -167,11 +188,12 @@ def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(),
         ring = isinstance(subject, subjects.Caronte) and subject.uses_io_uring()
         subject.stop()
         reports = targets.reports()
-        check_bodies(bench, subject, reports, ("warm", "sent"))
+        check_bodies(bench, subject, reports)
     finally:
         bench.end_all()
         subject.stop()
-    return Sample(cpu / messages, busy * 1e6 / messages, figures["messages_per_second"],
+    done = messages * generators
+    return Sample(cpu / done, busy * 1e6 / done, figures["messages_per_second"],
                   figures["megabytes_per_second"], figures["latency_us"], memory,
                   [report["messages"] for report in reports],
                   sum(report["connections"] for report in reports),
