@@ -333,6 +333,15 @@ static bool waits_for_peers(const struct session *s)
 	       !s->dest_closing;
 }
 
+/* Behind its last words the client's connection is shut down or closed at once: the FIN goes in
+ * their segment. */
+static unsigned how_to_send(const struct session *s, const struct session_side *side)
+{
+	if (s->state == SESSION_LEAVING && side == &s->client)
+		return IO_SEND_MORE;
+	return waits_for_peers(s) ? IO_SEND_LAZY : 0;
+}
+
 static void flush(struct session *s, struct session_side *side, struct buf *out,
 		  void (*done)(struct io_op *op, int res))
 {
@@ -347,8 +356,7 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 	side->sending = true;
 	side->send.done = done;
 	out->pinned = true;
-	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n,
-		waits_for_peers(s) ? IO_SEND_LAZY : 0);
+	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n, how_to_send(s, side));
 }
 
 static void flush_both(struct session *s)
