@@ -332,7 +332,7 @@ static bool is_next(const struct master *m)
 void reload_run(struct master *m)
 {
 	uint64_t now = master_now_ms();
-	bool missing = false;
+	bool missing = m->writer_leaves; /* the record goes into the log that goes on */
 
 	if (is_next(m)) {
 		if (m->reload_again) {
