@@ -23,8 +23,13 @@
 #define PATIENCE_S     30
 #define PATIENCE_MAX_S 3600
 #define EXIT_WARNINGS  1
-/* In a domain that is nobody's (RFC 2606), so that the destination has no reason to take it. */
-#define FOREIGN "caronte-relay-check@example.com"
+/*
+ * Of a domain that is nobody's (RFC 2606), so that the destination has no reason to take them. It
+ * has no mail server either (RFC 7505), and may be refused for that by one that relays: so the
+ * other is of an address that is nobody's (RFC 5737), for which no name is looked up.
+ */
+static const char *const foreign[] = { "caronte-relay-check@example.com",
+				       "caronte-relay-check@[192.0.2.1]" };
 
 struct arguments {
 	struct ctl_config config;
@@ -135,7 +140,29 @@ static bool check_hello(struct destination_check *k)
 	return destination_hear(k, words) == 250;
 }
 
-/* Whether it takes mail for a foreign domain from us. */
+/* True: it refuses this one. */
+static bool refuses(struct destination_check *k, const char *recipient)
+{
+	char words[DESTINATION_TEXT];
+	unsigned code;
+
+	probe_say(&k->smtp, "RCPT TO:<%s>", recipient);
+	code = destination_hear(k, words);
+	if (code / 100 == 2)
+		destination_say(k, false,
+				"it relays for our address: RCPT TO:<%s> gets %s; the guard of "
+				"Caronte is the only one",
+				recipient, words);
+	else if (code / 100 == 5)
+		destination_say(k, true, "it refuses mail from our address to <%s>: %s", recipient,
+				words);
+	else
+		destination_say(k, false, "RCPT TO:<%s> gets %s: whether it relays is not known",
+				recipient, words);
+	return code / 100 == 5;
+}
+
+/* Whether it takes mail for others from us. */
 static void check_relay(struct destination_check *k)
 {
 	char words[DESTINATION_TEXT];
@@ -148,18 +175,8 @@ static void check_relay(struct destination_check *k)
 				words);
 		return;
 	}
-	probe_say(&k->smtp, "RCPT TO:<%s>", FOREIGN);
-	code = destination_hear(k, words);
-	if (code / 100 == 2)
-		destination_say(k, false,
-				"it relays for our address: RCPT TO:<%s> gets %s; the guard of "
-				"Caronte is the only one",
-				FOREIGN, words);
-	else if (code / 100 == 5)
-		destination_say(k, true, "it does not relay for our address: %s", words);
-	else
-		destination_say(k, false, "RCPT TO:<%s> gets %s: whether it relays is not known",
-				FOREIGN, words);
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]) && refuses(k, foreign[i]); i++)
+		;
 	probe_say(&k->smtp, "RSET");
 	code = destination_hear(k, words);
 	if (code / 100 != 2)

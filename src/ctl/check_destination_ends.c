@@ -96,9 +96,12 @@ static void judge(struct destination_check *k, const struct end *e)
 	behind = destination_hear(k, next);
 	if (behind != 0 && behind != 221 && behind != 421)
 		destination_say(k, false, "it takes %s as the end of a message", e->name);
-	else if (behind == 221 || answer / 100 == 5)
+	else if (behind == 221)
 		destination_say(k, true, "it does not take %s as the end of a message%s%s", e->name,
 				answer / 100 == 2 ? "" : ": ", answer / 100 == 2 ? "" : first);
+	else if (answer / 100 == 5)
+		destination_say(k, true, "it refuses a message with %s in it, and goes away: %s",
+				e->name, first);
 	else
 		destination_say(k, false, "%s gets %s, and then %s: not known", e->name, first,
 				next);

@@ -24,8 +24,8 @@ struct explain {
 	bool login;
 	struct addr client;
 	const char *ip;
-	char *sender, *recipient; /* in angle brackets, owned */
-	struct smtp_path path;	  /* the recipient's */
+	char *sender, *recipient;	  /* in angle brackets, owned */
+	struct smtp_path from_path, path; /* the sender's and the recipient's */
 	struct tables_plan plan;
 	struct policy policy;
 };
@@ -202,16 +202,16 @@ static int judge(const struct explain *e)
 		print_denied(e, &a);
 		break;
 	}
-	if (p->eight_bit)
-		printf("note:     the address needs SMTPUTF8 of the client's MAIL and of the "
-		       "destination\n");
+	if (e->from_path.eight_bit || p->eight_bit)
+		printf("note:     the %s needs SMTPUTF8 of the client's MAIL and of the "
+		       "destination\n",
+		       p->eight_bit ? "recipient" : "sender");
 	return policy_accepts(rule) ? EX_OK : STATUS_REFUSED;
 }
 
 static int run(struct explain *e)
 {
 	struct config *c = ctl_config_load(&e->from);
-	struct smtp_path sender;
 	int status;
 
 	if (!c)
@@ -221,7 +221,7 @@ static int run(struct explain *e)
 	config_free(c);
 	if (status)
 		return status;
-	if (!parse(&sender, e->sender, true) || !parse(&e->path, e->recipient, false))
+	if (!parse(&e->from_path, e->sender, true) || !parse(&e->path, e->recipient, false))
 		return STATUS_REFUSED;
 	return judge(e);
 }

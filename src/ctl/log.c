@@ -333,10 +333,6 @@ static void finish(struct run *k)
 	}
 	if (k->out.n)
 		put(k, &k->out);
-	if (fflush(stdout) != 0 && !k->status) {
-		fprintf(stderr, "carontectl log: standard output: %s\n", strerror(errno));
-		k->status = EX_IOERR;
-	}
 }
 
 int ctl_log(int argc, char **argv)

@@ -172,19 +172,34 @@ static bool read_lines(struct log_file *f, struct log_parse *p, size_t n, size_t
 	return true;
 }
 
-/* Between two documents of a pipe: true when the next one begins at the start of the buffer. */
+/* Drops what stands between two documents; the line that the parser counts goes on. */
+static void pass_over(struct log_file *f, struct log_parse *p, size_t n)
+{
+	const char *lf = f->buf;
+
+	while ((lf = memchr(lf, '\n', n - (size_t)(lf - f->buf)))) {
+		lf++;
+		p->line++;
+	}
+	drop(f, n);
+}
+
+/* Between two documents: true when the next one begins at the start of the buffer. */
 static bool find_next(struct log_file *f, struct log_parse *p)
 {
 	const char *head = memmem(f->buf, f->n, HEAD, HEAD_LEN);
+	uint64_t line;
 
 	if (!head) {
 		if (f->n >= HEAD_LEN)
-			drop(f, f->n - (HEAD_LEN - 1));
+			pass_over(f, p, f->n - (HEAD_LEN - 1));
 		return false;
 	}
-	drop(f, (size_t)(head - f->buf));
+	pass_over(f, p, (size_t)(head - f->buf));
 	f->behind = f->ended = false;
+	line = p->line - 1;
 	CHECK(log_parse_begin(p)); /* what it needs has just been freed */
+	p->line = line;
 	return true;
 }
 
@@ -210,10 +225,8 @@ static bool read_buffer(struct log_file *f, struct log_parse *p, bool grows)
 	pass(f, p, 0, n, false);
 	drop(f, n);
 	log_parse_end(p, false);
-	f->ended = true;
-	f->behind = !f->seekable;
-	if (f->behind)
-		drop(f, CLOSING_LEN);
+	f->ended = f->behind = true;
+	drop(f, CLOSING_LEN);
 	return true;
 }
 

@@ -2,13 +2,13 @@
 /*
  * log_file: one log file, read from its beginning to its closing tag, also while the daemon writes
  * it, and from there on again when more has come (xmllog/logfile.h tells how a log grows). What
- * stands behind the closing tag is padding and is never looked at.
+ * stands behind the closing tag is padding and means nothing; only a file that is not expected to
+ * grow is searched there for another log, as `cat` or `zcat` puts one behind the other.
  *
  * The writer may be in the midst of overwriting the closing tag, so a line that is not as the
  * writer makes them is read a second time before it is believed, if the file has just been written.
  *
- * From a pipe, or anything else that cannot be read twice, several logs may come one behind the
- * other, as `zcat` gives them. Memory is constant; nothing is mapped.
+ * Memory is constant; nothing is mapped.
  */
 #ifndef CTL_LOG_FILE_H
 #define CTL_LOG_FILE_H
@@ -26,8 +26,8 @@ struct log_file {
 	dev_t dev;
 	ino_t ino;
 	uint64_t at; /* offset of what is read next: all before it has been parsed */
-	bool ended;  /* the closing tag is at AT, and END has been told to the parser */
-	bool behind; /* in a pipe: between the closing tag and the next document */
+	bool ended;  /* END has been told to the parser */
+	bool behind; /* AT is between a closing tag and the next document, if there is one */
 	/* How often the line at AT, and all of this reading, has been read again. */
 	unsigned doubted, doubts;
 	char *buf;

@@ -81,10 +81,12 @@ void dialog_say(struct dialog *d, struct span reply)
 		return;
 	}
 	record_reply(d, reply, "to", "client");
-	if (code_of(reply) / 100 != 5 || d->end != DIALOG_RUNS)
+	if (code_of(reply) / 100 != 5)
+		return;
+	stats_count(d->env->stats, errors, 1);
+	if (d->end != DIALOG_RUNS)
 		return;
 	d->errors++;
-	stats_count(d->env->stats, errors, 1);
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
 		dialog_end_as(d, DIALOG_LIMIT);
 		dialog_say(d, SPAN(reply_errors));

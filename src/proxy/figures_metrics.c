@@ -56,7 +56,8 @@ static void sessions(FILE *out, const struct runtime *rt, const struct stats_sum
 	family(out, "turned_away_total", "counter", "Connections refused at a limit.");
 	counters(out, "turned_away_total", "limit", sum->turned_away, 0, STATS_LIMITS,
 		 figures_limit_name);
-	family(out, "session_ends_total", "counter", "Sessions ended, by reason.");
+	family(out, "session_ends_total", "counter",
+	       "Sessions ended, by reason; those that were turned away too.");
 	counters(out, "session_ends_total", "end", sum->ends, DIALOG_RUNS + 1, STATS_ENDS,
 		 figures_end_name);
 }
@@ -66,7 +67,8 @@ static void messages(FILE *out, const struct stats_sum *sum)
 	family(out, "messages_total", "counter", "Messages, by what their client was told.");
 	counters(out, "messages_total", "result", sum->messages, 0, STATS_RESULTS,
 		 figures_result_name);
-	counter(out, "message_bytes_total", "Octets of messages sent on.", sum->octets);
+	counter(out, "message_bytes_total",
+		"Octets of message bodies sent on, with the line that ends each.", sum->octets);
 	recipients(out, sum);
 	counter(out, "errors_total", "5xx replies to clients.", sum->errors);
 	family(out, "logins_total", "counter", "Attempts to log in.");

@@ -531,7 +531,7 @@ bool session_client_gone(struct session *s)
 bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat)
 {
-	const char *words = refusal == SESSION_TOO_MANY ? reply_too_many : reply_busy;
+	const char *words = refusal == SESSION_ADDRESS_TOO_MANY ? reply_busy : reply_too_many;
 	struct session *s = NULL;
 
 	/* However many are refused, they take no room from those who are served. */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,12 +91,49 @@ struct reading {
 	bool end;
 };
 
+/* The next of the numbers at *AT, which goes behind it and its blank. */
+static bool next_int(const char **at, int *value)
+{
+	char *end;
+	long n;
+
+	errno = 0;
+	n = strtol(*at, &end, 10);
+	if (errno || end == *at || (*end && *end != ' ') || n < INT_MIN || n > INT_MAX)
+		return false;
+	*at = end + (*end == ' ');
+	*value = (int)n;
+	return true;
+}
+
+static bool next_u64(const char **at, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(*at, &end, 10);
+	if (errno || **at < '0' || **at > '9' || (*end && *end != ' '))
+		return false;
+	*at = end + (*end == ' ');
+	return true;
+}
+
+static bool next_unsigned(const char **at, unsigned *value)
+{
+	uint64_t n;
+
+	if (!next_u64(at, &n) || n > UINT_MAX)
+		return false;
+	*value = (unsigned)n;
+	return true;
+}
+
 /* The lists' room is known from this line on. */
 static bool take_workers(struct state *s, const char *rest)
 {
-	if (s->listen_fds || sscanf(rest, "%u %u", &s->workers, &s->listen_count) != 2 ||
-	    s->workers < 1 || s->workers > WORKERS_MOST || s->listen_count < 1 ||
-	    s->listen_count > LISTEN_MOST)
+	if (s->listen_fds || !next_unsigned(&rest, &s->workers) ||
+	    !next_unsigned(&rest, &s->listen_count) || s->workers < 1 ||
+	    s->workers > WORKERS_MOST || s->listen_count < 1 || s->listen_count > LISTEN_MOST)
 		return false;
 	s->listen_fds = calloc((size_t)s->workers * s->listen_count, sizeof(int));
 	s->worker = calloc((size_t)s->workers * RUNTIME_GENERATIONS, sizeof(*s->worker));
@@ -105,7 +143,7 @@ static bool take_workers(struct state *s, const char *rest)
 
 static bool take_int(const char *rest, int *value)
 {
-	return sscanf(rest, "%d", value) == 1;
+	return next_int(&rest, value);
 }
 
 static bool take_bool(const char *rest, bool *value)
@@ -119,24 +157,18 @@ static bool take_bool(const char *rest, bool *value)
 
 static bool take_u64(const char *rest, uint64_t *value)
 {
-	unsigned long long n;
-	bool good = sscanf(rest, "%llu", &n) == 1;
-
-	if (good)
-		*value = n;
-	return good;
+	return next_u64(&rest, value);
 }
 
 static bool take_worker(struct state *s, const char *rest)
 {
-	unsigned long long oldest;
 	struct state_worker w;
 
 	if (!s->worker || s->worker_count == s->workers * RUNTIME_GENERATIONS ||
-	    sscanf(rest, "%u %d %d %llu", &w.slot, &w.pid, &w.seats, &oldest) != 4 ||
+	    !next_unsigned(&rest, &w.slot) || !next_int(&rest, &w.pid) ||
+	    !next_int(&rest, &w.seats) || !next_u64(&rest, &w.oldest) ||
 	    w.slot >= s->workers * RUNTIME_GENERATIONS || w.pid <= 1)
 		return false;
-	w.oldest = oldest;
 	s->worker[s->worker_count++] = w;
 	return true;
 }
@@ -153,14 +185,13 @@ static bool take_name(const char *name, char out[ROUTE_NAME_MAX])
 
 static bool take_slot(struct state *s, const char *rest)
 {
-	unsigned long long last;
+	uint64_t last;
 	unsigned i;
-	int n = 0;
 
-	if (sscanf(rest, "%u %llu %n", &i, &last, &n) != 2 || n == 0 || i >= SEATS_DESTINATIONS)
+	if (!next_unsigned(&rest, &i) || !next_u64(&rest, &last) || i >= SEATS_DESTINATIONS)
 		return false;
 	s->slots.slot[i].last = last;
-	return take_name(rest + n, s->slots.slot[i].name);
+	return take_name(rest, s->slots.slot[i].name);
 }
 
 /* "IP:PORT NAME" */
@@ -220,6 +251,7 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 static bool take_line(struct reading *r, const char *word, char *rest)
 {
 	struct state *s = r->s;
+	const char *at = rest;
 
 	if (strcmp(word, "workers") == 0)
 		return take_workers(s, rest);
@@ -228,10 +260,10 @@ static bool take_line(struct reading *r, const char *word, char *rest)
 	if (strcmp(word, "version") == 0)
 		return take_u64(rest, &s->number);
 	if (strcmp(word, "files") == 0)
-		return sscanf(rest, "%d %d %d", &s->files.seats, &s->files.stats,
-			      &s->files.rings) == 3;
+		return next_int(&at, &s->files.seats) && next_int(&at, &s->files.stats) &&
+		       next_int(&at, &s->files.rings);
 	if (strcmp(word, "life") == 0)
-		return sscanf(rest, "%d %d", &s->life[0], &s->life[1]) == 2;
+		return next_int(&at, &s->life[0]) && next_int(&at, &s->life[1]);
 	if (strcmp(word, "wake") == 0)
 		return take_int(rest, &s->wake_fd);
 	if (strcmp(word, "control") == 0)
@@ -268,14 +300,25 @@ static bool read_line(struct reading *r, char *line)
 	return take_line(r, line, rest);
 }
 
+/* The first line, of N octets. */
+static bool take_mark(char *line, size_t n)
+{
+	const char *at = line + sizeof(MARK);
+	int layout;
+
+	if (strncmp(line, MARK " ", sizeof(MARK)) != 0 || line[n - 1] != '\n')
+		return false;
+	line[n - 1] = '\0';
+	return next_int(&at, &layout) && layout == STATE_LAYOUT;
+}
+
 static bool read_all(struct state *s, FILE *in)
 {
 	struct reading r = { .s = s };
-	int layout;
 	char *line = NULL;
 	size_t cap = 0;
 	ssize_t n = getline(&line, &cap, in);
-	bool good = n > 0 && sscanf(line, MARK " %d\n", &layout) == 1 && layout == STATE_LAYOUT;
+	bool good = n > 0 && take_mark(line, (size_t)n);
 
 	while (good && (n = getline(&line, &cap, in)) > 0) {
 		good = line[n - 1] == '\n';

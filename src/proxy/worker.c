@@ -225,7 +225,6 @@ static void serve(struct worker *w, int fd)
 	switch (seats_take(w->rt->seats, w->slot, &client, !in_network,
 			   (unsigned)set->max_sessions_per_address, &seat)) {
 	case SEATS_OK:
-		stats_count(w->stats, sessions, 1);
 		break;
 	case SEATS_FULL:
 		refusal = SESSION_TOO_MANY;
@@ -239,8 +238,15 @@ static void serve(struct worker *w, int fd)
 	if (w->open_count == 0)
 		io_timer_set(w->io, &container_of(w, struct process, worker)->stress_timer,
 			     STRESS_TICK_MS);
-	if (!session_start(w, fd, &client, in_network, refusal, seat) && refusal == SESSION_SERVE)
+	bool started = session_start(w, fd, &client, in_network, refusal, seat);
+
+	if (refusal == SESSION_SERVE && started) {
+		stats_count(w->stats, sessions, 1);
+	} else if (refusal == SESSION_SERVE) {
+		/* No room: too many connections that have lost their seats are not closed yet. */
+		stats_count(w->stats, turned_away[STATS_MAX_SESSIONS], 1);
 		seats_release(w->rt->seats, seat);
+	}
 	look_at_stress(w);
 }
 

@@ -26,6 +26,7 @@ it with TERM and fails the test where
 Caronte:  .port .pid .dir .log (path) .archive (path) .recipients (path) .conf (path)
           .start() .stop(signal) -> exit status .kill() (kill -9 of every process of it)
           .processes() -> {pid: name}, without the master  .workers() .writer() -> pids
+          .memory() -> octets, of the workers
           .stderr() .stdout() -> text so far
           .records(name=None, count=None, **attributes) -> ElementTree elements, rotated files
           first; with COUNT it waits until there are so many
@@ -336,6 +337,15 @@ class Caronte(Program):
 
     def workers(self):
         return [pid for pid, name in self.processes().items() if name.startswith("caronte-w")]
+
+    def memory(self):
+        """Octets of memory that no file backs, of all workers."""
+        total = 0
+        for pid in self.workers():
+            with open("/proc/%d/status" % pid, encoding="ascii") as f:
+                total += sum(int(line.split()[1]) << 10 for line in f
+                             if line.startswith(("RssAnon:", "RssShmem:")))
+        return total
 
     def writer(self):
         """The log writer, which may be starting (again) just now."""

@@ -216,22 +216,13 @@ class Ways(harness.TestCase):
 class BackPressure(harness.TestCase):
     SIZE = 50 << 20
 
-    def memory(self, daemon):
-        """Octets of memory that no file backs, of all workers."""
-        total = 0
-        for pid in daemon.workers():
-            with open("/proc/%d/status" % pid, encoding="ascii") as f:
-                total += sum(int(line.split()[1]) << 10 for line in f
-                             if line.startswith(("RssAnon:", "RssShmem:")))
-        return total
-
     def test_a_slow_destination_slows_its_client(self):
         whole = text(self.SIZE) + END
         for body in BODIES:
             with puppet.Destination(rcvbuf=65536) as destination, \
                     self.caronte(destination, **{body: True}) as daemon, \
                     puppet.Session(daemon.port, destination, "data", sndbuf=65536) as s, case(body):
-                before = most = self.memory(daemon)
+                before = most = daemon.memory()
                 digest, sent, got = hashlib.sha256(), 0, 0
                 s.client.socket.setblocking(False)
                 view = memoryview(whole)
@@ -242,7 +233,7 @@ class BackPressure(harness.TestCase):
                         sent += s.client.socket.send(view[sent:sent + (1 << 20)])
                         self.assertLess(sent - got, 24 << 20)
                         continue
-                    most = max(most, self.memory(daemon))
+                    most = max(most, daemon.memory())
                     while select.select([s.server.socket], [], [], 0)[0]:
                         octets = s.server.socket.recv(1 << 20)
                         self.assertTrue(octets)

@@ -96,6 +96,14 @@ class Explain(harness.TestCase):
             said = self.explain(daemon, "127.0.0.1", "s@x@client.test", "a@local.test", status=1)
             self.assertEqual(said["reply"], "501 5.1.3 to MAIL")
 
+    def test_addresses_that_need_smtputf8(self):
+        with harness.Sink() as sink, self.caronte(sink, RECIPIENTS=self.RECIPIENTS) as daemon:
+            for sender, recipient, who in (("\u00fc@far.test", "a@local.test", "sender"),
+                                           ("", "\u00fc@local.test", "recipient")):
+                said = self.explain(daemon, "203.0.113.1", sender, recipient)
+                self.assertIn("the %s needs SMTPUTF8" % who, said["note"])
+            self.assertNotIn("note", self.explain(daemon, "203.0.113.1", "", "a@local.test"))
+
     def test_where_it_stands(self):
         networks = self.dir / "networks"
         networks.write_text("# ours\n10.0.0.0/8\n10.9.0.0/16\n")
@@ -473,6 +481,16 @@ class Hostile(harness.TestCase):
         for text in "".join(logs), "\n".join(logs), "".join(map(record, range(3))):
             printed = ctl("log", "--json", "-", input=text)
             self.assertEqual([r["detail"] for r in as_records(printed)], ["0", "1", "2"])
+        # The same in a file, whose lines are counted on.
+        path = self.file("".join(logs))
+        self.assertEqual(self.details(path), ["0", "1", "2"])
+        with open(path) as file:
+            printed = ctl("log", "--json", "-", stdin=file)
+        self.assertEqual([r["detail"] for r in as_records(printed)], ["0", "1", "2"])
+        path = self.file("".join(logs[:2]) + HEAD + "\n</x>\n" + record(2) + TAIL)
+        self.assertEqual(self.details(path, status=1), ["0", "1", "2"])
+        line = path.read_text().split("\n").index("</x>") + 1
+        self.assertEqual(ctl.stderr, "carontectl log: %s:%d: is damaged\n" % (path, line))
         # What comes is printed when it comes.
         with subprocess.Popen([CTL, "log", "--json", "-"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True) as reader:
@@ -486,11 +504,16 @@ class Hostile(harness.TestCase):
 
     def test_full_output(self):
         path = self.file(HEAD + record(1) + TAIL)
-        with open("/dev/full", "w") as full:
-            done = subprocess.run([CTL, "log", path], stdout=full, stderr=subprocess.PIPE,
-                                  text=True, timeout=60)
-        self.assertEqual(done.returncode, 74)
-        self.assertIn("No space left", done.stderr)
+        for command in (["log", path], ["log", "--summary", path], ["--help"], ["--version"],
+                        ["explain", "-c", "/dev/null", "-o", "USER=" + harness.DEFAULTS["USER"],
+                         "192.0.2.1", "", "a@b.test"],
+                        ["check-destination", "-c", "/dev/null", "-t", "1",
+                         "-o", "DESTINATIONS=127.0.0.1:%d" % harness.free_port()]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([CTL, *command], stdout=full, stderr=subprocess.PIPE,
+                                      text=True, timeout=60)
+            self.assertEqual(done.returncode, 74, (command, done.stderr))
+            self.assertIn("No space left", done.stderr)
 
     def test_follow_of_a_file_that_shrinks_or_comes_late(self):
         path = self.file(HEAD + record(1) + record(2) + TAIL)
@@ -524,7 +547,7 @@ class Completion(harness.TestCase):
 
     def complete(self, line):
         done = subprocess.run(["bash", "--norc", "-c", self.SCRIPT, "bash", COMPLETION, line],
-                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=dict(os.environ, HOME=str(self.dir)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               cwd=self.dir, timeout=20)
         self.assertEqual((done.returncode, done.stderr), (0, ""), line)
         return done.stdout.splitlines()
@@ -572,6 +595,7 @@ class Completion(harness.TestCase):
                 ("carontectl log --element recipient,me", ["recipient,message"]),
                 ("carontectl drain %s " % c, ["10.0.0.1:25", "[::1]:26", "mail.test:25"]),
                 ("carontectl drain %s [::" % c, ["1]:26"]),
+                ("carontectl drain -c ~/some.conf mail.test:", ["25"]),
                 ("carontectl drain %s mail.test:" % c, ["25"]),
                 ("caronte-sink --engine ", ["auto", "io_uring", "epoll"]),
                 ("caronte-sink --engine=e", ["epoll"]),

@@ -53,6 +53,16 @@ class Logins(harness.TestCase):
             self.assertEqual(sorted(found(daemon.log)),
                              ["127.0.0.11", "127.0.0.11", "127.0.0.13"])
 
+    def test_records_that_are_being_written(self):
+        """The first of a batch has the old end of the log before it for a moment."""
+        with harness.Sink("--auth", "joe:secret") as sink, \
+                self.caronte(sink, LOG_LEVEL=1) as daemon:
+            self.attempts(daemon, "127.0.0.11", (plain(b"joe", b"wrong"), 535))
+            daemon.record("login")
+            log = self.dir / "moment.xml"
+            log.write_bytes(daemon.log.read_bytes().replace(b"<login", b"</caronte-log><?pad <login"))
+            self.assertEqual(found(log), ["127.0.0.11"])
+
     def test_names_that_forge_nothing(self):
         """What a client can write into the log accuses nobody else, and hides nothing."""
         forged = b'" client="192.0.2.1:25" mechanism="PLAIN" verdict="refuse'

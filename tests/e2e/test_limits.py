@@ -285,7 +285,7 @@ class Deadlines(harness.TestCase):
             with harness.Client(daemon.port) as warm_up:
                 warm_up.hello()
                 warm_up.quit()
-            before = self.memory(daemon)
+            before = daemon.memory()
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(("127.0.0.1", daemon.port))
@@ -296,20 +296,12 @@ class Deadlines(harness.TestCase):
                 while select.select([], [sock], [], 0.1)[1]:
                     sent += sock.send(flood)
                 self.assertLess(sent, 32 << 20)
-                self.assertLess(self.memory(daemon) - before, 4 << 20)
+                self.assertLess(daemon.memory() - before, 4 << 20)
                 # The destination's connection is given up with the client.
                 harness.wait_until(lambda: any(line.startswith("2 -: ")
                                                for line in sink.transcript()), PATIENCE_S)
             record = daemon.records("session", count=2)[-1]
             self.assertEqual(record.get("end"), "timeout")
-
-    def memory(self, daemon):
-        total = 0
-        for pid in daemon.workers():
-            with open("/proc/%d/status" % pid, encoding="ascii") as f:
-                total += sum(int(line.split()[1]) << 10 for line in f
-                             if line.startswith(("RssAnon:", "RssShmem:")))
-        return total
 
     @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
     def test_min_rate(self):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """caronte-sink by itself: each option does what its manual says.
 
-Run: BUILD=build /usr/bin/python3 -m unittest tests/e2e/test_sink.py
+Run: tests/e2e/run build test_sink
 """
 import base64
 import concurrent.futures
@@ -20,6 +20,8 @@ import subprocess
 import tempfile
 import time
 import unittest
+
+import puppet
 
 SINK = os.path.abspath(os.path.join(os.environ.get("BUILD", "build"), "caronte-sink"))
 ENGINE = os.environ.get("SINK_ENGINE", "auto")
@@ -108,62 +110,19 @@ def wait_until(condition, seconds=5):
         time.sleep(0.01)
 
 
-class Talk:
+class Talk(puppet.Peer):
     """A raw connection."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.got = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *rest):
-        self.socket.close()
-
-    def send(self, octets):
-        self.socket.sendall(octets)
-
-    def more(self):
-        octets = self.socket.recv(65536)
-        self.got += octets
-        return octets
-
-    def line(self):
-        while b"\n" not in self.got:
-            if not self.more():
-                break
-        line, end, self.got = self.got.partition(b"\n")
-        return line + end
-
-    def reply(self):
-        reply = b""
-        while True:
-            line = self.line()
-            reply += line
-            if line[3:4] != b"-":
-                return reply
-
-    def replies(self, count):
-        return [self.reply() for _ in range(count)]
-
-    def codes(self, count):
-        return [int(r[:3]) for r in self.replies(count)]
+        super().__init__(socket.create_connection(("127.0.0.1", port)))
 
     def rest(self):
-        while self.more():
-            pass
-        rest, self.got = self.got, b""
+        if (rest := super().rest()) is puppet.RESET:
+            raise ConnectionResetError
         return rest
 
     def silent(self, seconds=0.3):
-        self.socket.settimeout(seconds)
-        try:
-            return not self.got and self.socket.recv(1, socket.MSG_PEEK) is None
-        except socket.timeout:
-            return True
-        finally:
-            self.socket.settimeout(10)
+        return super().silent(seconds)
 
 
 class Delivery(unittest.TestCase):

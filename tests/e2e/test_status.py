@@ -142,6 +142,19 @@ class Figures(TestCase):
             self.assertEqual(sum(w["sessions"] for w in found["workers"]), 2)
             self.assertEqual({w["pid"] for w in found["workers"]}, set(daemon.workers()))
 
+    def test_last_words_count_too(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.command("VRFY x", 502)
+                client.send(b"NO\rOP\r\n")
+                self.assertEqual(client.reply()[:3], b"500")
+                client.end()
+            found = self.until(lambda f: f["sessions"]["ends"]["protocol"])
+            self.assertEqual(found["errors"], 2)
+            replies = daemon.records("reply", count=4, to="client")
+            self.assertEqual([r.get("line")[0] for r in replies], ["2", "2", "5", "5"])
+
     def test_open_sessions(self):
         with harness.Sink() as sink, self.caronte(sink, MAX_SESSIONS_PER_ADDRESS=3) as daemon:
             with contextlib.ExitStack() as stack:
@@ -304,18 +317,11 @@ class Figures(TestCase):
             with harness.Client(daemon.port) as client:
                 client.hello()
                 daemon.process.send_signal(signal.SIGTERM)
-                harness.wait_until(lambda: self.refused(daemon.port))
-                self.assertEqual(self.status()["sessions"]["open"], 1)
+                harness.wait_until(lambda: harness.refuses(daemon.port))
+                self.until(lambda f: f["sessions"]["open"] == 1)
                 client.quit()
             daemon.process.wait(harness.PATIENCE_S)
             self.assertFalse(self.socket.exists())
-
-    @staticmethod
-    def refused(port):
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return False
-        return True
 
     def test_arguments(self):
         for arguments, status in ((["x"], harness.EX_USAGE), (["--watch=0"], harness.EX_USAGE),
@@ -684,7 +690,7 @@ class Metrics(TestCase):
 
 class CheckDestination(harness.TestCase):
     RELAYS = "it relays for our address"
-    REFUSE = ("--reply", "RCPT:example.com=550 5.7.1 Not here")
+    REFUSE = ("--reply", "RCPT:caronte-relay-check@=550 5.7.1 Not here")
     LAX = ("LF . LF", "LF . LF behind a head with LF", "LF . CR LF", "CR LF . LF",
            "CR LF . CR CR LF")
     STRICT = ("CR LF . CR", "CR . CR", "CR LF . NUL CR LF")
@@ -702,10 +708,12 @@ class CheckDestination(harness.TestCase):
         with harness.Sink("--auth", "joe:secret", *self.REFUSE) as sink:
             lines, warnings = self.check(name_of(sink), status=0)
             self.assertEqual(warnings, [])
-            self.assertIn("%s: good: it does not relay for our address: 550 5.7.1 Not here" %
-                          name_of(sink), lines)
+            for domain in ("example.com", "[192.0.2.1]"):
+                self.assertIn("%s: good: it refuses mail from our address to "
+                              "<caronte-relay-check@%s>: 550 5.7.1 Not here" %
+                              (name_of(sink), domain), lines)
             self.assertEqual([line.split(" ")[0] for line in sink.commands()],
-                             ["EHLO", "MAIL", "RCPT", "RSET", "QUIT"])
+                             ["EHLO", "MAIL", "RCPT", "RCPT", "RSET", "QUIT"])
 
     def test_unsafe(self):
         with harness.Sink("--ext", "SIZE 1000") as sink:
@@ -721,6 +729,14 @@ class CheckDestination(harness.TestCase):
             _, warnings = self.check(name_of(sink), status=1)
             self.assertEqual(len(warnings), 1)
             self.assertIn("perhaps only after STARTTLS", warnings[0])
+
+    def test_relay_that_refuses_what_has_no_mail_server(self):
+        with harness.Sink("--auth", "joe:secret", "--reply",
+                          "RCPT:example.com=556 5.1.10 Null MX") as sink:
+            _, warnings = self.check(name_of(sink), status=1)
+            self.assertEqual(len(warnings), 1)
+            self.assertIn(self.RELAYS, warnings[0])
+            self.assertIn("<caronte-relay-check@[192.0.2.1]>", warnings[0])
 
     def test_not_known(self):
         for reply, what in (("RCPT=450 4.2.0 Greylisted", "whether it relays is not known"),
@@ -758,7 +774,7 @@ class CheckDestination(harness.TestCase):
                              "Connection refused")
             self.assertEqual(lines[-2], "x.invalid:25: warning: does not resolve")
             self.assertEqual(len(warnings), 2)
-            self.assertEqual(len(lines), 7)
+            self.assertEqual(len(lines), 8)
 
     def test_ends_of_data(self):
         for mode, taken, refused in (("strict", (), self.LAX + self.STRICT),
@@ -783,7 +799,7 @@ class CheckDestination(harness.TestCase):
                 self.assertEqual({line.split(" ")[0] for line in commands} - {"NOOP", "."},
                                  {"EHLO", "MAIL", "RCPT", "DATA", "QUIT", "RSET"})
                 self.assertEqual(sum(b"NOOP" in mail for mail in mails), len(refused))
-                self.assertEqual([line for line in commands if line.startswith("RCPT")][1:],
+                self.assertEqual([line for line in commands if line.startswith("RCPT")][2:],
                                  ["RCPT TO:<b@local.test>"] * 8)
 
     def test_postfix(self):
@@ -802,6 +818,12 @@ class CheckDestination(harness.TestCase):
                           *self.REFUSE) as sink:
             lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test", status=0)
             self.assertEqual(sum("550 5.6.0 Bare newline" in line for line in lines), 8)
+        # Whether it has read one message or two is not known of one that is gone.
+        with harness.Sink("--auth", "joe:secret", "--reply", "EOD=554 5.6.0 Bare newline\\!",
+                          *self.REFUSE) as sink:
+            lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test", status=0)
+            self.assertEqual(sum("it refuses a message with " in line for line in lines), 8)
+            self.assertFalse([line for line in lines if "does not take" in line])
         with harness.Sink("--auth", "joe:secret", "--reply", "RCPT=550 5.1.1 Unknown") as sink:
             lines, warnings = self.check(name_of(sink), "-r", "b@local.test", status=1)
             self.assertEqual(len(warnings), 8)

@@ -115,7 +115,7 @@ class Upgrade(Base):
             self.assert_refused(daemon, "Permission denied")
             daemon.program.unlink()
             self.assert_refused(daemon, "No such file")
-            daemon.replace(good.replace(b"caronte-state %d", b"caronte-other %d"))
+            daemon.replace(good.replace(b"caronte-state ", b"caronte-other "))
             self.assert_refused(daemon, "another layout")
             daemon.replace(good)
             self.assertTrue(self.upgrade(daemon))

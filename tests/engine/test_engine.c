@@ -6,7 +6,8 @@
  */
 #include "harness.h"
 
-#include <dirent.h>
+#include "../unit/machine.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,18 +26,6 @@ struct test {
 
 static struct test tests[TESTS_MAX];
 static unsigned test_count;
-
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static void run_case(void **state)
 {

@@ -91,4 +91,24 @@ static inline size_t oracle_repair(struct span body, uint8_t *out, size_t *used)
 	return n + 3;
 }
 
+/* All that the scanner tells apart: every body of some octets of these is tried. */
+static const char alphabet[] = { '\r', '\n', '.', '\0', 'a' };
+
+/* The I-th string of N octets over the alphabet. */
+static inline void word(uint8_t *out, size_t n, unsigned i)
+{
+	for (size_t k = 0; k < n; k++, i /= sizeof(alphabet))
+		out[k] = (uint8_t)alphabet[i % sizeof(alphabet)];
+}
+
+/* How many there are. */
+static inline unsigned words(size_t n)
+{
+	unsigned count = 1;
+
+	while (n--)
+		count *= sizeof(alphabet);
+	return count;
+}
+
 #endif

@@ -12,7 +12,6 @@
 
 #include <cap-ng.h>
 #include <errno.h>
-#include <ftw.h>
 #include <pwd.h>
 #include <sched.h>
 #include <stdio.h>
@@ -25,6 +24,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "proxy/check.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */
@@ -41,18 +41,10 @@ static int setup(void **state)
 	return geteuid() == 0 ? chown(dir, pw->pw_uid, pw->pw_gid) : 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return remove_folder(dir);
 }
 
 static char *in_dir(const char *name)

@@ -176,23 +176,27 @@ static void test_damage(void **state)
 }
 
 /* A pipe brings several logs, with their padding between them. */
-static void test_several_in_a_pipe(void **state)
+static void test_several_behind_each_other(void **state)
 {
 	static const char text[] = LOG(R("1") "\n") LOG(R("2") "\n") "\n" HEAD_TEXT R("3") "\n";
+	static const char padded[] = HEAD_TEXT R("1") "\n" TAIL R("2") "\n" TAIL "   ?>";
 
 	(void)state;
-	for (size_t cut = 1; cut < sizeof(text); cut++) {
+	/* Through a pipe in pieces, and as a file (0). */
+	for (size_t cut = 0; cut < sizeof(text); cut++) {
 		struct got g = read_text(text, sizeof(text) - 1, cut);
 
 		assert_string_equal(g.text, "1 2 3 ");
 		assert_int_equal(g.damages, 1);
 		assert_string_equal(g.what, "is cut off");
 	}
-	/* What stands behind the end of a file is padding. */
-	struct got g = read_text(text, sizeof(text) - 1, 0);
+	/* Records behind the end that begin no log are padding: they are being written. */
+	for (size_t cut = 0; cut < sizeof(padded); cut++) {
+		struct got g = read_text(padded, sizeof(padded) - 1, cut);
 
-	assert_string_equal(g.text, "1 ");
-	assert_int_equal(g.damages, 0);
+		assert_string_equal(g.text, "1 ");
+		assert_int_equal(g.damages, 0);
+	}
 }
 
 /* Lines and values longer than any buffer: read, or refused, and the next line is read. */
@@ -437,7 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_damage),
-		cmocka_unit_test(test_several_in_a_pipe),
+		cmocka_unit_test(test_several_behind_each_other),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_follow),
 		cmocka_unit_test(test_read_while_written),

@@ -36,8 +36,6 @@ struct sent {
 	size_t n;
 };
 
-static const char alphabet[] = { '\r', '\n', '.', '\0', 'a' };
-
 /* A test that failed says which body it was. */
 static void fail_body(const char *what, struct span body)
 {
@@ -109,22 +107,6 @@ static void check_all_cuts(struct span body, bool two)
 				check_cut(versions[v], body, (size_t[]){ a, b }, 2);
 		}
 	}
-}
-
-/* The I-th string of N octets over the alphabet. */
-static void word(uint8_t *out, size_t n, unsigned i)
-{
-	for (size_t k = 0; k < n; k++, i /= sizeof(alphabet))
-		out[k] = (uint8_t)alphabet[i % sizeof(alphabet)];
-}
-
-static unsigned words(size_t n)
-{
-	unsigned count = 1;
-
-	while (n--)
-		count *= sizeof(alphabet);
-	return count;
 }
 
 static void test_known_endings(void **state)

@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -22,6 +21,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "proxy/listen.h"
 #include "proxy/privilege.h"
 
@@ -204,20 +204,6 @@ static void circles(void **state)
 	assert_false(listen_reached_by(&set, &own));
 }
 
-static uint16_t free_port(void)
-{
-	struct addr a = address("127.0.0.1", 0);
-	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(&a, &ss);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&ss, &len), 0);
-	close(fd);
-	addr_from_sockaddr(&a, &ss);
-	return a.port;
-}
-
 static int connect_to(const struct addr *a)
 {
 	struct sockaddr_storage ss;
@@ -229,18 +215,6 @@ static int connect_to(const struct addr *a)
 	if (ret < 0)
 		close(fd);
 	return err;
-}
-
-static unsigned open_descriptors(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
 }
 
 static void sockets_for_each_worker(void **state)

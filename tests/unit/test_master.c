@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -28,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "proxy/channel.h"
 #include "proxy/master.h"
 #include "proxy/runtime.h"
@@ -136,20 +136,6 @@ static struct addr listen_address(uint16_t p)
 	return a;
 }
 
-static uint16_t free_port(void)
-{
-	struct addr a = listen_address(0);
-	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(&a, &ss);
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&ss, &len), 0);
-	close(fd);
-	addr_from_sockaddr(&a, &ss);
-	return a.port;
-}
-
 /* 0: somebody listens; else the errno of connecting. */
 static int knock(void)
 {
@@ -190,14 +176,6 @@ static int setup(void **state)
 	return 0;
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
@@ -212,7 +190,7 @@ static int teardown(void **state)
 	if (daemon_stderr > 0)
 		close(daemon_stderr);
 	daemon_stderr = 0;
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return remove_folder(dir);
 }
 
 static int run_daemon(const char *more)

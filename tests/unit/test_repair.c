@@ -31,8 +31,6 @@ struct result {
 	enum smtp_eod_result result;
 };
 
-static const char alphabet[] = { '\r', '\n', '.', '\0', 'a' };
-
 static void fail_body(const char *what, struct span body)
 {
 	fprintf(stderr, "%s, %zu octets:", what, body.n);
@@ -145,21 +143,6 @@ static void check_all_cuts(struct span body, bool two)
 		for (size_t b = a + 1; two && b < body.n; b++)
 			check_cut(body, (size_t[]){ a, b }, 2, OUT_MAX, &want);
 	}
-}
-
-static void word(uint8_t *out, size_t n, unsigned i)
-{
-	for (size_t k = 0; k < n; k++, i /= sizeof(alphabet))
-		out[k] = (uint8_t)alphabet[i % sizeof(alphabet)];
-}
-
-static unsigned words(size_t n)
-{
-	unsigned count = 1;
-
-	while (n--)
-		count *= sizeof(alphabet);
-	return count;
 }
 
 static void test_known_bodies(void **state)
