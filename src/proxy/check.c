@@ -18,6 +18,7 @@
 #include "base/diag.h"
 #include "proxy/resolver.h"
 #include "proxy/tables.h"
+#include "proxy/warm.h"
 #include "proxy/worker.h"
 
 #define WORKERS_MOST 256
@@ -53,7 +54,7 @@ static unsigned processors(void)
 uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses)
 {
 	return 2 * (uint64_t)sessions + WORKER_REFUSALS + 2 * WORKER_PIPES +
-	       (uint64_t)workers * addresses + ROUTE_MAX + DESCRIPTORS_OWN;
+	       (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX + DESCRIPTORS_OWN;
 }
 
 static void check_user(struct check *k, struct config *c)

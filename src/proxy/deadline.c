@@ -21,6 +21,8 @@ static enum session_wait wait_of(const struct session *s)
 	case SESSION_CLOSING:
 		return WAIT_NOTHING;
 	case SESSION_RUNNING:
+		if (s->reaching)
+			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 		break;
 	}
 	if (s->in_body)

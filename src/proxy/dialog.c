@@ -36,6 +36,7 @@ void dialog_work_init(struct dialog_work *w)
 {
 	buf_init(&w->to_client, w->client_mem, sizeof(w->client_mem));
 	buf_init(&w->to_destination, w->destination_mem, sizeof(w->destination_mem));
+	buf_init(&w->held, w->held_mem, sizeof(w->held_mem));
 	w->head = w->count = 0;
 	w->sender[0] = '\0';
 	w->auth_mechanism[0] = w->auth_name[0] = '\0';
@@ -48,6 +49,7 @@ void dialog_init(struct dialog *d, const struct dialog_env *env, const struct ad
 {
 	*d = (struct dialog){ .env = env, .client_addr = *client, .id = *id };
 	d->who.in_network = in_network;
+	d->gateway.on = env->offer != NULL;
 }
 
 void dialog_connected(struct dialog *d, const struct addr *destination)
@@ -146,7 +148,8 @@ void dialog_desync(struct dialog *d)
 
 void dialog_say_closing(struct dialog *d)
 {
-	dialog_close(d, reply_closing, DIALOG_LOST_DESTINATION);
+	if (!d->gateway.on)
+		dialog_close(d, reply_closing, DIALOG_LOST_DESTINATION);
 }
 
 void dialog_record_message(struct dialog *d, struct span reply)
@@ -235,7 +238,7 @@ void dialog_client_timeout(struct dialog *d)
 
 void dialog_destination_lost(struct dialog *d, bool timeout)
 {
-	if (d->end != DIALOG_RUNS)
+	if (d->end != DIALOG_RUNS || dialog_gateway_again(d, timeout))
 		return;
 	d->drop_destination = true;
 	if (d->discard && !d->chunk_void)

@@ -20,7 +20,9 @@
 #include "policy/policy.h"
 #include "smtp/client.h"
 #include "smtp/command.h"
+#include "proxy/dialog_gateway.h"
 #include "smtp/eod.h"
+#include "smtp/offer.h"
 #include "smtp/server.h"
 #include "xmllog/xmllog.h"
 
@@ -38,6 +40,9 @@ struct dialog_env {
 	struct stats_worker *stats; /* NULL: nothing is counted */
 	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
+	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
+	const struct smtp_offer *offer;
+	const char *name;
 };
 
 enum dialog_end {
@@ -73,7 +78,9 @@ struct dialog_work {
 	bool auth_name_known;
 	uint16_t saved_len;
 	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
+	struct buf held;	    /* DIALOG_GATEWAY: see dialog_gateway.c */
 	uint8_t client_mem[DIALOG_OUT_MAX], destination_mem[DIALOG_OUT_MAX];
+	uint8_t held_mem[DIALOG_OUT_MAX];
 };
 
 void dialog_work_init(struct dialog_work *w);
@@ -83,6 +90,7 @@ struct dialog {
 	struct dialog_work *work; /* lent by the owner before any call that may produce octets */
 	struct smtp_server server;
 	struct smtp_client destination;
+	struct dialog_gateway gateway;
 	struct policy_client who;
 	struct addr client_addr, destination_addr; /* family 0: none */
 	struct xmllog_session id;

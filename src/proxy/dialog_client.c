@@ -40,6 +40,9 @@ static enum smtp_owed owed_for(enum smtp_verb verb)
 /* Sends a judged command on, rebuilt. */
 static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *cmd)
 {
+	if (d->gateway.on)
+		return dialog_gateway_pass(d, cmd);
+
 	struct buf *out = &d->work->to_destination;
 	struct smtp_rebuild how = {
 		.ext = d->destination.ext,
@@ -68,20 +71,28 @@ static void answer_local(struct dialog *d, enum smtp_verb verb, const char *repl
 	dialog_drain(d);
 }
 
+/* A RCPT that the destination never hears of. */
+static void refuse_rcpt(struct dialog *d, const struct smtp_command *cmd, enum policy_rule rule,
+			const char *reply)
+{
+	char text[SMTP_PATH_MAX + 1];
+
+	d->refusals++;
+	smtp_path_text(&cmd->path, text);
+	smtp_server_rcpt_refused(&d->server);
+	record_recipient(d, text, rule, span_str(reply), false);
+	answer_local(d, SMTP_VERB_RCPT, reply, false);
+}
+
 static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
 {
 	struct policy_address address = address_of(&cmd->path);
 	enum policy_rule rule = policy_judge(d->env->policy, &d->who, &address);
+	const char *reply = policy_accepts(rule) ? dialog_gateway_lacks(d, cmd) : reply_denied;
 	struct dialog_pending *p;
 
-	if (!policy_accepts(rule)) {
-		char text[SMTP_PATH_MAX + 1];
-
-		d->refusals++;
-		smtp_path_text(&cmd->path, text);
-		smtp_server_rcpt_refused(&d->server);
-		record_recipient(d, text, rule, SPAN(reply_denied), false);
-		answer_local(d, SMTP_VERB_RCPT, reply_denied, false);
+	if (reply) {
+		refuse_rcpt(d, cmd, rule, reply);
 		return;
 	}
 	p = pass(d, cmd);
@@ -163,11 +174,16 @@ static void on_continuation(struct dialog *d, struct span line)
 
 static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 {
+	const char *lacks = dialog_gateway_lacks(d, cmd);
+
 	d->transactions++;
 	d->recipients = 0;
 	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->sender);
-	pass(d, cmd);
+	if (lacks)
+		answer_local(d, SMTP_VERB_MAIL, lacks, false);
+	else
+		pass(d, cmd);
 }
 
 static void on_command(struct dialog *d, const struct smtp_command *cmd)
@@ -217,11 +233,12 @@ static void on_early(struct dialog *d, const char *reply)
 static bool room_for_command(const struct dialog *d, struct span in)
 {
 	const struct dialog_work *w = d->work;
+	const struct buf *out = d->gateway.on ? &w->held : &w->to_destination;
 	size_t line = smtp_line_limit(in);
 	size_t room = line > in.n ? in.n : line;
 
 	return w->count < SMTP_OPEN_MAX - 1 && !smtp_client_full(&d->destination) &&
-	       dialog_has_room(d) && buf_space(&w->to_destination) >= room + ROOM_REBUILT;
+	       dialog_has_room(d) && buf_space(out) >= room + ROOM_REBUILT;
 }
 
 /* True while a fatal local answer waits for its turn: nothing behind it is read. */
@@ -251,6 +268,9 @@ static struct smtp_server_view view_of(const struct dialog *d)
 {
 	bool owes = smtp_client_owes(&d->destination);
 
+	/* What is held waits here for whatever the destination owes. */
+	if (d->gateway.on)
+		return (struct smtp_server_view){ d->work->count > 0 || d->partial, true };
 	return (struct smtp_server_view){
 		.open = owes || d->partial,
 		.pipelining = owes && (d->destination.ext & SMTP_EXT_PIPELINING),
@@ -297,6 +317,7 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 	default:
 		on_refused(d, &s, event == SMTP_SERVER_FATAL);
 	}
+	dialog_gateway_step(d);
 	return PROGRESS;
 }
 

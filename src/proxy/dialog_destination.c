@@ -13,12 +13,6 @@
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
 
-/* Extensions that a client may be offered through us in this dialog. */
-#define DIALOG_EXTENSIONS                                                                          \
-	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
-	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
-	 SMTP_EXT_BINARYMIME)
-
 /* ---- the body ---- */
 
 static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
@@ -158,14 +152,19 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 	dialog_say_closing(d);
 }
 
-static void on_answer(struct dialog *d, const struct smtp_reply *reply)
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	struct dialog_work *w = d->work;
 	struct dialog_pending *p = dialog_oldest(w);
 
 	CHECK(p && p->passed);
 	enum smtp_verb verb = (enum smtp_verb)p->verb;
+	struct smtp_reply refusal;
 
+	if (verb == SMTP_VERB_RCPT && d->gateway.on && d->gateway.refused) {
+		refusal = dialog_gateway_refusal(d);
+		reply = &refusal;
+	}
 	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
 		dialog_desync(d); /* the client took its attempt back (RFC 4954 4) */
 		return;
@@ -194,6 +193,7 @@ static void on_answer(struct dialog *d, const struct smtp_reply *reply)
 static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	smtp_server_message_answered(&d->server);
+	d->gateway.begun = false;
 	if (reply->code / 100 == 2)
 		d->messages++;
 	dialog_record_message(d, reply->text);
@@ -219,13 +219,15 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 	record_reply(d, reply->text, "from", "destination");
 	switch (smtp_client_judge(&d->destination, reply, owed)) {
 	case SMTP_CLIENT_ANSWER:
-		if (owed == SMTP_OWES_GREETING) {
+		if (dialog_gateway_answer(d, reply)) {
+			break;
+		} else if (owed == SMTP_OWES_GREETING) {
 			smtp_server_greeted(&d->server, reply->code);
 			dialog_say(d, reply->text);
 		} else if (owed == SMTP_OWES_EOD) {
 			on_message_answer(d, reply);
 		} else {
-			on_answer(d, reply);
+			dialog_answer(d, reply);
 		}
 		break;
 	case SMTP_CLIENT_EARLY:
@@ -250,6 +252,9 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 {
 	size_t consumed = 0;
 
+	if (d->gateway.on && d->gateway.stage == DIALOG_APART)
+		return 0;
+	dialog_gateway_heard(d);
 	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n) {
 		struct smtp_reply reply;
 		size_t n;
@@ -272,6 +277,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 		}
 		consumed += n;
 		on_reply(d, &reply);
+		dialog_gateway_step(d);
 	}
 	return consumed;
 }

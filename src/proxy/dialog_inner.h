@@ -8,6 +8,11 @@
 
 #include "proxy/dialog.h"
 
+/* Extensions that a client may be offered through us in this dialog. */
+#define DIALOG_EXTENSIONS                                                                          \
+	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
+	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP)
+
 /* Says a whole reply to the client, records it, and counts it when it is a refusal. */
 void dialog_say(struct dialog *d, struct span reply);
 /* The same for static text. */
@@ -21,7 +26,7 @@ void dialog_desync(struct dialog *d);
 void dialog_discard_body(struct dialog *d, struct span reply, bool ends);
 /* The client's end of data, or of a chunk, has come, and the destination did not take it. */
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends);
-/* 421: the session cannot go on without the destination's connection, which was closed. */
+/* 421 where the session cannot go on without the destination's connection, which was closed. */
 void dialog_say_closing(struct dialog *d);
 /* The record of the message, once. */
 void dialog_record_message(struct dialog *d, struct span reply);
@@ -49,5 +54,25 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 void dialog_take_oldest(struct dialog_work *w);
 /* Says the local answers whose turn has come. */
 void dialog_drain(struct dialog *d);
+/* The destination's answer to the oldest open command, or what stands for it. */
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply);
+
+/* ---- DIALOG_GATEWAY ---- */
+
+/* A judged command: what the destination answers is held for it and is the youngest open command
+ * then; all else is answered here (NULL). */
+struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd);
+/* NULL, or the reply to a MAIL or RCPT for which the connection at hand is not good enough. */
+const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);
+/* Goes on after anything has changed: gives, asks for a connection, or has done with it. */
+void dialog_gateway_step(struct dialog *d);
+/* An answer has begun to come. */
+void dialog_gateway_heard(struct dialog *d);
+/* True: it answers what the client has not asked, and was dealt with. */
+bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply);
+/* The answer to each RCPT of a refused transaction. */
+struct smtp_reply dialog_gateway_refusal(const struct dialog *d);
+/* The connection was lost: true where a fresh one is to take its place. */
+bool dialog_gateway_again(struct dialog *d, bool timeout);
 
 #endif

@@ -479,6 +479,14 @@ static void free_seat(struct seats *s, uint32_t seat)
 	s->free_seat = seat;
 }
 
+void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)
+{
+	lock(s);
+	move_to(s, taken_seat(s, seat), taken_seat(s, place)->destination);
+	free_seat(s, place);
+	unlock(s);
+}
+
 void seats_release(struct seats *s, uint32_t seat)
 {
 	lock(s);

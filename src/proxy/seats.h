@@ -49,6 +49,8 @@ void seats_leave_destination(struct seats *s, uint32_t seat);
  * free, and then nothing changed.
  */
 bool seats_part(struct seats *s, uint32_t seat, uint32_t *place);
+/* The session goes to where PLACE is, which is released: there is one there as before. */
+void seats_take_over(struct seats *s, uint32_t seat, uint32_t place);
 void seats_release(struct seats *s, uint32_t seat);
 /* Frees all seats of a dead worker; the number freed. */
 unsigned seats_release_worker(struct seats *s, unsigned worker);

@@ -34,7 +34,7 @@ void session_keep(struct buf *in, struct span octets)
 
 /* ---- memory ---- */
 
-static void borrow_work(struct session *s)
+void session_borrow(struct session *s)
 {
 	if (s->work)
 		return;
@@ -72,6 +72,7 @@ void session_forget_destination(struct session *s)
 /* Closes the destination's connection as soon as no operation uses it. */
 static void close_destination(struct session *s)
 {
+	s->reaching = false;
 	if (s->dest.fd < 0)
 		return;
 	s->dest_closing = true;
@@ -197,7 +198,7 @@ void session_client_ended(struct session *s, int res)
 
 static void keep_client(struct session *s, struct span in)
 {
-	borrow_work(s);
+	session_borrow(s);
 	session_keep(&s->work->client_in, in);
 }
 
@@ -230,7 +231,7 @@ static void dest_received(struct io_op *op, int res)
 	session_changed(s);
 	if (res > 0) {
 		if (!s->dest_closing && s->state == SESSION_RUNNING) {
-			borrow_work(s);
+			session_borrow(s);
 			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
 		}
 		io_block_put(s->worker->io, &op->block);
@@ -274,6 +275,7 @@ static void arm_receives(struct session *s)
 	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
 	if (!s->dest.receiving && !s->dest.eof && s->dest.fd >= 0 && !s->dest_closing &&
+	    !s->reaching && s->dialog.gateway.release == DIALOG_KEEPS &&
 	    (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
 		s->dest.receiving = true;
 		s->dest.recv.done = dest_received;
@@ -416,7 +418,7 @@ static void feed(struct session *s)
 			s->progress++;
 	} while ((a || b) && s->dialog.end == DIALOG_RUNS);
 	if (s->dest.eof && !s->dest_closing && !s->dialog.drop_destination &&
-	    dialog_has_room(&s->dialog))
+	    s->dialog.gateway.release == DIALOG_KEEPS && dialog_has_room(&s->dialog))
 		dialog_destination_lost(&s->dialog, false);
 }
 
@@ -426,7 +428,7 @@ static void run(struct session *s)
 
 	/* The end of a stream is dealt with like octets: it may need words. */
 	if ((s->dest.eof && !s->dest_closing) || d->client_closed)
-		borrow_work(s);
+		session_borrow(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
@@ -434,8 +436,10 @@ static void run(struct session *s)
 		s->counted = false;
 		seats_uncount(s->rt->seats, s->seat);
 	}
+	session_gateway_release(s);
 	if (d->drop_destination && s->dest.fd >= 0)
 		close_destination(s);
+	session_gateway_reach(s);
 	if (dialog_in_body(d) && !s->in_body) {
 		s->in_body = true;
 		s->progress++;
@@ -475,7 +479,7 @@ static void turn(struct io_task *task)
 void session_refuse(struct session *s, const char *reply, enum dialog_end end)
 {
 	s->state = SESSION_RUNNING;
-	borrow_work(s);
+	session_borrow(s);
 	dialog_close(&s->dialog, reply, end);
 	session_changed(s);
 }
@@ -496,12 +500,12 @@ void session_timed_out(struct session *s)
 	case WAIT_REPLY:
 	case WAIT_DONE:
 	case WAIT_BODY:
-		borrow_work(s);
+		session_borrow(s);
 		dialog_destination_lost(&s->dialog, true);
 		break;
 	case WAIT_COMMAND:
 	case WAIT_BLOCK:
-		borrow_work(s);
+		session_borrow(s);
 		dialog_client_timeout(&s->dialog);
 		break;
 	case WAIT_LEAVE:
@@ -577,7 +581,7 @@ void session_stop(struct session *s, bool polite)
 		close_all(s);
 		return;
 	}
-	borrow_work(s);
+	session_borrow(s);
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;
 	dialog_close(&s->dialog, reply_stop, DIALOG_STOP);

@@ -14,6 +14,7 @@
 #include "proxy/copy.h"
 #include "proxy/dialog.h"
 #include "proxy/stats.h"
+#include "proxy/warm.h"
 #include "proxy/worker.h"
 
 /* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
@@ -85,12 +86,14 @@ struct session {
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
 	bool waits_for_seat;
+	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
 	bool recorded;	/* the session's record is in the log */
 	bool body_sent; /* all of it is the kernel's, its answer has not come */
 	bool readable;	/* octets wait in the client's socket, and are left there */
 	bool in_chunk;	/* of in_body: the octets are counted, session_chunk.c moves them */
 	bool at_mark;	/* … and stand at an urgent mark, which splice does not pass */
 	unsigned dest_index;
+	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
@@ -119,7 +122,7 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);
 
-/* ---- between session.c, session_connect.c, session_body.c and session_chunk.c ---- */
+/* ---- between session.c, session_connect.c, session_gateway.c, session_body.c and session_chunk.c ---- */
 
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);
@@ -129,6 +132,24 @@ void session_refuse(struct session *s, const char *reply, enum dialog_end end);
 void session_forget_destination(struct session *s);
 /* Closes the destination's connection, which no operation uses, and frees its seat. */
 void session_part(struct session *s);
+/* Takes the memory of what is under way. */
+void session_borrow(struct session *s);
+/* Waits a while for what others have now, a seat or knowledge; session_connect() looks again. */
+void session_wait_for_seat(struct session *s);
+
+/* DIALOG_GATEWAY. True: the session has no greeting yet, and this has seen to it. */
+bool session_gateway_begin(struct session *s);
+/* Takes a connection of the pool to DEST, with its seat there; false: there is none. It is the
+ * session's with session_gateway_taken(). */
+bool session_gateway_take(struct session *s, unsigned dest);
+void session_gateway_taken(struct session *s);
+/* A connection of its own stands. */
+void session_gateway_connected(struct session *s);
+/* Gives the connection back, when the dialog has done with it. */
+void session_gateway_release(struct session *s);
+/* Looks for one when the dialog wants it. */
+void session_gateway_reach(struct session *s);
+
 /* The client may send its message: WORDS are octets of it that were received already. */
 void session_body_begin(struct session *s, struct span octets);
 /* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */

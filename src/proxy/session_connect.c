@@ -50,6 +50,8 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 {
 	struct session *s = container_of(c, struct counts, counts)->session;
 
+	if (session_gateway_take(s, dest))
+		return true;
 	return seats_at_destination(s->rt->seats, s->seat, s->rt->slot[dest], max);
 }
 
@@ -68,13 +70,20 @@ static void attempt_failed(struct session *s, int error)
 		session_connect(s);
 }
 
+/* The session goes there. */
+static void count_session(struct session *s)
+{
+	s->dialog.at = stats_at(s->worker->stats, s->rt->slot[s->dest_index]);
+	stats_count(s->dialog.at, sessions, 1);
+}
+
 static void connected(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 	struct worker *w = s->worker;
 
 	s->dest.sending = false;
-	if (s->state != SESSION_CONNECTING) {
+	if (s->state != SESSION_CONNECTING && !s->reaching) {
 		session_changed(s);
 		return;
 	}
@@ -90,12 +99,20 @@ static void connected(struct io_op *op, int res)
 	}
 	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(w->io)))
 		worker_destination_record(w, s->rt, s->dest_index, true, "connected");
-	dialog_connected(&s->dialog, &s->connecting);
-	s->dialog.at = stats_at(w->stats, s->rt->slot[s->dest_index]);
-	stats_count(s->dialog.at, sessions, 1);
+	if (s->reaching)
+		session_gateway_connected(s);
+	else
+		dialog_connected(&s->dialog, &s->connecting);
+	count_session(s);
 	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(w->io) - s->connect_us);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
+}
+
+static void picked_warm(struct session *s)
+{
+	count_session(s);
+	session_gateway_taken(s);
 }
 
 static void connect_to(struct session *s)
@@ -121,6 +138,13 @@ static void connect_to(struct session *s)
 }
 
 /* Every candidate is at its max=: one may get room within TIMEOUT_CONNECT. */
+void session_wait_for_seat(struct session *s)
+{
+	s->waits_for_seat = true;
+	s->progress++;
+	session_deadline(s);
+}
+
 static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_ms)
 {
 	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
@@ -131,9 +155,15 @@ static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_m
 		session_refuse(s, reply_no_destination, DIALOG_LIMIT);
 		return;
 	}
-	s->waits_for_seat = true;
-	s->progress++;
-	session_deadline(s);
+	session_wait_for_seat(s);
+}
+
+/* The destination is one of the candidates, and has its max=: see route_want_room(). */
+static void want_room(struct session *s)
+{
+	for (unsigned i = 0; s->version->warm && i < s->rt->route->count; i++)
+		if (s->rt->route->destination[i].max)
+			route_want_room(s->rt->route_shared, i);
 }
 
 void session_connect(struct session *s)
@@ -144,12 +174,19 @@ void session_connect(struct session *s)
 	bool waited = s->waits_for_seat;
 
 	s->waits_for_seat = false;
+	s->line.fd = -1;
+	if (session_gateway_begin(s))
+		return;
 	switch (route_pick(s->rt->route, s->rt->route_shared, &s->search, &counts.counts,
 			   &s->dialog.client_addr, now, &s->dest_index, &s->connecting)) {
 	case ROUTE_PICKED:
-		connect_to(s);
+		if (s->line.fd >= 0)
+			picked_warm(s);
+		else
+			connect_to(s);
 		break;
 	case ROUTE_FULL:
+		want_room(s);
 		wait_for_seat(s, waited, now);
 		break;
 	case ROUTE_NONE:

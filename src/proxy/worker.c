@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -21,6 +22,7 @@
 #include "proxy/health.h"
 #include "proxy/parting.h"
 #include "proxy/session.h"
+#include "proxy/warm.h"
 
 #define ACCEPT_PAUSE_MS	    100
 #define DRAIN_TICK_MS	    50
@@ -344,6 +346,8 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->partings, sizeof(struct parting), n);
 	if (res == 0)
+		res = warm_pool(&w->warms);
+	if (res == 0)
 		res = io_pipes_init(&w->pipes, WORKER_PIPES);
 	return res;
 }
@@ -352,7 +356,7 @@ static int make_engine(struct worker *w)
 {
 	unsigned sessions = (unsigned)w->rt->config->set.max_sessions + WORKER_REFUSALS;
 	struct io_limits limits = {
-		.ops = 4 * sessions + ROUTE_MAX + MAX_LISTENERS + 2,
+		.ops = 4 * sessions + ROUTE_MAX + MAX_LISTENERS + WARM_MAX + 2,
 		.timers = sessions,
 		.block_size = WORKER_BLOCK,
 		.block_count = WORKER_BLOCKS,
@@ -379,6 +383,17 @@ static int watch_signals(struct process *p)
 	return 0;
 }
 
+/* How we call ourselves in DIALOG_GATEWAY: the host name, as far as it is one (RFC 5321 4.1.2). */
+static void find_name(struct worker *w)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "0123456789.-";
+
+	if (gethostname(w->name, sizeof(w->name)) != 0 || !memchr(w->name, 0, sizeof(w->name)) ||
+	    !*w->name || w->name[strspn(w->name, allowed)])
+		snprintf(w->name, sizeof(w->name), "localhost");
+}
+
 int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 {
 	struct process *p = calloc(1, sizeof(*p));
@@ -390,6 +405,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 
 	w->slot = slot;
 	w->next_id.epoch_us = epoch_us;
+	find_name(w);
 	list_init(&w->open);
 	xmllog_open(&w->log, rt->rings[1 + slot], rt->log_wake_fd, rt->config->set.log_level);
 	w->stats = stats_begin(rt->stats, slot, getpid(), epoch_us);

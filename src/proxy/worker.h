@@ -31,10 +31,11 @@ struct worker {
 	bool behind;	      /* there is a newer one, which could not be taken */
 	struct io_op channel_op;
 	unsigned slot;
+	char name[DIALOG_NAME_MAX]; /* of this host */
 	struct io *io;
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;
-	struct pool sessions, works, bodies, partings;
+	struct pool sessions, works, bodies, partings, warms;
 	struct io_pipes pipes;
 	struct list open; /* struct session */
 	unsigned open_count;

@@ -14,6 +14,7 @@
 #include "base/diag.h"
 #include "proxy/channel.h"
 #include "proxy/shared.h"
+#include "proxy/warm.h"
 #include "proxy/worker.h"
 
 static void make_current(struct worker *w, struct worker_version *v)
@@ -30,11 +31,20 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.stats = w->stats,
 		.max_errors = (unsigned)set->max_errors,
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
+		.offer = v->warm ? warm_offer(v->warm) : NULL,
+		.name = w->name,
 	};
 	list_init(&v->link);
 	list_add_tail(&w->versions, &v->link);
 	w->newest = v;
 	w->rt = &v->rt;
+}
+
+static int make_warm(struct worker *w, struct worker_version *v)
+{
+	if (v->rt.config->set.dialog != DIALOG_GATEWAY)
+		return 0;
+	return warm_make(&v->warm, w, v);
 }
 
 int worker_version_begin(struct worker *w, const struct runtime *rt)
@@ -45,6 +55,10 @@ int worker_version_begin(struct worker *w, const struct runtime *rt)
 		return -ENOMEM;
 	list_init(&w->versions);
 	v->rt = *rt;
+	if (make_warm(w, v) < 0) {
+		free(v);
+		return -ENOMEM;
+	}
 	make_current(w, v);
 	return 0;
 }
@@ -62,6 +76,7 @@ static void report(const struct worker *w)
 static void release(struct worker_version *v)
 {
 	list_del(&v->link);
+	warm_free(v->warm);
 	runtime_forget_route(v->rt.route_shared);
 	version_unmap(v->rt.version);
 	free(v);
@@ -103,12 +118,17 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	v->rt.number = news->number;
 	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
 	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
-	if (!v->rt.route_shared) {
+	if (!v->rt.route_shared || make_warm(w, v) < 0) {
+		runtime_forget_route(v->rt.route_shared);
 		version_unmap(&v->own);
 		free(v);
 		return -ENOMEM;
 	}
+	if (before->warm)
+		warm_end(before->warm);
 	make_current(w, v);
+	if (v->warm)
+		warm_begin(v->warm);
 	if (before->users == 0)
 		release(before);
 	return 0;
@@ -147,6 +167,8 @@ static void on_channel(struct io_op *op, int res)
 
 void worker_version_listen(struct worker *w)
 {
+	if (w->newest->warm)
+		warm_begin(w->newest->warm);
 	if (w->rt->channel_fd < 0)
 		return;
 	w->channel_op.done = on_channel;

@@ -12,6 +12,7 @@
 #include "proxy/runtime.h"
 #include "proxy/version.h"
 
+struct warm;
 struct worker;
 
 struct worker_version {
@@ -20,13 +21,14 @@ struct worker_version {
 	struct version own; /* mapped by this worker; else rt.version is the master's */
 	struct xmllog log;  /* with this version's LOG_LEVEL */
 	struct dialog_env env;
+	struct warm *warm; /* DIALOG_GATEWAY; else NULL */
 	unsigned users; /* sessions, and whatever else keeps it */
 };
 
 /* The version that the worker is started with. 0 or -ENOMEM. */
 int worker_version_begin(struct worker *w, const struct runtime *rt)
 	__attribute__((warn_unused_result));
-/* Listens to the master from now on. */
+/* Listens to the master from now on; W has its engine. */
 void worker_version_listen(struct worker *w);
 /* The newest version, for one more user. */
 struct worker_version *worker_version_get(struct worker *w);

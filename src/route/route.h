@@ -113,6 +113,13 @@ bool route_up(struct route_shared *s, unsigned dest);
 bool route_drain(struct route_shared *s, unsigned dest, bool on);
 bool route_drained(struct route_shared *s, unsigned dest);
 
+/*
+ * A session has found DEST at its max=: connections that stand there unused are to go. Whoever has
+ * such ones looks whether the number has changed.
+ */
+void route_want_room(struct route_shared *s, unsigned dest);
+uint32_t route_room_wanted(struct route_shared *s, unsigned dest);
+
 /* ---- tries in the background, of what is down ---- */
 
 /* Destinations that are down and due for a try (a bit each); each is handed out to one caller per

@@ -416,6 +416,20 @@ bool route_drained(struct route_shared *s, unsigned dest)
 	return atomic_load(&s->drained) & route_bit(dest);
 }
 
+/* ---- room at a destination ---- */
+
+void route_want_room(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < ROUTE_MAX);
+	atomic_fetch_add(&s->state[dest].room_wanted, 1);
+}
+
+uint32_t route_room_wanted(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < ROUTE_MAX);
+	return atomic_load(&s->state[dest].room_wanted);
+}
+
 /* ---- another list of destinations ---- */
 
 static void carry_one(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from)

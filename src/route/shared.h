@@ -25,6 +25,7 @@ struct route_state {
 	_Atomic uint64_t round_robin; /* where its next turn begins, in virtual time: pick.c */
 	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
 	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
+	_Atomic uint32_t room_wanted; /* how often */
 	struct route_copy copy[2];
 	/* Fixed by route_shared_init(). */
 	uint16_t port;

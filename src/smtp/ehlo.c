@@ -4,6 +4,9 @@
  * that both sides can live up to, so that no extension of the destination is ever used without us
  * knowing it. See reply.h.
  */
+#include "smtp/ehlo.h"
+
+#include "base/diag.h"
 #include "smtp/param.h"
 #include "smtp/put.h"
 #include "smtp/reply.h"
@@ -147,4 +150,23 @@ int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ex
 		n = without(offers, n, SMTP_EXT_BINARYMIME);
 	}
 	return put_answer(reply, greeting, offers, n, out);
+}
+
+bool smtp_ehlo_line(struct span text, struct smtp_ehlo_line *line)
+{
+	struct offer o;
+
+	if (!read_offer(text, &o))
+		return false;
+	*line = (struct smtp_ehlo_line){ o.keyword->ext, o.old_auth, o.args, o.size };
+	return true;
+}
+
+const char *smtp_ehlo_keyword(uint32_t ext)
+{
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
+		if (keywords[i].ext == ext)
+			return keywords[i].name;
+	CHECK(false);
+	return NULL;
 }

@@ -2,7 +2,8 @@
 """What the end-to-end tests share: the daemon, caronte-sink and a client, started and cleaned up.
 
 A test class derives from harness.TestCase; tests/e2e/run runs it once for each engine
-(self.engine).
+(self.engine) and each dialog that its `dialogs` names (self.dialog, self.gateway). What a test
+expects of one dialog alone it says with self.by_dialog(sniff=…, gateway=…).
 
     class Small(harness.TestCase):
         def test_one(self):
@@ -247,7 +248,7 @@ class Program:
 
 
 class Caronte(Program):
-    def __init__(self, destination, engine="auto", options=(), **settings):
+    def __init__(self, destination, engine="auto", dialog="sniff", options=(), **settings):
         super().__init__("caronte")
         self.options = options
         self.may_die = False
@@ -264,6 +265,8 @@ class Caronte(Program):
                 else "127.0.0.1:%d" % destination.port
         if engine != "auto":
             self.settings["ENGINE_" + engine.upper()] = True
+        if dialog != "sniff":
+            self.settings["DIALOG_" + dialog.upper()] = True
         self.settings.update(settings)
         self.wants_port = "LISTEN_PORT" not in self.settings
 
@@ -511,6 +514,9 @@ class Client(puppet.Peer):
 
 class TestCase(unittest.TestCase):
     engine = os.environ.get("ENGINE", "auto")
+    dialog = os.environ.get("DIALOG", "sniff")
+    gateway = dialog == "gateway"
+    dialogs = ("sniff", "gateway")  # that concern a class
     running = None  # the test that runs
     kept = []  # directories of tests that failed
     maxDiff = 4000
@@ -543,4 +549,8 @@ class TestCase(unittest.TestCase):
         return path
 
     def caronte(self, destination=None, **settings):
-        return Caronte(destination, **{"engine": self.engine, **settings})
+        return Caronte(destination, **{"engine": self.engine, "dialog": self.dialog, **settings})
+
+    def by_dialog(self, sniff, gateway):
+        """What is true of the dialog at hand."""
+        return gateway if self.gateway else sniff

@@ -321,7 +321,7 @@ static void test_names(void **state)
 	       "F:3: config_USER: does not begin with CONFIG_, the nearest is CONFIG_USER\n");
 	expect("CONFIG_0123456789012345678901234567890123456789012345678901234567890123456789=5\n",
 	       "F:1: 012345678901234567890123456789012345678901234567890123456789...: unknown name, "
-	       "the nearest is LISTEN_ADDRESS\n");
+	       "the nearest is DIALOG_SNIFF\n");
 	expect("CONFIG_A\x1b]0;B\x07=5\n",
 	       "F:1: A\\x1b]0;B\\x07: unknown name, the nearest is USER\n");
 }

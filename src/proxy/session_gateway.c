@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A session of DIALOG_GATEWAY and its connections: each transaction takes one, from the worker's
+ * pool (warm.h) or by session_connect.c, and gives it back. Refuses to give back what an operation
+ * still works on, or what is not known to owe nothing.
+ */
+#include <sys/socket.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "proxy/session.h"
+
+static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
+
+bool session_gateway_begin(struct session *s)
+{
+	if (!s->version->warm || s->dialog.server.state != SMTP_SERVER_CONNECT)
+		return false;
+	switch (warm_knowledge(s->version->warm)) {
+	case WARM_KNOWS:
+		s->state = SESSION_RUNNING;
+		session_borrow(s);
+		dialog_gateway_greet(&s->dialog);
+		session_changed(s);
+		break;
+	case WARM_LEARNS:
+		if (io_now_ms(s->worker->io) < s->patience_ms) {
+			session_wait_for_seat(s);
+			break;
+		}
+		/* fall through */
+	case WARM_HOPELESS:
+		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION);
+		break;
+	}
+	return true;
+}
+
+bool session_gateway_take(struct session *s, unsigned dest)
+{
+	if (!s->version->warm || s->dialog.gateway.fresh)
+		return false;
+	return warm_take(s->version->warm, dest, s->seat, &s->line);
+}
+
+void session_gateway_taken(struct session *s)
+{
+	s->dest.fd = s->line.fd;
+	s->line.uses++;
+	s->reaching = false;
+	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max);
+	session_changed(s);
+}
+
+void session_gateway_connected(struct session *s)
+{
+	s->line = (struct warm_line){
+		.dest = s->dest_index,
+		.addr = s->connecting,
+		.born_ms = io_now_ms(s->worker->io),
+		.uses = 1,
+	};
+	s->reaching = false;
+	dialog_gateway_connected(&s->dialog, &s->connecting);
+}
+
+/* No operation uses the connection, and it is not ours any more. */
+static void parted(struct session *s)
+{
+	s->dest_closing = s->body_sent = false;
+	s->dest.eof = s->dest.broken = false;
+	if (s->work)
+		buf_clear(&s->work->dest_in);
+	dialog_gateway_parted(&s->dialog);
+	session_changed(s);
+}
+
+static bool is_clean(const struct session *s)
+{
+	return !s->dest.eof && !s->dest.broken && !s->dest_closing &&
+	       (!s->work || buf_len(&s->work->dest_in) == 0) && dialog_gateway_clean(&s->dialog);
+}
+
+/* Hands the connection to the pool, with a seat of its own where it needs one. */
+static bool hand_over(struct session *s, bool begun)
+{
+	struct smtp_client *c = &s->dialog.destination;
+	struct warm_line *l = &s->line;
+
+	l->fd = s->dest.fd;
+	l->ext = c->ext;
+	l->size_max = c->size_max;
+	if (s->rt->route->destination[s->dest_index].max) {
+		if (!seats_part(s->rt->seats, s->seat, &l->place))
+			return false;
+		l->has_place = true;
+	} else {
+		session_forget_destination(s);
+	}
+	s->dest.fd = -1;
+	warm_give(s->version->warm, l, begun);
+	return true;
+}
+
+void session_gateway_release(struct session *s)
+{
+	struct dialog_gateway *g = &s->dialog.gateway;
+	bool begun = g->release == DIALOG_GIVES_BEGUN;
+
+	if (g->release == DIALOG_KEEPS || s->dest.fd < 0 || s->dest_closing)
+		return;
+	if (g->release != DIALOG_CLOSES && is_clean(s)) {
+		if (s->dest.receiving)
+			io_cancel(s->worker->io, &s->dest.recv);
+		if (s->dest.receiving || s->dest.sending)
+			return;
+		if (hand_over(s, begun)) {
+			parted(s);
+			return;
+		}
+	}
+	s->dialog.drop_destination = true;
+}
+
+void session_gateway_reach(struct session *s)
+{
+	struct dialog_gateway *g = &s->dialog.gateway;
+
+	if (!g->on || s->dialog.end != DIALOG_RUNS || s->dest.fd >= 0)
+		return;
+	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
+		parted(s);
+	if (!g->wanted || s->reaching)
+		return;
+	s->reaching = true;
+	s->search = (struct route_search){ 0 };
+	session_connect(s);
+}
