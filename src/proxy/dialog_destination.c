@@ -252,10 +252,9 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 {
 	size_t consumed = 0;
 
-	if (d->gateway.on && d->gateway.stage == DIALOG_APART)
-		return 0;
 	dialog_gateway_heard(d);
-	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n) {
+	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n &&
+	       !dialog_gateway_apart(&d->gateway)) {
 		struct smtp_reply reply;
 		size_t n;
 

@@ -55,6 +55,12 @@ struct dialog_gateway {
 	uint32_t given; /* octets of `held` that this connection was given */
 };
 
+/* No connection's octets are for this session. */
+static inline bool dialog_gateway_apart(const struct dialog_gateway *g)
+{
+	return g->on && g->stage == DIALOG_APART;
+}
+
 /* The session begins: what the destinations can do is known. */
 void dialog_gateway_greet(struct dialog *d);
 /* A fresh connection stands; or one that has been used, and whose EHLO said EXT and SIZE_MAX. */

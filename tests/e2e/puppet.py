@@ -2,11 +2,19 @@
 """Both ends of a session in one test's hand: the client, and a destination that says and does
 nothing by itself. So each step of a dialog is an event that the test waits for, and octets can be
 sent, cut and held back between any two of them.
+
+With the gateway dialog (DIALOG=gateway in the environment) a session has no destination before its
+first recipient, or AUTH, and what happens on connections until then is no session's: a Destination
+sees to it by itself. A Session's server then is the connection that MAIL comes over; where the
+session had been led up to MAIL, it is read and answered there before anything else is.
 """
 import contextlib
+import os
+import queue
 import select
 import socket
 import struct
+import threading
 
 PATIENCE_S = 10  # nothing that a test waits for takes nearly as long
 GREETING = b"220 puppet.test ESMTP\r\n"
@@ -16,8 +24,10 @@ RCPT = b"RCPT TO:<b@local.test>\r\n"
 DATA = b"DATA\r\n"
 EXTENSIONS = b"250-puppet.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 0\r\n"
 OK = b"250 2.0.0 Ok\r\n"
+SENDER_OK = b"250 2.1.0 Ok\r\n"
 GO_AHEAD = b"354 Go ahead\r\n"
 RESET = object()
+GATEWAY = os.environ.get("DIALOG") == "gateway"
 
 
 @contextlib.contextmanager
@@ -135,10 +145,70 @@ class Peer:
         self.socket.close()
 
 
-class Destination:
-    """A listening socket whose connections the test takes one by one."""
+class Idle(threading.Thread):
+    """The connections of a destination that belong to no session: greets, answers EHLO, HELO, RSET
+    and QUIT, and hands over the one on which anything else begins, unread."""
 
-    def __init__(self, port=0, rcvbuf=0):
+    def __init__(self, destination):
+        super().__init__(daemon=True)
+        self.destination = destination
+        self.begun = queue.Queue()
+        self.peers = {}
+        self.stop_at, self.stop_from = socket.socketpair()
+        self.start()
+
+    def run(self):
+        listener = self.destination.socket
+        while True:
+            ready = select.select([self.stop_at, listener, *self.peers], [], [])[0]
+            if self.stop_at in ready:
+                break
+            for sock in ready:
+                with contextlib.suppress(OSError):
+                    if sock is listener:
+                        self.greet(Peer(listener.accept()[0]))
+                    else:
+                        self.serve(self.peers[sock])
+        for sock in (self.stop_at, self.stop_from, listener, *self.peers):
+            sock.close()
+
+    def greet(self, peer):
+        greeting = self.destination.greeting
+        if callable(greeting):
+            greeting(peer)
+        else:
+            self.peers[peer.socket] = peer
+            peer.send(greeting)
+
+    def serve(self, peer):
+        word = peer.socket.recv(4, socket.MSG_PEEK)
+        if word in (b"EHLO", b"HELO", b"RSET"):
+            peer.line()
+            peer.send({b"EHLO": self.destination.extensions}.get(word, OK))
+        else:
+            del self.peers[peer.socket]
+            if word in (b"", b"QUIT"):
+                peer.close()
+            else:
+                self.begun.put(peer)
+
+    def drop(self):
+        """Closes them, so that the next session gets a fresh one."""
+        for sock in list(self.peers):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+
+    def stop(self):
+        self.stop_from.send(b"x")
+        self.join()
+
+
+class Destination:
+    """A listening socket whose connections the test takes one by one; with the gateway dialog, and
+    unless BY_HAND, they are looked after up to their first command (see Idle)."""
+
+    def __init__(self, port=0, rcvbuf=0, greeting=GREETING, extensions=EXTENSIONS, by_hand=False):
+        self.greeting, self.extensions = greeting, extensions
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf:
@@ -147,18 +217,26 @@ class Destination:
         self.socket.listen(256)
         self.socket.settimeout(PATIENCE_S)
         self.port = self.socket.getsockname()[1]
+        self.idle = Idle(self) if GATEWAY and not by_hand else None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *rest):
-        self.socket.close()
+        self.close()
 
     def close(self):
+        if self.idle:
+            self.idle.stop()
+        self.idle = None
         self.socket.close()
 
     def accept(self):
         return Peer(self.socket.accept()[0])
+
+    def begun(self):
+        """The connection over which a session has begun to speak."""
+        return self.idle.begun.get(timeout=PATIENCE_S)
 
 
 def client(port, sndbuf=0, rcvbuf=0):
@@ -172,20 +250,54 @@ def client(port, sndbuf=0, rcvbuf=0):
     return Peer(sock)
 
 
+class Later:
+    """The destination of a session that has none yet: it becomes one when it is asked for."""
+
+    def __init__(self, session):
+        self.session = session
+
+    def __getattr__(self, name):
+        return getattr(self.session.reach(), name)
+
+    def close(self):
+        pass
+
+    def expect(self, octets):
+        if octets:
+            self.session.reach().expect(octets)
+
+    def silent(self, seconds=0):
+        return not select.select([], [], [], seconds)[0]
+
+    def rest(self):
+        """No connection, no octets."""
+        return b""
+
+
 class Session:
     """A client and its destination, led up to the step whose name stands in UNTIL: "connect",
     "greeting", "ehlo", "mail", "rcpt", "data", "body" (some of it has gone through)."""
 
-    STEPS = ("connect", "greeting", "ehlo", "mail", "rcpt", "data", "body")
+    # Caronte itself greets at once: there is nothing before that to be led up to.
+    STEPS = ("connect", "greeting", "ehlo", "mail", "rcpt", "data", "body")[GATEWAY:]
     BODY = b"Subject: t\r\n\r\nsome text\r\n"
 
-    def __init__(self, port, destination, until="ehlo", greeting=GREETING, extensions=EXTENSIONS,
-                 **buffers):
+    def __init__(self, port, destination, until="ehlo", **buffers):
+        self.destination = destination
         self.client = client(port, **buffers)
-        self.server = destination.accept()
-        for step in self.STEPS[1:self.STEPS.index(until) + 1]:
-            getattr(self, "do_" + step)(**{"greeting": {"answer": greeting},
-                                           "ehlo": {"answer": extensions}}.get(step, {}))
+        self.server = Later(self) if GATEWAY else destination.accept()
+        self.answers_mail = False  # MAIL is still to be read and answered at the destination
+        for step in self.STEPS[:self.STEPS.index(until) + 1]:
+            getattr(self, "do_" + step)()
+
+    def reach(self):
+        """The gateway dialog has taken a connection for the session."""
+        if isinstance(self.server, Later):
+            self.server = self.destination.begun()
+            if self.answers_mail:
+                self.server.expect(MAIL)
+                self.server.send(SENDER_OK)
+        return self.server
 
     def __enter__(self):
         return self
@@ -204,18 +316,30 @@ class Session:
         self.server.send(answer)
         self.client.expect(answer)
 
-    def do_greeting(self, answer=GREETING):
-        self.server.send(answer)
-        self.client.expect(answer)
+    def do_connect(self):
+        """Done."""
 
-    def do_ehlo(self, answer=EXTENSIONS):
+    def do_greeting(self):
+        if not GATEWAY:
+            self.server.send(self.destination.greeting)
+        greeting = self.client.reply()
+        if greeting[:3] != (b"220" if GATEWAY else self.destination.greeting[:3]):
+            raise AssertionError("another greeting: %r" % greeting)
+
+    def do_ehlo(self):
         self.client.send(EHLO)
-        self.server.expect(EHLO)
-        self.server.send(answer)
+        if not GATEWAY:
+            self.server.expect(EHLO)
+            self.server.send(self.destination.extensions)
         self.client.reply()
 
     def do_mail(self):
-        self.both(MAIL, OK)
+        if GATEWAY:
+            self.client.send(MAIL)
+            self.client.expect(SENDER_OK)
+            self.answers_mail = True
+        else:
+            self.both(MAIL, SENDER_OK)
 
     def do_rcpt(self):
         self.both(RCPT, OK)
@@ -229,10 +353,15 @@ class Session:
 
     def envelope(self):
         """Up to the 354, in one group."""
+        self.answers_mail = False
         self.client.send(MAIL + RCPT + DATA)
+        if GATEWAY and not isinstance(self.server, Later) and \
+                self.server.socket.recv(4, socket.MSG_PEEK) in (b"QUIT", b""):
+            self.server.close()  # it has been used often enough
+            self.server = Later(self)
         self.server.expect(MAIL + RCPT + DATA)
-        self.server.send(OK + OK + GO_AHEAD)
-        self.client.expect(OK + OK + GO_AHEAD)
+        self.server.send(SENDER_OK + OK + GO_AHEAD)
+        self.client.expect(SENDER_OK + OK + GO_AHEAD)
 
     def message(self, body=b"text\r\n.\r\n", answer=OK):
         """A whole message."""
@@ -243,7 +372,11 @@ class Session:
         self.client.expect(answer)
 
     def quit(self):
-        self.both(b"QUIT\r\n", b"221 2.0.0 Bye\r\n")
-        if self.client.rest() != b"" or self.server.rest() != b"":
+        if GATEWAY:
+            self.client.send(b"QUIT\r\n")
+            self.client.expect(b"221 2.0.0 Bye\r\n")
+        else:
+            self.both(b"QUIT\r\n", b"221 2.0.0 Bye\r\n")
+        if self.client.rest() != b"" or not GATEWAY and self.server.rest() != b"":
             raise AssertionError("octets behind 221")
         self.close()

@@ -330,12 +330,17 @@ class SameKernel(harness.TestCase):
                 sender.start()
                 self.rewrite(self.ATTACK, range(pages // 2, pages))
                 self.check(s, filler)
-                s.server.expect(b"MAIL FROM:<evil@evil.test>\r\n")
-                s.server.send(OK)
+                if not self.gateway:  # else it never hears of him
+                    s.server.expect(b"MAIL FROM:<evil@evil.test>\r\n")
+                    s.server.send(OK)
                 self.assertEqual(s.client.codes(2), [250, 550])
                 sender.join()
                 s.client.send(b"\r\nQUIT\r\n")
                 s.client.end()
+                if self.gateway:
+                    s.client.rest()
+                    self.assertTrue(s.server.silent())
+                    continue
                 while line := s.server.line():
                     self.assertNotIn(b"victim", line)
                     if line.startswith((b"MAIL", b"QUIT")):

@@ -10,7 +10,7 @@ import unittest
 
 import harness
 import puppet
-from puppet import DATA, EHLO, GREETING, MAIL, OK, RCPT, case
+from puppet import DATA, EHLO, GREETING, MAIL, OK, RCPT, SENDER_OK, case
 
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 END = b".\r\n"
@@ -48,8 +48,21 @@ class Base(harness.TestCase):
         if action not in (CLOSE, RST):
             self.assertEqual(s.server.rest(), b"")
 
-    def descriptors(self, daemon):
+    def descriptors(self, daemon, destination):
+        """… when none of them is a connection that the gateway dialog keeps."""
+        if destination.idle:
+            destination.idle.drop()
+            harness.wait_until(lambda: not harness.connections_to(destination.port))
         return sum(len(os.listdir("/proc/%d/fd" % pid)) for pid in daemon.workers())
+
+    def turned_away(self, c, words=CLOSING):
+        """No destination for this client: told where it needs one, and the end."""
+        if self.gateway:
+            self.assertEqual(c.reply()[:3], b"220")
+            c.send(EHLO + MAIL + RCPT)
+            self.assertEqual(c.codes(2), [250, 250])
+        self.get(c, [words])
+        self.assertEqual(c.rest(), b"")
 
     def serves(self, daemon, destination):
         with puppet.Session(daemon.port, destination) as s:
@@ -65,13 +78,13 @@ class Base(harness.TestCase):
                 self.serves(daemon, destination)
             self.sessions = 4 * daemon.settings["WORKERS"]
             daemon.records("session", count=self.sessions)
-            before = self.descriptors(daemon)
+            before = self.descriptors(daemon, destination)
             yield daemon, destination
             self.serves(daemon, destination)
             daemon.records("session", count=self.sessions + 1)
             # In a body's time a worker makes pipes for itself, and keeps them.
             if "BODY_SPLICE" not in settings:
-                harness.wait_until(lambda: self.descriptors(daemon) == before)
+                harness.wait_until(lambda: self.descriptors(daemon, destination) == before)
 
     def check_end(self, daemon, end):
         self.sessions += 1
@@ -122,19 +135,60 @@ class Destinations(Base):
         ]
         with self.daemon() as (daemon, destination):
             for greeting, replies, end in rows:
-                self.run_row(daemon, destination, "connect", b"", greeting, replies, end)
+                if self.gateway:
+                    self.greet(daemon, destination, greeting, replies, end)
+                else:
+                    self.run_row(daemon, destination, "connect", b"", greeting, replies, end)
+
+    def greet(self, daemon, destination, greeting, replies, end):
+        """A fresh connection is greeted so, on behalf of a recipient; a greeting that is good is
+        not for the client to see."""
+        what = {CLOSE: puppet.Peer.close, RST: puppet.Peer.reset}
+        replies = {CLOSE: [LOST], RST: [b"4"]}.get(greeting, replies[-1:])
+        destination.idle.drop()
+        destination.greeting = what.get(greeting, greeting)
+        with case(greeting), puppet.Session(daemon.port, destination, "mail") as s:
+            s.client.send(RCPT)
+            if end:
+                self.get(s.client, replies)
+                self.assertEqual(s.client.rest(), b"")
+            else:
+                s.server.expect(RCPT)
+                s.server.send(OK)
+                s.client.expect(OK)
+                s.quit()
+        destination.greeting = GREETING
+        self.check_end(daemon, end or "quit")
 
     def test_a_greeting_that_refuses(self):
+        """It leaves the client nothing but QUIT; with the gateway dialog, where it refuses only
+        the connection for this transaction, it is the answer to each of its recipients."""
         refusal = b"554-5.3.2 No\r\n554 5.3.2 service\r\n"
         with self.daemon() as (daemon, destination):
-            with puppet.Session(daemon.port, destination, "greeting", greeting=refusal) as s:
-                s.client.send(EHLO + MAIL + RCPT)
-                self.assertEqual(s.client.codes(3), [503] * 3)
+            if self.gateway:
+                destination.idle.drop()
+            destination.greeting = refusal
+            with puppet.Session(daemon.port, destination, self.by_dialog("greeting", "mail")) as s:
+                if self.gateway:
+                    s.client.send(RCPT + RCPT + b"RCPT TO:<x@far.test>\r\n" + RCPT)
+                    self.get(s.client, [refusal, refusal, b"550 5.7.1 ", refusal])
+                    s.client.send(DATA)
+                    self.assertEqual(s.client.codes(1), [554])
+                    s.client.send(b"RSET\r\n")
+                    s.client.expect(OK)
+                    destination.greeting = GREETING
+                    s.message()
+                else:
+                    s.client.send(EHLO + MAIL + RCPT)
+                    self.assertEqual(s.client.codes(3), [503] * 3)
                 s.quit()
+            destination.greeting = GREETING
             self.check_end(daemon, "quit")
 
     def test_ehlo_refused_then_helo(self):
         helo, refusal = b"HELO client.test\r\n", b"502 5.5.1 What is EHLO?\r\n"
+        if self.gateway:
+            self.skipTest("test_gateway.py: Caronte's own HELO")
         with self.daemon() as (daemon, destination), \
                 puppet.Session(daemon.port, destination, "greeting") as s:
             s.both(EHLO, refusal)
@@ -157,8 +211,9 @@ class Destinations(Base):
             s.quit()
             self.check_end(daemon, "quit")
 
+    # Those that the destination answers.
     COMMANDS = [("greeting", EHLO), ("ehlo", MAIL), ("ehlo", NOOP), ("ehlo", b"RSET\r\n"),
-                ("mail", RCPT), ("rcpt", RCPT), ("rcpt", DATA)]
+                ("mail", RCPT), ("rcpt", RCPT), ("rcpt", DATA)][4 * harness.TestCase.gateway:]
 
     def test_answers_to_commands(self):
         rows = [
@@ -179,6 +234,9 @@ class Destinations(Base):
         with self.daemon() as (daemon, destination):
             for until, command in self.COMMANDS:
                 for answer, replies, end in rows:
+                    # Behind a refused DATA the gateway dialog has done with its destination.
+                    if self.gateway and command == DATA and len(replies) == 2:
+                        replies, end = replies[:1], None
                     self.run_row(daemon, destination, until, command, answer, replies, end)
             for until, command in self.COMMANDS[:-1]:
                 self.run_row(daemon, destination, until, command, b"354 Go\r\n", [DISAGREED],
@@ -207,22 +265,23 @@ class Destinations(Base):
             (CLOSE, [LOST_IDLE]), (RST, [LOST_IDLE]),
         ]
         with self.daemon() as (daemon, destination):
-            for until in "greeting", "ehlo", "mail", "rcpt":
+            for until in self.by_dialog(("greeting", "ehlo", "mail", "rcpt"), ("rcpt",)):
                 for words, replies in rows:
                     self.run_row(daemon, destination, until, b"", words, replies,
                                  "lost-destination")
 
     def test_an_answer_too_few_or_too_many_in_a_group(self):
         group = MAIL + RCPT + RCPT + DATA
-        good = [OK, OK, OK]
+        good = [SENDER_OK, OK, OK]
         rows = [
             (b"".join(good), good + [LOST]),
-            (OK + b"421 I\r\n", [OK, b"421 I\r\n"]),
-            (OK + b"garbage\r\n", [OK, DISAGREED]),
-            (b"".join(good) + b"550 a\r\n250 b\r\n", good + [b"550 a\r\n", DISAGREED]),
+            (SENDER_OK + b"421 I\r\n", [SENDER_OK, b"421 I\r\n"]),
+            (SENDER_OK + b"garbage\r\n", [SENDER_OK, DISAGREED]),
         ]
+        refused = good + [b"550 a\r\n"]
         with self.daemon() as (daemon, destination):
-            for answers, replies in rows:
+            for answers, replies in rows + [(b"".join(refused) + b"250 b\r\n",
+                                             refused + self.by_dialog([DISAGREED], []))]:
                 with case(answers), puppet.Session(daemon.port, destination) as s:
                     s.client.send(group)
                     s.server.expect(MAIL)
@@ -230,8 +289,13 @@ class Destinations(Base):
                     s.server.send(answers)
                     s.server.end()
                     self.get(s.client, replies)
-                    self.assertEqual(s.client.rest(), b"")
-                self.check_end(daemon, "lost-destination")
+                    # Between transactions the gateway dialog has no destination to lose.
+                    lost = replies != refused
+                    if lost:
+                        self.assertEqual(s.client.rest(), b"")
+                    else:
+                        s.quit()
+                self.check_end(daemon, "lost-destination" if lost else "quit")
 
     def test_quit(self):
         rows = [(b"221-a\r\n221 b\r\n", [b"221-a\r\n221 b\r\n"], "quit"),
@@ -240,12 +304,31 @@ class Destinations(Base):
                 (CLOSE, [BYE], "quit"), (RST, [BYE], "quit")]
         with self.daemon() as (daemon, destination):
             for until in "greeting", "ehlo", "rcpt":
+                if self.gateway:
+                    with case(until), puppet.Session(daemon.port, destination, until) as s:
+                        s.client.send(QUIT)
+                        s.client.expect(BYE)
+                        self.ended(s, None)
+                    self.check_end(daemon, "quit")
+                    continue
                 for answer, replies, end in rows:
                     self.run_row(daemon, destination, until, QUIT, answer, replies, end)
 
+    def refused(self, s, replies, more=b""):
+        """The client gets these. True: with the gateway dialog the session goes on in place of a
+        closing 421, with MORE, and ended by QUIT."""
+        goes_on = self.gateway and replies[-1] is CLOSING
+        self.get(s.client, replies[:-1] if goes_on else replies)
+        if goes_on:
+            s.client.expect(more)
+            s.quit()
+        else:
+            self.assertEqual(s.client.rest(), b"")
+        return goes_on
+
     def test_answers_in_the_midst_of_a_body(self):
         """The destination's connection is closed at once, the client's body read to its end, and
-        then answered."""
+        then answered. The gateway dialog goes on where the destination has only refused."""
         too_large = b"552-5.3.4 Too\r\n552 5.3.4 large\r\n"
         rows = [
             (too_large, [too_large, CLOSING]),
@@ -267,9 +350,9 @@ class Destinations(Base):
                             s.client.send(b"x" * 70 + b"\r\n..\r\n" * (3 * STEP // 6))
                             self.assertTrue(s.client.silent(0.005))
                             s.client.send(END + NOOP)
-                            self.get(s.client, replies)
-                            self.assertEqual(s.client.rest(), b"")
-                        record = self.check_end(daemon, "lost-destination")
+                            goes_on = self.refused(s, replies, OK)
+                        record = self.check_end(daemon,
+                                                "quit" if goes_on else "lost-destination")
                         self.assertEqual(record.get("messages"), "0")
                 replies = [r.get("reply") for r in daemon.records("message") if
                            not r.get("reply").startswith("250")]
@@ -335,9 +418,8 @@ class Destinations(Base):
                         sender.start()
                         s.server.expect(octets[:1000])
                         self.act(s.server, answer)
-                        self.get(s.client, replies)
                         sender.join()
-                        self.assertEqual(s.client.rest(), b"")
+                        self.refused(s, replies)
                 daemon.stop()
                 self.assertEqual(len(daemon.records("message")), len(rows))
 
@@ -352,8 +434,10 @@ class Destinations(Base):
             (b"354 Go\r\n", [DISAGREED], "lost-destination", 0),
             (b"250\n", [DISAGREED], "lost-destination", 0),
             (b"250-a\r\n251 b\r\n", [DISAGREED], "lost-destination", 0),
-            (OK + OK, [OK, DISAGREED], "lost-destination", 1),
-            (OK + b"421 I\r\n", [OK, b"421 I\r\n"], "lost-destination", 1),
+            # What comes behind it is only the gateway dialog's pool's concern.
+            (OK + OK, *self.by_dialog(([OK, DISAGREED], "lost-destination"), ([OK], None)), 1),
+            (OK + b"421 I\r\n",
+             *self.by_dialog(([OK, b"421 I\r\n"], "lost-destination"), ([OK], None)), 1),
             (CLOSE, [LOST], "lost-destination", 0), (RST, [LOST], "lost-destination", 0),
         ]
         for body in BODIES:
@@ -375,7 +459,8 @@ class Destinations(Base):
 
     def test_silence(self):
         """All wait at the same time, so it takes no longer than one of them."""
-        steps = [("connect", b"", LOST_IDLE), ("body", END, LOST), ("ehlo", QUIT, LOST)]
+        steps = [("body", END, LOST)]
+        steps += self.by_dialog([("connect", b"", LOST_IDLE), ("ehlo", QUIT, LOST)], [])
         steps += [(until, said, LOST) for until, said in self.COMMANDS]
         with self.daemon(TIMEOUT_GREETING=2, TIMEOUT_REPLY=2, TIMEOUT_DATA_DONE=2) as \
                 (daemon, destination), contextlib.ExitStack() as stack:
@@ -459,11 +544,16 @@ class Clients(Base):
                 with puppet.Session(daemon.port, destination, "mail") as s:
                     s.client.send(RCPT * 3 + b"RSET\r\n" + MAIL + more)
                     s.client.end()
-                    for command in RCPT * 3, b"RSET\r\n", MAIL, more:
+                    # RSET comes to the destination in the gateway dialog too: by the pool.
+                    passed = RCPT * 3, b"RSET\r\n", *self.by_dialog((MAIL, more), ())
+                    for command in passed:
                         s.server.expect(command)
-                        s.server.send(OK * command.count(b"\n"))
-                    s.client.expect(OK * (5 + len(more) // 6))
-                    self.assertEqual((s.client.rest(), s.server.rest()), (b"", b""))
+                        s.server.send(SENDER_OK if command == MAIL else BYE if command == QUIT
+                                      else OK * command.count(b"\n"))
+                    s.client.expect(OK * 4 + SENDER_OK + BYE * (more == QUIT))
+                    self.assertEqual(s.client.rest(), b"")
+                    if not self.gateway:
+                        self.assertEqual(s.server.rest(), b"")
                 self.check_end(daemon, end)
 
     def test_leave_behind_the_end_of_data(self):
@@ -486,8 +576,9 @@ class Clients(Base):
                             s.server.send(OK)
                             if leave is puppet.Peer.end:
                                 s.client.expect(OK)
-                            self.assertEqual(s.server.rest(), b"")
-                        record = self.check_end(daemon, "lost-client")
+                            if not self.gateway:  # else it stays, for others
+                                self.assertEqual(s.server.rest(), b"")
+                            record = self.check_end(daemon, "lost-client")
                         self.assertEqual(record.get("messages"), "1")
 
 

@@ -83,30 +83,34 @@ class Sessions(harness.TestCase):
                     over += limit + 1
                     daemon.records("session", count=over)
             self.assertEqual(len(daemon.records("session", end="limit")), 3 * more)
-            self.assertEqual(sink.report()["connections"], 3 * (limit + 1))
+            self.assertEqual(sink.report()["connections"],
+                             self.by_dialog(3 * (limit + 1), daemon.settings["WORKERS"]))
 
     def test_max_sessions_in_a_rush(self):
-        """All come at the same time: never one too many reaches the destination."""
+        """All come at the same time: never one too many is served, or reaches the destination."""
         limit, clients = 10, 60
         with puppet.Destination() as destination, self.caronte(
                 destination, MAX_SESSIONS=limit, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
-            told = []
+            told, over = [], threading.Event()
 
             def come():
                 with puppet.client(daemon.port) as c:
-                    told.append(c.reply()[:9])
+                    told.append(c.reply()[:3])
+                    over.wait()
 
             threads = [threading.Thread(target=come) for _ in range(clients)]
             for thread in threads:
                 thread.start()
-            servers = [destination.accept() for _ in range(limit)]
-            harness.wait_until(lambda: len(told) == clients - limit)
-            self.assertEqual(set(told), {TOO_MANY[:9]})
+            servers = [] if self.gateway else [destination.accept() for _ in range(limit)]
+            harness.wait_until(lambda: len(told) == clients - len(servers))
+            self.assertEqual(told.count(TOO_MANY[:3]), clients - limit)
             for server in servers:
                 server.send(puppet.GREETING)
+            harness.wait_until(lambda: len(told) == clients)
+            self.assertEqual(told.count(puppet.GREETING[:3]), limit)
+            over.set()
             for thread in threads:
                 thread.join()
-            self.assertEqual(told.count(puppet.GREETING[:9]), limit)
             self.assertEqual(select.select([destination.socket], [], [], 0)[0], [])
             for server in servers:
                 server.close()
@@ -246,8 +250,9 @@ class Deadlines(harness.TestCase):
                 destination, TIMEOUT_GREETING=2, TIMEOUT_REPLY=2, TIMEOUT_DATA_DONE=2) as daemon, \
                 contextlib.ExitStack() as stack:
             slow = []
-            for until, command in (("connect", b""), ("greeting", EHLO), ("ehlo", MAIL),
-                                   ("mail", RCPT), ("rcpt", DATA), ("body", b".\r\n")):
+            early = (("connect", b""), ("greeting", EHLO), ("ehlo", MAIL))
+            for until, command in (*self.by_dialog(early, ()), ("mail", RCPT), ("rcpt", DATA),
+                                   ("body", b".\r\n")):
                 s = stack.enter_context(puppet.Session(daemon.port, destination, until))
                 s.client.send(command)
                 s.server.expect(command)
@@ -255,15 +260,19 @@ class Deadlines(harness.TestCase):
             # Its client meanwhile says one thing after the other.
             talks = stack.enter_context(puppet.Session(daemon.port, destination, "mail"))
             talks.client.send(RCPT)
+            talks.server.expect(RCPT)
             self.assertTrue(self.trickle(
                 [(s.server, start + b"x" * 100, s.client) for s, start in slow] +
                 [(talks.client, b"X\r\n" * 100, talks.client)], PATIENCE_S))
             for s, _ in slow:
-                self.told(s, CLIENT_SLOW if s is slow[0][0] else DESTINATION_SLOW)
+                first = s is slow[0][0] and not self.gateway
+                self.told(s, CLIENT_SLOW if first else DESTINATION_SLOW)
                 s.close()
             self.assertTrue(talks.client.reply().startswith(DESTINATION_SLOW))
             talks.close()
-            self.assertEqual(len(daemon.records("session", count=7, end="lost-destination")), 7)
+            count = len(slow) + 1
+            self.assertEqual(
+                len(daemon.records("session", count=count, end="lost-destination")), count)
 
     def test_destination_does_not_take_a_body(self):
         """The destination is out of time, not the client, who is told so at the end of its body."""
@@ -297,10 +306,11 @@ class Deadlines(harness.TestCase):
                     sent += sock.send(flood)
                 self.assertLess(sent, 32 << 20)
                 self.assertLess(daemon.memory() - before, 4 << 20)
-                # The destination's connection is given up with the client.
-                harness.wait_until(lambda: any(line.startswith("2 -: ")
-                                               for line in sink.transcript()), PATIENCE_S)
-            record = daemon.records("session", count=2)[-1]
+                # The destination's connection, where there is one, is given up with the client.
+                if not self.gateway:
+                    harness.wait_until(lambda: any(line.startswith("2 -: ")
+                                                   for line in sink.transcript()), PATIENCE_S)
+                record = daemon.records("session", count=2)[-1]
             self.assertEqual(record.get("end"), "timeout")
 
     @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
@@ -493,6 +503,8 @@ class Pipelining(harness.TestCase):
                 server.send(waiting + puppet.GO_AHEAD)
             elif line == b".\r\n":
                 server.send(OK)
+                if self.gateway:  # QUIT is not for it
+                    return
             else:
                 server.send(BYE)
                 return
