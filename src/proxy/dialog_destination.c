@@ -252,7 +252,8 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 {
 	size_t consumed = 0;
 
-	dialog_gateway_heard(d);
+	if (in.n > 0)
+		dialog_gateway_heard(d);
 	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n &&
 	       !dialog_gateway_apart(&d->gateway)) {
 		struct smtp_reply reply;

@@ -18,6 +18,11 @@
  *   idle              nothing is under way
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
+ *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
+ *                     set gateway PIPELINING|SIZE 1000
+ *   wanted, unwanted  it wants a connection now, or does not
+ *   connect           it gets a fresh one; take LINES: one that was used before, whose EHLO said so
+ *   gives HOW         it has done with its connection: clean, begun (a transaction), closed
  *   logins N          so many attempts to log in are in the log by now
  *   login NAME        that is who has logged in ("-": nobody)
  *   end REASON        the session ends by now, for this reason ("runs": it goes on)
@@ -53,6 +58,7 @@ struct play {
 	unsigned seed;
 	struct policy policy;
 	struct dialog_env env;
+	struct smtp_offer offer;
 	struct xmllog log;
 	struct dialog d;
 	struct dialog_work work;
@@ -107,6 +113,8 @@ static void collect(struct play *p)
 {
 	struct span c = buf_span(&p->work.to_client), s = buf_span(&p->work.to_destination);
 
+	if (!p->started)
+		return;
 	add(&p->to_client, c.p, c.n);
 	buf_consume(&p->work.to_client, c.n);
 	if (!p->d.drop_destination)
@@ -221,6 +229,24 @@ static void report(struct policy_faults *f, unsigned line, const char *what)
 	fail_msg("fault in a transcript's table, line %u: %s", line, what);
 }
 
+/* An answer to EHLO with these lines, parted by |. */
+static void read_offer(const char *lines, struct smtp_offer *offer)
+{
+	char text[2048];
+	size_t n = (size_t)snprintf(text, sizeof(text), "250-d.example\r\n250-%s\r\n", lines);
+	size_t last = strlen("250-d.example\r\n"), consumed;
+	struct smtp_reply reply;
+
+	for (char *bar; (bar = strchr(text, '|')) != NULL; n += 5) {
+		memmove(bar + 6, bar + 1, strlen(bar));
+		memcpy(bar, "\r\n250-", 6);
+		last = (size_t)(bar - text) + 2;
+	}
+	text[last + 3] = ' ';
+	assert_int_equal(smtp_reply_parse(span_of(text, n), &reply, &consumed), SMTP_REPLY_OK);
+	smtp_offer_read(offer, &reply);
+}
+
 static void setting(struct play *p, char *name, char *value)
 {
 	struct policy_faults faults = { report };
@@ -246,6 +272,10 @@ static void setting(struct play *p, char *name, char *value)
 		p->env.normalize = strcmp(value, "y") == 0;
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
+	} else if (strcmp(name, "gateway") == 0) {
+		read_offer(value, &p->offer);
+		p->env.offer = &p->offer;
+		p->env.name = "proxy.example";
 	} else if (strcmp(name, "client") == 0) {
 		assert_int_equal(addr_parse_ip(&p->client, value), 0);
 	} else if (strcmp(name, "secret") == 0) {
@@ -256,22 +286,33 @@ static void setting(struct play *p, char *name, char *value)
 	}
 }
 
+static struct addr destination(void)
+{
+	struct addr dest;
+
+	assert_int_equal(addr_parse_ip(&dest, "192.0.2.25"), 0);
+	dest.port = 225;
+	return dest;
+}
+
 static void start(struct play *p)
 {
 	struct xmllog_session id = { 1, 1 };
-	struct addr dest;
+	struct addr dest = destination();
 
 	if (p->started)
 		return;
 	p->started = true;
-	assert_int_equal(addr_parse_ip(&dest, "192.0.2.25"), 0);
-	dest.port = 225;
 	dialog_work_init(&p->work);
 	dialog_init(&p->d, &p->env, &p->client,
 		    p->policy.networks && policy_networks_match(p->policy.networks, &p->client),
 		    &id);
 	p->d.work = &p->work;
-	dialog_connected(&p->d, &dest);
+	if (p->d.gateway.on)
+		dialog_gateway_greet(&p->d);
+	else
+		dialog_connected(&p->d, &dest);
+	collect(p);
 }
 
 static int hex(char c)
@@ -366,10 +407,53 @@ static unsigned read_log(struct play *p, enum xmllog_element element)
 	return n;
 }
 
+/* The connection is the owner's now: clean, begun or closed; it takes it away. */
+static void check_gives(struct play *p, const char *how)
+{
+	static const char *const ways[] = { "nothing", "clean", "begun", "closed" };
+	struct dialog *d = &p->d;
+	const char *is = ways[d->drop_destination ? DIALOG_CLOSES : d->gateway.release];
+
+	if (strcmp(is, how) != 0)
+		wrong(p, is, NULL, (const uint8_t *)how, strlen(how));
+	if (d->gateway.release != DIALOG_KEEPS && d->gateway.release != DIALOG_CLOSES)
+		assert_true(dialog_gateway_clean(d));
+	p->from_dest.n = 0;
+	dialog_gateway_parted(d);
+	settle(p);
+}
+
+/* The lines about the gateway dialog's connections; false: it is another one. */
+static bool check_connection(struct play *p, const char *word, const char *arg)
+{
+	struct dialog *d = &p->d;
+	struct addr dest = destination();
+	struct smtp_offer offer;
+
+	if (strcmp(word, "wanted") == 0 || strcmp(word, "unwanted") == 0) {
+		if (d->gateway.wanted != (*word == 'w'))
+			wrong(p, "a connection is, or is not, wanted", NULL, NULL, 0);
+	} else if (strcmp(word, "connect") == 0) {
+		dialog_gateway_connected(d, &dest);
+	} else if (strcmp(word, "take") == 0) {
+		read_offer(arg, &offer);
+		assert_false(d->gateway.fresh);
+		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max);
+	} else if (strcmp(word, "gives") == 0) {
+		check_gives(p, arg);
+	} else {
+		return false;
+	}
+	settle(p);
+	return true;
+}
+
 static void check_word(struct play *p, const char *word, const char *arg)
 {
 	struct dialog *d = &p->d;
 
+	if (check_connection(p, word, arg))
+		return;
 	if (strcmp(word, "nothing") == 0) {
 		if (p->to_client.n)
 			wrong(p, "the client received something", &p->to_client, NULL, 0);
@@ -440,6 +524,7 @@ static void play_line(struct play *p, char *line, struct octets *turn, char *tur
 		*value++ = '\0';
 		setting(p, line + 4, value);
 	} else if (strncmp(line, "S: ", 3) == 0) {
+		start(p);
 		expect(p, &p->to_client, out, line_octets(line + 3, false, out), "the client");
 	} else if (strncmp(line, "D> ", 3) == 0) {
 		expect(p, &p->to_dest, out, line_octets(line + 3, false, out), "the destination");
