@@ -481,9 +481,13 @@ static void free_seat(struct seats *s, uint32_t seat)
 
 void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)
 {
+	uint8_t dest;
+
 	lock(s);
-	move_to(s, taken_seat(s, seat), taken_seat(s, place)->destination);
+	dest = taken_seat(s, place)->destination;
+	/* Killed between these two, the worker has one too few there, and no connection any more. */
 	free_seat(s, place);
+	move_to(s, taken_seat(s, seat), dest);
 	unlock(s);
 }
 

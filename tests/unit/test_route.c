@@ -534,6 +534,23 @@ static void test_tries_take_turns(void **state)
 	world_end(&w);
 }
 
+/* Who waits for room says so to all who may have some to give. */
+static void test_room_wanted(void **state)
+{
+	struct world w;
+	uint32_t before;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25,max=1 10.0.0.2:25", ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS);
+	before = route_room_wanted(w.shared, 1);
+	assert_int_equal(route_room_wanted(w.shared, 1), before);
+	route_want_room(w.shared, 0);
+	assert_int_equal(route_room_wanted(w.shared, 1), before);
+	route_want_room(w.shared, 1);
+	assert_int_not_equal(route_room_wanted(w.shared, 1), before);
+	world_end(&w);
+}
+
 static void test_checks(void **state)
 {
 	struct addr list[2] = { ip("10.0.1.1", 25), ip("10.0.1.2", 25) };
@@ -1044,6 +1061,7 @@ int main(void)
 		cmocka_unit_test(test_old_failures),
 		cmocka_unit_test(test_tries_take_turns),
 		cmocka_unit_test(test_checks),
+		cmocka_unit_test(test_room_wanted),
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_cluster_full_and_failed),
 		cmocka_unit_test(test_cluster_without_addresses),

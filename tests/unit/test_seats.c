@@ -204,6 +204,30 @@ static void test_parting(void **state)
 	drop(s, 3);
 }
 
+/* A place at a destination becomes a session's, and nobody gets in between. */
+static void test_taking_over(void **state)
+{
+	struct seats *s = make(4);
+	struct addr a = ip("192.0.2.1"), b = ip("192.0.2.2");
+	uint32_t seat = take(s, &a, true), other = take(s, &b, true), place;
+
+	(void)state;
+	assert_true(seats_at_destination(s, seat, 7, 1));
+	assert_true(seats_part(s, seat, &place));
+	assert_true(seats_at_destination(s, other, 8, 1));
+	assert_false(seats_at_destination(s, other, 7, 1));
+	seats_take_over(s, other, place);
+	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_of_destination(s, 8), 0);
+	assert_int_equal(seats_sessions(s), 2);
+	assert_int_equal(seats_of_address(s, &a), 1);
+	assert_false(seats_at_destination(s, seat, 7, 1));
+	seats_release(s, other);
+	assert_int_equal(seats_of_destination(s, 7), 0);
+	assert_true(seats_at_destination(s, seat, 7, 1));
+	drop(s, 4);
+}
+
 static void test_dead_worker(void **state)
 {
 	struct seats *s = make(30);
@@ -731,6 +755,7 @@ int main(void)
 		cmocka_unit_test(test_a_million),
 		cmocka_unit_test(test_parting),
 		cmocka_unit_test(test_stress),
+		cmocka_unit_test(test_taking_over),
 		cmocka_unit_test(test_two_tables),
 		cmocka_unit_test(test_fits),
 	};
