@@ -220,15 +220,21 @@ class Full(ClusterCase):
         with self.sinks(2) as sinks, \
                 self.cluster(list_of(sinks, ",max=1", ",max=1"), TIMEOUT_CONNECT=1) as daemon:
             with harness.Client(daemon.port) as one, harness.Client(daemon.port) as two:
-                one.hello()
-                two.hello()
+                for client in one, two:
+                    client.hello()
+                    if self.gateway:
+                        client.envelope()
                 began = time.monotonic()
                 with harness.Client(daemon.port) as third:
+                    if self.gateway:
+                        third.hello()
+                        third.command("MAIL FROM:<a@client.test>", 250)
+                        third.send(b"RCPT TO:<b@local.test>\r\n")
                     self.assertRegex(third.reply(), rb"^421 4\.3\.2 ")
                     self.assertEqual(third.rest(), b"")
                 self.assertGreaterEqual(time.monotonic() - began, 0.9)
                 self.assertLess(time.monotonic() - began, 5)
-                self.assertEqual([sink.report()["connections"] for sink in sinks], [1, 1])
+                self.assertEqual([sink.report()["peak"] for sink in sinks], [1, 1])
             daemon.records("session", count=3)
             self.assertEqual(len(daemon.records("session", end="limit")), 1)
             self.assertEqual(daemon.records("destination"), [])
