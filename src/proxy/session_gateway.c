@@ -16,7 +16,7 @@ bool session_gateway_begin(struct session *s)
 {
 	if (!s->version->warm || s->dialog.server.state != SMTP_SERVER_CONNECT)
 		return false;
-	switch (warm_knowledge(s->version->warm)) {
+	switch (warm_knowledge(s->version->warm, s->started_us / 1000)) {
 	case WARM_KNOWS:
 		s->state = SESSION_RUNNING;
 		session_borrow(s);

@@ -58,7 +58,8 @@ struct known {
 	unsigned count;
 	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
 	struct smtp_offer offer;
-	bool known, tried, learning;
+	bool known, learning;
+	uint64_t tried_ms; /* when the last attempt to learn ended, 0: never */
 	uint8_t pause;
 	uint64_t learn_ms; /* when it is to be asked again */
 };
@@ -168,21 +169,6 @@ static void make_offer(struct warm *p)
 const struct smtp_offer *warm_offer(const struct warm *p)
 {
 	return &p->offer;
-}
-
-enum warm_knowledge warm_knowledge(const struct warm *p)
-{
-	enum warm_knowledge answer = WARM_HOPELESS;
-
-	for (unsigned i = 0; i < runtime_of(p)->route->count; i++) {
-		const struct known *k = &p->at[i];
-
-		if (k->known)
-			return WARM_KNOWS;
-		if (!route_drained(runtime_of(p)->route_shared, i) && !k->tried && p->running)
-			answer = WARM_LEARNS;
-	}
-	return answer;
 }
 
 /* ---- idle ---- */
@@ -397,7 +383,7 @@ static void learnt(struct conn *c, const struct smtp_reply *answer)
 	struct warm *p = c->pool;
 	struct known *k = &p->at[c->line.dest];
 
-	k->tried = true;
+	k->tried_ms = now_ms(p);
 	k->learning = false;
 	if (!answer) {
 		k->learn_ms = now_ms(p) + pauses_ms[k->pause];
@@ -525,7 +511,7 @@ static void learn(struct warm *p, unsigned dest)
 	struct conn *c;
 
 	if (!route_check_begin(runtime_of(p)->route_shared, &search, dest, now_ms(p), &line.addr)) {
-		k->tried = true; /* the name has no address now */
+		k->tried_ms = now_ms(p); /* the name has no address now */
 		return;
 	}
 	if (!take_place(p, &line))
@@ -538,6 +524,26 @@ static void learn(struct warm *p, unsigned dest)
 	c->search = search;
 	k->learning = true;
 	connect_to(c);
+}
+
+enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms)
+{
+	enum warm_knowledge answer = WARM_HOPELESS;
+
+	for (unsigned i = 0; i < runtime_of(p)->route->count; i++)
+		if (p->at[i].known)
+			return WARM_KNOWS;
+	for (unsigned i = 0; i < runtime_of(p)->route->count; i++) {
+		struct known *k = &p->at[i];
+
+		if (!p->running || route_drained(runtime_of(p)->route_shared, i))
+			continue;
+		if (!k->learning && k->tried_ms < since_ms)
+			learn(p, i);
+		if (k->learning || k->tried_ms < since_ms)
+			answer = WARM_LEARNS;
+	}
+	return answer;
 }
 
 /* ---- the tick ---- */
@@ -597,12 +603,9 @@ static void on_tick(struct io_timer *t)
 
 		weed(p, i);
 		seated = seated || (k->count && max_at(p, i));
-		if (!k->learning && now_ms(p) >= k->learn_ms && !p->worker->draining) {
-			if (eligible(p, i))
-				learn(p, i);
-			else if (!route_up(runtime_of(p)->route_shared, i))
-				k->tried = true;
-		}
+		if (!k->learning && now_ms(p) >= k->learn_ms && !p->worker->draining &&
+		    eligible(p, i))
+			learn(p, i);
 	}
 	make_offer(p);
 	io_timer_set(p->worker->io, &p->timer, seated ? TICK_SEATED_MS : TICK_MS);

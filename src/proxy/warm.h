@@ -56,9 +56,11 @@ const struct smtp_offer *warm_offer(const struct warm *p);
 enum warm_knowledge {
 	WARM_KNOWS,    /* warm_offer() is worth something */
 	WARM_LEARNS,   /* it may be soon */
-	WARM_HOPELESS, /* no destination has answered, and none is being asked */
+	WARM_HOPELESS, /* all were asked since then, and none has answered */
 };
-enum warm_knowledge warm_knowledge(const struct warm *p);
+/* For a client that has come at SINCE_MS: nobody is refused on old news, so where nothing is known
+ * all destinations are asked again. */
+enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms);
 
 /* Takes an idle connection to DEST for the session with seat SEAT. False: there is none. */
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, struct warm_line *line);

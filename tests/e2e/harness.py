@@ -145,6 +145,12 @@ def connections_to(port):
     return sum(row[2].endswith(":%04X" % port) and row[3] in ("01", "08") for row in rows)
 
 
+def name_of(first_words):
+    """The --name of the sink that said this first: see Client.meet()."""
+    words = first_words.decode().split()
+    return words[2] if TestCase.gateway else words[1]
+
+
 def refuses(port):
     """Whether nobody listens there."""
     with socket.socket() as s:
@@ -416,6 +422,9 @@ class Sink(Program):
 
     def __init__(self, *arguments, maildir=False, digest=False):
         super().__init__("sink")
+        if TestCase.gateway and "--name" in arguments:  # see name_of()
+            name = arguments[arguments.index("--name") + 1]
+            arguments = ("--reply", "RCPT=250 2.1.5 " + name, *arguments)
         self.arguments = list(arguments) + ["--maildir", "mails"] * maildir + ["--digest"] * digest
         self.port = None
         self.expect_status = 0
@@ -478,8 +487,9 @@ class Sink(Program):
 
 
 class Client(puppet.Peer):
-    def __init__(self, port, address="127.0.0.1"):
-        super().__init__(socket.create_connection((address, port), timeout=PATIENCE_S))
+    def __init__(self, port, address="127.0.0.1", source=None):
+        super().__init__(socket.create_connection((address, port), PATIENCE_S,
+                                                  source and (source, 0)))
         self.socket.settimeout(PATIENCE_S)
 
     def command(self, line, code=None):
@@ -497,6 +507,23 @@ class Client(puppet.Peer):
             raise AssertionError("greeting is %r" % greeting)
         reply = self.command("EHLO " + name, 250).decode()
         return [line[4:] for line in reply.splitlines()]
+
+    def begin(self):
+        """So far that the next reply is the first thing that the destination has to say: its
+        greeting or, with the gateway dialog, its answer to a recipient. (Where Caronte knows of
+        no destination at all, its own greeting is that.)"""
+        if TestCase.gateway:
+            greeting = self.reply()
+            self.got = greeting + self.got
+            if greeting[:3] == b"220":
+                self.hello()
+                self.command("MAIL FROM:<a@client.test>", 250)
+                self.send(b"RCPT TO:<b@local.test>\r\n")
+
+    def meet(self):
+        """The destination's first words."""
+        self.begin()
+        return self.reply()
 
     def envelope(self, sender="a@client.test", recipients=("b@local.test",)):
         self.command("MAIL FROM:<%s>" % sender, 250)

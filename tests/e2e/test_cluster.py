@@ -66,7 +66,7 @@ class Shares(ClusterCase):
         allow_descriptors(6 * SESSIONS)
 
     def setUp(self):
-        self.open = []
+        self.open, self.names = [], {}
         self.addCleanup(self.leave, lambda sock: True)
 
     def come(self, daemon, count):
@@ -78,8 +78,15 @@ class Shares(ClusterCase):
             sock.connect(("127.0.0.1", daemon.port))
             new.append(sock)
         self.open += new
+        for sock in new if self.gateway else ():
+            sock.sendall(puppet.EHLO + puppet.MAIL + puppet.RCPT)
         for sock in new:
-            self.assertEqual(sock.recv(4), b"220 ")
+            with puppet.Peer(socket.socket(fileno=sock.fileno())) as peer:
+                if self.gateway:
+                    self.assertEqual(peer.codes(3), [220, 250, 250])
+                words = peer.reply()
+                peer.socket.detach()
+            self.names[sock] = harness.name_of(words)
 
     def leave(self, which):
         for sock in self.open:
@@ -103,11 +110,8 @@ class Shares(ClusterCase):
             self.come(daemon, SESSIONS)
             self.assert_shares(sinks, SESSIONS)
             # Whoever goes, what comes next evens it out: most of two destinations' leave.
-            names = {}
-            for sock in self.open:
-                names[sock] = sock.recv(100).split()[0]
-            self.assertEqual(set(names.values()), {b"sink%d.test" % i for i in range(4)})
-            self.leave(lambda sock: names[sock] in (b"sink0.test", b"sink2.test")
+            self.assertEqual(set(self.names.values()), {"sink%d.test" % i for i in range(4)})
+            self.leave(lambda sock: self.names[sock] in ("sink0.test", "sink2.test")
                        and random.random() < 0.8)
             left = len(self.open)
             self.assertLess(left, SESSIONS * 0.6)
@@ -132,9 +136,8 @@ class Source(ClusterCase):
         """For each client address, the destination that greets it."""
         found = {}
         for address in self.ADDRESSES:
-            with puppet.Peer(socket.create_connection(("127.0.0.1", daemon.port), 10,
-                                                      (address, 0))) as client:
-                found[address] = client.line().split()[1].decode()
+            with harness.Client(daemon.port, source=address) as client:
+                found[address] = harness.name_of(client.meet())
         return found
 
     def test_one_less_moves_only_its_own(self):

@@ -4,9 +4,10 @@ that were learnt ahead, and transactions that go over whatever connection there 
 here do everything by hand, unless they are caronte-sink.
 """
 import contextlib
+import json
 import re
 import select
-import socket
+import subprocess
 import threading
 import time
 import unittest
@@ -348,6 +349,33 @@ class Pool(Base):
                 self.assertEqual(old.send_message(b"old\r\n")[:3], b"250")
                 old.quit()
             self.assertEqual(sink.mails(), [b"new\r\n", b"old\r\n"])
+
+
+class Figures(Base):
+    def test_sessions_at_a_destination_are_transactions(self):
+        with harness.Sink() as sink:
+            directory = self.new_dir("control")
+            harness.give_to_user(directory)
+            control = directory / "control"
+            with self.caronte(sink, WORKERS=1, CONTROL_SOCKET=str(control)) as daemon, \
+                    harness.Client(daemon.port) as idle, harness.Client(daemon.port) as busy:
+                def figures():
+                    done = subprocess.run([harness.BUILD / "carontectl", "status", "-s", control,
+                                           "--json"], stdout=subprocess.PIPE, check=True)
+                    destination, = json.loads(done.stdout)["destinations"]
+                    return [destination[name] for name in ("open", "total", "messages")] + [
+                        destination["latency"]["connect"]["count"]]
+                idle.hello()
+                busy.hello()
+                harness.wait_until(lambda: figures() == [0, 0, 0, 0])
+                busy.envelope()
+                harness.wait_until(lambda: figures() == [1, 1, 0, 0])
+                busy.command("RSET", 250)
+                busy.send_message(b"x\r\n")
+                harness.wait_until(lambda: figures() == [0, 2, 1, 0])
+                idle.envelope()
+                busy.envelope()
+                harness.wait_until(lambda: figures() == [2, 4, 1, 1])
 
 
 class Offers(Base):

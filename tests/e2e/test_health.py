@@ -177,6 +177,8 @@ class CheckCase(BackupCase):
 
 
 class Checks(CheckCase):
+    dialogs = ("sniff",)  # they know of no dialog, and are counted here among no other connections
+
     def test_off(self):
         with self.check() as (one, two, daemon):
             time.sleep(1.5)
@@ -290,6 +292,8 @@ class Checks(CheckCase):
 
 
 class BadGreetings(CheckCase):
+    dialogs = ("sniff",)  # as Checks
+
     def assert_said_and_unmoved(self, why, greeting, *first, **settings):
         """One record, and clients go there as before."""
         with self.check(*first, CHECK_SMTP=True, **settings) as (one, two, daemon):
@@ -359,7 +363,7 @@ class Names(BackupCase):
             # It dies and another address of the name comes.
             stop(only, "127.0.0.12")
             with harness.Client(daemon.port) as client:
-                self.assertRegex(client.reply(), rb"^421 4\.3\.2 ")
+                self.assertRegex(client.meet(), rb"^421 4\.3\.2 ")
             with self.sink_at("127.0.0.13"):
                 daemon.records("destination", count=2)
                 self.assertEqual(first_line(daemon)[0], "127.0.0.13")
@@ -399,7 +403,7 @@ class Names(BackupCase):
         self.set_hosts("127.0.0.11 mx.test")
         with self.named() as daemon:
             with harness.Client(daemon.port) as client:
-                self.assertRegex(client.reply(), rb"^421 4\.3\.2 ")
+                self.assertRegex(client.meet(), rb"^421 4\.3\.2 ")
             time.sleep(3)
             self.set_hosts("127.0.0.14 mx.test")
             with self.sink_at("127.0.0.14"):
@@ -420,7 +424,7 @@ class Names(BackupCase):
     def test_resolves_late(self):
         with self.sink_at("127.0.0.15"), self.named() as daemon:
             with harness.Client(daemon.port) as client:
-                self.assertRegex(client.reply(), rb"^421 4\.3\.2 ")
+                self.assertRegex(client.meet(), rb"^421 4\.3\.2 ")
             self.set_hosts("127.0.0.15 mx.test")
             began = time.monotonic()
             while first_line(daemon)[0] != "127.0.0.15":
