@@ -235,6 +235,14 @@ bool dialog_gateway_clean(const struct dialog *d)
 	       (!d->work || buf_len(&d->work->to_destination) == 0);
 }
 
+bool dialog_gateway_gathers(const struct dialog *d)
+{
+	const struct dialog_gateway *g = &d->gateway;
+
+	return g->on && d->end == DIALOG_RUNS && g->stage == DIALOG_TOGETHER && !g->answered &&
+	       d->work->count > 0 && dialog_has_room(d);
+}
+
 static void release(struct dialog *d, enum dialog_release how)
 {
 	d->gateway.stage = DIALOG_APART;

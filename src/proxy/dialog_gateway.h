@@ -70,6 +70,10 @@ void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint
 /* The connection is closed or given back, no operation uses it any more. */
 void dialog_gateway_parted(struct dialog *d);
 
+/* True while what Caronte has answered itself had better leave together with the destination's
+ * first answer, which is on its way: a client that has pipelined waits for that anyway. */
+bool dialog_gateway_gathers(const struct dialog *d);
+
 /* True while a connection that no operation uses may be given to others: it owes nothing. */
 bool dialog_gateway_clean(const struct dialog *d);
 

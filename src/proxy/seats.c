@@ -485,7 +485,8 @@ void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)
 
 	lock(s);
 	dest = taken_seat(s, place)->destination;
-	/* Killed between these two, the worker has one too few there, and no connection any more. */
+	/* Killed between these two, the worker has one too few there, and no connection any more.
+	 */
 	free_seat(s, place);
 	move_to(s, taken_seat(s, seat), dest);
 	unlock(s);

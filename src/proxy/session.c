@@ -371,7 +371,8 @@ static void flush_both(struct session *s)
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
 	}
-	flush(s, &s->client, &w->to_client, client_sent);
+	if (!dialog_gateway_gathers(&s->dialog))
+		flush(s, &s->client, &w->to_client, client_sent);
 }
 
 /* ---- the turn ---- */

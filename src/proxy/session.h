@@ -86,7 +86,7 @@ struct session {
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
 	bool waits_for_seat;
-	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
+	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
 	bool recorded;	/* the session's record is in the log */
 	bool body_sent; /* all of it is the kernel's, its answer has not come */
 	bool readable;	/* octets wait in the client's socket, and are left there */

@@ -22,7 +22,7 @@ struct worker_version {
 	struct xmllog log;  /* with this version's LOG_LEVEL */
 	struct dialog_env env;
 	struct warm *warm; /* DIALOG_GATEWAY; else NULL */
-	unsigned users; /* sessions, and whatever else keeps it */
+	unsigned users;	   /* sessions, and whatever else keeps it */
 };
 
 /* The version that the worker is started with. 0 or -ENOMEM. */
