@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * warm_inner: what the two files of the pool (warm.c: what is idle; warm_learn.c: what is said and
+ * asked) share and nobody else looks at.
+ */
+#ifndef PROXY_WARM_INNER_H
+#define PROXY_WARM_INNER_H
+
+#include "base/buf.h"
+#include "proxy/warm.h"
+
+struct warm_conn {
+	struct list link; /* of the idle ones of its destination */
+	struct warm *pool;
+	struct warm_line line;
+	struct io_op op;
+	struct io_timer timer;
+	struct route_search search;
+	uint64_t idle_ms; /* since when it is idle */
+	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);
+	struct buf in;
+	char say[DIALOG_NAME_MAX + 16];
+	uint8_t mem[SMTP_REPLY_MAX];
+};
+
+struct warm_known {
+	struct list idle;
+	unsigned count;
+	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
+	struct smtp_offer offer;
+	bool known, learning;
+	uint64_t tried_ms; /* when the last attempt to learn ended, 0: never */
+	uint8_t pause;
+	uint64_t learn_ms; /* when it is to be asked again */
+};
+
+struct warm {
+	struct worker *worker;
+	struct worker_version *version;
+	struct io_timer timer;
+	unsigned idle;
+	bool running;
+	struct smtp_offer offer;
+	struct warm_known at[ROUTE_MAX];
+};
+
+static inline const struct runtime *warm_runtime(const struct warm *p)
+{
+	return &p->version->rt;
+}
+
+static inline uint64_t warm_now_ms(const struct warm *p)
+{
+	return io_now_ms(p->worker->io);
+}
+
+/* A new connection of the pool, busy, which keeps the version alive; NULL: there are enough. */
+struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line);
+/* The end of being busy: idle where it may be kept, else closed; the pool may be gone then. */
+void warm_keep(struct warm_conn *c);
+void warm_drop(struct warm_conn *c, bool polite);
+/* Closes a connection that is no struct warm_conn's; POLITE: it is not to wonder why. */
+void warm_close(struct warm *p, struct warm_line *l, bool polite);
+/* What all eligible destinations offer has changed, perhaps. */
+void warm_make_offer(struct warm *p);
+
+/* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
+ * NULL where there is none in time, or more than one. */
+void warm_ask(struct warm_conn *c, uint64_t ms,
+	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
+/* Begins to ask DEST what it can do. */
+void warm_learn(struct warm *p, unsigned dest);
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the pool itself says to destinations, one thing at a time, and what it learns: by a
+ * connection of its own, to the first address of the name that answers; EHLO, or HELO where that is
+ * refused. What was learnt stays until something else is; a failure changes nothing.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "proxy/health.h"
+#include "proxy/warm_inner.h"
+
+#define LEARN_MS 60000
+
+static const uint16_t pauses_ms[] = { 500, 1000, 2000, 4000, 5000 };
+
+#define LAST_PAUSE (sizeof(pauses_ms) / sizeof(pauses_ms[0]) - 1)
+
+/* ---- busy: one thing is said, one reply awaited ---- */
+
+static void received(struct io_op *op, int res);
+
+static void receive(struct warm_conn *c)
+{
+	size_t room = buf_space(&c->in);
+
+	c->op.done = received;
+	io_recv(c->pool->worker->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
+}
+
+/* Exactly one well-formed reply, or nothing that counts. */
+static void received(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+	struct smtp_reply reply;
+	size_t consumed;
+
+	if (res <= 0) {
+		c->replied(c, NULL);
+		return;
+	}
+	buf_added(&c->in, (size_t)res);
+	switch (smtp_reply_parse(buf_span(&c->in), &reply, &consumed)) {
+	case SMTP_REPLY_OK:
+		c->replied(c, consumed == buf_len(&c->in) ? &reply : NULL);
+		break;
+	case SMTP_REPLY_MORE:
+		if (buf_space(&c->in) > 0) {
+			receive(c);
+			break;
+		}
+		/* fall through */
+	default:
+		c->replied(c, NULL);
+	}
+}
+
+static void said(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+
+	if (res < 0)
+		c->replied(c, NULL);
+	else
+		receive(c);
+}
+
+void warm_ask(struct warm_conn *c, uint64_t ms,
+	      void (*replied)(struct warm_conn *, const struct smtp_reply *))
+{
+	struct io *io = c->pool->worker->io;
+
+	c->replied = replied;
+	buf_init(&c->in, c->mem, sizeof(c->mem));
+	io_timer_set(io, &c->timer, ms);
+	c->op.done = said;
+	if (*c->say)
+		io_send(io, &c->op, c->line.fd, c->say, strlen(c->say), false);
+	else
+		receive(c);
+}
+
+/* ---- learning ---- */
+
+static uint64_t patience_ms(const struct warm *p)
+{
+	return 1000 * (uint64_t)warm_runtime(p)->config->set.timeout_connect;
+}
+
+/* What came of it; C is over, or idle. */
+static void learnt(struct warm_conn *c, const struct smtp_reply *answer)
+{
+	struct warm *p = c->pool;
+	struct warm_known *k = &p->at[c->line.dest];
+
+	k->tried_ms = warm_now_ms(p);
+	k->learning = false;
+	if (!answer) {
+		k->learn_ms = warm_now_ms(p) + pauses_ms[k->pause];
+		if (k->pause < LAST_PAUSE)
+			k->pause++;
+		warm_drop(c, false);
+		return;
+	}
+	smtp_offer_read(&k->offer, answer);
+	k->known = true;
+	k->pause = 0;
+	k->learn_ms = warm_now_ms(p) + LEARN_MS;
+	warm_make_offer(p);
+	c->line.ext = k->offer.ext;
+	c->line.size_max = k->offer.size_max;
+	if (c->line.has_place)
+		warm_drop(c, true); /* others may have better use for it */
+	else
+		warm_keep(c);
+}
+
+static void helo_answered(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	learnt(c, reply && reply->code / 100 == 2 ? reply : NULL);
+}
+
+static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	if (reply && (reply->code / 100 == 2 || reply->code == 421)) {
+		helo_answered(c, reply);
+	} else if (reply) {
+		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", c->pool->worker->name);
+		warm_ask(c, patience_ms(c->pool), helo_answered);
+	} else {
+		learnt(c, NULL);
+	}
+}
+
+static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
+{
+	if (!greeting || greeting->code / 100 != 2) {
+		learnt(c, NULL);
+		return;
+	}
+	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", c->pool->worker->name);
+	warm_ask(c, patience_ms(c->pool), ehlo_answered);
+}
+
+static void connect_to(struct warm_conn *c);
+
+static void connect_failed(struct warm_conn *c, int error)
+{
+	struct warm *p = c->pool;
+	const struct runtime *rt = warm_runtime(p);
+
+	if (health_own_want(error)) {
+		learnt(c, NULL);
+		return;
+	}
+	if (route_failed(rt->route_shared, &c->search, c->line.dest, warm_now_ms(p)))
+		worker_destination_record(p->worker, rt, c->line.dest, false, strerror(-error));
+	if (route_check_next(rt->route_shared, &c->search, &c->line.addr))
+		connect_to(c);
+	else
+		learnt(c, NULL);
+}
+
+static void connected(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+	struct warm *p = c->pool;
+	const struct runtime *rt = warm_runtime(p);
+
+	if (!health_reached(res)) {
+		io_close(p->worker->io, c->line.fd);
+		c->line.fd = -1;
+		connect_failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
+		return;
+	}
+	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
+		worker_destination_record(p->worker, rt, c->line.dest, true, "connected");
+	warm_ask(c, patience_ms(p), greeted);
+}
+
+static void connect_to(struct warm_conn *c)
+{
+	struct warm *p = c->pool;
+
+	c->line.fd = net_socket(&c->line.addr);
+	if (c->line.fd < 0) {
+		int error = c->line.fd;
+
+		c->line.fd = -1;
+		connect_failed(c, error);
+		return;
+	}
+	io_timer_set(p->worker->io, &c->timer, patience_ms(p));
+	c->op.done = connected;
+	io_connect(p->worker->io, &c->op, c->line.fd, &c->line.addr);
+}
+
+/* A seat at a destination with a max=. False: there is none now. */
+static bool take_place(struct warm *p, struct warm_line *l)
+{
+	const struct runtime *rt = warm_runtime(p);
+	unsigned max = rt->route->destination[l->dest].max;
+
+	if (max == 0)
+		return true;
+	if (seats_take(rt->seats, p->worker->slot, &l->addr, false, 0, &l->place) != SEATS_OK)
+		return false;
+	l->has_place = seats_at_destination(rt->seats, l->place, rt->slot[l->dest], max);
+	if (!l->has_place) {
+		seats_release(rt->seats, l->place);
+		route_want_room(rt->route_shared, l->dest);
+	}
+	return l->has_place;
+}
+
+void warm_learn(struct warm *p, unsigned dest)
+{
+	struct warm_known *k = &p->at[dest];
+	struct warm_line line = { .fd = -1, .dest = dest, .born_ms = warm_now_ms(p) };
+	struct route_search search;
+	struct warm_conn *c;
+
+	if (!route_check_begin(warm_runtime(p)->route_shared, &search, dest, warm_now_ms(p),
+			       &line.addr)) {
+		k->tried_ms = warm_now_ms(p); /* the name has no address now */
+		return;
+	}
+	if (!take_place(p, &line))
+		return;
+	c = warm_conn_new(p, &line);
+	if (!c) {
+		warm_close(p, &line, false);
+		return;
+	}
+	c->search = search;
+	k->learning = true;
+	connect_to(c);
+}
