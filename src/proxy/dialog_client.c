@@ -40,7 +40,8 @@ static enum smtp_owed owed_for(enum smtp_verb verb)
 /* Sends a judged command on, rebuilt. */
 static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *cmd)
 {
-	if (d->gateway.on)
+	/* (A chunk is the business of the connection that has the recipients.) */
+	if (d->gateway.on && cmd->verb != SMTP_VERB_BDAT)
 		return dialog_gateway_pass(d, cmd);
 
 	struct buf *out = &d->work->to_destination;
@@ -186,6 +187,18 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 		pass(d, cmd);
 }
 
+static void on_bdat(struct dialog *d, const struct smtp_command *cmd)
+{
+	const char *lacks = dialog_gateway_lacks(d, cmd);
+
+	if (lacks) {
+		dialog_chunk_refuse(d, cmd, lacks);
+		return;
+	}
+	pass(d, cmd);
+	dialog_chunk_begin(d, cmd);
+}
+
 static void on_command(struct dialog *d, const struct smtp_command *cmd)
 {
 	switch (cmd->verb) {
@@ -201,8 +214,7 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 		on_rcpt(d, cmd);
 		break;
 	case SMTP_VERB_BDAT:
-		pass(d, cmd);
-		dialog_chunk_begin(d, cmd);
+		on_bdat(d, cmd);
 		break;
 	case SMTP_VERB_AUTH:
 		begin_login(d, cmd);

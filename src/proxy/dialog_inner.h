@@ -11,7 +11,8 @@
 /* Extensions that a client may be offered through us in this dialog. */
 #define DIALOG_EXTENSIONS                                                                          \
 	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
-	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP)
+	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
+	 SMTP_EXT_BINARYMIME)
 
 /* Says a whole reply to the client, records it, and counts it when it is a refusal. */
 void dialog_say(struct dialog *d, struct span reply);

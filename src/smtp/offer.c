@@ -71,6 +71,15 @@ static void add_mechanisms(struct smtp_offer *o, struct span args)
 	}
 }
 
+/* AUTH without a mechanism, BINARYMIME without CHUNKING (RFC 3030 3). */
+static void leave_out_useless(struct smtp_offer *o)
+{
+	if (!*o->mechanisms)
+		o->ext &= ~(uint32_t)SMTP_EXT_AUTH;
+	if (!(o->ext & SMTP_EXT_CHUNKING))
+		o->ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
+}
+
 void smtp_offer_read(struct smtp_offer *o, const struct smtp_reply *reply)
 {
 	struct smtp_ehlo_line line;
@@ -90,8 +99,7 @@ void smtp_offer_read(struct smtp_offer *o, const struct smtp_reply *reply)
 		o->old_auth = o->old_auth || line.old_auth;
 		o->ext |= line.ext;
 	}
-	if (!*o->mechanisms)
-		o->ext &= ~(uint32_t)SMTP_EXT_AUTH;
+	leave_out_useless(o);
 }
 
 void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with)
@@ -109,8 +117,7 @@ void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with)
 	while ((word = next_word(&at)).n > 0)
 		if (has_word(with->mechanisms, word))
 			add_word(o->mechanisms, word);
-	if (!*o->mechanisms)
-		o->ext &= ~(uint32_t)SMTP_EXT_AUTH;
+	leave_out_useless(o);
 }
 
 /* The last line, with its hyphen, becomes the end. */

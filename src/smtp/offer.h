@@ -15,7 +15,7 @@
 #define SMTP_MECHANISMS_MAX 256
 
 struct smtp_offer {
-	uint32_t ext;	   /* enum smtp_ext; AUTH only with a mechanism */
+	uint32_t ext;	   /* enum smtp_ext; AUTH only with a mechanism, BINARYMIME with CHUNKING */
 	uint64_t size_max; /* SIZE's number, 0: none was given */
 	bool old_auth;	   /* a line "AUTH=…" too, for clients that know only that */
 	char mechanisms[SMTP_MECHANISMS_MAX]; /* upper case, a blank between, with a NUL */
