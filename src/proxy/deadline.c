@@ -117,7 +117,7 @@ static void fire(struct io_timer *t)
 	uint64_t now = io_now_ms(s->worker->io);
 
 	if (now < s->due_ms) {
-		if (!session_client_gone(s))
+		if (!session_client_gone(s) && !session_gateway_dead(s))
 			set_timer(s, now);
 		return;
 	}

@@ -94,6 +94,7 @@ struct session {
 	bool at_mark;	/* … and stand at an urgent mark, which splice does not pass */
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
+	uint64_t taken_ms;     /* … and since when it is */
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
@@ -145,6 +146,9 @@ bool session_gateway_take(struct session *s, unsigned dest);
 void session_gateway_taken(struct session *s);
 /* A connection of its own stands. */
 void session_gateway_connected(struct session *s);
+/* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
+ * that it was given was acknowledged. If so it is lost. */
+bool session_gateway_dead(struct session *s);
 /* Gives the connection back, when the dialog has done with it. */
 void session_gateway_release(struct session *s);
 /* Looks for one when the dialog wants it. */

@@ -4,10 +4,9 @@
  * pool (warm.h) or by session_connect.c, and gives it back. Refuses to give back what an operation
  * still works on, or what is not known to owe nothing.
  */
-#include <sys/socket.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 
-#include "base/diag.h"
-#include "io/net.h"
 #include "proxy/session.h"
 
 static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
@@ -47,6 +46,7 @@ void session_gateway_taken(struct session *s)
 {
 	s->dest.fd = s->line.fd;
 	s->line.uses++;
+	s->taken_ms = io_now_ms(s->worker->io);
 	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max);
 	session_changed(s);
@@ -62,6 +62,22 @@ void session_gateway_connected(struct session *s)
 	};
 	s->reaching = false;
 	dialog_gateway_connected(&s->dialog, &s->connecting);
+}
+
+bool session_gateway_dead(struct session *s)
+{
+	const struct dialog_gateway *g = &s->dialog.gateway;
+	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
+	int unacknowledged = 0;
+
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || s->dest.eof ||
+	    io_now_ms(s->worker->io) - s->taken_ms < limit_ms)
+		return false;
+	if (ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) != 0 || unacknowledged == 0)
+		return false;
+	s->dest.eof = true;
+	session_changed(s);
+	return true;
 }
 
 /* No operation uses the connection, and it is not ours any more. */

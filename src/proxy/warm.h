@@ -22,7 +22,7 @@
 #include "proxy/worker.h"
 
 /* Connections that one worker keeps at most. */
-#define WARM_MAX 256
+#define WARM_MAX 96
 
 struct warm; /* opaque */
 

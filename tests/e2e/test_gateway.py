@@ -369,12 +369,12 @@ class Figures(Base):
                 harness.wait_until(lambda: figures() == [0, 0, 0, 0])
                 busy.envelope()
                 harness.wait_until(lambda: figures() == [1, 1, 0, 0])
-                busy.command("RSET", 250)
-                busy.send_message(b"x\r\n")
-                harness.wait_until(lambda: figures() == [0, 2, 1, 0])
+                busy.command("DATA", 354)
+                busy.command(".", 250)
+                harness.wait_until(lambda: figures() == [0, 1, 1, 0])
                 idle.envelope()
-                busy.envelope()
-                harness.wait_until(lambda: figures() == [2, 4, 1, 1])
+                busy.envelope()  # there was one warm connection: now there are two
+                harness.wait_until(lambda: figures() == [2, 3, 1, 1])
 
 
 class Offers(Base):
