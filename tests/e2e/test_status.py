@@ -481,7 +481,9 @@ class Drain(TestCase):
             daemon.record("destination", state="down", why="Connection refused")
             self.drain(name)
             self.drain(name, "ready")
-            daemon.record("destination", state="down", why="ready")
+            # (With the gateway dialog it may have been found out before the first drain.)
+            ready = daemon.records("destination", state="down", why="ready")
+            self.assertIn(len(ready), (1, 2) if self.gateway else (1,))
             done = ctl("status", "-s", self.socket)
             self.assertRegex(done.stdout, r"(?m)^%s +down " % re.escape(name))
 
