@@ -297,6 +297,7 @@ class Session:
             if self.answers_mail:
                 self.server.expect(MAIL)
                 self.server.send(SENDER_OK)
+                self.answers_mail = False
         return self.server
 
     def __enter__(self):
@@ -342,7 +343,14 @@ class Session:
             self.both(MAIL, SENDER_OK)
 
     def do_rcpt(self):
-        self.both(RCPT, OK)
+        if self.answers_mail and not isinstance(self.server, Later):  # it has been used before
+            self.answers_mail = False
+            self.client.send(RCPT)
+            self.server.expect(MAIL + RCPT)
+            self.server.send(SENDER_OK + OK)
+            self.client.expect(OK)
+        else:
+            self.both(RCPT, OK)
 
     def do_data(self):
         self.both(DATA, GO_AHEAD)

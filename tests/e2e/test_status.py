@@ -482,7 +482,7 @@ class Drain(TestCase):
             self.drain(name)
             self.drain(name, "ready")
             # (With the gateway dialog it may have been found out before the first drain.)
-            ready = daemon.records("destination", state="down", why="ready")
+            ready = daemon.records("destination", count=1, state="down", why="ready")
             self.assertIn(len(ready), (1, 2) if self.gateway else (1,))
             done = ctl("status", "-s", self.socket)
             self.assertRegex(done.stdout, r"(?m)^%s +down " % re.escape(name))
