@@ -102,7 +102,7 @@ struct session {
 	struct span rest;	    /* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
 	struct copy copy;
-	uint64_t taking_us;  /* since when the destination is taking octets of a body */
+	uint64_t taking_us; /* since when the destination is taking octets of a body */
 	uint64_t wait_since_ms;
 	uint64_t due_ms;     /* the end of what is waited for; the timer may ring before */
 	uint64_t left_bytes; /* thrown away while leaving */
@@ -123,7 +123,8 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);
 
-/* ---- between session.c, session_connect.c, session_gateway.c, session_body.c and session_chunk.c ---- */
+/* ---- between session.c, session_connect.c, session_gateway.c, session_body.c and session_chunk.c
+ * ---- */
 
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);
