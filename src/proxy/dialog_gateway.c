@@ -136,10 +136,11 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd)
 {
 	const struct smtp_client *c = &d->destination;
+	uint32_t need = cmd->verb == SMTP_VERB_BDAT ? (uint32_t)SMTP_EXT_CHUNKING : cmd->ext;
 	uint64_t size = cmd->has_size ? cmd->size : 0;
 	bool bound = !d->gateway.on || d->gateway.stage == DIALOG_TOGETHER;
 
-	if (!d->env->offer || !bound || smtp_offer_covers(c->ext, c->size_max, cmd->ext, size))
+	if (!d->env->offer || !bound || smtp_offer_covers(c->ext, c->size_max, need, size))
 		return NULL;
 	return reply_uncovered;
 }

@@ -97,7 +97,6 @@ static const char *parse_bdat(struct smtp_command *cmd, struct span arg, uint32_
 		digits.n++;
 	if (!smtp_number(digits, &cmd->chunk_size) || cmd->chunk_size > SMTP_CHUNK_MAX)
 		return SMTP_SAY_BAD_ARGUMENT;
-	cmd->ext = SMTP_EXT_CHUNKING;
 	rest = span_from(rest, digits.n);
 	cmd->chunk_last = span_eq_nocase(rest, SPAN(" LAST"));
 	return rest.n == 0 || cmd->chunk_last ? NULL : SMTP_SAY_BAD_ARGUMENT;
