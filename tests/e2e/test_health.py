@@ -2,6 +2,7 @@
 """Destinations that go and come back: no client waits for them, their return is noticed, each
 change is one record. Checks, and names whose addresses change."""
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ import unittest
 import harness
 import namespace
 import puppet
+import test_upgrade
 from test_backup import BackupCase, first_line, stop
 
 
@@ -43,6 +45,7 @@ class GoesAndComes(BackupCase):
 
     def test_upgrade(self):
         """What is known of a destination the next program knows too."""
+        self.caronte = functools.partial(test_upgrade.copy, self)
         with self.pair() as (one, two, daemon):
             stop(one)
             self.assertEqual(first_line(daemon)[0], "second.test")
@@ -416,6 +419,7 @@ class Names(BackupCase):
 
     def test_name_service_fails_at_an_upgrade(self):
         """What a name meant last is good until it means something else, for the next program too."""
+        self.caronte = functools.partial(test_upgrade.copy, self)
         self.set_hosts("127.0.0.11 mx.test")
         with self.sink_at("127.0.0.11"), self.named() as daemon:
             self.assertEqual(first_line(daemon)[0], "127.0.0.11")

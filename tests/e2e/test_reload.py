@@ -106,6 +106,13 @@ class Traffic:
 
 
 class Base(harness.TestCase):
+    def settle(self, daemon, sink):
+        """After a reload each worker of the gateway dialog has one connection, unused."""
+        if self.gateway:
+            self.assertTrue(self.reload(daemon))
+            harness.wait_until(lambda: harness.connections_to(sink.port) ==
+                               daemon.settings["WORKERS"])
+
     def reload(self, daemon, **settings):
         """Waits for what came of it: the `reload` record, or the fault."""
         reloads, faults = len(daemon.records("reload")), self.refused(daemon)
@@ -315,13 +322,6 @@ class Reload(Base):
             self.assertIn(name, daemon.record("fault", what="resolve").get("detail"))
             self.assertIn(name + " does not resolve now", daemon.stderr())
             self.assertEqual(self.verdict(daemon.port, "x@local.test"), b"250")
-
-    def settle(self, daemon, sink):
-        """After a reload each worker of the gateway dialog has one connection, unused."""
-        if self.gateway:
-            self.assertTrue(self.reload(daemon))
-            harness.wait_until(lambda: harness.connections_to(sink.port) ==
-                               daemon.settings["WORKERS"])
 
     def test_many_under_load(self):
         rounds = 100 if harness.LONG else 20

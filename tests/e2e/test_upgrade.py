@@ -15,7 +15,6 @@ import harness
 import test_reload
 
 
-
 class Copy(harness.Caronte):
     """A daemon with a program file of its own, which can be replaced."""
 
@@ -36,9 +35,12 @@ class Copy(harness.Caronte):
         new.rename(self.program)
 
 
+def copy(case, destination=None, **settings):
+    return Copy(destination, **{"engine": case.engine, "dialog": case.dialog, **settings})
+
+
 class Base(test_reload.Base):
-    def copy(self, destination, **settings):
-        return Copy(destination, **{"engine": self.engine, **settings})
+    copy = copy
 
     def upgraded(self, daemon):
         return len(daemon.records("reload", changed="program"))
@@ -150,8 +152,9 @@ class Upgrade(Base):
     def limits_count_both(self, change):
         """Sessions of old and new workers together: in all, of an address, at a destination."""
         with harness.Sink() as sink:
-            with self.copy("127.0.0.1:%d,max=3" % sink.port, MAX_SESSIONS=5, TIMEOUT_CONNECT=1,
-                           MAX_SESSIONS_PER_ADDRESS=4) as daemon:
+            # (By the greetings it is seen who has a place: the seats know no dialog.)
+            with self.copy("127.0.0.1:%d,max=3" % sink.port, dialog="sniff", MAX_SESSIONS=5,
+                           TIMEOUT_CONNECT=1, MAX_SESSIONS_PER_ADDRESS=4) as daemon:
                 held = []
 
                 def connect(expect):
@@ -387,6 +390,7 @@ class Upgrade(Base):
             self.assertTrue(self.upgrade(daemon))
             self.deliver(daemon)
             harness.wait_until(lambda: len(daemon.workers()) == 2)
+            self.settle(daemon, sink)
             before = test_reload.descriptors(daemon)
             with harness.Client(daemon.port) as kept, test_reload.Traffic(daemon.port) as traffic:
                 kept.hello()
@@ -400,6 +404,7 @@ class Upgrade(Base):
             self.assertGreater(traffic.delivered, rounds)
             self.assertEqual(sink.report()["messages"], traffic.delivered + rounds + 1)
             harness.wait_until(lambda: len(daemon.workers()) == 2)
+            self.settle(daemon, sink)
             harness.wait_until(lambda: test_reload.descriptors(daemon) == before)
             ended = daemon.records("session", count=traffic.delivered // 3 + 2)
             self.assertEqual({record.get("end") for record in ended}, {"quit"})
