@@ -29,7 +29,7 @@ struct warm_known {
 	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
 	struct smtp_offer offer;
 	bool known, learning;
-	uint64_t tried_ms; /* when the last attempt to learn ended, 0: never */
+	uint64_t tried_ms; /* when the last attempt to learn began, 0: never */
 	uint8_t pause;
 	uint64_t learn_ms; /* when it is to be asked again */
 };

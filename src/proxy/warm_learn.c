@@ -95,7 +95,6 @@ static void learnt(struct warm_conn *c, const struct smtp_reply *answer)
 	struct warm *p = c->pool;
 	struct warm_known *k = &p->at[c->line.dest];
 
-	k->tried_ms = warm_now_ms(p);
 	k->learning = false;
 	if (!answer) {
 		k->learn_ms = warm_now_ms(p) + pauses_ms[k->pause];
@@ -236,5 +235,7 @@ void warm_learn(struct warm *p, unsigned dest)
 	}
 	c->search = search;
 	k->learning = true;
+	/* One that began before a client came, and fails, says nothing of now. */
+	k->tried_ms = warm_now_ms(p);
 	connect_to(c);
 }

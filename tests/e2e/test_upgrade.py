@@ -307,7 +307,9 @@ class Upgrade(Base):
             for _ in range(15):
                 held.append(harness.Client(daemon.port))
                 held[-1].hello()
+                old = daemon.workers()
                 self.assertTrue(self.upgrade(daemon))
+                harness.wait_until(lambda: all(map(self.has_heard, old)))
             held.append(harness.Client(daemon.port))
             held[-1].hello()
             self.assertEqual(len(daemon.workers()), 16)
