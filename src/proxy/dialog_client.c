@@ -181,10 +181,12 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	d->recipients = 0;
 	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->sender);
-	if (lacks)
+	if (lacks) {
+		smtp_server_mail_refused(&d->server);
 		answer_local(d, SMTP_VERB_MAIL, lacks, false);
-	else
+	} else {
 		pass(d, cmd);
+	}
 }
 
 static void on_bdat(struct dialog *d, const struct smtp_command *cmd)

@@ -192,10 +192,13 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 
 static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 {
+	bool good = reply->code / 100 == 2;
+
 	smtp_server_message_answered(&d->server);
-	d->gateway.begun = false;
-	if (reply->code / 100 == 2)
-		d->messages++;
+	/* A refused end of data ends the transaction (RFC 5321 4.1.1.4); that a refused last chunk
+	 * does, RFC 3030 does not say. */
+	d->gateway.begun = d->gateway.begun && d->chunked && !good;
+	d->messages += good;
 	dialog_record_message(d, reply->text);
 	dialog_say(d, reply->text);
 	dialog_drain(d);

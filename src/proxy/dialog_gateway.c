@@ -71,6 +71,7 @@ static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 	struct smtp_rebuild how = { .ext = d->server.offered };
 
 	if (g->size_offered && cmd->has_size && cmd->size > g->size_offered) {
+		smtp_server_mail_refused(&d->server);
 		dialog_say_text(d, reply_too_big);
 		return;
 	}

@@ -6,6 +6,10 @@
  * accepted for the client as often as by the destination. A destination that answers in the middle
  * of a chunk gets nothing more. However the client's octets are cut, the dialog is the same. When
  * the client has sent all it has, the session ends.
+ *
+ * With the gateway dialog the destination hears of transactions alone, one at a time; a connection
+ * that is given back owes nothing, is in the middle of nothing, and has no transaction open that
+ * RSET is not said for. It then serves the next transaction, unless it turns out dead.
  */
 #include <stdio.h>
 
@@ -14,13 +18,27 @@
 
 #define OUT_MAX (1u << 17)
 
-enum mode { LINE, DATA, CHUNK };
+enum mode { LINE, DATA, CHUNK, CONTINUATION };
 
-/* The destination. */
+/* What the first octet of the input chooses. */
+enum {
+	WITH_CHUNKING = 1,
+	WITH_BINARYMIME = 2,
+	WITH_PIPELINING = 4,
+	WITH_EARLY = 8,
+	WITH_NORMALIZE = 16,
+	WITH_GATEWAY = 32,
+	WITH_AUTH = 64,
+	WITH_DEATHS = 128, /* connections that are given back are dead when they are used again */
+};
+
+/* The destination, and one connection to it. */
 struct model {
 	enum mode mode;
 	uint8_t offers, seed;
 	bool early, spoke_early; /* it answers the first chunk in its middle */
+	bool dead;		 /* it reads and says nothing any more */
+	bool gateway, logged_in;
 	bool mail, chunked, last;
 	unsigned recipients, commands, accepted;
 	uint64_t left, half;
@@ -40,6 +58,13 @@ struct play {
 	size_t taken;	/* of `replies` */
 	uint8_t to_client[OUT_MAX], to_dest[OUT_MAX];
 	size_t client_n, dest_n;
+	/* The gateway dialog: has a connection; there is one that was given back; how many so far.
+	 */
+	bool joined, idle;
+	unsigned connections, uses;
+	bool deaths;
+	uint32_t idle_ext;
+	struct smtp_offer clients_offer;
 	uint8_t repaired[4096];
 };
 
@@ -89,7 +114,10 @@ static void message_over(struct model *m)
 
 	m->accepted += good;
 	say(m, good ? "250 kept\r\n" : "452 full\r\n");
-	forget(m);
+	/* That a refused last chunk ends the transaction, no RFC says; whose connection it is has
+	 * to see to that. */
+	if (good || !m->chunked || m->seed % 2 || !m->gateway || m->logged_in)
+		forget(m);
 }
 
 static void chunk_over(struct model *m)
@@ -111,24 +139,40 @@ static void greet(struct model *m, bool extended)
 		return;
 	}
 	say(m, "250-d\r\n");
-	if (m->offers & 1)
+	if (m->offers & WITH_CHUNKING)
 		say(m, "250-CHUNKING\r\n");
-	if (m->offers & 2)
+	if (m->offers & WITH_BINARYMIME)
 		say(m, "250-BINARYMIME\r\n");
-	if (m->offers & 4)
+	if (m->offers & WITH_PIPELINING)
 		say(m, "250-PIPELINING\r\n");
+	if (m->offers & WITH_AUTH)
+		say(m, "250-AUTH PLAIN\r\n");
 	say(m, "250 8BITMIME\r\n");
 }
 
 static void on_chunk(struct model *m, const struct smtp_command *cmd)
 {
 	/* Nobody is asked to take octets for nobody. */
-	CHECK((m->offers & 1) && m->mail && m->recipients > 0);
+	CHECK((m->offers & WITH_CHUNKING) && m->mail && m->recipients > 0);
 	m->chunked = true;
 	m->mode = CHUNK;
 	m->left = cmd->chunk_size;
 	m->half = m->left / 2;
 	m->last = cmd->chunk_last;
+}
+
+static void auth_over(struct model *m)
+{
+	m->mode = LINE;
+	m->logged_in = !refuses(m);
+	say(m, m->logged_in ? "235 welcome\r\n" : "535 no\r\n");
+}
+
+/* What concerns the destination of a transaction, or of a login. */
+static bool is_its_business(enum smtp_verb verb)
+{
+	return verb == SMTP_VERB_EHLO || verb == SMTP_VERB_MAIL || verb == SMTP_VERB_RCPT ||
+	       verb == SMTP_VERB_DATA || verb == SMTP_VERB_BDAT || verb == SMTP_VERB_AUTH;
 }
 
 static void on_line(struct model *m, struct span line)
@@ -137,6 +181,7 @@ static void on_line(struct model *m, struct span line)
 	bool no;
 
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff)); /* rebuilt, so to the letter */
+	CHECK(!m->gateway || m->logged_in || is_its_business(cmd.verb));
 	m->commands++;
 	no = refuses(m);
 	switch (cmd.verb) {
@@ -145,12 +190,14 @@ static void on_line(struct model *m, struct span line)
 		greet(m, cmd.verb == SMTP_VERB_EHLO);
 		return;
 	case SMTP_VERB_MAIL:
+		CHECK(!m->mail || !m->gateway || m->logged_in);
 		no |= m->mail;
 		m->mail |= !no;
 		break;
 	case SMTP_VERB_RCPT:
-		CHECK(cmd.path.postmaster || span_eq_nocase(cmd.path.domain, SPAN("example.net")));
-		CHECK(!cmd.path.routed && !m->chunked);
+		CHECK(m->logged_in || cmd.path.postmaster ||
+		      span_eq_nocase(cmd.path.domain, SPAN("example.net")));
+		CHECK((m->logged_in || !cmd.path.routed) && !m->chunked);
 		no |= !m->mail;
 		m->recipients += !no;
 		break;
@@ -166,6 +213,15 @@ static void on_line(struct model *m, struct span line)
 	case SMTP_VERB_BDAT:
 		on_chunk(m, &cmd);
 		return;
+	case SMTP_VERB_AUTH:
+		CHECK((m->offers & WITH_AUTH) && !m->mail);
+		if (cmd.rest.p) {
+			auth_over(m);
+		} else {
+			m->mode = CONTINUATION;
+			say(m, "334 \r\n");
+		}
+		return;
 	case SMTP_VERB_RSET:
 		no = false;
 		forget(m);
@@ -176,52 +232,70 @@ static void on_line(struct model *m, struct span line)
 	say(m, no ? "550 no\r\n" : "250 ok\r\n");
 }
 
+static bool step_line(struct model *m, struct span in)
+{
+	const uint8_t *end = in.n ? memchr(in.p, '\n', in.n) : NULL;
+
+	if (!end)
+		return false;
+	CHECK(end > in.p && end[-1] == '\r');
+	m->seen += (size_t)(end - in.p) + 1;
+	if (m->mode == CONTINUATION)
+		auth_over(m);
+	else
+		on_line(m, span_of(in.p, (size_t)(end - in.p) - 1));
+	return true;
+}
+
+static bool step_data(struct model *m, struct span in)
+{
+	/* What it begins with is behind the CR LF of DATA. */
+	if (in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0) {
+		m->seen += 3;
+	} else {
+		const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
+
+		if (!end)
+			return false;
+		m->seen += (size_t)(end - in.p) + 5;
+	}
+	m->mode = LINE;
+	message_over(m);
+	return true;
+}
+
+static bool step_chunk(struct model *m, struct span in)
+{
+	static const char *const words[] = { "250 ok\r\n", "552 no\r\n", "421 bye\r\n",
+					     "354 go\r\n" };
+	uint64_t n = m->left < in.n ? m->left : in.n;
+
+	if (m->left > 0 && in.n == 0)
+		return false;
+	m->left -= n;
+	m->seen += n;
+	if (m->early && !m->spoke_early && m->left > 0 && m->left <= m->half) {
+		m->spoke_early = true;
+		if (m->seed % 5 < 4)
+			say(m, words[m->seed % 5]);
+		else
+			m->dead = true;
+	}
+	if (m->left == 0)
+		chunk_over(m);
+	return true;
+}
+
 /* One step over what it has got; false when it needs more. */
 static bool model_step(struct model *m, struct span got)
 {
 	struct span in = span_from(got, m->seen);
-	const uint8_t *end;
 
-	switch (m->mode) {
-	case LINE:
-		end = in.n ? memchr(in.p, '\n', in.n) : NULL;
-		if (!end)
-			return false;
-		CHECK(end > in.p && end[-1] == '\r');
-		m->seen += (size_t)(end - in.p) + 1;
-		on_line(m, span_of(in.p, (size_t)(end - in.p) - 1));
-		return true;
-	case DATA:
-		/* What it begins with is behind the CR LF of DATA. */
-		if (in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0) {
-			m->seen += 3;
-		} else {
-			end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
-			if (!end)
-				return false;
-			m->seen += (size_t)(end - in.p) + 5;
-		}
-		m->mode = LINE;
-		message_over(m);
-		return true;
-	default:
-		if (m->left > 0 && in.n == 0)
-			return false;
-		uint64_t n = m->left < in.n ? m->left : in.n;
-
-		m->left -= n;
-		m->seen += n;
-		if (m->early && !m->spoke_early && m->left > 0 && m->left <= m->half) {
-			static const char *const words[] = { "250 ok\r\n", "552 no\r\n",
-							     "421 bye\r\n", "354 go\r\n" };
-
-			m->spoke_early = true;
-			say(m, words[m->seed % 4]);
-		}
-		if (m->left == 0)
-			chunk_over(m);
-		return true;
-	}
+	if (m->dead)
+		return false;
+	if (m->mode == DATA)
+		return step_data(m, in);
+	return m->mode == CHUNK ? step_chunk(m, in) : step_line(m, in);
 }
 
 /* ---- the session's part ---- */
@@ -238,6 +312,7 @@ static void to_destination(struct play *p, struct span s)
 {
 	if (p->d.drop_destination)
 		return;
+	CHECK(s.n == 0 || !p->d.gateway.on || p->joined);
 	/* It has answered in the middle of a chunk, and that is known: it gets nothing more. */
 	CHECK(!p->model.spoke_early || p->taken < p->model.said || s.n == 0);
 	add(p->to_dest, &p->dest_n, s);
@@ -289,6 +364,92 @@ static size_t move_data(struct play *p)
 	return f.consumed;
 }
 
+/* ---- the gateway dialog's connections ---- */
+
+static void fresh_connection(struct play *p, struct addr *addr)
+{
+	struct model *m = &p->model;
+	uint8_t offers = m->offers;
+
+	/* Every other one can do less than the last. */
+	if (m->seed >= 128)
+		offers ^= p->connections % 2 ? WITH_CHUNKING : 0;
+	m->offers = offers;
+	m->mode = LINE;
+	m->spoke_early = m->dead = m->logged_in = false;
+	forget(m);
+	p->connections++;
+	p->uses = 0;
+	dialog_gateway_connected(&p->d, addr);
+	say(m, "220 d\r\n");
+}
+
+static void used_connection(struct play *p, struct addr *addr)
+{
+	CHECK(!p->d.gateway.fresh);
+	p->uses++;
+	p->model.dead = p->deaths && (p->model.seed + p->uses) % 3 == 0;
+	dialog_gateway_taken(&p->d, addr, p->idle_ext, 0);
+}
+
+/* It has done with the connection, and says what is to become of it. */
+static void take_back(struct play *p)
+{
+	enum dialog_release how = (enum dialog_release)p->d.gateway.release;
+	struct model *m = &p->model;
+
+	if (!p->d.drop_destination && how != DIALOG_CLOSES) {
+		CHECK(dialog_gateway_clean(&p->d));
+		CHECK(m->mode == LINE && !m->spoke_early && !m->dead && !m->logged_in);
+		CHECK(m->seen == p->dest_n && m->said == p->taken);
+		CHECK(how == DIALOG_GIVES_BEGUN || !m->mail);
+		forget(m);
+		p->idle_ext = p->d.destination.ext;
+		p->idle = true;
+	} else {
+		m->seen = p->dest_n;
+		m->said = p->taken;
+		p->idle = false;
+	}
+	p->joined = false;
+	dialog_gateway_parted(&p->d);
+}
+
+/* True where anything has changed. */
+static bool tend(struct play *p)
+{
+	struct dialog_gateway *g = &p->d.gateway;
+	struct addr addr = { .family = 4 };
+
+	if (!g->on || p->d.end != DIALOG_RUNS)
+		return false;
+	if (p->joined && (g->release != DIALOG_KEEPS || p->d.drop_destination)) {
+		take_back(p);
+		return true;
+	}
+	CHECK(p->joined || g->release == DIALOG_KEEPS);
+	if (!g->wanted)
+		return false;
+	CHECK(!p->joined);
+	p->joined = true;
+	if (p->idle && !g->fresh)
+		used_connection(p, &addr);
+	else
+		fresh_connection(p, &addr);
+	p->idle = false;
+	return true;
+}
+
+/* True where that is news. */
+static bool dies(struct play *p)
+{
+	if (!p->model.dead || p->d.drop_destination || (p->d.gateway.on && !p->joined) ||
+	    p->d.gateway.release != DIALOG_KEEPS)
+		return false;
+	dialog_destination_lost(&p->d, false);
+	return true;
+}
+
 static void settle(struct play *p)
 {
 	bool moved;
@@ -309,7 +470,28 @@ static void settle(struct play *p)
 		p->taken += n;
 		moved |= n > 0;
 		collect(p);
+		moved |= tend(p);
+		collect(p);
+		if (!moved)
+			moved = dies(p);
 	} while (moved && p->d.end == DIALOG_RUNS);
+}
+
+/* What clients are offered: what the first connection's EHLO will say, and a SIZE. */
+static void make_offer(struct play *p)
+{
+	uint8_t offers = p->model.offers;
+	uint32_t ext = SMTP_EXT_8BITMIME | SMTP_EXT_SIZE;
+
+	ext |= offers & WITH_PIPELINING ? SMTP_EXT_PIPELINING : 0u;
+	ext |= offers & WITH_AUTH ? SMTP_EXT_AUTH : 0u;
+	ext |= offers & WITH_CHUNKING ? SMTP_EXT_CHUNKING : 0u;
+	if ((offers & WITH_CHUNKING) && (offers & WITH_BINARYMIME))
+		ext |= SMTP_EXT_BINARYMIME;
+	p->clients_offer =
+		(struct smtp_offer){ .ext = ext, .size_max = 1000, .mechanisms = "PLAIN" };
+	p->env.offer = &p->clients_offer;
+	p->env.name = "proxy.example";
 }
 
 /* The whole session; CUTS other than 0: the client's octets come in pieces. */
@@ -324,14 +506,26 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	CHECK(p);
 	p->policy = (struct policy){ .guard = true, .recipients = recipients() };
 	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log, .max_errors = 20 };
-	p->env.normalize = flags & 16;
+	p->env.normalize = flags & WITH_NORMALIZE;
+	p->deaths = flags & WITH_DEATHS;
 	xmllog_open(&p->log, NULL, -1, 0);
-	p->model = (struct model){ .offers = flags & 7, .early = flags & 8, .seed = seed };
+	p->model = (struct model){
+		.offers = flags & (WITH_CHUNKING | WITH_BINARYMIME | WITH_PIPELINING | WITH_AUTH),
+		.early = flags & WITH_EARLY,
+		.gateway = flags & WITH_GATEWAY,
+		.seed = seed,
+	};
 	dialog_work_init(&p->work);
+	if (flags & WITH_GATEWAY)
+		make_offer(p);
 	dialog_init(&p->d, &p->env, &addr, false, &id);
 	p->d.work = &p->work;
-	dialog_connected(&p->d, &addr);
-	say(&p->model, "220 d\r\n");
+	if (flags & WITH_GATEWAY) {
+		dialog_gateway_greet(&p->d);
+	} else {
+		dialog_connected(&p->d, &addr);
+		say(&p->model, "220 d\r\n");
+	}
 	p->in = span_of(copy, 0);
 	settle(p);
 	while (at < octets.n && p->d.end == DIALOG_RUNS) {
@@ -347,7 +541,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	}
 	CHECK(p->d.end != DIALOG_RUNS);
 	CHECK(p->d.messages == p->model.accepted);
-	CHECK(!p->model.spoke_early || p->d.drop_destination);
+	CHECK(!p->model.spoke_early || p->d.drop_destination || p->model.gateway);
 	p->in = (struct span){ 0 };
 	free(copy);
 	return p;
@@ -374,7 +568,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	whole = play(in, flags, seed, 0);
 	cut = play(in, flags, seed, 1u + cuts);
 	/* What is passed on before an answer can be refused by it: that hangs on the time. */
-	if (!(flags & (4 | 8)) && !cuts_matter(in)) {
+	if (!(flags & (WITH_PIPELINING | WITH_EARLY)) && !cuts_matter(in)) {
 		CHECK(whole->d.end == cut->d.end);
 		CHECK(span_eq(span_of(whole->to_client, whole->client_n),
 			      span_of(cut->to_client, cut->client_n)));
