@@ -178,11 +178,16 @@ def child_pids(pid):
     return []
 
 
+def state_of(pid):
+    """The letter of a process's state, as in /proc/PID/stat; "X" once it is reaped."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0]
+    return "X"
+
+
 def is_gone(pid):
     """Whether a process has ended, reaped or not."""
-    with contextlib.suppress(OSError):
-        return pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()[0] == "Z"
-    return True
+    return state_of(pid) in "XZ"
 
 
 def parse_log(path):

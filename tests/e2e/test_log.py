@@ -4,7 +4,6 @@ nobody writes to it, whatever was killed. (Credentials: test_guard.py.)"""
 import base64
 import contextlib
 import os
-import pathlib
 import random
 import re
 import shutil
@@ -370,8 +369,7 @@ class Lives(harness.TestCase):
             for _ in range(15):
                 time.sleep(draw.random() / 10)
                 os.kill(writer, signal.SIGSTOP)
-                harness.wait_until(lambda: pathlib.Path("/proc/%d/stat" % writer).read_text()
-                                   .rpartition(")")[2].split()[0] == "T")
+                harness.wait_until(lambda: harness.state_of(writer) == "T")
                 try:
                     daemon.validate_log()
                     size, before = len(harness.parse_log(daemon.log)), size

@@ -265,6 +265,14 @@ class Upgrade(Base):
             self.assertTrue(self.reload(daemon, DESTINATIONS="127.0.0.1:%d" % sink.port))
             self.deliver(daemon)
 
+    @staticmethod
+    def stopped(pid):
+        """Stops a process, unless it was faster and has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            harness.wait_until(lambda: harness.state_of(pid) in "TXZ")
+        return harness.state_of(pid) == "T"
+
     def stop_in_check(self, daemon):
         """USR2; the pid of the process that checks, stopped behind its reading of the
         configuration. Where it was faster than we are, again."""
@@ -276,8 +284,7 @@ class Upgrade(Base):
                 while time.monotonic() < until:
                     for pid in harness.child_pids(daemon.pid):
                         # (It has a child itself once the configuration is read.)
-                        if harness.child_pids(pid):
-                            os.kill(pid, signal.SIGSTOP)
+                        if harness.child_pids(pid) and self.stopped(pid):
                             return pid
             harness.wait_until(lambda: len(daemon.workers()) == 2)
         self.fail("nobody checks")
