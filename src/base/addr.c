@@ -4,8 +4,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
+
+#include "base/digits.h"
 
 static void set_ip6(struct addr *a, const struct in6_addr *in6)
 {
@@ -71,19 +72,36 @@ int addr_parse_ip(struct addr *a, const char *text)
 
 size_t addr_format_ip(const struct addr *a, char *out)
 {
+	size_t n = 0;
+
 	out[0] = '\0';
-	if (a->family)
-		inet_ntop(a->family == 4 ? AF_INET : AF_INET6, a->ip, out, ADDR_TEXT_MAX);
-	return strlen(out);
+	if (a->family == 6)
+		inet_ntop(AF_INET6, a->ip, out, ADDR_TEXT_MAX);
+	if (a->family != 4)
+		return strlen(out);
+	for (int i = 0; i < 4; i++) {
+		if (i)
+			out[n++] = '.';
+		n += digits_put(out + n, a->ip[i], 10, 1);
+	}
+	out[n] = '\0';
+	return n;
 }
 
 size_t addr_format(const struct addr *a, char *out)
 {
-	char ip[ADDR_TEXT_MAX];
+	bool brackets = a->family == 6;
+	size_t n = 0;
 
-	addr_format_ip(a, ip);
-	return (size_t)snprintf(out, ADDR_TEXT_MAX, a->family == 6 ? "[%.45s]:%u" : "%.45s:%u", ip,
-				a->port);
+	if (brackets)
+		out[n++] = '[';
+	n += addr_format_ip(a, out + n);
+	if (brackets)
+		out[n++] = ']';
+	out[n++] = ':';
+	n += digits_put(out + n, a->port, 10, 1);
+	out[n] = '\0';
+	return n;
 }
 
 bool addr_same_ip(const struct addr *a, const struct addr *b)

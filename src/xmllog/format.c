@@ -2,9 +2,14 @@
 #include "xmllog/format.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "base/digits.h"
+
+#define DATE 19 /* octets of "2026-01-02T03:04:05" */
+/* More than a name and any value that is no text, or the beginning of a record, can take. */
+#define FIXED_MAX 256
 
 static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_VERSION] = "version",
@@ -111,14 +116,16 @@ static size_t put_character(char *out, uint32_t u)
 	default:
 		break;
 	}
-	if (u >= 0x20 && u < 0x7f) {
-		out[0] = (char)u;
-		return 1;
-	}
 	n = put_text(out, "&#x");
 	n += put_hex(out + n, u);
 	out[n++] = ';';
 	return n;
+}
+
+/* Octets that stand for themselves. */
+static bool is_plain(uint8_t c)
+{
+	return c >= 0x20 && c < 0x7f && c != '&' && c != '<' && c != '>' && c != '"' && c != '\\';
 }
 
 size_t format_escape(struct span v, char *out)
@@ -127,6 +134,11 @@ size_t format_escape(struct span v, char *out)
 	uint32_t u;
 
 	for (; v.n; v = span_from(v, len)) {
+		if (is_plain(v.p[0])) {
+			out[n++] = (char)v.p[0];
+			len = 1;
+			continue;
+		}
 		len = character(v, &u);
 		if (len) {
 			n += put_character(out + n, u);
@@ -142,66 +154,68 @@ size_t format_escape(struct span v, char *out)
 size_t format_time(uint64_t time_us, char *out)
 {
 	static time_t last = -1;
-	static char date[24];
+	static char date[DATE + 1];
 	time_t sec = (time_t)(time_us / 1000000u);
 	struct tm tm;
+	size_t n;
 
 	if (sec != last) {
 		gmtime_r(&sec, &tm);
 		strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
 		last = sec;
 	}
-	return (size_t)snprintf(out, FORMAT_TIME_MAX, "%s.%06uZ", date,
-				(unsigned)(time_us % 1000000u));
+	memcpy(out, date, DATE);
+	out[DATE] = '.';
+	n = DATE + 1;
+	n += digits_put(out + n, time_us % 1000000u, 10, 6);
+	out[n++] = 'Z';
+	return n;
 }
 
 int format_open(struct format *f)
 {
-	*f = (struct format){ 0 };
-	f->scratch = malloc((size_t)XMLLOG_VALUE_MAX * FORMAT_EXPAND);
-	f->text = xmlBufferCreateSize(256u << 10);
-	if (!f->scratch || !f->text || format_restart(f) < 0) {
-		format_close(f);
-		return -ENOMEM;
-	}
-	xmlBufferSetAllocationScheme(f->text, XML_BUFFER_ALLOC_DOUBLEIT);
-	return 0;
+	*f = (struct format){ .room = 256u << 10 };
+	f->text = malloc(f->room);
+	return f->text ? 0 : -ENOMEM;
 }
 
 void format_close(struct format *f)
 {
-	if (f->writer)
-		xmlFreeTextWriter(f->writer);
-	if (f->text)
-		xmlBufferFree(f->text);
-	free(f->scratch);
+	free(f->text);
 	*f = (struct format){ 0 };
 }
 
-int format_restart(struct format *f)
+void format_restart(struct format *f)
 {
-	if (f->writer)
-		xmlFreeTextWriter(f->writer);
-	xmlBufferEmpty(f->text);
-	f->writer = xmlNewTextWriterMemory(f->text, 0);
-	return f->writer ? 0 : -ENOMEM;
+	f->n = 0;
 }
 
-static bool write_attr(struct format *f, const char *name, const char *value, size_t n)
+/* Where N octets more can be put, or NULL. */
+static char *more_room(struct format *f, size_t n)
 {
-	return xmlTextWriterStartAttribute(f->writer, BAD_CAST name) >= 0 &&
-	       xmlTextWriterWriteRawLen(f->writer, BAD_CAST value, (int)n) >= 0 &&
-	       xmlTextWriterEndAttribute(f->writer) >= 0;
+	if (f->room - f->n < n) {
+		size_t room = 2 * (f->n + n);
+		char *text = realloc(f->text, room);
+
+		if (!text)
+			return NULL;
+		f->text = text;
+		f->room = room;
+	}
+	return f->text + f->n;
 }
 
-static size_t format_value(const struct record_attr *a, char *out)
+static size_t put_value(char *out, const struct record_attr *a)
 {
+	size_t n;
+
 	switch (a->kind) {
 	case KIND_NUM:
-		return (size_t)sprintf(out, "%llu", (unsigned long long)a->num);
+		return digits_put(out, a->num, 10, 1);
 	case KIND_SECONDS:
-		return (size_t)sprintf(out, "%llu.%06u", (unsigned long long)(a->num / 1000000u),
-				       (unsigned)(a->num % 1000000u));
+		n = digits_put(out, a->num / 1000000u, 10, 1);
+		out[n++] = '.';
+		return n + digits_put(out + n, a->num % 1000000u, 10, 6);
 	case KIND_ADDR:
 		return addr_format(&a->addr, out);
 	case KIND_TEXT:
@@ -211,36 +225,55 @@ static size_t format_value(const struct record_attr *a, char *out)
 	return format_escape(a->text, out);
 }
 
+/* Opens an attribute; what follows is its value and a quotation mark. */
+static size_t put_name(char *out, const char *name)
+{
+	size_t n = 0;
+
+	out[n++] = ' ';
+	n += put_text(out + n, name);
+	n += put_text(out + n, "=\"");
+	return n;
+}
+
 int format_record(struct format *f, const struct record *r)
 {
-	size_t n;
+	char *out = more_room(f, FIXED_MAX);
+	size_t n = 0;
 
-	if (xmlTextWriterStartElement(f->writer, BAD_CAST xmllog_element_name(r->element)) < 0)
+	if (!out)
 		return -ENOMEM;
-	n = format_time(r->time_us, f->scratch);
-	if (!write_attr(f, "time", f->scratch, n))
-		return -ENOMEM;
+	out[n++] = '<';
+	n += put_text(out + n, xmllog_element_name(r->element));
+	n += put_name(out + n, "time");
+	n += format_time(r->time_us, out + n);
+	out[n++] = '"';
 	if (r->has_session) {
-		n = xmllog_session_text(&r->session, f->scratch);
-		if (!write_attr(f, "session", f->scratch, n))
-			return -ENOMEM;
+		n += put_name(out + n, "session");
+		n += xmllog_session_text(&r->session, out + n);
+		out[n++] = '"';
 	}
+	f->n += n;
 	for (size_t i = 0; i < r->attrs; i++) {
-		n = format_value(&r->attr[i], f->scratch);
-		if (!write_attr(f, attr_names[r->attr[i].attr], f->scratch, n))
+		const struct record_attr *a = &r->attr[i];
+		size_t text = a->kind == KIND_TEXT ? a->text.n * FORMAT_EXPAND : 0;
+
+		out = more_room(f, FIXED_MAX + text);
+		if (!out)
 			return -ENOMEM;
+		n = put_name(out, attr_names[a->attr]);
+		n += put_value(out + n, a);
+		out[n++] = '"';
+		f->n += n;
 	}
-	if (xmlTextWriterEndElement(f->writer) < 0 ||
-	    xmlTextWriterWriteRawLen(f->writer, BAD_CAST "\n", 1) < 0)
+	out = more_room(f, FIXED_MAX);
+	if (!out)
 		return -ENOMEM;
+	f->n += put_text(out, "/>\n");
 	return 0;
 }
 
-int format_text(struct format *f, struct span *text)
+struct span format_text(const struct format *f)
 {
-	*text = (struct span){ 0 };
-	if (xmlTextWriterFlush(f->writer) < 0)
-		return -ENOMEM;
-	*text = span_of(xmlBufferContent(f->text), (size_t)xmlBufferLength(f->text));
-	return 0;
+	return span_of(f->text, f->n);
 }

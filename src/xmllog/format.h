@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * format: records as lines of XML, by libxml2's text writer. What comes out is plain ASCII whatever
+ * format: records as lines of XML. What comes out is plain ASCII whatever
  * the values hold: other characters are written as references, so that a write which is cut short
  * anywhere leaves no half character behind, and `?>` never appears, so that the text can lie in the
  * padding of the file (logfile.h). Octets that are no UTF-8 or no XML 1.0 character become `\xHH`.
@@ -8,17 +8,14 @@
 #ifndef XMLLOG_FORMAT_H
 #define XMLLOG_FORMAT_H
 
-#include <libxml/xmlwriter.h>
-
 #include "xmllog/record.h"
 
 struct format {
-	xmlBufferPtr text;
-	xmlTextWriterPtr writer;
-	char *scratch;
+	char *text;
+	size_t n, room;
 };
 
-/* "2026-01-02T03:04:05.123456Z" */
+/* "2026-01-02T03:04:05.123456Z", without a NUL; its length. */
 #define FORMAT_TIME_MAX 40
 size_t format_time(uint64_t time_us, char *out);
 
@@ -27,10 +24,10 @@ int format_open(struct format *f) __attribute__((warn_unused_result));
 void format_close(struct format *f);
 /* Adds a line. 0 or -ENOMEM; then the batch is void: format_restart(). */
 int format_record(struct format *f, const struct record *r) __attribute__((warn_unused_result));
-/* All lines since the last restart, or an empty span with -ENOMEM. */
-int format_text(struct format *f, struct span *text) __attribute__((warn_unused_result));
-/* Empties the text. 0 or -ENOMEM. */
-int format_restart(struct format *f) __attribute__((warn_unused_result));
+/* All lines since the last restart. */
+struct span format_text(const struct format *f);
+/* Empties the text. */
+void format_restart(struct format *f);
 
 /* The escaped form of V; OUT has room for FORMAT_EXPAND times its length. The length. */
 #define FORMAT_EXPAND 6

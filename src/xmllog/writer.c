@@ -135,11 +135,12 @@ static int make_batch(struct writer *w, struct span *text)
 {
 	struct record r;
 	uint64_t dropped;
-	int rc = format_restart(&w->format);
+	int rc = 0;
 
+	format_restart(&w->format);
 	take_begin(&w->take);
 	dropped = take_dropped(&w->take);
-	if (rc == 0 && dropped) {
+	if (dropped) {
 		record_fault(&r, "log-dropped", NULL, dropped);
 		rc = format_record(&w->format, &r);
 	}
@@ -152,8 +153,7 @@ static int make_batch(struct writer *w, struct span *text)
 		rc = format_record(&w->format, &r);
 	while (rc == 0 && take_damage(&w->take, &r))
 		rc = format_record(&w->format, &r);
-	if (rc == 0)
-		rc = format_text(&w->format, text);
+	*text = format_text(&w->format);
 	return rc < 0 ? rc : text->n > 0;
 }
 

@@ -10,17 +10,21 @@
  */
 #include "xmllog/xmllog.h"
 
-#include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "base/digits.h"
 #include "xmllog/ring.h"
 
 size_t xmllog_session_text(const struct xmllog_session *s, char *out)
 {
-	return (size_t)snprintf(out, XMLLOG_SESSION_TEXT_MAX, "%llx-%x",
-				(unsigned long long)s->epoch_us, s->serial);
+	size_t n = digits_put(out, s->epoch_us, 16, 1);
+
+	out[n++] = '-';
+	n += digits_put(out + n, s->serial, 16, 1);
+	out[n] = '\0';
+	return n;
 }
 
 size_t xmllog_ring_room(size_t data_octets)

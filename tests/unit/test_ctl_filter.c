@@ -337,9 +337,9 @@ static void test_element_names(void **state)
 		struct span text;
 		const char *name = log_element_name(i);
 
-		assert_int_equal(format_restart(&format), 0);
+		format_restart(&format);
 		assert_int_equal(format_record(&format, &r), 0);
-		assert_int_equal(format_text(&format, &text), 0);
+		text = format_text(&format);
 		assert_memory_equal(text.p + 1, name, strlen(name));
 		assert_int_equal(text.p[1 + strlen(name)], ' ');
 	}

@@ -101,9 +101,9 @@ static xmlDocPtr parse_line(struct format *f, const struct record *r)
 	struct span text;
 	xmlDocPtr doc;
 
-	assert_int_equal(format_restart(f), 0);
+	format_restart(f);
 	assert_int_equal(format_record(f, r), 0);
-	assert_int_equal(format_text(f, &text), 0);
+	text = format_text(f);
 	assert_true(text.n > 1 && text.p[text.n - 1] == '\n');
 	assert_null(memchr(text.p, '\n', text.n - 1));
 	assert_null(memmem(text.p, text.n, "?>", 2));
@@ -179,7 +179,7 @@ static void test_format(void **state)
 	record_fault(&r, "log-dropped", NULL, 3);
 	r.time_us = 253402300799999999;
 	assert_int_equal(format_record(&f, &r), 0);
-	assert_int_equal(format_text(&f, &text), 0);
+	text = format_text(&f);
 	assert_true(span_eq(
 		text,
 		SPAN("<session time=\"2026-01-02T03:04:05.123456Z\" session=\"18f3a2b4c5d6e-ff\""
