@@ -68,10 +68,18 @@ static void open_body(struct session *s)
 
 void session_body_begin(struct session *s, struct span octets)
 {
+	size_t n = octets.n;
+
 	open_body(s);
-	s->window_bytes = octets.n;
-	memcpy(s->body->data, octets.p, octets.n);
-	s->rest = span_of(s->body->data, octets.n);
+	memcpy(s->body->data, octets.p, n);
+	/* It filled the block, so there is more: the step that it begins is to be a large one. */
+	if (n == WORKER_BLOCK && !session_body_by_splice(s)) {
+		ssize_t more = recv(s->client.fd, s->body->data + n, WORKER_BODY - n, MSG_DONTWAIT);
+
+		n += more > 0 ? (size_t)more : 0;
+	}
+	s->window_bytes = n;
+	s->rest = span_of(s->body->data, n);
 }
 
 bool session_body_by_splice(const struct session *s)
