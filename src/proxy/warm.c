@@ -97,7 +97,7 @@ void warm_make_offer(struct warm *p)
 
 	for (unsigned pass = 0; pass < 2 && !found; pass++)
 		for (unsigned i = 0; i < count; i++) {
-			if (!p->at[i].known || (pass == 0 && !eligible(p, i)))
+			if (!p->at[i].note || (pass == 0 && !eligible(p, i)))
 				continue;
 			if (found++)
 				smtp_offer_meet(&p->offer, &p->at[i].offer);
@@ -222,13 +222,13 @@ static void reset_done(struct warm_conn *c, const struct smtp_reply *reply)
 
 void warm_give(struct warm *p, const struct warm_line *line, bool begun)
 {
-	struct warm_known *k = &p->at[line->dest];
+	const struct warm_known *k = &p->at[line->dest];
 	struct warm_line own = *line;
 	struct warm_conn *c;
 
 	/* It does not say what we were told ahead: learn anew. */
-	if (k->known && (own.ext != k->offer.ext || own.size_max != k->offer.size_max))
-		k->learn_ms = 0;
+	if (k->note && (own.ext != k->offer.ext || own.size_max != k->offer.size_max))
+		route_note_next(warm_runtime(p)->route_shared, own.dest, 0);
 	c = may_keep(p, &own) ? warm_conn_new(p, &own) : NULL;
 	if (!c) {
 		warm_close(p, &own, true);
@@ -242,21 +242,38 @@ void warm_give(struct warm *p, const struct warm_line *line, bool begun)
 	}
 }
 
+static bool knows(const struct warm *p)
+{
+	for (unsigned i = 0; i < warm_runtime(p)->route->count; i++)
+		if (p->at[i].note)
+			return true;
+	return false;
+}
+
+/* All that any worker has learnt. */
+static void see_all(struct warm *p)
+{
+	for (unsigned i = 0; i < warm_runtime(p)->route->count; i++)
+		warm_see(p, i);
+	warm_make_offer(p);
+}
+
 enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms)
 {
+	struct route_shared *s = warm_runtime(p)->route_shared;
 	enum warm_knowledge answer = WARM_HOPELESS;
 
-	for (unsigned i = 0; i < warm_runtime(p)->route->count; i++)
-		if (p->at[i].known)
-			return WARM_KNOWS;
+	if (knows(p))
+		return WARM_KNOWS;
+	see_all(p);
+	if (knows(p))
+		return WARM_KNOWS;
 	for (unsigned i = 0; i < warm_runtime(p)->route->count; i++) {
-		struct warm_known *k = &p->at[i];
-
-		if (!p->running || route_drained(warm_runtime(p)->route_shared, i))
+		if (route_drained(s, i))
 			continue;
-		if (!k->learning && k->tried_ms < since_ms)
+		if (route_note_since(s, i) < since_ms)
 			warm_learn(p, i);
-		if (k->learning || k->tried_ms < since_ms)
+		if (route_note_since(s, i) < since_ms || route_note_awaited(s, i, warm_now_ms(p)))
 			answer = WARM_LEARNS;
 	}
 	return answer;
@@ -311,6 +328,7 @@ static void weed(struct warm *p, unsigned dest)
 static void on_tick(struct io_timer *t)
 {
 	struct warm *p = container_of(t, struct warm, timer);
+	struct route_shared *s = warm_runtime(p)->route_shared;
 	bool seated = false;
 
 	look(p);
@@ -319,11 +337,10 @@ static void on_tick(struct io_timer *t)
 
 		weed(p, i);
 		seated = seated || (k->count && warm_runtime(p)->route->destination[i].max > 0);
-		if (!k->learning && warm_now_ms(p) >= k->learn_ms && !p->worker->draining &&
-		    eligible(p, i))
+		if (route_note_due(s, i, warm_now_ms(p)) && !p->worker->draining && eligible(p, i))
 			warm_learn(p, i);
 	}
-	warm_make_offer(p);
+	see_all(p);
 	io_timer_set(p->worker->io, &p->timer, seated ? TICK_SEATED_MS : TICK_MS);
 }
 

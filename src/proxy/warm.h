@@ -3,7 +3,8 @@
  * warm: a worker's connections to destinations that no session has now (DIALOG_GATEWAY): greeted,
  * EHLO said, nothing owed. A session takes one for a transaction and gives it back, or one of its
  * own making, afterwards. And what each destination's answer to EHLO offers, learnt ahead by
- * connections of the pool's own, at start and every LEARN_MS, and from it what clients are offered.
+ * a connection of its own, or by another worker, at start and every LEARN_MS, and from it what
+ * clients are offered.
  *
  * It refuses to keep what it is not sure of: a connection over which anything comes while it is
  * idle, a 421 or an end too, is closed and no more; one whose RSET is not answered by a 250 alone

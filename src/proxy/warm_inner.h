@@ -16,6 +16,7 @@ struct warm_conn {
 	struct io_op op;
 	struct io_timer timer;
 	struct route_search search;
+	uint64_t claim;	  /* of the destination's note, which it learns */
 	uint64_t idle_ms; /* since when it is idle */
 	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);
 	struct buf in;
@@ -28,10 +29,8 @@ struct warm_known {
 	unsigned count;
 	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
 	struct smtp_offer offer;
-	bool known, learning;
-	uint64_t tried_ms; /* when the last attempt to learn began, 0: never */
-	uint8_t pause;
-	uint64_t learn_ms; /* when it is to be asked again */
+	uint32_t note; /* the number of the note that `offer` is of; 0: not known */
+	uint8_t pause; /* after failures to learn it */
 };
 
 struct warm {
@@ -63,12 +62,14 @@ void warm_drop(struct warm_conn *c, bool polite);
 void warm_close(struct warm *p, struct warm_line *l, bool polite);
 /* What all eligible destinations offer has changed, perhaps. */
 void warm_make_offer(struct warm *p);
+/* Takes in what any worker has learnt of DEST. */
+void warm_see(struct warm *p, unsigned dest);
 
 /* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
  * NULL where there is none in time, or more than one. */
 void warm_ask(struct warm_conn *c, uint64_t ms,
 	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
-/* Begins to ask DEST what it can do. */
+/* Begins to ask DEST what it can do, unless somebody does. */
 void warm_learn(struct warm *p, unsigned dest);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * What the pool itself says to destinations, one thing at a time, and what it learns: by a
  * connection of its own, to the first address of the name that answers; EHLO, or HELO where that is
- * refused. What was learnt stays until something else is; a failure changes nothing.
+ * refused. What was learnt is the destination's note (route.h), for all workers, written as the
+ * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #include "proxy/health.h"
 #include "proxy/warm_inner.h"
 
-#define LEARN_MS 60000
+#define LEARN_MS       60000
+#define LEASE_SPARE_MS 1000
 
 static const uint16_t pauses_ms[] = { 500, 1000, 2000, 4000, 5000 };
 
@@ -89,27 +91,73 @@ static uint64_t patience_ms(const struct warm *p)
 	return 1000 * (uint64_t)warm_runtime(p)->config->set.timeout_connect;
 }
 
+/* The next step takes so long at most: the claim is kept a little longer. */
+static uint64_t lease_ms(const struct warm *p)
+{
+	return patience_ms(p) + LEASE_SPARE_MS;
+}
+
+static void hold(struct warm_conn *c)
+{
+	route_note_hold(warm_runtime(c->pool)->route_shared, c->line.dest, &c->claim,
+			warm_now_ms(c->pool), lease_ms(c->pool));
+}
+
+void warm_see(struct warm *p, unsigned dest)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct warm_known *k = &p->at[dest];
+	uint32_t number = route_note_number(s, dest);
+	uint8_t note[ROUTE_NOTE_MAX];
+	struct smtp_reply reply;
+	size_t n, consumed;
+
+	if (number == k->note)
+		return;
+	n = route_note_read(s, dest, note);
+	if (n == 0 || smtp_reply_parse(span_of(note, n), &reply, &consumed) != SMTP_REPLY_OK)
+		return;
+	smtp_offer_read(&k->offer, &reply);
+	k->note = number;
+}
+
+static void write_note(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	uint8_t note[ROUTE_NOTE_MAX];
+	struct buf text;
+
+	buf_init(&text, note, sizeof(note));
+	int res = smtp_offer_write(offer, UINT32_MAX, "note", &text);
+
+	CHECK(res == 0); /* ROUTE_NOTE_MAX is enough for all that an offer can hold */
+	route_note_write(warm_runtime(c->pool)->route_shared, c->line.dest, buf_span(&text));
+}
+
 /* What came of it; C is over, or idle. */
 static void learnt(struct warm_conn *c, const struct smtp_reply *answer)
 {
 	struct warm *p = c->pool;
 	struct warm_known *k = &p->at[c->line.dest];
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct smtp_offer offer;
 
-	k->learning = false;
+	route_note_next(s, c->line.dest,
+			warm_now_ms(p) + (answer ? LEARN_MS : pauses_ms[k->pause]));
 	if (!answer) {
-		k->learn_ms = warm_now_ms(p) + pauses_ms[k->pause];
 		if (k->pause < LAST_PAUSE)
 			k->pause++;
+		route_note_leave(s, c->line.dest, c->claim);
 		warm_drop(c, false);
 		return;
 	}
-	smtp_offer_read(&k->offer, answer);
-	k->known = true;
 	k->pause = 0;
-	k->learn_ms = warm_now_ms(p) + LEARN_MS;
+	smtp_offer_read(&offer, answer);
+	write_note(c, &offer);
+	route_note_leave(s, c->line.dest, c->claim);
+	warm_see(p, c->line.dest);
 	warm_make_offer(p);
-	c->line.ext = k->offer.ext;
-	c->line.size_max = k->offer.size_max;
+	c->line.ext = offer.ext;
+	c->line.size_max = offer.size_max;
 	if (c->line.has_place)
 		warm_drop(c, true); /* others may have better use for it */
 	else
@@ -127,6 +175,7 @@ static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 		helo_answered(c, reply);
 	} else if (reply) {
 		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", c->pool->worker->name);
+		hold(c);
 		warm_ask(c, patience_ms(c->pool), helo_answered);
 	} else {
 		learnt(c, NULL);
@@ -140,6 +189,7 @@ static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
 		return;
 	}
 	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", c->pool->worker->name);
+	hold(c);
 	warm_ask(c, patience_ms(c->pool), ehlo_answered);
 }
 
@@ -176,6 +226,7 @@ static void connected(struct io_op *op, int res)
 	}
 	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
 		worker_destination_record(p->worker, rt, c->line.dest, true, "connected");
+	hold(c);
 	warm_ask(c, patience_ms(p), greeted);
 }
 
@@ -191,6 +242,7 @@ static void connect_to(struct warm_conn *c)
 		connect_failed(c, error);
 		return;
 	}
+	hold(c);
 	io_timer_set(p->worker->io, &c->timer, patience_ms(p));
 	c->op.done = connected;
 	io_connect(p->worker->io, &c->op, c->line.fd, &c->line.addr);
@@ -214,28 +266,41 @@ static bool take_place(struct warm *p, struct warm_line *l)
 	return l->has_place;
 }
 
-void warm_learn(struct warm *p, unsigned dest)
+/* NULL: it could not begin. */
+static struct warm_conn *begin(struct warm *p, unsigned dest)
 {
-	struct warm_known *k = &p->at[dest];
+	struct route_shared *s = warm_runtime(p)->route_shared;
 	struct warm_line line = { .fd = -1, .dest = dest, .born_ms = warm_now_ms(p) };
 	struct route_search search;
 	struct warm_conn *c;
 
-	if (!route_check_begin(warm_runtime(p)->route_shared, &search, dest, warm_now_ms(p),
-			       &line.addr)) {
-		k->tried_ms = warm_now_ms(p); /* the name has no address now */
-		return;
+	if (!route_check_begin(s, &search, dest, warm_now_ms(p), &line.addr)) {
+		route_note_begun(s, dest, warm_now_ms(p)); /* the name has no address now */
+		return NULL;
 	}
 	if (!take_place(p, &line))
-		return;
+		return NULL;
 	c = warm_conn_new(p, &line);
 	if (!c) {
 		warm_close(p, &line, false);
-		return;
+		return NULL;
 	}
 	c->search = search;
-	k->learning = true;
+	return c;
+}
+
+void warm_learn(struct warm *p, unsigned dest)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	uint64_t claim = route_note_claim(s, dest, warm_now_ms(p), lease_ms(p));
+	struct warm_conn *c = claim ? begin(p, dest) : NULL;
+
+	if (!c) {
+		route_note_leave(s, dest, claim);
+		return;
+	}
+	c->claim = claim;
 	/* One that began before a client came, and fails, says nothing of now. */
-	k->tried_ms = warm_now_ms(p);
+	route_note_begun(s, dest, warm_now_ms(p));
 	connect_to(c);
 }

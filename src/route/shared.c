@@ -432,6 +432,18 @@ uint32_t route_room_wanted(struct route_shared *s, unsigned dest)
 
 /* ---- another list of destinations ---- */
 
+/* Not the claim: who holds it writes into OLD. */
+static void carry_note(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from)
+{
+	uint8_t note[ROUTE_NOTE_MAX];
+	size_t n = route_note_read(old, from, note);
+
+	if (n == 0)
+		return;
+	route_note_write(s, to, span_of(note, n));
+	route_note_next(s, to, atomic_load(&old->state[from].note_due_ms));
+}
+
 static void carry_one(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from)
 {
 	struct addr list[ROUTE_ADDRESSES];
@@ -442,6 +454,7 @@ static void carry_one(struct route_shared *s, unsigned to, struct route_shared *
 	atomic_store(&s->state[to].health, atomic_load(&old->state[from].health));
 	atomic_store(&s->state[to].check_ms, atomic_load(&old->state[from].check_ms));
 	atomic_store(&s->state[to].unwell, atomic_load(&old->state[from].unwell));
+	carry_note(s, to, old, from);
 	if (route_drained(old, from))
 		route_drain(s, to, true);
 }

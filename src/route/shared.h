@@ -18,6 +18,13 @@ struct route_copy {
 	_Atomic uint64_t word[ROUTE_ADDRESSES][3]; /* the IP's two halves, family and port */
 };
 
+/* One copy of a note; SUM is that of the rest. */
+struct route_note {
+	_Atomic uint64_t sum;
+	_Atomic uint32_t n;
+	_Atomic uint64_t word[ROUTE_NOTE_MAX / 8];
+};
+
 struct route_state {
 	_Atomic uint64_t health;      /* down, step and end of the pause, or up since: shared.c */
 	_Atomic uint64_t check_ms;    /* when the next check is due */
@@ -27,6 +34,11 @@ struct route_state {
 	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
 	_Atomic uint32_t room_wanted; /* how often */
 	struct route_copy copy[2];
+	_Atomic uint32_t note_number;	/* how often it was written: the copy that is read */
+	_Atomic uint64_t note_due_ms;	/* when it is to be written again */
+	_Atomic uint64_t note_claim_ms; /* until when somebody is about to */
+	_Atomic uint64_t note_begun_ms; /* when the last one began to */
+	struct route_note note[2];
 	/* Fixed by route_shared_init(). */
 	uint16_t port;
 	bool literal; /* an IP address, never resolved */

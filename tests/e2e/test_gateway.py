@@ -5,6 +5,7 @@ here do everything by hand, unless they are caronte-sink.
 """
 import contextlib
 import json
+import os
 import re
 import select
 import subprocess
@@ -317,8 +318,15 @@ class Pool(Base):
             daemon.process.send_signal(harness.signal.SIGHUP)
             peer.expect(b"QUIT\r\n")
             self.assertEqual(peer.rest(), b"")
+            # What was learnt is still known.
+            c = self.client(daemon)
+            c.send(MAIL + RCPT)
             with self.learnt(destination) as peer:
-                c = self.client(daemon)
+                self.answer(peer, (MAIL + RCPT, SENDER_OK + OK))
+                c.expect(SENDER_OK + OK)
+                c.send(b"RSET\r\n")
+                self.answer(peer, (b"RSET\r\n", OK))
+                c.expect(OK)
                 self.message(c, peer)
                 daemon.process.terminate()
                 peer.expect(b"QUIT\r\n")
@@ -599,6 +607,30 @@ class Seats(Base):
                 thread.join()
             self.assertEqual(done, [b"250"] * 90)
             self.assertEqual(sink.report()["peak"], 2)
+
+    def test_who_comes_later_knows(self):
+        """What one worker has learnt all know, and those that come later, though no connection can
+        be had to ask again: the only place is taken."""
+        with harness.Sink() as sink, self.caronte(
+                "127.0.0.1:%d,max=1" % sink.port, MAX_SESSIONS_PER_ADDRESS=0, TIMEOUT_CONNECT=1,
+                WORKERS=2) as daemon, harness.Client(daemon.port) as holder:
+            def all_greet():
+                for _ in range(12):
+                    with harness.Client(daemon.port) as client:
+                        client.hello()
+                        client.quit()
+            holder.hello()
+            holder.envelope()
+            all_greet()
+            daemon.process.send_signal(harness.signal.SIGHUP)
+            daemon.records("reload", count=1)
+            all_greet()
+            daemon.may_die = True
+            for worker in daemon.workers():
+                os.kill(worker, harness.signal.SIGKILL)
+                harness.wait_until(lambda: worker not in daemon.workers() and
+                                   len(daemon.workers()) == 2)
+                all_greet()
 
 
 if __name__ == "__main__":

@@ -1047,6 +1047,139 @@ static void test_round_robin_of_many(void **state)
 	munmap(got, 4096);
 }
 
+/* ---- notes ---- */
+
+static void test_note(void **state)
+{
+	static const char list[] = "a.example:25 b.example:25";
+	uint8_t out[ROUTE_NOTE_MAX], longest[ROUTE_NOTE_MAX];
+	struct route_shared *s;
+	struct world w;
+
+	(void)state;
+	world_init(&w, list, ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	s = w.shared;
+	assert_int_equal(route_note_number(s, 0), 0);
+	assert_int_equal(route_note_read(s, 0, out), 0);
+	route_note_write(s, 0, SPAN("one"));
+	assert_int_equal(route_note_number(s, 0), 1);
+	assert_int_equal(route_note_read(s, 0, out), 3);
+	assert_memory_equal(out, "one", 3);
+	memset(longest, 'x', sizeof(longest));
+	for (size_t n = sizeof(longest); n > 0; n--) {
+		route_note_write(s, 0, span_of(longest, n));
+		assert_int_equal(route_note_read(s, 0, out), n);
+		assert_memory_equal(out, longest, n);
+	}
+	assert_int_equal(route_note_number(s, 1), 0);
+	assert_int_equal(route_note_read(s, 1, out), 0);
+	world_end(&w);
+}
+
+static void test_note_is_carried_over(void **state)
+{
+	static const char before[] = "a.example:25 b.example:25",
+			  after[] = "c.example:25 b.example:25";
+	uint8_t out[ROUTE_NOTE_MAX];
+	struct world was, is;
+	struct route_shared *old, *s;
+
+	(void)state;
+	world_init(&was, before, ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	world_init(&is, after, ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	old = was.shared;
+	s = is.shared;
+	route_note_write(old, 0, SPAN("a"));
+	route_note_write(old, 1, SPAN("b"));
+	route_note_next(old, 1, 500);
+	assert_true(route_note_claim(old, 1, 1, 1000) > 0);
+	route_carry_over(s, &is.route, old, &was.route);
+	assert_int_equal(route_note_read(s, 0, out), 0);
+	assert_true(route_note_due(s, 0, 0));
+	assert_int_equal(route_note_read(s, 1, out), 1);
+	assert_int_equal(out[0], 'b');
+	assert_false(route_note_due(s, 1, 499));
+	assert_true(route_note_due(s, 1, 500));
+	/* The claim's holder writes into the state of before. */
+	assert_false(route_note_awaited(s, 1, 2));
+	world_end(&was);
+	world_end(&is);
+}
+
+static void test_note_has_one_writer(void **state)
+{
+	uint64_t claim, other;
+	struct route_shared *s;
+	struct world w;
+
+	(void)state;
+	world_init(&w, "a.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	s = w.shared;
+	assert_true(route_note_due(s, 0, 0));
+	claim = route_note_claim(s, 0, 100, 50);
+	assert_true(claim > 0);
+	assert_true(route_note_awaited(s, 0, 149));
+	assert_int_equal(route_note_claim(s, 0, 149, 50), 0);
+	route_note_hold(s, 0, &claim, 140, 50);
+	assert_int_equal(route_note_claim(s, 0, 189, 50), 0);
+	/* Its holder was killed. */
+	assert_false(route_note_awaited(s, 0, 190));
+	other = route_note_claim(s, 0, 190, 50);
+	assert_true(other > 0);
+	/* … or only held up: the claim is another's now. */
+	route_note_leave(s, 0, claim);
+	route_note_hold(s, 0, &claim, 200, 500);
+	assert_true(route_note_awaited(s, 0, 239));
+	assert_false(route_note_awaited(s, 0, 240));
+	route_note_leave(s, 0, other);
+	assert_false(route_note_awaited(s, 0, 201));
+	assert_int_equal(route_note_since(s, 0), 0);
+	route_note_begun(s, 0, 201);
+	assert_int_equal(route_note_since(s, 0), 201);
+	world_end(&w);
+}
+
+/* Two that write at the same time, each as fast as it can, and a reader: it reads a whole note of
+ * one of them, or none. */
+static void test_note_of_two_writers(void **state)
+{
+	uint8_t out[ROUTE_NOTE_MAX];
+	struct route_shared *s;
+	struct world w;
+	pid_t child[2];
+	unsigned whole = 0;
+
+	(void)state;
+	world_init(&w, "a.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
+	s = w.shared;
+	for (int i = 0; i < 2; i++) {
+		child[i] = fork();
+		assert_true(child[i] >= 0);
+		if (child[i] == 0) {
+			uint8_t note[ROUTE_NOTE_MAX];
+
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (unsigned n = 0;; n++) {
+				memset(note, 'a' + i + 2 * (int)(n % 10), sizeof(note));
+				route_note_write(s, 0, span_of(note, 200 + n % 800));
+			}
+		}
+	}
+	for (int i = 0; i < 20000; i++) {
+		size_t n = route_note_read(s, 0, out);
+
+		for (size_t k = 1; k < n; k++)
+			assert_int_equal(out[k], out[0]);
+		whole += n > 0;
+	}
+	for (int i = 0; i < 2; i++) {
+		kill(child[i], SIGKILL);
+		assert_int_equal(waitpid(child[i], NULL, 0), child[i]);
+	}
+	assert_true(whole > 0);
+	world_end(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1074,6 +1207,10 @@ int main(void)
 		cmocka_unit_test(test_writer_is_killed),
 		cmocka_unit_test(test_one_caller_per_pause),
 		cmocka_unit_test(test_round_robin_of_many),
+		cmocka_unit_test(test_note),
+		cmocka_unit_test(test_note_is_carried_over),
+		cmocka_unit_test(test_note_has_one_writer),
+		cmocka_unit_test(test_note_of_two_writers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
