@@ -128,6 +128,7 @@ static void on_ehlo_answer(struct dialog *d, const struct smtp_reply *reply)
 
 	CHECK(res == 0);
 	d->server.offered = c->ext & DIALOG_EXTENSIONS;
+	d->gateway.size_offered = c->size_max;
 	record_reply(d, span_from(buf_span(out), before), "to", "client");
 }
 

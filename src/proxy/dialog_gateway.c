@@ -70,11 +70,6 @@ static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 	struct dialog_gateway *g = &d->gateway;
 	struct smtp_rebuild how = { .ext = d->server.offered };
 
-	if (g->size_offered && cmd->has_size && cmd->size > g->size_offered) {
-		smtp_server_mail_refused(&d->server);
-		dialog_say_text(d, reply_too_big);
-		return;
-	}
 	begin(d);
 	int res = smtp_command_build(cmd, &how, &d->work->held);
 
@@ -137,11 +132,16 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd)
 {
 	const struct smtp_client *c = &d->destination;
+	const struct dialog_gateway *g = &d->gateway;
 	uint32_t need = cmd->verb == SMTP_VERB_BDAT ? (uint32_t)SMTP_EXT_CHUNKING : cmd->ext;
 	uint64_t size = cmd->has_size ? cmd->size : 0;
-	bool bound = !d->gateway.on || d->gateway.stage == DIALOG_TOGETHER;
+	bool bound = !g->on || g->stage == DIALOG_TOGETHER;
 
-	if (!d->env->offer || !bound || smtp_offer_covers(c->ext, c->size_max, need, size))
+	if (!d->env->offer)
+		return NULL;
+	if (g->size_offered && size > g->size_offered)
+		return reply_too_big;
+	if (!bound || smtp_offer_covers(c->ext, c->size_max, need, size))
 		return NULL;
 	return reply_uncovered;
 }

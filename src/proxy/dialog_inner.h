@@ -63,7 +63,8 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply);
 /* A judged command: what the destination answers is held for it and is the youngest open command
  * then; all else is answered here (NULL). */
 struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd);
-/* NULL, or the reply to a MAIL or RCPT for which the connection at hand is not good enough. */
+/* NULL, or the reply to a MAIL, RCPT or BDAT that asks for more than the client was offered, or for
+ * which the connection at hand is not good enough. */
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);
 /* Goes on after anything has changed: gives, asks for a connection, or has done with it. */
 void dialog_gateway_step(struct dialog *d);
