@@ -223,6 +223,7 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 	record_reply(d, reply->text, "from", "destination");
 	switch (smtp_client_judge(&d->destination, reply, owed)) {
 	case SMTP_CLIENT_ANSWER:
+		dialog_gateway_counts(d, reply, owed);
 		if (dialog_gateway_answer(d, reply)) {
 			break;
 		} else if (owed == SMTP_OWES_GREETING) {

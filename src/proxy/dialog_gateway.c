@@ -20,6 +20,11 @@ static const char reply_too_big[] = "552 5.3.4 Message too big\r\n";
 static const char reply_uncovered[] = "451 4.3.0 Destination cannot do that now, try later\r\n";
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
 
+/* A destination slows down and sends away who has been refused too often (Postfix from the tenth
+ * time on, unless a message was taken in between): what one client has earned is not for the next.
+ */
+#define REFUSALS_MAX 8
+
 static void begin(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
@@ -200,6 +205,7 @@ static void meet(struct dialog *d, const struct addr *destination, enum dialog_s
 	g->wanted = g->answered = g->mail_open = g->begun = g->tried = false;
 	g->pooled = stage == DIALOG_TOGETHER;
 	g->given = 0;
+	g->refusals = 0;
 }
 
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
@@ -331,6 +337,12 @@ static bool is_over(const struct dialog *d)
 		d->gateway.refused);
 }
 
+/* True when nobody else should have the connection. */
+static bool is_worn(const struct dialog_gateway *g)
+{
+	return g->tried || g->refusals >= REFUSALS_MAX;
+}
+
 void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
@@ -355,7 +367,7 @@ void dialog_gateway_step(struct dialog *d)
 	} else if (g->stage == DIALOG_TOGETHER) {
 		give(d);
 		if (is_over(d))
-			release(d, g->tried   ? DIALOG_CLOSES
+			release(d, is_worn(g) ? DIALOG_CLOSES
 				   : g->begun ? DIALOG_GIVES_BEGUN
 					      : DIALOG_GIVES_CLEAN);
 	}
@@ -427,6 +439,16 @@ bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
 			refuse(d, reply->text);
 		return true;
 	}
+}
+
+void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	if (reply->code >= 400)
+		g->refusals++;
+	else if (owed == SMTP_OWES_EOD)
+		g->refusals = 0;
 }
 
 void dialog_gateway_heard(struct dialog *d)

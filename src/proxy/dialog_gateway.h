@@ -53,6 +53,8 @@ struct dialog_gateway {
 	uint32_t need;	 /* enum smtp_ext: what the transaction uses */
 	uint64_t need_size, size_offered;
 	uint32_t given; /* octets of `held` that this connection was given */
+	/* Of this connection, since it last took a message; its owner carries it to the next. */
+	uint32_t refusals;
 };
 
 /* No connection's octets are for this session. */

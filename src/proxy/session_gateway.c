@@ -49,6 +49,7 @@ void session_gateway_taken(struct session *s)
 	s->taken_ms = io_now_ms(s->worker->io);
 	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max);
+	s->dialog.gateway.refusals = s->line.refusals;
 	session_changed(s);
 }
 
@@ -106,6 +107,7 @@ static bool hand_over(struct session *s, bool begun)
 	l->fd = s->dest.fd;
 	l->ext = c->ext;
 	l->size_max = c->size_max;
+	l->refusals = s->dialog.gateway.refusals;
 	if (s->rt->route->destination[s->dest_index].max) {
 		if (!seats_part(s->rt->seats, s->seat, &l->place))
 			return false;

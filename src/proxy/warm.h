@@ -38,6 +38,7 @@ struct warm_line {
 	unsigned uses;	/* transactions */
 	uint32_t place; /* its seat at a destination with a max= */
 	bool has_place;
+	uint32_t refusals; /* struct dialog_gateway */
 };
 
 /* Room for all that a worker keeps. 0 or -ENOMEM. */

@@ -91,7 +91,7 @@ class Base(harness.TestCase):
 class Pool(Base):
     def test_one_connection_for_many_clients(self):
         with self.one_worker() as (daemon, destination, peer):
-            for refusal in OK, b"554 5.7.1 Spam\r\n", b"452 4.3.1 Full\r\n", OK:
+            for refusal in OK, b"554 5.7.1 Spam\r\n", OK, b"452 4.3.1 Full\r\n":
                 for _ in range(3):
                     c = self.client(daemon)
                     self.message(c, peer, refusal)
@@ -234,6 +234,30 @@ class Pool(Base):
             self.quit(c)
             rules = [r.get("rule") for r in daemon.records("recipient", count=5)]
             self.assertEqual(rules, ["destination"] * 3 + ["relaying-denied", "recipient"])
+
+    def test_refused_too_often(self):
+        """What earlier clients have earned does not fall on the next one."""
+        refusal = b"550 5.1.1 Nobody\r\n"
+        with self.one_worker() as (daemon, destination, peer):
+            for worn in False, True:
+                c = self.client(daemon)
+                c.send(MAIL + RCPT * 4)
+                peer.expect(MAIL + RCPT * 4)
+                peer.send(SENDER_OK + refusal * 4)
+                c.expect(SENDER_OK + refusal * 4)
+                c.send(b"RSET\r\n")
+                c.expect(OK)
+                if not worn:
+                    self.answer(peer, (b"RSET\r\n", OK))
+                self.quit(c)
+            self.assertIn(peer.rest(), (b"", puppet.RESET))
+            c = self.client(daemon)
+            c.send(MAIL + RCPT)
+            with destination.accept() as other:
+                other.send(GREETING)
+                self.hello(other)
+                self.answer(other, (MAIL + RCPT, SENDER_OK + OK))
+                c.expect(SENDER_OK + OK)
 
     def test_login_is_never_shared(self):
         auth = b"AUTH PLAIN AGpvZQBzZWNyZXQ=\r\n"
