@@ -4,8 +4,10 @@
  * pool (warm.h) or by session_connect.c, and gives it back. Refuses to give back what an operation
  * still works on, or what is not known to owe nothing.
  */
+#include <errno.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "proxy/session.h"
 
@@ -98,12 +100,22 @@ static bool is_clean(const struct session *s)
 	       (!s->work || buf_len(&s->work->dest_in) == 0) && dialog_gateway_clean(&s->dialog);
 }
 
+/* What waits in the socket came before RSET, which the pool says next, and must not answer it. */
+static bool is_silent(const struct session *s)
+{
+	uint8_t octet;
+
+	return recv(s->dest.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 /* Hands the connection to the pool, with a seat of its own where it needs one. */
 static bool hand_over(struct session *s, bool begun)
 {
 	struct smtp_client *c = &s->dialog.destination;
 	struct warm_line *l = &s->line;
 
+	if (begun && !is_silent(s))
+		return false;
 	l->fd = s->dest.fd;
 	l->ext = c->ext;
 	l->size_max = c->size_max;

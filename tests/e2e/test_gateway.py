@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import threading
 import time
@@ -154,6 +155,27 @@ class Pool(Base):
                         peer.expect(MAIL + RCPT + DATA)
                 else:
                     self.message(c, peer)
+
+    def test_words_before_reset(self):
+        """They wait in the socket behind the last answer, and do not answer the RSET."""
+        def padded(octets):
+            """A refusal of so many octets in four lines."""
+            return b"".join(b"550%c%s\r\n" % (mark, b"x" * (octets // 4 - 6)) for mark in b"--- ")
+        refusal = b"550 no\r\n"
+        block = refusal + padded(8192) + padded(8184)  # as much as is received at once
+        self.assertEqual(len(block), 16384)
+        with self.one_worker() as (daemon, destination, peer):
+            worker, = daemon.workers()
+            c = self.client(daemon)
+            c.send(MAIL + RCPT * 2)
+            peer.expect(MAIL + RCPT * 2)
+            os.kill(worker, signal.SIGSTOP)
+            harness.wait_until(lambda: harness.state_of(worker) == "T")
+            peer.send(block + OK)
+            time.sleep(0.05)
+            os.kill(worker, signal.SIGCONT)
+            c.expect(SENDER_OK + refusal * 2)
+            self.assertIn(peer.rest(), (b"", puppet.RESET))
 
     def test_words_that_nobody_asked_for(self):
         """On an idle connection they retire it, and no client hears of them: at once where nobody
