@@ -121,10 +121,25 @@ static bool accepting(const struct worker *w)
 	return false;
 }
 
+/* Connections without a session that hold places at destinations, which others would take before
+ * the destination has seen their end. At a stop there are no others. */
+static bool parting(const struct worker *w)
+{
+	const struct process *p = container_of(w, struct process, worker);
+	const struct route *route = w->rt->route;
+
+	if (p->stopping || w->partings.in_use + w->warms.in_use == 0)
+		return false;
+	for (unsigned i = 0; i < route->count; i++)
+		if (route->destination[i].max)
+			return true;
+	return false;
+}
+
 /* What an accept that was cancelled brings all the same is still served. */
 static void stop_if_done(struct worker *w)
 {
-	if (w->draining && w->open_count == 0 && !accepting(w))
+	if (w->draining && w->open_count == 0 && !accepting(w) && !parting(w))
 		io_stop(w->io);
 }
 
@@ -149,7 +164,7 @@ static void on_drain(struct io_timer *t)
 	struct process *p = container_of(t, struct process, drain_timer);
 	struct worker *w = &p->worker;
 
-	if (io_now_ms(w->io) >= p->drain_until_ms) {
+	if (p->stopping && io_now_ms(w->io) >= p->drain_until_ms) {
 		/* First politely; who has not gone a while later is not waited for. */
 		stop_sessions(w, !p->told);
 		p->told = true;
@@ -172,6 +187,7 @@ static void retire(struct process *p)
 {
 	p->worker.draining = true;
 	stop_accepting(p);
+	io_timer_set(p->worker.io, &p->drain_timer, DRAIN_TICK_MS);
 	stop_if_done(&p->worker);
 }
 

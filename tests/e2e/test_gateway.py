@@ -633,6 +633,35 @@ class Seats(Base):
     """An idle connection is one in its destination's eyes: max= holds with it, and never waits for
     it."""
 
+    def test_max_and_an_upgrade(self):
+        """The program that goes waits until the destination has seen its connections end."""
+        with puppet.Destination(by_hand=True) as destination, self.caronte(
+                "127.0.0.1:%d,max=1" % destination.port, WORKERS=1) as daemon, \
+                contextlib.ExitStack() as self.stack:
+            with self.learnt(destination) as learner:
+                learner.expect(b"QUIT\r\n")  # a place is not kept for nothing
+                self.assertEqual(learner.rest(), b"")
+            c = self.client(daemon)
+            c.send(MAIL + RCPT + DATA)
+            peer = self.stack.enter_context(destination.accept())
+            peer.send(GREETING)
+            self.hello(peer)
+            peer.expect(MAIL + RCPT + DATA)
+            peer.send(SENDER_OK + OK + GO_AHEAD)
+            c.expect(SENDER_OK + OK + GO_AHEAD)
+            c.send(END)
+            peer.expect(END)
+            peer.send(OK)
+            c.expect(OK)
+            self.quit(c)
+            daemon.process.send_signal(signal.SIGUSR2)
+            peer.expect(b"QUIT\r\n")
+            self.assertEqual(peer.rest(), b"")
+            self.assertEqual(select.select([destination.socket], [], [], 0.5)[0], [])
+            peer.close()
+            with self.learnt(destination):
+                pass
+
     def test_max_is_never_exceeded(self):
         with harness.Sink() as sink, self.caronte(
                 "127.0.0.1:%d,max=2" % sink.port, MAX_SESSIONS_PER_ADDRESS=0,
