@@ -207,13 +207,14 @@ class Destination:
     """A listening socket whose connections the test takes one by one; with the gateway dialog, and
     unless BY_HAND, they are looked after up to their first command (see Idle)."""
 
-    def __init__(self, port=0, rcvbuf=0, greeting=GREETING, extensions=EXTENSIONS, by_hand=False):
+    def __init__(self, port=0, rcvbuf=0, greeting=GREETING, extensions=EXTENSIONS, by_hand=False,
+                 address="127.0.0.1"):
         self.greeting, self.extensions = greeting, extensions
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.socket.bind(("127.0.0.1", port))
+        self.socket.bind((address, port))
         self.socket.listen(256)
         self.socket.settimeout(PATIENCE_S)
         self.port = self.socket.getsockname()[1]

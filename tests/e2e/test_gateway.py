@@ -15,6 +15,7 @@ import time
 import unittest
 
 import harness
+import namespace
 import puppet
 from puppet import DATA, EHLO, EXTENSIONS, GO_AHEAD, GREETING, MAIL, OK, RCPT, SENDER_OK, case
 
@@ -627,6 +628,52 @@ class Fresh(Base):
                 self.assertEqual(c.reply()[:9], b"503 5.5.0")
                 self.assertEqual(c.rest(), b"")
                 self.assertEqual(other.rest(), b"")
+
+
+class Silence(Base):
+    """A machine that is gone says nothing."""
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+
+    def test_dead_without_a_word(self):
+        """What nobody acknowledges in TIMEOUT_CONNECT goes over a fresh connection; what is
+        acknowledged and not answered does not."""
+        gone = namespace.FILTERED[0]
+        namespace.open_up(gone)
+        with puppet.Destination(by_hand=True, address=gone) as first, \
+                puppet.Destination(by_hand=True) as second, \
+                self.caronte("%s:%d 127.0.0.1:%d" % (gone, first.port, second.port),
+                             COOPERATION_BACKUP=True, WORKERS=1, TIMEOUT_CONNECT=1) as daemon, \
+                contextlib.ExitStack() as self.stack:
+            peer = self.stack.enter_context(self.learnt(first))
+            other = self.stack.enter_context(self.learnt(second))
+            slow = self.client(daemon)
+            c = self.client(daemon)
+            slow.send(MAIL + RCPT)
+            peer.expect(MAIL + RCPT)
+            peer.send(SENDER_OK + OK)
+            slow.expect(SENDER_OK + OK)
+            slow.send(b"RSET\r\n")
+            slow.expect(OK)
+            self.answer(peer, (b"RSET\r\n", OK))
+            namespace.filter_out(gone)
+            c.send(MAIL + RCPT + DATA)
+            fresh = self.stack.enter_context(second.accept())
+            fresh.send(GREETING)
+            self.hello(fresh)
+            fresh.expect(MAIL + RCPT + DATA)
+            fresh.send(SENDER_OK + OK + GO_AHEAD)
+            c.expect(SENDER_OK + OK + GO_AHEAD)
+            c.send(END)
+            fresh.expect(END)
+            # It is acknowledged, and slow: that is no reason for another one.
+            slow.send(MAIL + RCPT)
+            other.expect(MAIL + RCPT)
+            self.assertEqual(select.select([second.socket], [], [], 2.5)[0], [])
+            other.send(SENDER_OK + OK)
+            slow.expect(SENDER_OK + OK)
 
 
 class Seats(Base):
