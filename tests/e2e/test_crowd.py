@@ -13,6 +13,7 @@ import unittest
 
 import harness
 import puppet
+import test_upgrade
 from puppet import EHLO
 
 CLIENTS = 8
@@ -263,8 +264,8 @@ class Crowd(harness.TestCase):
         seed = random.randrange(1 << 20)
         with Destination(seed) as one, Destination(seed + 10000) as two:
             names = " ".join("127.0.0.1:%d,max=4" % each.port for each in (one, two))
-            with puppet.case("seed", seed), self.caronte(
-                    names, COOPERATION_CLUSTER=True, MAX_SESSIONS_PER_ADDRESS=0, WORKERS=2,
+            with puppet.case("seed", seed), test_upgrade.copy(
+                    self, names, COOPERATION_CLUSTER=True, MAX_SESSIONS_PER_ADDRESS=0, WORKERS=2,
                     MAX_ERRORS=1000, **settings) as daemon:
                 until = time.monotonic() + SECONDS
                 clients = [Client(daemon.port, "c%d" % i, seed + i, until) for i in range(CLIENTS)]
@@ -286,6 +287,7 @@ class Crowd(harness.TestCase):
                 self.assertEqual({mail: taken.get(mail) for mail in told}, told)
                 self.assertLessEqual(max(one.peak, two.peak), 4)
                 harness.wait_until(lambda: self.logged(daemon) >= set(told))
+                harness.wait_until(lambda: len(daemon.records("reload")) == 2)
                 self.assertLessEqual(self.logged(daemon), set(taken))
 
     def test_everything_at_once(self):

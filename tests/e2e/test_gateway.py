@@ -17,6 +17,7 @@ import unittest
 import harness
 import namespace
 import puppet
+import test_upgrade
 from puppet import DATA, EHLO, EXTENSIONS, GO_AHEAD, GREETING, MAIL, OK, RCPT, SENDER_OK, case
 
 BYE = b"221 2.0.0 Bye\r\n"
@@ -682,8 +683,8 @@ class Seats(Base):
 
     def test_max_and_an_upgrade(self):
         """The program that goes waits until the destination has seen its connections end."""
-        with puppet.Destination(by_hand=True) as destination, self.caronte(
-                "127.0.0.1:%d,max=1" % destination.port, WORKERS=1) as daemon, \
+        with puppet.Destination(by_hand=True) as destination, test_upgrade.copy(
+                self, "127.0.0.1:%d,max=1" % destination.port, WORKERS=1) as daemon, \
                 contextlib.ExitStack() as self.stack:
             with self.learnt(destination) as learner:
                 learner.expect(b"QUIT\r\n")  # a place is not kept for nothing
