@@ -26,7 +26,7 @@ static enum session_wait wait_of(const struct session *s)
 		break;
 	}
 	if (s->in_body)
-		return s->dest.sending || s->splicing ? WAIT_BODY : WAIT_BLOCK;
+		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
 		return WAIT_COMMAND; /* the client does not take its replies */
 	switch (smtp_client_oldest(&d->destination)) {

@@ -52,6 +52,62 @@ void dialog_init(struct dialog *d, const struct dialog_env *env, const struct ad
 	d->gateway.on = env->offer != NULL;
 }
 
+void dialog_release(struct dialog *d)
+{
+	if (d->names)
+		pool_put(d->env->names, d->names);
+	d->names = NULL;
+}
+
+/* ---- names ---- */
+
+const char *dialog_helo(const struct dialog *d)
+{
+	return d->names ? d->names->helo : d->helo;
+}
+
+const char *dialog_login(const struct dialog *d)
+{
+	return d->names ? d->names->login : d->login;
+}
+
+/* Makes room for a name of N octets, whichever it is. */
+static void make_room(struct dialog *d, size_t n)
+{
+	if (d->names || n < DIALOG_NAME_USUAL)
+		return;
+	d->names = pool_get(d->env->names);
+	CHECK(d->names); /* the pool holds one for each dialog */
+	memcpy(d->names->helo, d->helo, sizeof(d->helo));
+	memcpy(d->names->login, d->login, sizeof(d->login));
+}
+
+static size_t length(struct span name)
+{
+	return name.n < DIALOG_NAME_MAX ? name.n : DIALOG_NAME_MAX - 1;
+}
+
+static void copy_name(char *out, struct span name)
+{
+	if (length(name))
+		memcpy(out, name.p, length(name));
+	out[length(name)] = '\0';
+}
+
+void dialog_note_helo(struct dialog *d, struct span name)
+{
+	make_room(d, length(name));
+	copy_name(d->names ? d->names->helo : d->helo, name);
+}
+
+void dialog_note_login(struct dialog *d, struct span name)
+{
+	make_room(d, length(name));
+	copy_name(d->names ? d->names->login : d->login, name);
+}
+
+/* ---- the destination ---- */
+
 void dialog_connected(struct dialog *d, const struct addr *destination)
 {
 	d->destination_addr = *destination;

@@ -16,6 +16,7 @@
 
 #include "base/addr.h"
 #include "base/buf.h"
+#include "base/pool.h"
 #include "base/span.h"
 #include "policy/policy.h"
 #include "smtp/client.h"
@@ -27,8 +28,9 @@
 #include "xmllog/xmllog.h"
 
 /* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
-#define DIALOG_OUT_MAX	20480
-#define DIALOG_NAME_MAX 256 /* HELO names and login names, with their NUL */
+#define DIALOG_OUT_MAX	  20480
+#define DIALOG_NAME_MAX	  256 /* HELO names and login names, with their NUL */
+#define DIALOG_NAME_USUAL 48  /* most of them are not longer */
 
 struct stats_destination;
 struct stats_worker;
@@ -43,6 +45,7 @@ struct dialog_env {
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
 	const struct smtp_offer *offer;
 	const char *name;
+	struct pool *names; /* of struct dialog_names, one for each dialog */
 };
 
 enum dialog_end {
@@ -85,6 +88,10 @@ struct dialog_work {
 
 void dialog_work_init(struct dialog_work *w);
 
+struct dialog_names {
+	char helo[DIALOG_NAME_MAX], login[DIALOG_NAME_MAX];
+};
+
 struct dialog {
 	const struct dialog_env *env;
 	struct dialog_work *work; /* lent by the owner before any call that may produce octets */
@@ -117,13 +124,19 @@ struct dialog {
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;
-	char helo[DIALOG_NAME_MAX];
-	char login[DIALOG_NAME_MAX]; /* the name, else the mechanism; "" while nobody is logged in
-				      */
+	/* Where one of the two is longer than usual; read them by dialog_helo(), dialog_login(). */
+	struct dialog_names *names;
+	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];
 };
 
 void dialog_init(struct dialog *d, const struct dialog_env *env, const struct addr *client,
 		 bool in_network, const struct xmllog_session *id);
+/* Gives back what the dialog has borrowed; its last call. */
+void dialog_release(struct dialog *d);
+/* What the client calls itself; "" before it has said it. */
+const char *dialog_helo(const struct dialog *d);
+/* Who has logged in: the name, else the mechanism; "" while nobody has. */
+const char *dialog_login(const struct dialog *d);
 /* The destination's connection stands; its greeting is awaited. */
 void dialog_connected(struct dialog *d, const struct addr *destination);
 

@@ -206,7 +206,7 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 	switch (cmd->verb) {
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
-		copy_name(d->helo, cmd->arg);
+		dialog_note_helo(d, cmd->arg);
 		pass(d, cmd);
 		break;
 	case SMTP_VERB_MAIL:

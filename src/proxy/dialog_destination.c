@@ -102,8 +102,7 @@ static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
 	if (!d->server.logged_in)
 		return;
 	d->who.logged_in = true;
-	snprintf(d->login, sizeof(d->login), "%s",
-		 w->auth_name[0] ? w->auth_name : w->auth_mechanism);
+	dialog_note_login(d, span_str(w->auth_name[0] ? w->auth_name : w->auth_mechanism));
 }
 
 static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,

@@ -60,6 +60,9 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply);
 
 /* ---- DIALOG_GATEWAY ---- */
 
+/* Keeps a name, of which DIALOG_NAME_MAX - 1 octets count. */
+void dialog_note_helo(struct dialog *d, struct span name);
+void dialog_note_login(struct dialog *d, struct span name);
 /* A judged command: what the destination answers is held for it and is the youngest open command
  * then; all else is answered here (NULL). */
 struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd);

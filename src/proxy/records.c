@@ -164,10 +164,10 @@ void record_session(struct dialog *d, uint64_t us)
 	if (!xmllog_begin(log, XMLLOG_SESSION, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
-	if (d->helo[0])
-		xmllog_text(log, XMLLOG_A_HELO, d->helo);
-	if (d->login[0])
-		xmllog_text(log, XMLLOG_A_LOGIN, d->login);
+	if (*dialog_helo(d))
+		xmllog_text(log, XMLLOG_A_HELO, dialog_helo(d));
+	if (*dialog_login(d))
+		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
 	if (d->destination_addr.family)
 		xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
 	xmllog_num(log, XMLLOG_A_MESSAGES, d->messages);

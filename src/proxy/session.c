@@ -76,8 +76,8 @@ static void close_destination(struct session *s)
 	if (s->dest.fd < 0)
 		return;
 	s->dest_closing = true;
-	if (s->splicing) {
-		io_splice_cancel(&s->splice);
+	if (s->splice) {
+		io_splice_cancel(&s->splice->io);
 		return;
 	}
 	if (s->dest.receiving)
@@ -113,6 +113,7 @@ static void release(struct session *s)
 	io_undefer(&s->task);
 	session_body_release(s);
 	return_work(s);
+	dialog_release(&s->dialog);
 	list_del(&s->link);
 	pool_put(&w->sessions, s);
 	worker_version_put(w, version);
@@ -133,7 +134,7 @@ static void finish_closing(struct session *s)
 	struct session_side *c = &s->client;
 
 	close_destination(s);
-	if (s->splicing)
+	if (s->splice)
 		return;
 	if (c->receiving)
 		io_cancel(s->worker->io, &c->recv);
@@ -271,7 +272,7 @@ static void arm_receives(struct session *s)
 	struct io *io = s->worker->io;
 	struct session_work *w = s->work;
 
-	if (!s->client.receiving && !s->client.eof && !s->body && !s->splicing &&
+	if (!s->client.receiving && !s->client.eof && !s->body && !s->splice &&
 	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
 	if (!s->dest.receiving && !s->dest.eof && s->dest.fd >= 0 && !s->dest_closing &&
@@ -465,7 +466,7 @@ static void turn(struct io_task *task)
 		record_end(s);
 		if (s->work)
 			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
-		if (!s->client.sending && !s->splicing)
+		if (!s->client.sending && !s->splice)
 			leave(s);
 	}
 	if (s->state == SESSION_CLOSING) {

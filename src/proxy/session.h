@@ -35,6 +35,13 @@ struct session_body {
 	uint8_t data[WORKER_BODY];
 };
 
+/* Octets on their way through a pipe: there is one for each pipe. */
+struct session_splice {
+	struct io_splice io;
+	struct session *session;
+	void (*spliced)(struct session *s, const struct io_splice *how, int res);
+};
+
 /* What a session waits for; each has its deadline. */
 enum session_wait {
 	WAIT_NOTHING,
@@ -79,12 +86,12 @@ struct session {
 	struct io_task task;
 	struct route_search search;
 	struct addr connecting;
-	struct io_splice splice;
+	struct session_splice *splice; /* while octets move through the pipe */
 
 	enum session_state state;
 	enum session_wait wait;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
-	bool has_seat, counted, dest_closing, in_body, body_complete, splicing, shut;
+	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
 	bool waits_for_seat;
 	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
 	bool recorded;	/* the session's record is in the log */
@@ -175,6 +182,10 @@ void session_body_borrow(struct session *s);
  * (MIN_RATE). */
 void session_dest_takes(struct session *s);
 void session_dest_took(struct session *s);
+/* Moves N octets from the client's socket to the destination's, through the session's pipe; then,
+ * or when that fails, SPLICED is called as io_splice's `done` is (pipe.h). */
+void session_splice(struct session *s, uint64_t n,
+		    void (*spliced)(struct session *s, const struct io_splice *how, int res));
 /* Goes on with a chunk (BDAT). */
 void session_chunk_step(struct session *s);
 /* What was queued for the destination has left, the end of a chunk perhaps too. */

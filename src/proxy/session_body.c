@@ -198,13 +198,33 @@ static void take_held_cr(struct session *s)
 		dialog_client_lost(&s->dialog);
 }
 
-static void spliced(struct io_splice *sp, int res)
+static void splice_done(struct io_splice *sp, int res)
 {
-	struct session *s = container_of(sp, struct session, splice);
+	struct session_splice *own = container_of(sp, struct session_splice, io);
+	struct session *s = own->session;
+	struct session_splice how = *own;
+
+	/* What follows may need it again. */
+	pool_put(&s->worker->splices, own);
+	s->splice = NULL;
+	session_dest_took(s);
+	how.spliced(s, &how.io, res);
+}
+
+void session_splice(struct session *s, uint64_t n,
+		    void (*spliced)(struct session *s, const struct io_splice *how, int res))
+{
+	s->splice = pool_get(&s->worker->splices);
+	CHECK(s->splice); /* the pool holds one for each pipe */
+	*s->splice = (struct session_splice){ { .done = splice_done }, s, spliced };
+	session_dest_takes(s);
+	io_splice_start(s->worker->io, &s->splice->io, s->pipe, s->client.fd, s->dest.fd, n);
+}
+
+static void spliced(struct session *s, const struct io_splice *sp, int res)
+{
 	size_t left = (size_t)(sp->count - sp->moved - sp->in_pipe);
 
-	s->splicing = false;
-	session_dest_took(s);
 	if (res < 0 && res != -ENODATA)
 		drop_queued(s, left);
 	if (s->state != SESSION_RUNNING)
@@ -226,14 +246,6 @@ static void spliced(struct io_splice *sp, int res)
 	}
 }
 
-static void start_splice(struct session *s)
-{
-	s->splicing = true;
-	session_dest_takes(s);
-	s->splice = (struct io_splice){ .done = spliced };
-	io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, s->forwarded);
-}
-
 static void held_cr_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
@@ -246,7 +258,7 @@ static void held_cr_sent(struct io_op *op, int res)
 		if (res != -ECANCELED)
 			session_dest_broken(s);
 	} else if (s->state == SESSION_RUNNING && !s->dest_closing) {
-		start_splice(s);
+		session_splice(s, s->forwarded, spliced);
 	} else {
 		drop_queued(s, s->forwarded);
 		take_held_cr(s);
@@ -278,7 +290,7 @@ static void scan_peeked(struct session *s)
 		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
 		return;
 	}
-	start_splice(s);
+	session_splice(s, s->forwarded, spliced);
 }
 
 static void body_readable(struct io_op *op, int res)
@@ -348,7 +360,7 @@ void session_body_step(struct session *s)
 		session_chunk_step(s);
 		return;
 	}
-	if (s->dest.sending || s->splicing || s->client.receiving)
+	if (s->dest.sending || s->splice || s->client.receiving)
 		return;
 	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0)) {
 		if (s->dest.broken && !d->discard)
@@ -357,7 +369,7 @@ void session_body_step(struct session *s)
 			scan_peeked(s);
 		else
 			scan_rest(s);
-		if (s->dest.sending || s->splicing)
+		if (s->dest.sending || s->splice)
 			return;
 	}
 	if (!dialog_in_body(d))

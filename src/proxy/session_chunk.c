@@ -142,13 +142,10 @@ static void receive(struct session *s)
 
 /* ---- by splice ---- */
 
-static void spliced(struct io_splice *sp, int res)
+static void spliced(struct session *s, const struct io_splice *sp, int res)
 {
-	struct session *s = container_of(sp, struct session, splice);
 	bool from = sp->side == IO_SPLICE_FROM;
 
-	s->splicing = false;
-	session_dest_took(s);
 	if (s->state != SESSION_RUNNING || s->dialog.end != DIALOG_RUNS)
 		return;
 	dialog_chunk(&s->dialog, sp->moved + sp->in_pipe, sp->moved);
@@ -196,10 +193,7 @@ static void move_more(struct session *s)
 
 		s->readable = false;
 		s->window_bytes += n;
-		s->splicing = true;
-		session_dest_takes(s);
-		s->splice = (struct io_splice){ .done = spliced };
-		io_splice_start(s->worker->io, &s->splice, s->pipe, s->client.fd, s->dest.fd, n);
+		session_splice(s, n, spliced);
 	} else if (s->readable) {
 		receive(s); /* the end of the stream, or a fault: that is said there */
 	} else {
@@ -217,7 +211,7 @@ void session_chunk_step(struct session *s)
 
 	if (!s->in_chunk)
 		begin(s);
-	if (s->dest.sending || s->splicing || (s->client.receiving && s->body))
+	if (s->dest.sending || s->splice || (s->client.receiving && s->body))
 		return;
 	if (s->dest.broken && !d->discard)
 		return; /* its end of stream tells what it said last */

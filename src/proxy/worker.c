@@ -356,6 +356,8 @@ static int make_pools(struct worker *w)
 	int res = pool_init(&w->sessions, sizeof(struct session), n);
 
 	if (res == 0)
+		res = pool_init(&w->names, sizeof(struct dialog_names), n);
+	if (res == 0)
 		res = pool_init(&w->works, sizeof(struct session_work), n);
 	if (res == 0)
 		res = pool_init(&w->bodies, sizeof(struct session_body), 2 * n);
@@ -363,6 +365,8 @@ static int make_pools(struct worker *w)
 		res = pool_init(&w->partings, sizeof(struct parting), n);
 	if (res == 0)
 		res = warm_pool(&w->warms);
+	if (res == 0)
+		res = pool_init(&w->splices, sizeof(struct session_splice), WORKER_PIPES);
 	if (res == 0)
 		res = io_pipes_init(&w->pipes, WORKER_PIPES);
 	return res;

@@ -58,6 +58,7 @@ struct play {
 	unsigned seed;
 	struct policy policy;
 	struct dialog_env env;
+	struct pool names;
 	struct smtp_offer offer;
 	struct xmllog log;
 	struct dialog d;
@@ -480,7 +481,7 @@ static void check_word(struct play *p, const char *word, const char *arg)
 		if (read_log(p, XMLLOG_LOGIN) != (unsigned)atoi(arg))
 			wrong(p, "the log has another number of login records", NULL, NULL, 0);
 	} else if (strcmp(word, "login") == 0) {
-		if (strcmp(d->login[0] ? d->login : "-", arg) != 0 ||
+		if (strcmp(*dialog_login(d) ? dialog_login(d) : "-", arg) != 0 ||
 		    d->server.logged_in != (strcmp(arg, "-") != 0))
 			wrong(p, "somebody else has logged in", NULL, (const uint8_t *)arg,
 			      strlen(arg));
@@ -557,7 +558,8 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	p->cut = cut;
 	p->seed = seed;
 	p->policy.guard = true;
-	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log };
+	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log, .names = &p->names };
+	assert_int_equal(pool_init(&p->names, sizeof(struct dialog_names), 1), 0);
 	p->ring = ring;
 	xmllog_ring_init(ring, RING_OCTETS);
 	xmllog_open(&p->log, ring, -1, 3);
@@ -584,6 +586,9 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	free(p->networks);
 	free(p->recipients);
 	free(ring);
+	dialog_release(&p->d);
+	assert_int_equal(p->names.in_use, 0);
+	pool_destroy(&p->names);
 	free(p);
 }
 

@@ -66,6 +66,25 @@ class Levels(harness.TestCase):
     def sink(self):
         return harness.Sink("--auth", "joe:secret", "--reply", "RCPT:full@=452 4.2.2 Mailbox full")
 
+    def test_names_of_any_length(self):
+        """Whatever a client calls itself, and who logs in, is logged whole."""
+        lengths = 1, 47, 48, 49, 255
+
+        def name(n):
+            return ("h." * n)[:n - 1] + "h"
+        for login in lengths:
+            user = "u" * login
+            with harness.Sink("--auth", user + ":secret") as sink, self.caronte(sink) as daemon:
+                for n, helo in enumerate(lengths, 1):
+                    with self.subTest(login=login, helo=helo), harness.Client(daemon.port) as client:
+                        client.hello(name(helo))
+                        token = base64.b64encode(b"\0%s\0secret" % user.encode())
+                        client.command(b"AUTH PLAIN " + token, 235)
+                        client.quit()
+                        record = daemon.records("session", count=n)[-1]
+                        self.assertEqual((record.get("helo"), record.get("login")),
+                                         (name(helo), user))
+
     def test_which_elements(self):
         for level, _ in enumerate(RULES_OF_LEVELS):
             with self.subTest(level), self.sink() as sink:

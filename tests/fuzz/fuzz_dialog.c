@@ -494,6 +494,16 @@ static void make_offer(struct play *p)
 	p->env.name = "proxy.example";
 }
 
+/* Where dialogs keep long names. */
+static struct pool *names(void)
+{
+	static struct pool pool;
+
+	if (!pool.mem)
+		CHECK(pool_init(&pool, sizeof(struct dialog_names), 1) == 0);
+	return &pool;
+}
+
 /* The whole session; CUTS other than 0: the client's octets come in pieces. */
 static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32_t cuts)
 {
@@ -505,7 +515,9 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 
 	CHECK(p);
 	p->policy = (struct policy){ .guard = true, .recipients = recipients() };
-	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log, .max_errors = 20 };
+	p->env = (struct dialog_env){
+		.policy = &p->policy, .log = &p->log, .max_errors = 20, .names = names()
+	};
 	p->env.normalize = flags & WITH_NORMALIZE;
 	p->deaths = flags & WITH_DEATHS;
 	xmllog_open(&p->log, NULL, -1, 0);
@@ -543,6 +555,8 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	CHECK(p->d.messages == p->model.accepted);
 	CHECK(!p->model.spoke_early || p->d.drop_destination || p->model.gateway);
 	p->in = (struct span){ 0 };
+	dialog_release(&p->d);
+	CHECK(names()->in_use == 0);
 	free(copy);
 	return p;
 }

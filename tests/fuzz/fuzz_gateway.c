@@ -664,6 +664,16 @@ static void turn(struct client *c, size_t heard)
 
 /* ---- events ---- */
 
+/* Where dialogs keep long names. */
+static struct pool *names(void)
+{
+	static struct pool pool;
+
+	if (!pool.mem)
+		CHECK(pool_init(&pool, sizeof(struct dialog_names), CLIENTS) == 0);
+	return &pool;
+}
+
 /* Another client comes. */
 static void begin(struct client *c)
 {
@@ -672,6 +682,7 @@ static void begin(struct client *c)
 
 	if (c->conn)
 		close_conn(c);
+	dialog_release(&c->d);
 	memset(c, 0, sizeof(*c));
 	c->number = all->clients++;
 	dialog_work_init(&c->work);
@@ -902,9 +913,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	all->policy = (struct policy){ .guard = true, .recipients = recipients() };
 	all->offer =
 		(struct smtp_offer){ .ext = extensions, .size_max = 500, .mechanisms = "PLAIN" };
-	all->env = (struct dialog_env){
-		.policy = &all->policy, .log = &all->log, .offer = &all->offer, .name = "p"
-	};
+	all->env = (struct dialog_env){ .policy = &all->policy,
+					.log = &all->log,
+					.offer = &all->offer,
+					.name = "p",
+					.names = names() };
 	xmllog_open(&all->log, NULL, -1, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		begin(&all->client[i]);
@@ -913,6 +926,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	settle();
 	for (unsigned i = 0; i < CLIENTS; i++)
 		check_end(&all->client[i]);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		dialog_release(&all->client[i].d);
+	CHECK(names()->in_use == 0);
 	free(all);
 	return 0;
 }
