@@ -229,9 +229,11 @@ def write(where, about, results, chosen, idle, scaling):
     """Writes all files below WHERE; the text for a person."""
     loads = [(load.name, load.title) for load in sample.LOADS]
     loads.append(("half", "2 KB at half of HAProxy's highest rate (open loop)"))
-    if not results.samples:
+    if not results.samples and not idle:
         return "No sample counts.\n"
-    parts = [versions(about), engines(results) + "\n" + foreign_line(results)]
+    parts = [versions(about)]
+    if results.samples:
+        parts += [engines(results) + "\n" + foreign_line(results)]
     parts += [load_table(results, name, title, chosen) for name, title in loads]
     parts += [cluster_table(results, chosen), idle_table(idle), scaling_line(results, scaling),
               half_line(results), target_table(results, about)]
