@@ -267,9 +267,10 @@ class Swaks(Delivery):
                     self.send(daemon, *arguments)
                     self.assertEqual(sink.mails(), [self.MESSAGE] * count)
             hellos = [line.split()[0] for line in sink.commands() if line[1:4] in ("HLO", "ELO")]
-            # The gateway dialog's are Caronte's own, one for each worker.
-            self.assertEqual(hellos, self.by_dialog(["EHLO", "EHLO", "HELO", "EHLO"],
-                                                    ["EHLO"] * daemon.settings["WORKERS"]))
+            if self.gateway:  # Caronte's own, at most one for each worker
+                self.assertIn(hellos, (["EHLO"], ["EHLO"] * daemon.settings["WORKERS"]))
+            else:
+                self.assertEqual(hellos, ["EHLO", "EHLO", "HELO", "EHLO"])
             self.check_records(daemon, [self.MESSAGE] * len(ways))
 
     def test_to_postfix(self):
