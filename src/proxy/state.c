@@ -46,6 +46,12 @@ static void put_lists(FILE *out, const struct state *s)
 		addr_format(&s->address[i].addr, text);
 		fprintf(out, "address %s %s\n", text, s->address[i].name);
 	}
+	for (unsigned i = 0; i < s->note_count; i++) {
+		fprintf(out, "note %s ", s->note[i].name);
+		for (size_t k = 0; k < s->note[i].n; k++)
+			fprintf(out, "%02x", s->note[i].text[k]);
+		fputc('\n', out);
+	}
 	for (const char *at = s->fixed, *end; (end = strchr(at, '\n')); at = end + 1)
 		fprintf(out, "fixed %.*s\n", (int)(end - at), at);
 }
@@ -138,7 +144,8 @@ static bool take_workers(struct state *s, const char *rest)
 	s->listen_fds = calloc((size_t)s->workers * s->listen_count, sizeof(int));
 	s->worker = calloc((size_t)s->workers * RUNTIME_GENERATIONS, sizeof(*s->worker));
 	s->address = calloc(STATE_ADDRESSES, sizeof(*s->address));
-	return s->listen_fds && s->worker && s->address;
+	s->note = calloc(ROUTE_MAX, sizeof(*s->note));
+	return s->listen_fds && s->worker && s->address && s->note;
 }
 
 static bool take_int(const char *rest, int *value)
@@ -206,6 +213,28 @@ static bool take_address(struct state *s, char *rest)
 	       take_name(name, s->address[s->address_count++].name);
 }
 
+/* "NAME OCTETS", two hexadecimal digits for each octet. */
+static bool take_note(struct state *s, char *rest)
+{
+	char *digits = strchr(rest, ' ');
+	struct state_note *note;
+
+	if (!digits || !s->note || s->note_count == ROUTE_MAX)
+		return false;
+	note = &s->note[s->note_count++];
+	*digits++ = '\0';
+	note->n = strlen(digits) / 2;
+	if (note->n == 0 || note->n > ROUTE_NOTE_MAX ||
+	    strspn(digits, "0123456789abcdef") != 2 * note->n || digits[2 * note->n])
+		return false;
+	for (size_t i = 0; i < note->n; i++) {
+		char pair[] = { digits[2 * i], digits[2 * i + 1], '\0' };
+
+		note->text[i] = (uint8_t)strtoul(pair, NULL, 16);
+	}
+	return take_name(rest, note->name);
+}
+
 /* "FD PLACE", the place of a descriptor that is none is empty. */
 static bool take_place(const char *rest, int *fd, char at[STATE_PLACE_MAX])
 {
@@ -240,6 +269,8 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 		return s->down_count < ROUTE_MAX && take_name(rest, s->down[s->down_count++]);
 	if (strcmp(word, "address") == 0)
 		return take_address(s, rest);
+	if (strcmp(word, "note") == 0)
+		return take_note(s, rest);
 	if (strcmp(word, "fixed") != 0 || r->fixed + n + 2 > sizeof(s->fixed))
 		return false;
 	memcpy(s->fixed + r->fixed, rest, n);
@@ -357,6 +388,7 @@ void state_free(struct state *s)
 	free(s->listen_fds);
 	free(s->worker);
 	free(s->address);
+	free(s->note);
 	*s = (struct state){ 0 };
 }
 

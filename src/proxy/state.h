@@ -39,6 +39,13 @@ struct state_address {
 	struct addr addr;
 };
 
+/* What was found out about a destination last: route_note_read(). */
+struct state_note {
+	char name[ROUTE_NAME_MAX];
+	size_t n;
+	uint8_t text[ROUTE_NOTE_MAX];
+};
+
 struct state {
 	uint64_t last_epoch_us;
 	uint64_t number; /* of the version */
@@ -63,7 +70,9 @@ struct state {
 	char drained[ROUTE_MAX][ROUTE_NAME_MAX], down[ROUTE_MAX][ROUTE_NAME_MAX];
 	unsigned address_count;
 	struct state_address *address; /* owned */
-	char fixed[CHECK_FIXED_MAX];   /* see check_fixed() */
+	unsigned note_count;
+	struct state_note *note;     /* room for ROUTE_MAX; owned */
+	char fixed[CHECK_FIXED_MAX]; /* see check_fixed() */
 };
 
 /* Writes it to FD, an empty memfd. 0 or -errno. */

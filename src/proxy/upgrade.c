@@ -104,6 +104,22 @@ static int list_addresses(const struct master *m, struct state *s)
 	return 0;
 }
 
+/* What destinations offer: there may be no place at one to ask again. */
+static int list_notes(const struct master *m, struct state *s)
+{
+	s->note = calloc(ROUTE_MAX, sizeof(*s->note));
+	if (!s->note)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		struct state_note *note = &s->note[s->note_count];
+
+		note->n = route_note_read(m->rt.route_shared, i, note->text);
+		memcpy(note->name, m->rt.route->destination[i].name, ROUTE_NAME_MAX);
+		s->note_count += note->n > 0;
+	}
+	return 0;
+}
+
 static int list_workers(const struct master *m, struct state *s)
 {
 	s->worker = calloc(m->rt.slots, sizeof(*s->worker));
@@ -164,6 +180,8 @@ static int describe(struct master *m, struct state *s)
 	if (!err)
 		err = list_addresses(m, s);
 	if (!err)
+		err = list_notes(m, s);
+	if (!err)
 		err = list_places(m, s);
 	if (err)
 		return err;
@@ -203,6 +221,7 @@ static int execute(struct master *m, bool only_check)
 	close_one(&fd);
 	free(s.worker);
 	free(s.address);
+	free(s.note);
 	free(argv);
 	return err;
 }
@@ -424,6 +443,16 @@ static void adopt_destinations(struct master *m, const struct state *s)
 	}
 }
 
+/* They are due all the same: what has changed is learnt at once where it can be. */
+static void adopt_notes(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++)
+		for (unsigned i = 0; i < s->note_count; i++)
+			if (strcmp(s->note[i].name, m->rt.route->destination[d].name) == 0)
+				route_note_write(m->rt.route_shared, d,
+						 span_of(s->note[i].text, s->note[i].n));
+}
+
 /* Of names that do not resolve just now. */
 static void adopt_addresses(struct master *m, const struct state *s)
 {
@@ -522,6 +551,7 @@ static int adopt(struct master *m, struct state *s)
 	adopt_children(m, s);
 	adopt_destinations(m, s);
 	adopt_addresses(m, s);
+	adopt_notes(m, s);
 	master_open_log(m);
 	adopt_controls(m, s);
 	m->reload_again = s->reload;

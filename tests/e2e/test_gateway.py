@@ -734,9 +734,9 @@ class Seats(Base):
     def test_who_comes_later_knows(self):
         """What one worker has learnt all know, and those that come later, though no connection can
         be had to ask again: the only place is taken."""
-        with harness.Sink() as sink, self.caronte(
-                "127.0.0.1:%d,max=1" % sink.port, MAX_SESSIONS_PER_ADDRESS=0, TIMEOUT_CONNECT=1,
-                WORKERS=2) as daemon, harness.Client(daemon.port) as holder:
+        with harness.Sink() as sink, test_upgrade.copy(
+                self, "127.0.0.1:%d,max=1" % sink.port, MAX_SESSIONS_PER_ADDRESS=0,
+                TIMEOUT_CONNECT=1, WORKERS=2) as daemon, harness.Client(daemon.port) as holder:
             def all_greet():
                 for _ in range(12):
                     with harness.Client(daemon.port) as client:
@@ -744,15 +744,20 @@ class Seats(Base):
                         client.quit()
             holder.hello()
             holder.envelope()
+            first = set(daemon.workers())
             all_greet()
-            daemon.process.send_signal(harness.signal.SIGHUP)
-            daemon.records("reload", count=1)
-            all_greet()
+            for count, by in enumerate((signal.SIGHUP, signal.SIGUSR2), 1):
+                daemon.process.send_signal(by)
+                daemon.records("reload", count=count)
+                all_greet()
+            # The holder's is the program's that has gone.
             daemon.may_die = True
-            for worker in daemon.workers():
-                os.kill(worker, harness.signal.SIGKILL)
+            young = [each for each in daemon.workers() if each not in first]
+            self.assertEqual(len(young), 2)
+            for worker in young:
+                os.kill(worker, signal.SIGKILL)
                 harness.wait_until(lambda: worker not in daemon.workers() and
-                                   len(daemon.workers()) == 2)
+                                   len(set(daemon.workers()) - first) == 2)
                 all_greet()
 
 

@@ -26,6 +26,9 @@ static struct state_address addresses[] = {
 	{ "mail.test:25", { .family = 6, .port = 25, .ip = { 0x20, 1, 0xd, 0xb8 } } },
 };
 
+static struct state_note notes[] = { { "mail.test:25", 11, "250 note\r\n\xff" },
+				     { "[2001:db8::1]:25", ROUTE_NOTE_MAX, "x" } };
+
 static struct state example(void)
 {
 	struct state s = {
@@ -56,6 +59,8 @@ static struct state example(void)
 		.down = { "[2001:db8::1]:25", "mail.test:25" },
 		.address_count = 2,
 		.address = addresses,
+		.note_count = 2,
+		.note = notes,
 		.fixed = "LISTEN_ADDRESS=127.0.0.1 ::1\nWORKERS=3\nUSER=\n",
 	};
 
@@ -139,6 +144,12 @@ static void comes_back_as_it_was(void **state)
 		assert_string_equal(r.address[i].name, "mail.test:25");
 		assert_memory_equal(&r.address[i].addr, &addresses[i].addr, sizeof(struct addr));
 	}
+	assert_int_equal(r.note_count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(r.note[i].name, notes[i].name);
+		assert_int_equal(r.note[i].n, notes[i].n);
+		assert_memory_equal(r.note[i].text, notes[i].text, notes[i].n);
+	}
 	assert_string_equal(r.fixed, s.fixed);
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++) {
 		assert_string_equal(r.slots.slot[i].name, s.slots.slot[i].name);
@@ -204,6 +215,11 @@ static void another_one_is_refused(void **state)
 	refuse_with("worker 0 1000 5 12\n", "worker 0 1000 5\n");
 	refuse_with("address 192.0.2.1:25 ", "address ");
 	refuse_with("address 192.0.2.1:25 ", "address x 192.0.2.1:25 ");
+	refuse_with("note mail.test:25 3235", "note mail.test:25 325");
+	refuse_with("note mail.test:25 3235", "note mail.test:25 3G35");
+	refuse_with("note mail.test:25 3235", "note mail.test:25 \nnote x 3235");
+	refuse_with("note [2001:db8::1]:25 78", "note [2001:db8::1]:25 7878");
+	refuse_with("note mail.test:25 ", "note  ");
 	refuse_with("metrics 23 ", "metrics ");
 	refuse_with("control -1 ", "control -1");
 	refuse_with("mail.test:25", "");
