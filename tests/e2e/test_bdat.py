@@ -742,8 +742,7 @@ class Ends(harness.TestCase):
                 ends = [r.get("end") for r in daemon.records("session", count=6)]
                 self.assertEqual(ends, ["timeout"] * 3 + ["lost-destination"] * 3)
 
-    @unittest.skipUnless(os.environ.get("CARONTE_SLOW_TESTS"),
-                         "takes more than a minute: CARONTE_SLOW_TESTS=1 runs it")
+    @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
     def test_min_rate(self):
         """It counts the octets of chunks."""
         with puppet_destination() as destination, \
