@@ -239,7 +239,7 @@ TIDY_CHECKS := -*,clang-analyzer-*,bugprone-*,cert-err34-c,cert-fio38-c,misc-red
                -clang-analyzer-security.insecureAPI.strcpy
 ANALYZED := $(wildcard src/*.c src/*/*.c)
 
-analyze: analyze-cppcheck $(ANALYZED:%.c=$(BUILD)/tidy/%.ok)
+analyze: format-check analyze-cppcheck $(ANALYZED:%.c=$(BUILD)/tidy/%.ok)
 analyze-cppcheck: $(BUILD)/gen/config/settings.h | $(BUILD)/packages-analyze
 	$(say) CPPCHK src
 	$(Q)cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
@@ -299,7 +299,7 @@ make check         all tests, plain and under ASan and UBSan, a few seconds of f
 make check-unit    unit, dialog and engine tests alone; check-e2e: the end-to-end tests alone
 make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
-make analyze       cppcheck and clang-tidy
+make analyze       cppcheck, clang-tidy, and the layout as clang-format has it
 make layers        checks that the folders of src/ include one another in one direction only
 make format        clang-format on all sources; format-check only says what it would change
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))

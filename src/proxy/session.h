@@ -178,6 +178,8 @@ void session_body_release(struct session *s);
 void session_body_return(struct session *s);
 /* Borrows the buffer in which octets of a body are received. */
 void session_body_borrow(struct session *s);
+/* Octets were received into it (s->client.recv): they are `rest` from now on. */
+void session_body_received(struct io_op *op, int res);
 /* The destination begins to take octets, and has taken them: that time is not the client's
  * (MIN_RATE). */
 void session_dest_takes(struct session *s);

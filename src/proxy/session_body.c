@@ -90,7 +90,7 @@ bool session_body_by_splice(const struct session *s)
 
 /* ---- received octets ---- */
 
-static void body_received(struct io_op *op, int res)
+void session_body_received(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
 
@@ -104,6 +104,7 @@ static void body_received(struct io_op *op, int res)
 	}
 	s->progress++;
 	s->window_bytes += (uint64_t)res;
+	s->at_mark = false;
 	s->rest = span_of(s->body->data, (size_t)res);
 }
 
@@ -337,7 +338,7 @@ static void receive_more(struct session *s)
 		s->client.recv.done = body_readable;
 		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
 	} else {
-		s->client.recv.done = body_received;
+		s->client.recv.done = session_body_received;
 		io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
 	}
 }

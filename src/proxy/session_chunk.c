@@ -111,31 +111,13 @@ static void move_received(struct session *s)
 	io_send(s->worker->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
 }
 
-static void received(struct io_op *op, int res)
-{
-	struct session *s = container_of(op, struct session, client.recv);
-
-	s->client.receiving = false;
-	session_changed(s);
-	if (s->state != SESSION_RUNNING || res == -ECANCELED)
-		return;
-	if (res <= 0) {
-		session_client_ended(s, res);
-		return;
-	}
-	s->progress++;
-	s->window_bytes += (uint64_t)res;
-	s->at_mark = false;
-	s->rest = span_of(s->body->data, (size_t)res);
-}
-
 static void receive(struct session *s)
 {
 	if (!s->body)
 		session_body_borrow(s);
 	s->readable = false;
 	s->client.receiving = true;
-	s->client.recv.done = received;
+	s->client.recv.done = session_body_received;
 	io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data,
 		no_more_than(s->dialog.chunk_left, WORKER_BODY));
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * xmllog: records. A worker (or the master) writes compact records into a ring of its own in shared
- * memory; the log writer process takes them from all rings, formats them and puts them into the file
- * (writer.h). Nothing here ever waits: a record that does not fit is dropped and counted in the
- * ring. A record becomes visible whole or not at all, also when its writer is killed.
+ * memory; the log writer process takes them from all rings, formats them and puts them into the
+ * file (writer.h). Nothing here ever waits: a record that does not fit is dropped and counted in
+ * the ring. A record becomes visible whole or not at all, also when its writer is killed.
  */
 #ifndef XMLLOG_XMLLOG_H
 #define XMLLOG_XMLLOG_H

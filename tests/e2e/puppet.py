@@ -11,6 +11,7 @@ session had been led up to MAIL, it is read and answered there before anything e
 import contextlib
 import os
 import queue
+import random
 import select
 import socket
 import struct
@@ -40,6 +41,28 @@ def case(*what):
         raise
 
 
+@contextlib.contextmanager
+def sending(send, *pieces):
+    """Sends each, by a Peer's method, meanwhile: so that the test can receive."""
+    def send_all():
+        for piece in pieces:
+            send(piece)
+
+    thread = threading.Thread(target=send_all)
+    thread.start()
+    yield
+    thread.join()
+
+
+def cuts(octets, sizes, seed=1):
+    """In pieces of these sizes, by chance."""
+    chance = random.Random(seed)
+    while octets:
+        size = chance.choice(sizes)
+        yield octets[:size]
+        octets = octets[size:]
+
+
 class Peer:
     """One end of a connection."""
 
@@ -60,6 +83,11 @@ class Peer:
 
     def send(self, octets):
         self.socket.sendall(octets)
+
+    def send_urgent(self, octets):
+        """The last octet is urgent."""
+        self.send(octets[:-1])
+        self.socket.sendall(octets[-1:], socket.MSG_OOB)
 
     def more(self):
         octets = self.socket.recv(1 << 20)

@@ -14,14 +14,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 import unittest
 
 import harness
 import postfix
 import puppet
-from puppet import EHLO, MAIL, OK, RCPT, SENDER_OK, case
+from puppet import EHLO, MAIL, OK, RCPT, SENDER_OK, case, sending
 
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 BLOCK = 16 * 1024  # WORKER_BLOCK
@@ -46,18 +45,6 @@ def noise(size, seed=1):
         at = chance.randrange(len(octets))
         octets = octets[:at] + evil + octets[at:]
     return (octets * (size // max(len(octets), 1) + 1))[:size]
-
-
-@contextlib.contextmanager
-def sending(peer, *pieces):
-    """Sends meanwhile, so that the test can receive."""
-    def send():
-        for piece in pieces:
-            peer.send(piece)
-    thread = threading.Thread(target=send)
-    thread.start()
-    yield
-    thread.join()
 
 
 def puppet_destination(**how):
@@ -192,7 +179,7 @@ class Delivery(harness.TestCase):
                         client.send(chunk)
                         self.assertEqual(client.reply()[:3], b"250")
                     client.command("BDAT 0 LAST", 250)
-                    with sending(client, MAIL + RCPT, *chunks, b"BDAT 0 LAST\r\n", QUIT):
+                    with sending(client.send, MAIL + RCPT, *chunks, b"BDAT 0 LAST\r\n", QUIT):
                         codes = client.codes(len(chunks) + 4)
                     self.assertEqual(codes, [250] * (len(chunks) + 3) + [221])
                 whole = b"".join(parts)
@@ -260,7 +247,7 @@ class Delivery(harness.TestCase):
                     for size in len(message), 50000, 300000:
                         client.send(MAIL + RCPT)
                         parts = [message[at:at + size] for at in range(0, len(message), size)]
-                        with sending(client, *map(bdat, parts), b"BDAT 0 LAST\r\n"):
+                        with sending(client.send, *map(bdat, parts), b"BDAT 0 LAST\r\n"):
                             self.assertEqual(client.codes(len(parts) + 3),
                                              [250] * (len(parts) + 3))
                     # Out of order, and again in order.
@@ -371,7 +358,7 @@ class Moving(harness.TestCase):
                 self.caronte(destination, WORKERS=1) as daemon, \
                 session(daemon, destination, "mail") as s:
             def message():
-                with sending(s.client, RCPT + bdat(noise(size), True)):
+                with sending(s.client.send, RCPT + bdat(noise(size), True)):
                     s.server.expect(RCPT)
                     time.sleep(0.3)
                     s.server.send(OK)
@@ -404,23 +391,12 @@ class Moving(harness.TestCase):
 
     def test_many_urgent_octets_in_a_large_chunk(self):
         for body, daemon, destination in self.each_body(rcvbuf=4096):
-            chance = random.Random(1)
             with session(daemon, destination) as s:
                 whole = noise(3 * STEP + 1000)
-
-                def send():
-                    s.client.send(b"BDAT %d LAST\r\n" % len(whole))
-                    at = 0
-                    while at < len(whole):
-                        n = chance.choice((1, 100, 5000, BLOCK))
-                        s.client.send(whole[at:at + n - 1])
-                        s.client.socket.sendall(whole[at + n - 1:at + n], socket.MSG_OOB)
-                        at += n
-
-                thread = threading.Thread(target=send)
-                thread.start()
-                s.server.expect(bdat(whole, True))
-                thread.join()
+                s.client.send(b"BDAT %d LAST\r\n" % len(whole))
+                pieces = puppet.cuts(whole, (1, 100, 5000, BLOCK))
+                with sending(s.client.send_urgent, *pieces):
+                    s.server.expect(bdat(whole, True))
                 s.server.send(OK)
                 s.client.expect(OK)
                 s.quit()
@@ -456,7 +432,7 @@ class Moving(harness.TestCase):
         whole = bdat(noise(30 << 20), True)
         with puppet_destination(rcvbuf=65536) as destination, \
                 self.caronte(destination, TIMEOUT_DATA=3) as daemon, \
-                session(daemon, destination) as s, sending(s.client, whole):
+                session(daemon, destination) as s, sending(s.client.send, whole):
             end = time.monotonic() + 8
             got = b""
             while time.monotonic() < end:
@@ -571,7 +547,7 @@ class Ends(harness.TestCase):
                 for size in 10, 3 * STEP:
                     with harness.Client(daemon.port) as client:
                         octets = noise(size)
-                        with sending(client, EHLO + MAIL + RCPT + bdat(octets) +
+                        with sending(client.send, EHLO + MAIL + RCPT + bdat(octets) +
                                      bdat(octets, True)):
                             self.assertEqual(client.codes(6), [220] + [250] * 5)
                             client.end()
@@ -602,7 +578,7 @@ class Ends(harness.TestCase):
                     harness.Client(daemon.port) as client:
                 client.hello()
                 client.envelope()
-                with sending(client, bdat(noise(50 << 20), True)):
+                with sending(client.send, bdat(noise(50 << 20), True)):
                     time.sleep(0.3)
                     sink.kill()
                     self.assertEqual(client.reply()[:9], b"451 4.4.2")
@@ -735,7 +711,7 @@ class Ends(harness.TestCase):
                     took(3, b"451 4.4.2", s)
                 # It does not read.
                 with session(daemon, destination) as s, \
-                        sending(s.client, bdat(noise(20 << 20), True)):
+                        sending(s.client.send, bdat(noise(20 << 20), True)):
                     began = time.monotonic()
                     self.assertEqual(s.client.reply()[:9], b"451 4.4.2")
                     self.assertLess(time.monotonic() - began, 5)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import mmap
 import os
-import random
 import re
 import resource
 import shutil
@@ -18,7 +17,7 @@ import unittest
 
 import harness
 import puppet
-from puppet import OK, case
+from puppet import OK, case, sending
 
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 BLOCK = 16 * 1024  # WORKER_BLOCK: the first octets of a body come in one
@@ -35,15 +34,6 @@ def text(size):
     return lines[:size - 2] + b"\r\n"
 
 
-@contextlib.contextmanager
-def sending(peer, octets):
-    """Sends meanwhile, so that the test can receive."""
-    thread = threading.Thread(target=peer.send, args=(octets,))
-    thread.start()
-    yield
-    thread.join()
-
-
 class Ways(harness.TestCase):
     def each_body(self, rcvbuf=0, **settings):
         for body in BODIES:
@@ -58,7 +48,7 @@ class Ways(harness.TestCase):
     def carry(self, s, body):
         """A message that arrives to the letter; its destination lets it pile up first."""
         s.envelope()
-        with sending(s.client, body):
+        with sending(s.client.send, body):
             s.server.expect(body)
         self.assertTrue(s.server.silent())
         s.server.send(OK)
@@ -115,7 +105,7 @@ class Ways(harness.TestCase):
                         octets = text(border + shift) + bare
                         with case(body, border, shift, bare), \
                                 puppet.Session(daemon.port, destination, "data") as s:
-                            with sending(s.client, octets + text(BLOCK)):
+                            with sending(s.client.send, octets + text(BLOCK)):
                                 got = s.server.rest()
                             self.assertEqual(s.client.reply(), REFUSED)
                             self.assertTrue(octets[:BARE.search(octets).start()].startswith(got))
@@ -143,22 +133,11 @@ class Ways(harness.TestCase):
 
     def test_many_urgent_octets_in_a_large_body(self):
         for body, daemon, destination in self.each_body(rcvbuf=4096):
-            chance = random.Random(1)
             with puppet.Session(daemon.port, destination, "data") as s:
                 whole = text(2 * STEP + 1000) + END
-
-                def send():
-                    at = 0
-                    while at < len(whole):
-                        n = chance.choice((1, 100, 5000, BLOCK))
-                        s.client.send(whole[at:at + n - 1])
-                        s.client.socket.sendall(whole[at + n - 1:at + n], socket.MSG_OOB)
-                        at += n
-
-                thread = threading.Thread(target=send)
-                thread.start()
-                s.server.expect(whole)
-                thread.join()
+                pieces = puppet.cuts(whole, (1, 100, 5000, BLOCK))
+                with sending(s.client.send_urgent, *pieces):
+                    s.server.expect(whole)
                 s.server.send(OK)
                 s.client.expect(OK)
                 s.quit()

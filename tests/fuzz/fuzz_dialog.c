@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "fuzz.h"
+#include "local.h"
 #include "proxy/dialog.h"
 
 #define OUT_MAX (1u << 17)
@@ -67,23 +68,6 @@ struct play {
 	struct smtp_offer clients_offer;
 	uint8_t repaired[4096];
 };
-
-static void *recipients(void)
-{
-	static void *table;
-	struct span text = SPAN("@example.net\n");
-	struct policy_faults faults = { NULL };
-
-	if (!table) {
-		size_t room = (policy_recipients_room(text) + 63) / 64 * 64;
-
-		table = aligned_alloc(64, room);
-		CHECK(table);
-		memset(table, 0, room);
-		CHECK(policy_recipients_build(table, room, text, &faults) > 0);
-	}
-	return table;
-}
 
 /* ---- the destination ---- */
 
@@ -514,7 +498,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	size_t at = 0;
 
 	CHECK(p);
-	p->policy = (struct policy){ .guard = true, .recipients = recipients() };
+	p->policy = (struct policy){ .guard = true, .recipients = local_recipients() };
 	p->env = (struct dialog_env){
 		.policy = &p->policy, .log = &p->log, .max_errors = 20, .names = names()
 	};

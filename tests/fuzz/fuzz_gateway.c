@@ -19,6 +19,7 @@
 #include <stdio.h>
 
 #include "fuzz.h"
+#include "local.h"
 #include "proxy/dialog.h"
 
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
@@ -109,23 +110,6 @@ static void put_text(struct octets *o, const char *text)
 static struct span rest(const struct octets *o)
 {
 	return span_of(o->p + o->taken, o->n - o->taken);
-}
-
-static void *recipients(void)
-{
-	static void *table;
-	struct span text = SPAN("@example.net\n");
-	struct policy_faults faults = { NULL };
-
-	if (!table) {
-		size_t room = (policy_recipients_room(text) + 63) / 64 * 64;
-
-		table = aligned_alloc(64, room);
-		CHECK(table);
-		memset(table, 0, room);
-		CHECK(policy_recipients_build(table, room, text, &faults) > 0);
-	}
-	return table;
 }
 
 /* The MAIL of the transaction that a command belongs to; 0: none. */
@@ -910,7 +894,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(all);
 	all->choices = span_of(data, size);
 	all->count = 1; /* 0 is no command */
-	all->policy = (struct policy){ .guard = true, .recipients = recipients() };
+	all->policy = (struct policy){ .guard = true, .recipients = local_recipients() };
 	all->offer =
 		(struct smtp_offer){ .ext = extensions, .size_max = 500, .mechanisms = "PLAIN" };
 	all->env = (struct dialog_env){ .policy = &all->policy,

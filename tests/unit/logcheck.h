@@ -7,6 +7,7 @@
 #define TESTS_LOGCHECK_H
 
 #include <ftw.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,6 +119,21 @@ static inline unsigned long long log_num(xmlNodePtr n, const char *attr)
 static inline int log_is(xmlNodePtr n, const char *element)
 {
 	return strcmp((const char *)n->name, element) == 0;
+}
+
+/* The oldest but WHICH of the rotated logs in DIR; NULL: there are fewer. */
+static inline char *log_archived(const char *dir, size_t which)
+{
+	static char name[256];
+	char pattern[128];
+	glob_t g;
+
+	snprintf(pattern, sizeof(pattern), "%s/caronte-*.xml", dir);
+	if (glob(pattern, 0, NULL, &g) != 0)
+		return NULL;
+	snprintf(name, sizeof(name), "%s", which < g.gl_pathc ? g.gl_pathv[which] : "");
+	globfree(&g);
+	return name[0] ? name : NULL;
 }
 
 static inline int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -386,20 +385,6 @@ static void put_file(const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
-static char *in_archive(size_t which)
-{
-	static char name[256];
-	char pattern[128];
-	glob_t g;
-
-	snprintf(pattern, sizeof(pattern), "%s/caronte-*.xml", archive);
-	if (glob(pattern, 0, NULL, &g) != 0)
-		return NULL;
-	snprintf(name, sizeof(name), "%s", which < g.gl_pathc ? g.gl_pathv[which] : "");
-	globfree(&g);
-	return name[0] ? name : NULL;
-}
-
 #define DEBUG(n) "<debug time=\"2026-01-02T03:04:05.000000Z\" what=\"x\" detail=\"" #n "\"/>\n"
 
 static void test_what_is_there(void **state)
@@ -512,7 +497,7 @@ static void test_new_file(void **state)
 	check_shape();
 	logfile_close(&f);
 	check_shape();
-	assert_null(in_archive(0));
+	assert_null(log_archived(archive, 0));
 }
 
 static void test_refused_places(void **state)
@@ -585,9 +570,9 @@ static void test_rotate(void **state)
 	logfile_close(&f);
 	assert_int_equal(check_file(path), 4);
 	for (size_t i = 0; i < 3; i++)
-		sum += check_file(in_archive(i));
+		sum += check_file(log_archived(archive, i));
 	assert_int_equal(sum, n + 4 + 4);
-	assert_null(in_archive(3));
+	assert_null(log_archived(archive, 3));
 }
 
 static void test_rotate_fails(void **state)
@@ -628,8 +613,8 @@ static void test_rotate_across_file_systems(void **state)
 	assert_int_equal(logfile_rotate(&f), 0);
 	assert_int_equal(access(path, F_OK), -1);
 	snprintf(archive, sizeof(archive), "%s", far);
-	assert_int_equal(check_file(in_archive(0)), 500);
-	assert_null(in_archive(1));
+	assert_int_equal(check_file(log_archived(archive, 0)), 500);
+	assert_null(log_archived(archive, 1));
 	snprintf(part, sizeof(part), "%s/.caronte-archive.part", far);
 	assert_int_equal(access(part, F_OK), -1);
 	remove_tree(far);
@@ -662,7 +647,7 @@ static void test_notices_interference(void **state)
 	put_file("somebody else's");
 	assert_int_equal(logfile_rotate(&f), 0);
 	assert_int_equal(check_file(moved), 4);
-	assert_null(in_archive(0));
+	assert_null(log_archived(archive, 0));
 }
 
 /* A large file is read through before it is continued, and its first record tells its age. */

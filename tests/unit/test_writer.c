@@ -247,8 +247,8 @@ static void test_killed_at_random(void **state)
 	wait_drained();
 	assert_int_equal(end_writer(writer), EX_OK);
 	/* As many as were made. */
-	for (size_t i = 0; in_archive(i); i++) {
-		long n = log_count(in_archive(i));
+	for (size_t i = 0; log_archived(archive, i); i++) {
+		long n = log_count(log_archived(archive, i));
 
 		assert_true(n > 0);
 		sum += (uint64_t)n;
@@ -528,14 +528,14 @@ static void test_rotates_by_size(void **state)
 		numbered(&l[0], 0, i);
 	}
 	assert_int_equal(end_writer(pid), EX_OK);
-	for (size_t i = 0; in_archive(i); i++) {
+	for (size_t i = 0; log_archived(archive, i); i++) {
 		struct stat st;
 
-		assert_int_equal(stat(in_archive(i), &st), 0);
+		assert_int_equal(stat(log_archived(archive, i), &st), 0);
 		assert_in_range(st.st_size, 500000, 1 << 20);
-		sum += log_count(in_archive(i));
+		sum += log_count(log_archived(archive, i));
 	}
-	assert_non_null(in_archive(1));
+	assert_non_null(log_archived(archive, 1));
 	assert_int_equal(sum + log_count(path), 2000);
 }
 

@@ -43,13 +43,13 @@ static void test_rotates_by_age(void **state)
 	numbered(&l[0], 0, 0);
 	assert_int_equal(end_writer(start_writer()), EX_OK);
 	assert_int_equal(log_count(path), 2);
-	assert_null(in_archive(0));
+	assert_null(log_archived(archive, 0));
 	assert_int_equal(pipe2(life, O_CLOEXEC), 0);
 	write_old_log(7300);
 	numbered(&l[0], 0, 1);
 	assert_int_equal(end_writer(start_writer()), EX_OK);
 	assert_int_equal(log_count(path), 1);
-	assert_int_equal(log_count(in_archive(0)), 1);
+	assert_int_equal(log_count(log_archived(archive, 0)), 1);
 }
 
 static void test_damaged_file_is_archived(void **state)
@@ -69,7 +69,7 @@ static void test_damaged_file_is_archived(void **state)
 	assert_true(log_has(log_first(doc), "what", "log-not-well-formed"));
 	assert_true(log_has(xmlNextElementSibling(log_first(doc)), "what", "r0"));
 	xmlFreeDoc(doc);
-	assert_non_null(in_archive(0));
+	assert_non_null(log_archived(archive, 0));
 }
 
 static void test_failed_rotation_is_told(void **state)

@@ -8,7 +8,6 @@
 #define TESTS_WRITERPROC_H
 
 #include <fcntl.h>
-#include <glob.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -152,20 +151,6 @@ static inline void open_producers(struct xmllog l[RINGS], int level)
 {
 	for (int i = 0; i < RINGS; i++)
 		xmllog_open(&l[i], rings[i], wake_fd, level);
-}
-
-static inline char *in_archive(size_t which)
-{
-	static char name[256];
-	char pattern[128];
-	glob_t g;
-
-	snprintf(pattern, sizeof(pattern), "%s/caronte-*.xml", archive);
-	if (glob(pattern, 0, NULL, &g) != 0)
-		return NULL;
-	snprintf(name, sizeof(name), "%s", which < g.gl_pathc ? g.gl_pathv[which] : "");
-	globfree(&g);
-	return name[0] ? name : NULL;
 }
 
 #endif
