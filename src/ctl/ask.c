@@ -10,12 +10,15 @@
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "config/config.h"
 
 #define PATIENCE_S 10
 #define ANSWER_MAX ((size_t)16 << 20)
+#define TRIES	   3
+#define PAUSE_NS   100000000
 
 bool ask_option(struct ask_where *where, int c, const char *argument)
 {
@@ -47,14 +50,6 @@ char *ask_socket(const struct ask_where *where, int *status)
 	}
 	config_free(c);
 	return path;
-}
-
-static char *fail(int fd, const char *socket, const char *what)
-{
-	if (fd >= 0)
-		close(fd);
-	fprintf(stderr, "carontectl: %s: %s\n", socket, what);
-	return NULL;
 }
 
 static int dial(const char *path)
@@ -107,25 +102,56 @@ static char *read_all(int fd)
 	return NULL;
 }
 
-char *ask(const char *socket, const char *request, int *status)
+/* The answer without its LF, or NULL and *ERR: -EPROTO where the daemon left in the middle. */
+static char *ask_once(const char *socket, const char *request, int *err)
 {
 	int fd = dial(socket);
 	size_t n = strlen(request);
-	char *text;
+	char *text = NULL;
 
-	*status = fd == -EACCES || fd == -EPERM ? EX_NOPERM : EX_UNAVAILABLE;
+	*err = fd;
 	if (fd < 0)
-		return fail(-1, socket, strerror(-fd));
-	if (send(fd, request, n, MSG_NOSIGNAL) != (ssize_t)n ||
-	    send(fd, "\n", 1, MSG_NOSIGNAL) != 1 || !(text = read_all(fd)))
-		return fail(fd, socket, strerror(errno));
+		return NULL;
+	if (send(fd, request, n, MSG_NOSIGNAL) == (ssize_t)n &&
+	    send(fd, "\n", 1, MSG_NOSIGNAL) == 1)
+		text = read_all(fd);
+	*err = -errno;
 	close(fd);
-	*status = EX_PROTOCOL;
-	n = strlen(text);
-	if (n == 0 || text[n - 1] != '\n') {
-		free(text);
-		return fail(-1, socket, "the daemon gave no whole answer");
+	n = text ? strlen(text) : 0;
+	if (n && text[n - 1] == '\n') {
+		text[n - 1] = '\0';
+		return text;
 	}
-	text[n - 1] = '\0';
-	return text;
+	if (text || *err == -EPIPE || *err == -ECONNRESET)
+		*err = -EPROTO;
+	free(text);
+	return NULL;
+}
+
+static int status_of(int err)
+{
+	if (err == -EACCES || err == -EPERM)
+		return EX_NOPERM;
+	return err == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
+}
+
+char *ask(const char *socket, const char *request, int *status)
+{
+	struct timespec pause = { .tv_nsec = PAUSE_NS };
+	char *text = NULL;
+	int err = -EPROTO;
+
+	/* A reload may have ended the process that was asked: the next one answers. Nothing that
+	 * can be asked for does harm a second time. */
+	for (unsigned i = 0; i < TRIES && !text && err == -EPROTO; i++) {
+		if (i > 0)
+			nanosleep(&pause, NULL);
+		text = ask_once(socket, request, &err);
+	}
+	if (text)
+		return text;
+	*status = status_of(err);
+	fprintf(stderr, "carontectl: %s: %s\n", socket,
+		err == -EPROTO ? "the daemon gave no whole answer" : strerror(-err));
+	return NULL;
 }

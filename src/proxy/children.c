@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -134,10 +135,14 @@ void children_change_writer(struct master *m)
 
 void children_change_control(struct master *m)
 {
+	siginfo_t info;
+
 	if (!m->control.pid)
 		return;
 	m->control_leaves = true;
-	kill(m->control.pid, SIGTERM);
+	kill(m->control.pid, SIGKILL);
+	while (waitid(P_PID, (id_t)m->control.pid, &info, WEXITED | WNOWAIT) != 0 && errno == EINTR)
+		;
 }
 
 static _Noreturn void worker_child(struct master *m, unsigned slot, uint64_t epoch, int channel)

@@ -114,6 +114,8 @@ void children_start_worker(struct master *m, unsigned i);
 /* The log writer, or the status process, ends at once, and another one begins with what the master
  * has by then. */
 void children_change_writer(struct master *m);
+/* The status process has ended when this returns, though master.c has not heard of it: what it has
+ * told an operator of destinations is in their state, and stays so. */
 void children_change_control(struct master *m);
 /* In a child that carries no mail: closes what the others count on to be closed. */
 void children_close(struct master *m);

@@ -168,6 +168,7 @@ static int make_next(struct master *m, struct next *n, char *why, size_t cap)
 		return EX_TEMPFAIL;
 	}
 	if (!err) {
+		children_change_control(m); /* nothing is drained any more that would be missed */
 		n->route_fd = runtime_route(n->version, &m->rt, &n->rt.route_shared);
 		err = n->route_fd < 0 ? n->route_fd : 0;
 	}
@@ -240,7 +241,6 @@ static void change(struct master *m, struct next *n)
 	master_name_missing(m);
 	if (new_log)
 		children_change_writer(m);
-	children_change_control(m);
 	runtime_forget_route(old_state);
 	version_unmap(old);
 	free(old);

@@ -67,6 +67,7 @@ import puppet
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD", SOURCES / "build")).resolve()
+CTL = BUILD / "carontectl"
 SCHEMA = SOURCES / "src/xmllog/caronte-log.rng"
 CARONTE = BUILD / "caronte"
 SINK = BUILD / "caronte-sink"
@@ -97,6 +98,15 @@ def wait_until(condition, seconds=PATIENCE_S):
             raise AssertionError("did not come about in %g s" % seconds)
         time.sleep(min(0.01 + waited / 10, 0.5))
     return found
+
+
+def ctl(*arguments):
+    """carontectl run to its end, whatever comes of it."""
+    done = subprocess.run([CTL, *map(str, arguments)], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=3 * PATIENCE_S)
+    if SANITIZER.search(done.stderr):
+        raise AssertionError(done.stderr)
+    return done
 
 
 def missing(what):

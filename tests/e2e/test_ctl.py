@@ -17,7 +17,6 @@ import xml.etree.ElementTree
 
 import harness
 
-CTL = harness.BUILD / "carontectl"
 COMPLETION = harness.SOURCES / "completion/bash/caronte"
 LOCALES = {"LC_ALL": "C.UTF-8"}
 DENIED = b"550 5.7.1 Relaying denied. "
@@ -25,7 +24,7 @@ DENIED = b"550 5.7.1 Relaying denied. "
 
 def ctl(*arguments, status=0, env=None, **how):
     """carontectl run to its end, with this status; its standard output."""
-    done = subprocess.run([CTL, *map(str, arguments)], text=True, errors="surrogateescape",
+    done = subprocess.run([harness.CTL, *map(str, arguments)], text=True, errors="surrogateescape",
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
                           env=dict(os.environ, **(env or LOCALES)),
                           **(how or {"stdin": subprocess.DEVNULL}))
@@ -330,7 +329,7 @@ class Log(harness.TestCase):
 
     @contextlib.contextmanager
     def following(self, *arguments):
-        with subprocess.Popen([CTL, "log", "-f", *map(str, arguments)], stdout=subprocess.PIPE,
+        with subprocess.Popen([harness.CTL, "log", "-f", *map(str, arguments)], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as follower:
             try:
                 yield follower
@@ -494,7 +493,7 @@ class Hostile(harness.TestCase):
         line = path.read_text().split("\n").index("</x>") + 1
         self.assertEqual(ctl.stderr, "carontectl log: %s:%d: is damaged\n" % (path, line))
         # What comes is printed when it comes.
-        with subprocess.Popen([CTL, "log", "--json", "-"], stdin=subprocess.PIPE,
+        with subprocess.Popen([harness.CTL, "log", "--json", "-"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True) as reader:
             reader.stdin.write(HEAD + record(1))
             reader.stdin.flush()
@@ -512,14 +511,14 @@ class Hostile(harness.TestCase):
                         ["check-destination", "-c", "/dev/null", "-t", "1",
                          "-o", "DESTINATIONS=127.0.0.1:%d" % harness.free_port()]):
             with open("/dev/full", "w") as full:
-                done = subprocess.run([CTL, *command], stdout=full, stderr=subprocess.PIPE,
+                done = subprocess.run([harness.CTL, *command], stdout=full, stderr=subprocess.PIPE,
                                       text=True, timeout=60)
             self.assertEqual(done.returncode, 74, (command, done.stderr))
             self.assertIn("No space left", done.stderr)
 
     def test_follow_of_a_file_that_shrinks_or_comes_late(self):
         path = self.file(HEAD + record(1) + record(2) + TAIL)
-        with subprocess.Popen([CTL, "log", "-f", "--json", path], stdout=subprocess.PIPE,
+        with subprocess.Popen([harness.CTL, "log", "-f", "--json", path], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as follower:
             for number in "12":
                 self.assertEqual(json.loads(follower.stdout.readline())["detail"], number)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """HUP: another configuration, taken whole or not at all, while sessions run."""
+import itertools
 import json
 import os
 import pathlib
@@ -12,7 +13,6 @@ import time
 
 import harness
 import puppet
-
 
 
 def descriptors(daemon):
@@ -295,6 +295,39 @@ class Reload(Base):
                 daemon.configure(MAX_ERRORS=daemon.settings["MAX_ERRORS"] + 1)
                 os.kill(daemon.pid, signal.SIGHUP)
                 daemon.records("reload", count=before + 2)
+
+    def test_drained_meanwhile(self):
+        """What an operator was told of a destination holds, however close to a reload; and he is
+        told, though the process that he has asked may be one that goes."""
+        def ctl(*arguments):
+            done = harness.ctl(*arguments, "--socket", path)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            return done.stdout
+
+        def reload_all_the_time():
+            while not over.is_set():
+                os.kill(daemon.pid, signal.SIGHUP)
+                time.sleep(0.01)
+
+        with harness.Sink() as sink:
+            path = self.new_dir("run") / "control"
+            harness.give_to_user(path.parent)
+            with self.caronte(sink, CONTROL_SOCKET=str(path)) as daemon:
+                name, = [each["name"] for each in ask_status(path)["destinations"]]
+                over = threading.Event()
+                thread = threading.Thread(target=reload_all_the_time)
+                thread.start()
+                try:
+                    for turn in itertools.count():
+                        if turn >= 100 and len(daemon.records("reload")) >= 20:
+                            break
+                        what, state = ("ready", "ready") if turn % 2 else ("drain", "drained")
+                        self.assertRegex(ctl(what, name), "^%s is (already )?%s" % (name, state))
+                        destination, = json.loads(ctl("status", "--json"))["destinations"]
+                        self.assertIs(destination["drained"], what == "drain", turn)
+                finally:
+                    over.set()
+                    thread.join()
 
     def test_worker_without_descriptors(self):
         """It cannot take the news, says so, and takes it once it can."""

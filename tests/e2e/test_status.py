@@ -19,17 +19,7 @@ import urllib.request
 import harness
 import postfix
 
-CTL = harness.BUILD / "carontectl"
 BODY = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 100
-
-
-def ctl(*arguments):
-    done = subprocess.run([CTL, *map(str, arguments)], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          timeout=3 * harness.PATIENCE_S)
-    if harness.SANITIZER.search(done.stderr):
-        raise AssertionError(done.stderr)
-    return done
 
 
 class TestCase(harness.TestCase):
@@ -42,7 +32,7 @@ class TestCase(harness.TestCase):
         return super().caronte(destination, **{"CONTROL_SOCKET": str(self.socket), **settings})
 
     def status(self):
-        done = ctl("status", "--socket", self.socket, "--json")
+        done = harness.ctl("status", "--socket", self.socket, "--json")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout.count("\n"), 1)
         return json.loads(done.stdout)
@@ -69,7 +59,7 @@ class TestCase(harness.TestCase):
     @contextlib.contextmanager
     def watching(self, *how):
         """`carontectl status --watch`, ended in any case."""
-        with subprocess.Popen([CTL, "status", "--socket", self.socket, *how], text=True,
+        with subprocess.Popen([harness.CTL, "status", "--socket", self.socket, *how], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watch:
             end = threading.Timer(4 * harness.PATIENCE_S, watch.kill)
             end.start()
@@ -80,7 +70,7 @@ class TestCase(harness.TestCase):
                 watch.kill()
 
     def drain(self, name, what="drain", status=0):
-        done = ctl(what, "--socket", self.socket, name)
+        done = harness.ctl(what, "--socket", self.socket, name)
         self.assertEqual(done.returncode, status, done.stderr)
         return done.stdout.strip() if status == 0 else done.stderr.strip()
 
@@ -255,7 +245,7 @@ class Figures(TestCase):
         with harness.Sink() as sink, \
                 self.caronte(sink, CONTROL_SOCKET=None) as daemon:
             self.assertEqual(self.status_processes(daemon), [])
-            done = ctl("status", "-c", daemon.conf)
+            done = harness.ctl("status", "-c", daemon.conf)
             self.assertEqual(done.returncode, harness.EX_CONFIG)
             self.assertIn("CONTROL_SOCKET is not set", done.stderr)
 
@@ -268,7 +258,7 @@ class Figures(TestCase):
                 client.command("RCPT TO:<b@elsewhere.test>", 550)
                 self.drain(name_of(sink))
                 self.until(lambda f: f["messages"]["accepted"] == 1)
-                done = ctl("status", "-c", daemon.conf)
+                done = harness.ctl("status", "-c", daemon.conf)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             for line in (r"Caronte \S+, (io_uring|epoll), pid %d, up 00:00:\d\d" % daemon.pid,
                          r"sessions    1 open of 200, 1 in all",
@@ -333,7 +323,7 @@ class Figures(TestCase):
                                   (["--socket", self.dir / "nothing"], harness.EX_UNAVAILABLE),
                                   (["--socket", "x" * 200], harness.EX_UNAVAILABLE),
                                   (["-c", self.dir / "nothing"], harness.EX_CONFIG)):
-            done = ctl("status", *arguments)
+            done = harness.ctl("status", *arguments)
             self.assertEqual(done.returncode, status, (arguments, done.stderr))
 
 
@@ -387,7 +377,7 @@ class Socket(TestCase):
                 s.connect(str(self.socket))
                 s.settimeout(harness.PATIENCE_S)
                 silent.append(s)
-            done = ctl("status", "--socket", self.socket)  # it waits for its turn
+            done = harness.ctl("status", "--socket", self.socket)  # it waits for its turn
             self.assertEqual(done.returncode, 0, done.stderr)
             for s in silent[:16]:
                 self.assertEqual(s.recv(1), b"")
@@ -484,7 +474,7 @@ class Drain(TestCase):
             # (With the gateway dialog it may have been found out before the first drain.)
             ready = daemon.records("destination", count=1, state="down", why="ready")
             self.assertIn(len(ready), (1, 2) if self.gateway else (1,))
-            done = ctl("status", "-s", self.socket)
+            done = harness.ctl("status", "-s", self.socket)
             self.assertRegex(done.stdout, r"(?m)^%s +down " % re.escape(name))
 
     def test_cluster_and_backup(self):
@@ -526,7 +516,7 @@ class Drain(TestCase):
             self.assertEqual(self.drain("x:25", status=harness.EX_USAGE),
                              "carontectl: x:25 is no destination of this daemon")
             for arguments in ([], ["a", "b"], ["x" * 500], ["x:1\ndrain y"], ["-x", "a"]):
-                done = ctl("drain", "--socket", self.socket, *arguments)
+                done = harness.ctl("drain", "--socket", self.socket, *arguments)
                 self.assertEqual(done.returncode, harness.EX_USAGE, done.stderr)
                 self.assertEqual(done.stdout, "")
 
@@ -713,7 +703,7 @@ class CheckDestination(harness.TestCase):
     STRICT = ("CR LF . CR", "CR . CR", "CR LF . NUL CR LF")
 
     def check(self, destinations, *arguments, status):
-        done = ctl("check-destination", "-c", "/dev/null", "-o", "DESTINATIONS=" + destinations,
+        done = harness.ctl("check-destination", "-c", "/dev/null", "-o", "DESTINATIONS=" + destinations,
                    "--timeout", 5, *arguments)
         self.assertEqual(done.returncode, status, (done.stdout, done.stderr))
         lines = done.stdout.splitlines()
@@ -854,7 +844,7 @@ class CheckDestination(harness.TestCase):
                 (["--timeout", "0"], 64), (["--timeout", "x"], 64), (["--help"], 0),
                 (["-c", self.dir / "nothing"], 78), (["-c", "/dev/null", "-o", "X=1"], 78),
                 (["-c", "/dev/null", "-o", "DESTINATIONS=x"], 78)):
-            done = ctl("check-destination", *arguments)
+            done = harness.ctl("check-destination", *arguments)
             self.assertEqual(done.returncode, status, (arguments, done.stdout, done.stderr))
 
 
