@@ -231,7 +231,9 @@ static void dest_received(struct io_op *op, int res)
 	s->dest.receiving = false;
 	session_changed(s);
 	if (res > 0) {
-		if (!s->dest_closing && s->state == SESSION_RUNNING) {
+		if (session_gateway_stray(s)) {
+			s->dest.eof = true;
+		} else if (!s->dest_closing && s->state == SESSION_RUNNING) {
 			session_borrow(s);
 			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
 		}
@@ -321,6 +323,8 @@ static void dest_sent(struct io_op *op, int res)
 	sent(&s->dest, &s->work->dialog.to_destination, res);
 	session_changed(s);
 	if (res >= 0) {
+		if (!s->dialog.gateway.answered)
+			s->given += (uint32_t)res;
 		dialog_flushed(&s->dialog, s->flushing);
 		session_chunk_flushed(s);
 	} else if (res != -ECANCELED) {

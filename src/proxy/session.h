@@ -102,6 +102,7 @@ struct session {
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */
+	uint32_t given;	       /* … octets sent over it since, until it has answered */
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
@@ -157,6 +158,9 @@ void session_gateway_connected(struct session *s);
 /* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
  * that it was given was acknowledged. If so it is lost. */
 bool session_gateway_dead(struct session *s);
+/* What has just come over a connection of the pool is older than what this session has said, of
+ * which nothing is acknowledged: it answers nobody here. */
+bool session_gateway_stray(const struct session *s);
 /* Gives the connection back, when the dialog has done with it. */
 void session_gateway_release(struct session *s);
 /* Looks for one when the dialog wants it. */

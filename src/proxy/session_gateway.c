@@ -48,6 +48,7 @@ void session_gateway_taken(struct session *s)
 {
 	s->dest.fd = s->line.fd;
 	s->line.uses++;
+	s->given = 0;
 	s->taken_ms = io_now_ms(s->worker->io);
 	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max);
@@ -83,6 +84,19 @@ bool session_gateway_dead(struct session *s)
 	return true;
 }
 
+bool session_gateway_stray(const struct session *s)
+{
+	const struct dialog_gateway *g = &s->dialog.gateway;
+	int unacknowledged = 0;
+
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
+		return false;
+	if (s->given == 0 && !s->dest.sending)
+		return true;
+	return ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0 &&
+	       (uint32_t)unacknowledged >= s->given;
+}
+
 /* No operation uses the connection, and it is not ours any more. */
 static void parted(struct session *s)
 {
@@ -100,22 +114,12 @@ static bool is_clean(const struct session *s)
 	       (!s->work || buf_len(&s->work->dest_in) == 0) && dialog_gateway_clean(&s->dialog);
 }
 
-/* What waits in the socket came before RSET, which the pool says next, and must not answer it. */
-static bool is_silent(const struct session *s)
-{
-	uint8_t octet;
-
-	return recv(s->dest.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-}
-
 /* Hands the connection to the pool, with a seat of its own where it needs one. */
 static bool hand_over(struct session *s, bool begun)
 {
 	struct smtp_client *c = &s->dialog.destination;
 	struct warm_line *l = &s->line;
 
-	if (begun && !is_silent(s))
-		return false;
 	l->fd = s->dest.fd;
 	l->ext = c->ext;
 	l->size_max = c->size_max;

@@ -26,6 +26,8 @@
 #define AGE_MS		300000
 #define USES_MAX	100
 #define RSET_MS		10000
+#define WANTED_MS	100  /* a session that waits for a place asks every 50 ms */
+#define LEARN_AGAIN_MS	2000 /* behind a balancer each connection may say something else */
 
 static const char quit[] = "QUIT\r\n";
 static const char rset[] = "RSET\r\n";
@@ -113,19 +115,48 @@ const struct smtp_offer *warm_offer(const struct warm *p)
 
 /* ---- idle ---- */
 
-static bool may_keep(const struct warm *p, const struct warm_line *l)
+/* Some session has just asked for a place at DEST. It asks again and again while it waits, so that
+ * what it has asked for while nothing was idle counts too. */
+static bool room_is_wanted(struct warm *p, unsigned dest)
+{
+	struct warm_known *k = &p->at[dest];
+	uint32_t wanted = route_room_wanted(warm_runtime(p)->route_shared, dest);
+
+	if (wanted != k->room_wanted) {
+		k->room_wanted = wanted;
+		k->wanted_until_ms = warm_now_ms(p) + WANTED_MS;
+	}
+	return warm_now_ms(p) < k->wanted_until_ms;
+}
+
+/* Places are for sessions where one waits, and seats where they become few. */
+static bool may_hold_place(struct warm *p, const struct warm_line *l)
 {
 	const struct runtime *rt = warm_runtime(p);
 
-	if (!p->running || p->worker->draining || p->at[l->dest].count >= PER_DESTINATION)
-		return false;
-	if (l->uses >= USES_MAX || warm_now_ms(p) - l->born_ms >= AGE_MS)
-		return false;
-	if (route_drained(rt->route_shared, l->dest))
-		return false;
-	/* Seats are for sessions when they become few. */
 	return !l->has_place ||
-	       seats_sessions(rt->seats) * 4 <= (unsigned)rt->config->set.max_sessions * 3;
+	       (!room_is_wanted(p, l->dest) &&
+		seats_sessions(rt->seats) * 4 <= (unsigned)rt->config->set.max_sessions * 3);
+}
+
+/* It can do what its destination is known to do. */
+static bool is_as_known(const struct warm *p, const struct warm_line *l)
+{
+	const struct warm_known *k = &p->at[l->dest];
+
+	return !k->note || (l->ext == k->offer.ext && l->size_max == k->offer.size_max);
+}
+
+static bool is_over(struct warm *p, const struct warm_line *l)
+{
+	return p->worker->draining || warm_now_ms(p) - l->born_ms >= AGE_MS ||
+	       route_drained(warm_runtime(p)->route_shared, l->dest) || !may_hold_place(p, l);
+}
+
+static bool may_keep(struct warm *p, const struct warm_line *l)
+{
+	return p->running && p->at[l->dest].count < PER_DESTINATION && l->uses < USES_MAX &&
+	       !is_over(p, l);
 }
 
 static void keep(struct warm_conn *c)
@@ -133,13 +164,13 @@ static void keep(struct warm_conn *c)
 	struct warm *p = c->pool;
 	struct warm_known *k = &p->at[c->line.dest];
 
-	if (c->line.has_place && k->count == 0)
-		k->room_wanted = route_room_wanted(warm_runtime(p)->route_shared, c->line.dest);
 	c->idle_ms = warm_now_ms(p);
-	list_add_tail(&k->idle, &c->link);
+	/* One of before a change may turn away what another one would carry: it is taken last. */
+	list_add_tail(is_as_known(p, &c->line) ? &k->idle : k->idle.next, &c->link);
 	k->count++;
 	p->idle++;
-	if (c->line.has_place)
+	/* Never later than it is due: others are given back sooner than that. */
+	if (c->line.has_place && p->timer.due_ms > c->idle_ms + TICK_SEATED_MS)
 		io_timer_set(p->worker->io, &p->timer, TICK_SEATED_MS);
 }
 
@@ -156,12 +187,11 @@ void warm_keep(struct warm_conn *c)
 	leave_busy(p);
 }
 
-static bool is_silent(int fd)
+bool warm_is_silent(int fd)
 {
 	uint8_t octet;
 
-	return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-	       (errno == EAGAIN || errno == EINTR);
+	return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, struct warm_line *line)
@@ -172,7 +202,7 @@ bool warm_take(struct warm *p, unsigned dest, uint32_t seat, struct warm_line *l
 	while (list_linked(&k->idle)) {
 		struct warm_conn *c = container_of(k->idle.prev, struct warm_conn, link);
 
-		if (!is_silent(c->line.fd)) {
+		if (!warm_is_silent(c->line.fd)) {
 			retire(c, false);
 			continue;
 		}
@@ -222,13 +252,13 @@ static void reset_done(struct warm_conn *c, const struct smtp_reply *reply)
 
 void warm_give(struct warm *p, const struct warm_line *line, bool begun)
 {
-	const struct warm_known *k = &p->at[line->dest];
+	struct route_shared *s = warm_runtime(p)->route_shared;
 	struct warm_line own = *line;
 	struct warm_conn *c;
 
 	/* It does not say what we were told ahead: learn anew. */
-	if (k->note && (own.ext != k->offer.ext || own.size_max != k->offer.size_max))
-		route_note_next(warm_runtime(p)->route_shared, own.dest, 0);
+	if (!is_as_known(p, &own))
+		route_note_next(s, own.dest, route_note_since(s, own.dest) + LEARN_AGAIN_MS);
 	c = may_keep(p, &own) ? warm_conn_new(p, &own) : NULL;
 	if (!c) {
 		warm_close(p, &own, true);
@@ -281,11 +311,6 @@ enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms)
 
 /* ---- the tick ---- */
 
-static bool is_worn(const struct warm *p, const struct warm_conn *c)
-{
-	return warm_now_ms(p) - c->idle_ms >= IDLE_MS || warm_now_ms(p) - c->line.born_ms >= AGE_MS;
-}
-
 /* Retires those over which anything has come. */
 static void look(struct warm *p)
 {
@@ -310,19 +335,14 @@ static void look(struct warm *p)
 /* Retires those that are to be no more. */
 static void weed(struct warm *p, unsigned dest)
 {
-	struct route_shared *s = warm_runtime(p)->route_shared;
-	struct warm_known *k = &p->at[dest];
-	uint32_t wanted = route_room_wanted(s, dest);
 	struct list *pos, *tmp;
 
-	list_for_each (pos, tmp, &k->idle) {
+	list_for_each (pos, tmp, &p->at[dest].idle) {
 		struct warm_conn *c = container_of(pos, struct warm_conn, link);
 
-		if (is_worn(p, c) || route_drained(s, dest) || p->worker->draining ||
-		    (c->line.has_place && (wanted != k->room_wanted || !may_keep(p, &c->line))))
+		if (warm_now_ms(p) - c->idle_ms >= IDLE_MS || is_over(p, &c->line))
 			retire(c, true);
 	}
-	k->room_wanted = wanted;
 }
 
 static void on_tick(struct io_timer *t)

@@ -28,6 +28,7 @@ struct warm_known {
 	struct list idle;
 	unsigned count;
 	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
+	uint64_t wanted_until_ms;
 	struct smtp_offer offer;
 	uint32_t note; /* the number of the note that `offer` is of; 0: not known */
 	uint8_t pause; /* after failures to learn it */
@@ -65,8 +66,11 @@ void warm_make_offer(struct warm *p);
 /* Takes in what any worker has learnt of DEST. */
 void warm_see(struct warm *p, unsigned dest);
 
+/* Nothing has come over it that was not taken, no end either. */
+bool warm_is_silent(int fd);
 /* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
- * NULL where there is none in time, or more than one. */
+ * NULL where there is none in time, or more than one, or one that is older than what was said. It
+ * may be called before this returns. */
 void warm_ask(struct warm_conn *c, uint64_t ms,
 	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
 /* Begins to ask DEST what it can do, unless somebody does. */

@@ -5,8 +5,10 @@
  * refused. What was learnt is the destination's note (route.h), for all workers, written as the
  * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
  */
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/diag.h"
 #include "io/net.h"
@@ -32,6 +34,15 @@ static void receive(struct warm_conn *c)
 	io_recv(c->pool->worker->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
 }
 
+/* What is said by who has what we have said acknowledges it in the same segment, at the latest. */
+static bool is_answer(const struct warm_conn *c)
+{
+	int unacknowledged = 0;
+
+	return !*c->say ||
+	       (ioctl(c->line.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0);
+}
+
 /* Exactly one well-formed reply, or nothing that counts. */
 static void received(struct io_op *op, int res)
 {
@@ -46,7 +57,7 @@ static void received(struct io_op *op, int res)
 	buf_added(&c->in, (size_t)res);
 	switch (smtp_reply_parse(buf_span(&c->in), &reply, &consumed)) {
 	case SMTP_REPLY_OK:
-		c->replied(c, consumed == buf_len(&c->in) ? &reply : NULL);
+		c->replied(c, consumed == buf_len(&c->in) && is_answer(c) ? &reply : NULL);
 		break;
 	case SMTP_REPLY_MORE:
 		if (buf_space(&c->in) > 0) {
@@ -78,7 +89,9 @@ void warm_ask(struct warm_conn *c, uint64_t ms,
 	buf_init(&c->in, c->mem, sizeof(c->mem));
 	io_timer_set(io, &c->timer, ms);
 	c->op.done = said;
-	if (*c->say)
+	if (*c->say && !warm_is_silent(c->line.fd))
+		replied(c, NULL); /* what has come would answer it */
+	else if (*c->say)
 		io_send(io, &c->op, c->line.fd, c->say, strlen(c->say), false);
 	else
 		receive(c);

@@ -10,16 +10,23 @@ a mount namespace; nothing of the machine is changed, and it all ends with the p
 and ip(8); skips the tests otherwise. Packets to FILTERED addresses are dropped without a word, by
 an interface that leads nowhere, until open_up() makes such an address one of this host.
 """
+import collections
 import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
+import select
 import shutil
+import struct
 import subprocess
 import tempfile
+import threading
+import time
 import unittest
 
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
+TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454ca, 0x0001, 0x1000  # <linux/if_tun.h>
 FILTERED = ["192.0.2.%d" % host for host in range(10, 20)]
 UNREACHABLE = "198.51.100.1"
 
@@ -49,6 +56,35 @@ def open_up(address):
 
 def filter_out(address):
     ip("address", "del", address + "/32", "dev", "lo")
+
+
+FAR, NEAR = "10.99.0.2", "10.99.0.1"  # FAR is NEAR, behind a long line
+
+
+def stretch(seconds):
+    """Makes the long line: whoever connects to FAR comes out at NEAR, and each packet takes so long
+    either way. A device that swaps the addresses of what is sent into it, and gives it back."""
+    try:
+        device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH14x", b"long", IFF_TUN | IFF_NO_PI))
+    except OSError as error:
+        raise unittest.SkipTest("no TUN device here: %s" % error)
+    ip("address", "add", NEAR + "/24", "dev", "long")
+    ip("link", "set", "long", "up")
+
+    def carry():
+        under_way = collections.deque()  # packets, and when they arrive
+        while True:
+            wait = max(0, under_way[0][0] - time.monotonic()) if under_way else None
+            if select.select([device], [], [], wait)[0]:
+                packet = os.read(device, 65536)
+                if packet[0] >> 4 == 4:
+                    swapped = packet[:12] + packet[16:20] + packet[12:16] + packet[20:]
+                    under_way.append((time.monotonic() + seconds, swapped))
+            while under_way and under_way[0][0] <= time.monotonic():
+                os.write(device, under_way.popleft()[1])
+
+    threading.Thread(target=carry, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ BYE = b"221 2.0.0 Bye\r\n"
 END = b".\r\n"
 UNCOVERED = b"451 4.3.0 "
 TICK_S = 0.25
+DELAY_S = 0.04  # of Far, either way
 
 
 def extensions(*lines):
@@ -677,9 +678,126 @@ class Silence(Base):
             slow.expect(SENDER_OK + OK)
 
 
+class Far(Base):
+    """A destination a long way off, that says one reply too many: it is under way when its
+    connection changes hands, and answers nobody."""
+    NO_USER = b"550 5.1.1 No such user\r\n"
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+        namespace.stretch(DELAY_S)
+
+    @contextlib.contextmanager
+    def far(self):
+        with puppet.Destination(by_hand=True, address=namespace.NEAR) as destination:
+            at = "%s:%d" % (namespace.FAR, destination.port)
+            with self.caronte(at, WORKERS=1) as daemon, contextlib.ExitStack() as self.stack:
+                peer = self.stack.enter_context(self.learnt(destination))
+                time.sleep(3 * DELAY_S)  # its answer is under way
+                yield daemon, destination, peer
+
+    def refused_afresh(self, destination, c):
+        """The client's own connection, and its own replies."""
+        fresh = self.stack.enter_context(destination.accept())
+        fresh.send(GREETING)
+        self.hello(fresh)
+        fresh.expect(MAIL + RCPT)
+        fresh.send(SENDER_OK + self.NO_USER)
+        c.expect(SENDER_OK + self.NO_USER)
+
+    def test_before_rset(self):
+        with self.far() as (daemon, destination, peer):
+            one, two = self.client(daemon), self.client(daemon)
+            one.send(MAIL + RCPT)
+            peer.expect(MAIL + RCPT)
+            peer.send(SENDER_OK + OK)
+            one.expect(SENDER_OK + OK)
+            time.sleep(3 * DELAY_S)
+            one.send(b"RSET\r\n")
+            one.expect(OK)
+            peer.send(b"250 2.0.0 One too many\r\n")
+            time.sleep(1.2 * DELAY_S)
+            two.send(MAIL + RCPT)
+            peer.expect(b"RSET\r\n")
+            self.refused_afresh(destination, two)
+
+    def test_behind_a_message(self):
+        with self.far() as (daemon, destination, peer):
+            one, two = self.client(daemon), self.client(daemon)
+            one.send(MAIL + RCPT + DATA)
+            peer.expect(MAIL + RCPT + DATA)
+            peer.send(SENDER_OK + OK + GO_AHEAD)
+            one.expect(SENDER_OK + OK + GO_AHEAD)
+            one.send(END)
+            peer.expect(END)
+            time.sleep(3 * DELAY_S)
+            peer.send(OK)
+            time.sleep(0.5 * DELAY_S)
+            peer.send(b"250 2.0.0 One too many\r\n")
+            one.expect(OK)
+            two.send(MAIL + RCPT)
+            peer.expect(MAIL + RCPT)
+            self.refused_afresh(destination, two)
+
+
 class Seats(Base):
     """An idle connection is one in its destination's eyes: max= holds with it, and never waits for
     it."""
+
+    @contextlib.contextmanager
+    def busy(self, port):
+        """A client that sends one message after another, meanwhile."""
+        over, faults = threading.Event(), []
+
+        def send_all_the_time():
+            with harness.Client(port) as client:
+                client.hello()
+                while not over.is_set() and not faults:
+                    if client.send_message(b"x\r\n")[:3] != b"250":
+                        faults.append("refused")
+                client.quit()
+
+        thread = threading.Thread(target=send_all_the_time)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        self.assertEqual(faults, [])
+
+    def test_others_connections_are_looked_at(self):
+        """However often one with a place is given back."""
+        with harness.Sink() as sink, puppet.Destination(by_hand=True) as second:
+            with self.caronte("127.0.0.1:%d,max=4 127.0.0.1:%d" % (sink.port, second.port),
+                              COOPERATION_BACKUP=True, WORKERS=1) as daemon, \
+                    self.learnt(second) as peer, self.busy(daemon.port):
+                time.sleep(2 * TICK_S)
+                peer.send(b"421 4.4.2 Idle for too long\r\n")
+                self.assertIn(peer.rest(), (b"", puppet.RESET))
+
+    def test_a_place_goes_round(self):
+        """Who waits for one gets it, though a busy client would have it again at once."""
+        def one_transaction(port):
+            with harness.Client(port) as client:
+                client.hello()
+                client.command("MAIL FROM:<a@client.test>", 250)
+                replies.append(client.command("RCPT TO:<b@local.test>"))
+
+        for workers in 1, 2:
+            replies = []
+            with case(workers), harness.Sink() as sink, \
+                    self.caronte("127.0.0.1:%d,max=1" % sink.port, WORKERS=workers,
+                                 TIMEOUT_CONNECT=8) as daemon, self.busy(daemon.port):
+                time.sleep(TICK_S)
+                threads = [threading.Thread(target=one_transaction, args=(daemon.port,))
+                           for _ in range(6)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                self.assertEqual([reply[:3] for reply in replies], [b"250"] * 6)
 
     def test_max_and_an_upgrade(self):
         """The program that goes waits until the destination has seen its connections end."""
