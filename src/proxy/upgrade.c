@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -294,6 +295,14 @@ void upgrade_ask(struct master *m)
 	m->asked_for = ASKED_UPGRADE;
 }
 
+/* Whatever ends well without a word is not yet one of ours; what it wrote is for its own kind. */
+static bool has_image(const struct master *m)
+{
+	struct stat st;
+
+	return fstat(m->asked_image, &st) == 0 && st.st_size > 0;
+}
+
 void upgrade_answered(struct master *m, int status)
 {
 	char why[512];
@@ -306,6 +315,12 @@ void upgrade_answered(struct master *m, int status)
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		process_status(status, why);
 		refuse(m, m->asked.said ? m->asked.text : why);
+		return;
+	}
+	if (!has_image(m)) {
+		snprintf(why, sizeof(why), "caronte: %s: is no program that can take over",
+			 m->program);
+		refuse(m, why);
 		return;
 	}
 	if (free_generation(m) == RUNTIME_GENERATIONS) {
