@@ -2,10 +2,10 @@
 /*
  * warm: see warm.h. A connection of the pool is in one of two ways:
  *
- *   idle   in its destination's list, the next to be taken last, with no operation in flight: a
- * look at all of them with one poll(2) every TICK_MS sees what came, and warm_take() looks once
- * more busy   one operation at a time: connect, greeting, EHLO (HELO), or RSET. It keeps the
- * version alive meanwhile
+ *   idle   in its destination's list, the next to be taken last, with no operation in flight: one
+ *          poll(2) every TICK_MS sees what came, and warm_take() looks once more
+ *   busy   one operation at a time: connect, greeting, EHLO (HELO), or RSET. It keeps the version
+ *          alive meanwhile
  *
  * Owns its descriptors and their seats. It fails by closing: the next session connects itself.
  */
