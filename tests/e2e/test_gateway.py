@@ -24,7 +24,7 @@ BYE = b"221 2.0.0 Bye\r\n"
 END = b".\r\n"
 UNCOVERED = b"451 4.3.0 "
 TICK_S = 0.25
-DELAY_S = 0.04  # of Far, either way
+DELAY_S = 0.25  # of Far, either way: longer than a busy machine lets a test wait
 
 
 def extensions(*lines):
@@ -733,7 +733,7 @@ class Far(Base):
             peer.expect(END)
             time.sleep(3 * DELAY_S)
             peer.send(OK)
-            time.sleep(0.5 * DELAY_S)
+            time.sleep(0.8 * DELAY_S)
             peer.send(b"250 2.0.0 One too many\r\n")
             one.expect(OK)
             two.send(MAIL + RCPT)
