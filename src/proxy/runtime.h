@@ -8,7 +8,9 @@
 #ifndef PROXY_RUNTIME_H
 #define PROXY_RUNTIME_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "config/config.h"
 #include "io/io.h"
@@ -45,10 +47,12 @@ struct runtime {
 	struct seats *seats;
 	struct stats *stats;
 	unsigned workers;
-	unsigned slots;		    /* workers * RUNTIME_GENERATIONS */
-	unsigned generation;	    /* the one that accepts connections */
-	unsigned listen_count;	    /* addresses listened on */
-	const int *listen_fds;	    /* listen_fds[worker * listen_count + i] */
+	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */
+	unsigned generation;   /* the one that accepts connections */
+	unsigned listen_count; /* addresses listened on */
+	const int *listen_fds; /* listen_fds[worker * listen_count + i] */
+	bool listen_handed;    /* they are another's, who made them, and not ours to end */
+	pid_t master;
 	struct xmllog_ring **rings; /* [0] the master's, [1 + i] slot i's, the last control's */
 	unsigned ring_count;
 	int log_wake_fd;

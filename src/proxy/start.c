@@ -61,6 +61,8 @@ int start_tools(struct master *m)
 	if (pipe2(m->ready, O_CLOEXEC) != 0 || fcntl(m->ready[0], F_SETFL, O_NONBLOCK) != 0)
 		return -errno;
 	m->rt.listen_fds = m->listen_fds;
+	m->rt.listen_handed = m->source.handed;
+	m->rt.master = getpid();
 	m->rt.ready_fd = m->ready[1];
 	return 0;
 }

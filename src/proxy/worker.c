@@ -20,6 +20,7 @@
 #include "io/net.h"
 #include "proxy/deadline.h"
 #include "proxy/health.h"
+#include "proxy/listen.h"
 #include "proxy/parting.h"
 #include "proxy/session.h"
 #include "proxy/warm.h"
@@ -174,6 +175,21 @@ static void on_drain(struct io_timer *t)
 	io_timer_set(w->io, &p->drain_timer, DRAIN_TICK_MS);
 }
 
+/*
+ * The master has died without a word. Its sockets would let clients into queues that nobody serves,
+ * for as long as a session here goes on.
+ */
+static void end_without_master(struct worker *w)
+{
+	const struct runtime *rt = w->rt;
+
+	if (getppid() == rt->master)
+		return;
+	if (!rt->listen_handed)
+		listen_end(rt->listen_fds, (size_t)rt->workers * rt->listen_count);
+	worker_fault_record(w, "master-died", "No more connections are taken");
+}
+
 static void stop_accepting(struct process *p)
 {
 	for (unsigned i = 0; i < p->listener_count; i++) {
@@ -198,6 +214,7 @@ static void begin_drain(struct process *p, bool at_once)
 	if (!p->stopping) {
 		p->stopping = true;
 		w->draining = true;
+		end_without_master(w);
 		stop_accepting(p);
 		p->drain_until_ms =
 			io_now_ms(w->io) + 1000 * (uint64_t)w->rt->config->set.stop_grace;

@@ -26,6 +26,7 @@ it with TERM and fails the test where
 
 Caronte:  .port .pid .dir .log (path) .archive (path) .recipients (path) .conf (path)
           .start() .stop(signal) -> exit status .kill() (kill -9 of every process of it)
+          .reap_master() (kill -9 of the master alone)
           .processes() -> {pid: name}, without the master  .workers() .writer() -> pids
           .memory() -> octets, of the workers
           .stderr() .stdout() -> text so far
@@ -356,6 +357,14 @@ class Caronte(Program):
         self.process.wait()
         self.killed = True
         wait_until(lambda: all(map(is_gone, children)))
+
+    def reap_master(self):
+        """kill -9 of it alone: its children, who are nobody's now, must end."""
+        children = list(self.processes())
+        self.process.kill()
+        self.process.wait()
+        self.killed = True
+        return children
 
     def processes(self):
         """Names of the children, as they call themselves."""

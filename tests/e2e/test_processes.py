@@ -203,19 +203,11 @@ class Deaths(Base):
             self.assertGreaterEqual(len(set(names)), kills * (each - 1))
             self.assertEqual(len(daemon.records("stop")), 1)
 
-    def reap_master(self, daemon):
-        """kill -9 of it; its children, who are nobody's now, must end."""
-        children = list(daemon.processes())
-        daemon.process.kill()
-        daemon.process.wait()
-        daemon.killed = True
-        return children
-
     def test_master_without_sessions(self):
         with puppet.Destination() as destination, self.caronte(
                 destination, STOP_GRACE=60) as daemon:
             self.serves(daemon, destination)
-            children = self.reap_master(daemon)
+            children = daemon.reap_master()
             harness.wait_until(lambda: all(map(harness.is_gone, children)), 5)
             daemon.validate_log()
             self.assertEqual(len(daemon.records("session")), 1)
@@ -228,7 +220,11 @@ class Deaths(Base):
                 destination, STOP_GRACE=1) as daemon, \
                 puppet.Session(daemon.port, destination) as idle, \
                 puppet.Session(daemon.port, destination) as busy:
-            children = self.reap_master(daemon)
+            children = daemon.reap_master()
+            self.assertEqual(len(daemon.records("fault", count=2, what="master-died")), 2)
+            for _ in range(4):  # each worker has a queue of its own
+                with self.assertRaises(ConnectionRefusedError):
+                    puppet.client(daemon.port)
             busy.message()
             busy.quit()
             self.assertEqual(idle.client.reply()[:9], b"421 4.3.2")

@@ -138,13 +138,17 @@ class HandedOver(Base):
     def test_stays_open_over_a_restart(self):
         """Who connects while nobody serves waits, and is served by the next start."""
         with listener() as s, harness.Sink() as sink:
-            with self.handed(sink, s) as daemon:
-                self.deliver(daemon)
-            with harness.Client(s.getsockname()[1]) as waiting:
-                with self.handed(sink, s):
-                    waiting.hello()
-                    self.assertEqual(waiting.send_message(b"late\r\n")[:3], b"250")
-                    waiting.quit()
+            for killed in False, True:
+                with self.subTest(killed=killed), self.handed(sink, s) as daemon:
+                    self.deliver(daemon)
+                    if killed:
+                        children = daemon.reap_master()
+                        harness.wait_until(lambda: all(map(harness.is_gone, children)), 5)
+                with harness.Client(s.getsockname()[1]) as waiting:
+                    with self.handed(sink, s):
+                        waiting.hello()
+                        self.assertEqual(waiting.send_message(b"late\r\n")[:3], b"250")
+                        waiting.quit()
 
     def test_restarts_under_load(self):
         rounds = 10 if harness.LONG else 3
