@@ -147,7 +147,7 @@ static int start(const struct arguments *a, struct master_start *s)
 	}
 	status = check_load(&check, &c, &s->source, stderr);
 	if (!status)
-		check_print_notes(&check, stderr);
+		check_print_notes(&check, c, stderr);
 	if (!status && a->check_only)
 		fprintf(stderr, "caronte: %s: good\n", a->file);
 	else if (!status)

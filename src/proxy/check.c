@@ -165,6 +165,11 @@ static void take_literals(struct check *k)
 }
 
 /* The part that is done as USER, and what its answers are needed for. */
+static bool has_user(const struct check *k)
+{
+	return !k->id.change || k->id.uid != 0;
+}
+
 static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 {
 	struct tables_plan plan;
@@ -173,7 +178,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 
 	k->probe.plan = &plan;
 	/* Nothing is opened or made as root: without a user to become there is nothing to see. */
-	if (!err && (!k->id.change || k->id.uid != 0)) {
+	if (!err && has_user(k)) {
 		status = probe_run(&k->probe, c, why, cap);
 		if (!status)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
@@ -254,7 +259,9 @@ bool check_fixed(const struct settings *set, char *out, size_t cap)
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		char line[CHECK_FIXED_MAX];
 
-		if (!needs_restart(s) || !config_text_of(set, s, line, sizeof(line)))
+		if (!needs_restart(s) && s != SETTING_LOG_FILE)
+			continue;
+		if (!config_text_of(set, s, line, sizeof(line)))
 			continue;
 		int n = snprintf(out + used, cap - used, "%s\n", line);
 
@@ -265,15 +272,35 @@ bool check_fixed(const struct settings *set, char *out, size_t cap)
 	return true;
 }
 
-/* Whether LINES hold LINE as one of them. */
-static bool has_line(const char *lines, const char *line)
+/* Behind START, at the beginning of one of LINES; NULL: none begins so. */
+static const char *behind(const char *lines, const char *start)
 {
-	size_t n = strlen(line);
+	size_t n = strlen(start);
 
 	for (const char *at = lines; at && *at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL)
-		if (strncmp(at, line, n) == 0 && (at[n] == '\n' || !at[n]))
-			return true;
-	return false;
+		if (strncmp(at, start, n) == 0)
+			return at + n;
+	return NULL;
+}
+
+static bool has_line(const char *lines, const char *line)
+{
+	const char *end = behind(lines, line);
+
+	return end && (*end == '\n' || !*end);
+}
+
+/* The log goes on in another file: it may be another daemon's. (A program of earlier days does not
+ * say which one it writes.) */
+static void check_new_log(struct config *c, const char *running)
+{
+	struct xmllog_writer_config log = probe_log_config(&c->set);
+	char line[CHECK_FIXED_MAX];
+
+	if (behind(running, "LOG_FILE=") &&
+	    config_text_of(&c->set, SETTING_LOG_FILE, line, sizeof(line)) &&
+	    !has_line(running, line) && xmllog_writer_busy(&log))
+		config_fault(c, SETTING_LOG_FILE, "%s: another process writes this log", log.file);
 }
 
 static void check_unchanged(struct config *c, const char *running)
@@ -285,6 +312,7 @@ static void check_unchanged(struct config *c, const char *running)
 		    !has_line(running, line))
 			config_fault(c, s, "needs a restart: the running daemon has another value");
 	}
+	check_new_log(c, running);
 }
 
 /* A file that cannot be read at all leaves nothing to judge but defaults: only that is said. */
@@ -305,21 +333,31 @@ int check_load(struct check *k, struct config **c, const struct check_source *so
 {
 	char why[PROBE_TEXT_MAX];
 	int status = 0;
+	bool judged;
 
 	*c = config_load(source->file, source->overrides, source->override_count);
-	if (readable(source->file)) {
+	judged = readable(source->file);
+	if (judged) {
 		status = judge(k, *c, source->handed, why, sizeof(why));
 		if (source->running)
 			check_unchanged(*c, source->running);
 	}
 	config_print_faults(*c, err);
+	if (judged && !has_user(k))
+		fputs("caronte: the files that other settings name were not looked at: that is done as "
+		      "USER\n",
+		      err);
 	if (status)
 		fprintf(err, "caronte: %s\n", why);
 	return (*c)->fault_count ? EX_CONFIG : status;
 }
 
-void check_print_notes(const struct check *k, FILE *out)
+void check_print_notes(const struct check *k, const struct config *c, FILE *out)
 {
+	if (*k->probe.unreadable)
+		fprintf(out,
+			"caronte: %s: cannot be read as USER (%s): each reload will be refused\n",
+			c->path, k->probe.unreadable);
 	for (unsigned i = 0; i < k->route.count; i++)
 		if (!k->probe.resolved[i].n)
 			fprintf(out, "caronte: %s does not resolve now; it is asked for again\n",

@@ -38,7 +38,7 @@ struct check_source {
 	/* Sockets that were handed to us (their addresses are listened on, whatever LISTEN_* say).
 	 * NULL: none. */
 	const struct listen_set *handed;
-	/* What a running daemon cannot change, as check_fixed() wrote it. NULL: this is a start. */
+	/* What a running daemon has, as check_fixed() wrote it. NULL: this is a start. */
 	const char *running;
 };
 
@@ -48,7 +48,8 @@ struct check_source {
  */
 int check_load(struct check *k, struct config **c, const struct check_source *source, FILE *err)
 	__attribute__((warn_unused_result));
-/* The settings that need a restart to change, one "NAME=VALUE" a line, into OUT. False: no room. */
+/* The settings that need a restart to change, and LOG_FILE, one "NAME=VALUE" a line, into OUT.
+ * False: no room. */
 bool check_fixed(const struct settings *set, char *out, size_t cap);
 /* Room for that. */
 #define CHECK_FIXED_MAX 8192
@@ -62,8 +63,9 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 /* Gives back what check_run() has built. */
 void check_release(struct check *k);
 
-/* Says on OUT what is no fault but good to know: names that do not resolve now. */
-void check_print_notes(const struct check *k, FILE *out);
+/* Says on OUT what is no fault of C but good to know: names that do not resolve now, and a file
+ * that only the superuser can read. */
+void check_print_notes(const struct check *k, const struct config *c, FILE *out);
 
 /* Descriptors that one worker needs: a session has two, a pipe two; every listening socket is open
  * in every process; some are for the process itself. */

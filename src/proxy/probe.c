@@ -25,11 +25,12 @@
 #include "xmllog/writer.h"
 
 enum answer_kind {
-	ANSWER_FAULT,	  /* text: a fault at a setting */
-	ANSWER_PRIVILEGE, /* text: why privilege could not be dropped */
-	ANSWER_FILE,	  /* the descriptor of a file of the plan */
-	ANSWER_ENGINE,	  /* n: enum io_engine; text: why not io_uring */
-	ANSWER_ADDRESSES, /* n addresses of a destination */
+	ANSWER_FAULT,	   /* text: a fault at a setting */
+	ANSWER_PRIVILEGE,  /* text: why privilege could not be dropped */
+	ANSWER_FILE,	   /* the descriptor of a file of the plan */
+	ANSWER_ENGINE,	   /* n: enum io_engine; text: why not io_uring */
+	ANSWER_ADDRESSES,  /* n addresses of a destination */
+	ANSWER_UNREADABLE, /* text: why the configuration file is none for USER */
 	ANSWER_DONE
 };
 
@@ -113,27 +114,20 @@ static void try_log(int to, const struct settings *set)
 {
 	struct xmllog_writer_config log = probe_log_config(set);
 	char why[PROBE_TEXT_MAX];
-	const char *wrong = xmllog_writer_check(&log, why, sizeof(why));
-	size_t dir = strlen(log.archive_dir);
-	enum setting place = SETTING_LOG_FILE;
 
-	if (!wrong)
-		return;
-	/* The text begins with the path that is at fault. */
-	if (dir && strncmp(wrong, log.archive_dir, dir) == 0 && wrong[dir] == ':')
-		place = SETTING_LOG_ARCHIVE_DIR;
-	tell_fault(to, place, "%s", wrong);
+	if (xmllog_writer_check(&log, why, sizeof(why)))
+		tell_fault(to, SETTING_LOG_FILE, "%s", why);
+	if (xmllog_archive_check(&log, why, sizeof(why)))
+		tell_fault(to, SETTING_LOG_ARCHIVE_DIR, "%s", why);
 }
 
 /* Copies of messages are made at level 4 alone. */
 static void try_debug_dir(int to, const struct settings *set)
 {
 	char why[PROBE_TEXT_MAX];
-	const char *wrong =
-		set->log_level < 4 ? NULL : xmllog_dir_check(set->debug_dir, why, sizeof(why));
 
-	if (wrong)
-		tell_fault(to, SETTING_DEBUG_DIR, "%s", wrong);
+	if (set->log_level >= 4 && xmllog_dir_check(set->debug_dir, why, sizeof(why)))
+		tell_fault(to, SETTING_DEBUG_DIR, "%s", why);
 }
 
 static void try_control(int to, const struct settings *set)
@@ -189,6 +183,16 @@ static void resolve(int to, const struct probe *p)
 	}
 }
 
+static void try_configuration(int to, const struct config *c)
+{
+	struct answer a = { .kind = ANSWER_UNREADABLE };
+
+	if (!c->path || faccessat(AT_FDCWD, c->path, R_OK, AT_EACCESS) == 0)
+		return;
+	snprintf(a.text, sizeof(a.text), "%s", strerror(errno));
+	tell(to, &a, -1);
+}
+
 static _Noreturn void child(int to, const struct probe *p, const struct config *c)
 {
 	struct answer a = { .kind = ANSWER_PRIVILEGE };
@@ -197,6 +201,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 		tell(to, &a, -1);
 		_exit(EX_NOPERM);
 	}
+	try_configuration(to, c);
 	for (unsigned i = 0; i < p->plan->count; i++)
 		open_file(to, p->plan, i);
 	try_log(to, &c->set);
@@ -253,6 +258,9 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 		CHECK(a->index < ROUTE_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);
 		p->resolved[a->index].n = (unsigned)a->n;
 		memcpy(p->resolved[a->index].a, a->addr, sizeof(a->addr));
+		break;
+	case ANSWER_UNREADABLE:
+		memcpy(p->unreadable, a->text, sizeof(p->unreadable));
 		break;
 	case ANSWER_PRIVILEGE:
 	case ANSWER_DONE:

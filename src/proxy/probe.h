@@ -29,6 +29,7 @@ struct probe {
 	enum io_engine engine;
 	char engine_why[PROBE_TEXT_MAX]; /* what io_uring lacked when epoll was taken for it, or ""
 					  */
+	char unreadable[PROBE_TEXT_MAX]; /* why USER cannot read the configuration file, or "" */
 	struct {
 		unsigned n; /* 0: does not resolve now */
 		struct addr a[NET_RESOLVE_MAX];

@@ -64,7 +64,7 @@ static _Noreturn void check_child(struct master *m)
 	status = check_load(&check, &c, &m->source, stderr);
 	if (status)
 		_exit(status);
-	check_print_notes(&check, stderr);
+	check_print_notes(&check, c, stderr);
 	err = version_write(image, c, &check);
 	if (err)
 		fprintf(stderr, "caronte: memory for the configuration: %s\n", strerror(-err));

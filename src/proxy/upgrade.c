@@ -386,7 +386,7 @@ static int check_only(const struct master_start *start, const struct state *s)
 		}
 	}
 	if (!status)
-		check_print_notes(&check, stderr);
+		check_print_notes(&check, c, stderr);
 	err = status ? 0 : version_write(s->image_fd, c, &check);
 	config_free(c);
 	return err ? fail("memory", err) : status;

@@ -29,6 +29,8 @@ const char *xmllog_dir_check(const char *dir, char *out, size_t cap)
 {
 	struct stat st;
 
+	if (!*dir)
+		return say(out, cap, "no directory is named");
 	if (stat(dir, &st) < 0)
 		return say(out, cap, "%s: %s", dir, strerror(errno));
 	if (!S_ISDIR(st.st_mode))
@@ -65,13 +67,18 @@ static const char *check_open_file(const char *file, int fd, char *out, size_t c
 	return NULL;
 }
 
+static bool is_output(const struct xmllog_writer_config *c)
+{
+	return strcmp(c->file, "-") == 0;
+}
+
 bool xmllog_writer_busy(const struct xmllog_writer_config *c)
 {
 	struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 	int fd;
 	bool busy;
 
-	if (strcmp(c->file, "-") == 0)
+	if (is_output(c))
 		return false;
 	fd = open(c->file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0)
@@ -81,13 +88,23 @@ bool xmllog_writer_busy(const struct xmllog_writer_config *c)
 	return busy;
 }
 
+static bool rotates(const struct xmllog_writer_config *c)
+{
+	return !is_output(c) && (c->rotate_mib || c->rotate_hours);
+}
+
+const char *xmllog_archive_check(const struct xmllog_writer_config *c, char *out, size_t cap)
+{
+	return rotates(c) ? xmllog_dir_check(c->archive_dir, out, cap) : NULL;
+}
+
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap)
 {
-	bool rotates = c->rotate_mib || c->rotate_hours, there;
+	bool there;
 	const char *fault = NULL;
 	int fd;
 
-	if (strcmp(c->file, "-") == 0)
+	if (is_output(c))
 		return fcntl(STDOUT_FILENO, F_GETFD) >= 0
 			       ? NULL
 			       : say(out, cap, "standard output: %s", strerror(errno));
@@ -103,9 +120,7 @@ const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out,
 		fault = check_open_file(c->file, fd, out, cap);
 		close(fd);
 	}
-	if (!fault && (!there || rotates))
+	if (!fault && (!there || rotates(c)))
 		fault = check_parent(c->file, out, cap);
-	if (!fault && rotates)
-		fault = xmllog_dir_check(c->archive_dir, out, cap);
 	return fault;
 }

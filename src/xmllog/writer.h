@@ -18,13 +18,13 @@ struct xmllog_writer_config {
 };
 
 /*
- * Tries, as the user that will write, whether the file and (where rotation is on) the archive can
- * be written; changes nothing that is there, moves nothing. NULL, or what is wrong with which path,
- * in OUT of CAP octets.
+ * Tries, as the user that will write, whether the file can be written; changes nothing that is
+ * there, moves nothing. NULL, or what is wrong with which path, in OUT of CAP octets.
  */
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap);
-
-/* The same for a directory in which files are to be made. */
+/* The same for the archive, where rotation needs it. */
+const char *xmllog_archive_check(const struct xmllog_writer_config *c, char *out, size_t cap);
+/* The same for any directory in which files are to be made. */
 const char *xmllog_dir_check(const char *dir, char *out, size_t cap);
 
 /* True when another process writes the log now. Apart from the check, since a configuration may be

@@ -219,6 +219,21 @@ class Reload(Base):
             self.assertTrue(self.reload(daemon, TIMEOUT_REPLY=10, RELAY_NETWORKS=""))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
 
+    def test_log_of_another_daemon(self):
+        with harness.Sink() as sink, self.caronte(sink) as other, self.caronte(sink) as daemon:
+            for path in other.log, daemon.log.parent:
+                harness.give_to_user(path)
+            self.assertFalse(self.reload(daemon, LOG_FILE=str(other.log)))
+            self.assertIn("LOG_FILE: %s: another process writes this log" % other.log,
+                          daemon.record("fault", what="configuration").get("detail"))
+            # Its own one stays as it is, and may change to one that nobody writes.
+            self.assertTrue(self.reload(daemon, LOG_FILE=str(daemon.log), LOG_LEVEL=2))
+            new = daemon.log.with_name("new.xml")
+            daemon.configure(LOG_FILE=str(new))
+            os.kill(daemon.pid, signal.SIGHUP)
+            harness.wait_until(lambda: new.exists() and "<reload " in new.read_text())
+            self.assertTrue(self.reload(daemon, LOG_FILE=str(daemon.log)))
+
     def test_file_that_is_gone(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             daemon.conf.unlink()

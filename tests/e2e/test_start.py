@@ -231,7 +231,10 @@ class Configuration(Base):
     def test_users(self):
         for user in ("", "root", "no-such-user-here"):
             with case(user):
-                self.faulty(r"\S+/caronte\.conf:\d+: USER: ", USER=user)
+                said = self.run_it(self.caronte("127.0.0.1:1", USER=user, LOG_FILE="/nowhere/log"),
+                                   CONFIG, "-t")
+                self.assertRegex(said, r"^\S+/caronte\.conf:\d+: USER: .*\n"
+                                       r"caronte: the files that .* were not looked at.*\n$")
 
     @unittest.skipUnless(harness.ROOT, "as another user files are just files")
     def test_files_are_seen_as_the_user_will_see_them(self):
@@ -248,6 +251,21 @@ class Configuration(Base):
             with case(name):
                 self.faulty(r"\S+/caronte\.conf:\d+: %s: " % name, daemon)
                 self.assertEqual(list(places(daemon).iterdir()), [])  # nor made as root
+
+    @unittest.skipUnless(harness.ROOT, "as another user it is read already")
+    def test_configuration_that_only_root_can_read(self):
+        """It can start, also from a pipe, but not be read again."""
+        daemon = self.caronte("127.0.0.1:1")
+        daemon.settings["LISTEN_PORT"] = harness.free_port()
+        daemon.configure()
+        daemon.conf.chmod(0o600)
+        said = self.run_it(daemon, GOOD, "-t")
+        self.assertIn("caronte.conf: cannot be read as USER (Permission denied): each reload will "
+                      "be refused\n", said)
+        with daemon:
+            self.assertIn("cannot be read as USER", daemon.stderr())
+        daemon.conf.chmod(0o644)
+        self.assertNotIn("cannot be read", self.run_it(daemon, GOOD, "-t"))
 
     def test_user_is_ignored_without_root(self):
         self.start_as_plain_user(USER="no-such-user-here")

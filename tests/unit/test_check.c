@@ -375,16 +375,30 @@ static void log_is_tried_as_user(void **state)
 	config_free(c);
 }
 
-static void archive_has_its_own_place(void **state)
+/* All of them in one run, each at its own setting. */
+static void places_of_the_log(void **state)
 {
-	static const char *const more[] = { "LOG_ROTATE_HOURS=1", "LOG_ARCHIVE_DIR=/nowhere" };
-	struct config *c = load(more, COUNT(more));
+	static const char *const wrong[] = { "LOG_ROTATE_HOURS=1",
+					     "LOG_ARCHIVE_DIR=", "LOG_FILE=/nowhere/log.xml",
+					     "LOG_LEVEL=4", "DEBUG_DIR=/nowhere" };
+	static const char *const texts[] = { "-o: LOG_ARCHIVE_DIR: no directory is named",
+					     "-o: LOG_FILE: /nowhere: No such file or directory",
+					     "-o: DEBUG_DIR: /nowhere: No such file or directory" };
+	/* What is not used may be wrong. */
+	static const char *const archive[] = { "LOG_ROTATE_HOURS=1", "LOG_ARCHIVE_DIR=/nowhere",
+					       "DEBUG_DIR=" };
+	static const char *const archive_texts[] = {
+		"-o: LOG_ARCHIVE_DIR: /nowhere: No such file or directory"
+	};
+	struct config *c = load(wrong, COUNT(wrong));
 
 	(void)state;
 	run(c);
-	assert_int_equal(c->fault_count, 1);
-	assert_string_equal(c->faults[0].text,
-			    "-o: LOG_ARCHIVE_DIR: /nowhere: No such file or directory");
+	assert_faults(c, texts, COUNT(texts));
+	config_free(c);
+	c = load(archive, COUNT(archive));
+	run(c);
+	assert_faults(c, archive_texts, COUNT(archive_texts));
 	config_free(c);
 }
 
@@ -537,7 +551,7 @@ int main(void)
 		TEST(files_that_are_none),
 		TEST(files_are_seen_as_user),
 		TEST(log_is_tried_as_user),
-		TEST(archive_has_its_own_place),
+		TEST(places_of_the_log),
 		TEST(privilege_that_cannot_be_dropped),
 		TEST(users),
 		TEST(another_user_ignores_user),

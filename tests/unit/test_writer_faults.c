@@ -132,11 +132,14 @@ static void test_check(void **state)
 	assert_non_null(strstr(xmllog_writer_check(&c, out, sizeof(out)), "symbolic link"));
 	c.file = path;
 	c.archive_dir = "/tmp/caronte-no-such-directory";
-	assert_null(xmllog_writer_check(&c, out, sizeof(out))); /* no rotation, no archive */
+	assert_null(xmllog_archive_check(&c, out, sizeof(out))); /* no rotation, no archive */
 	c.rotate_mib = 1;
-	assert_non_null(strstr(xmllog_writer_check(&c, out, sizeof(out)), c.archive_dir));
-	c.archive_dir = archive;
+	assert_non_null(strstr(xmllog_archive_check(&c, out, sizeof(out)), c.archive_dir));
 	assert_null(xmllog_writer_check(&c, out, sizeof(out)));
+	c.archive_dir = "";
+	assert_string_equal(xmllog_archive_check(&c, out, sizeof(out)), "no directory is named");
+	c.archive_dir = archive;
+	assert_null(xmllog_archive_check(&c, out, sizeof(out)));
 	write_old_log(1);
 	assert_int_equal(stat(path, &before), 0);
 	assert_null(xmllog_writer_check(&c, out, sizeof(out)));
