@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -115,16 +117,50 @@ static bool open_standard_streams(void)
 	return true;
 }
 
-/* NULL: it is not known. After an exec of a file that was held open, its name is in argv[0]. */
+/* Whether DIR/NAME (DIR "": NAME itself) is the file that runs here; its absolute path, with its
+ * symbolic links as they are, is then in OUT. */
+static bool runs_here(const char *dir, int dir_n, const char *name, char out[PATH_MAX])
+{
+	struct stat here, there;
+	char cwd[PATH_MAX] = "";
+	bool relative = dir_n ? *dir != '/' : *name != '/';
+	int n;
+
+	if (relative && !getcwd(cwd, sizeof(cwd)))
+		return false;
+	n = snprintf(out, PATH_MAX, "%s%s%.*s%s%s", cwd, relative ? "/" : "", dir_n, dir,
+		     dir_n ? "/" : "", name);
+	return n < PATH_MAX && stat("/proc/self/exe", &here) == 0 && stat(out, &there) == 0 &&
+	       here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+/*
+ * The name that the operator calls us by, so that SIGUSR2 finds what a symbolic link says by then;
+ * else the file itself; NULL: it is not known. After an exec of a file that was held open, its name
+ * is in argv[0].
+ */
 static const char *program_path(const struct arguments *a, const char *argv0)
 {
 	static char path[PATH_MAX];
+	const char *dirs = getenv("PATH");
 	ssize_t n;
 
 	if (a->adopt >= 0)
 		return argv0;
+	if (strchr(argv0, '/') && runs_here("", 0, argv0, path))
+		return path;
+	while (dirs && *dirs && !strchr(argv0, '/')) {
+		size_t dir_n = strcspn(dirs, ":");
+
+		if (dir_n && dir_n < PATH_MAX && runs_here(dirs, (int)dir_n, argv0, path))
+			return path;
+		dirs += dir_n + (dirs[dir_n] == ':');
+	}
 	n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	return n > 0 && n < (ssize_t)sizeof(path) - 1 ? path : NULL;
+	if (n <= 0 || n >= (ssize_t)sizeof(path) - 1)
+		return NULL;
+	path[n] = '\0';
+	return path;
 }
 
 static int start(const struct arguments *a, struct master_start *s)

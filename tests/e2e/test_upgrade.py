@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import time
+import unittest.mock
 import xml.etree.ElementTree
 
 import harness
@@ -18,6 +19,8 @@ import test_reload
 class Copy(harness.Caronte):
     """A daemon with a program file of its own, which can be replaced."""
 
+    called = None  # its name on the command line, where it is another
+
     @property
     def program(self):
         return self.dir / "caronte"
@@ -25,7 +28,7 @@ class Copy(harness.Caronte):
     def launch(self, argv, **how):
         if not self.program.exists():
             shutil.copy(argv[0], self.program)
-        super().launch([self.program, *argv[1:]], **how)
+        super().launch([self.called or self.program, *argv[1:]], **how)
 
     def replace(self, octets, mode=0o755):
         """Puts another file at the program's name, as an installation does."""
@@ -90,6 +93,26 @@ class Upgrade(Base):
             self.assertEqual(len(daemon.workers()), 2)
             self.assertEqual(len(daemon.records("start")), 1)
             self.assertEqual(sink.report()["messages"], 2)
+
+    def test_by_its_symbolic_link(self):
+        """What the name leads to at the time, whether it was given in full or found in PATH."""
+        for in_path in False, True:
+            with self.subTest(in_path=in_path), harness.Sink() as sink:
+                daemon = self.copy(sink)
+                versions = [daemon.dir / ("caronte-%d" % i) for i in range(3)]
+                for path in versions:
+                    shutil.copy(harness.CARONTE, path)
+                daemon.program.symlink_to(versions[0])
+                if in_path:
+                    daemon.called = "caronte"
+                with unittest.mock.patch.dict(os.environ, PATH="%s:%s" % (
+                        daemon.dir, os.environ["PATH"])), daemon:
+                    for path in versions[1:]:
+                        daemon.program.unlink()
+                        daemon.program.symlink_to(path)
+                        self.assertTrue(self.upgrade(daemon))
+                        self.assertEqual(os.readlink("/proc/%d/exe" % daemon.pid), str(path))
+                    self.deliver(daemon)
 
     def test_no_privilege_comes_back(self):
         with harness.Sink() as sink, self.copy(sink) as daemon:
