@@ -164,7 +164,7 @@ void children_start_worker(struct master *m, unsigned i)
 	char name[32];
 	pid_t pid = channel_open(pair);
 
-	snprintf(name, sizeof(name), "caronte-w%u", i);
+	snprintf(name, sizeof(name), "caronte-w%u", slot);
 	if (pid == 0)
 		pid = process_fork(name, SIGTERM);
 	if (pid == 0) {
@@ -174,7 +174,7 @@ void children_start_worker(struct master *m, unsigned i)
 	close_one(pair[1]);
 	if (pid < 0) {
 		close_one(pair[0]);
-		master_fault(m, "fork", "worker %u: %s", i, strerror(-pid));
+		master_fault(m, "fork", "worker %u: %s", slot, strerror(-pid));
 	} else {
 		c->channel = pair[0];
 		c->told = c->newest = c->oldest = m->rt.number;

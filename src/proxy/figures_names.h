@@ -20,7 +20,7 @@ static inline const char *figures_limit_name(unsigned i)
 
 static inline const char *figures_end_name(unsigned i)
 {
-	return dialog_end_name((enum dialog_end)i);
+	return i == STATS_END_WORKER_DIED ? "worker-died" : dialog_end_name((enum dialog_end)i);
 }
 
 static inline const char *figures_result_name(unsigned i)

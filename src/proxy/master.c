@@ -198,23 +198,23 @@ static bool ended_as_asked(const struct master *m, unsigned slot, int status)
 static void worker_ended(struct master *m, unsigned slot, int status)
 {
 	struct child *c = &m->children[slot];
-	unsigned i = slot % m->rt.workers, seats;
 	bool was_ready = c->ready;
+	unsigned seats;
 	char text[PROCESS_STATUS_TEXT];
 
 	process_status(status, text);
 	process_ended(&c->process, master_now_ms());
 	seats = free_seats(m, c, slot);
-	stats_ended(m->rt.stats, slot);
+	stats_ended(m->rt.stats, slot, seats);
 	close_one(c->channel);
 	c->channel = -1;
 	c->ready = false;
 	if (ended_as_asked(m, slot, status))
 		return;
-	master_fault(m, "worker-died", "worker %u: %s, %u sessions lost", i, text, seats);
+	master_fault(m, "worker-died", "worker %u: %s, %u sessions lost", slot, text, seats);
 	if (m->state != STARTING || was_ready || m->upgraded)
 		return;
-	master_say("worker %u could not start: %s", i, text);
+	master_say("worker %u could not start: %s", slot, text);
 	m->exit_status = WIFEXITED(status) && WEXITSTATUS(status) >= EX__BASE ? WEXITSTATUS(status)
 									      : EX_SOFTWARE;
 	stop(m, SIGINT, STOP_MARGIN_MS);

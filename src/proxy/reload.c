@@ -303,7 +303,7 @@ static void tell(struct master *m, struct child *c)
 		c->told = m->rt.number;
 	else if (err != -EAGAIN && err != -EPIPE && err != -ECONNRESET)
 		master_fault(m, "reload", "worker %u cannot be told: %s",
-			     (unsigned)(c - m->children) % m->rt.workers, strerror(-err));
+			     (unsigned)(c - m->children), strerror(-err));
 }
 
 static void all_have_it(struct master *m)

@@ -51,9 +51,10 @@ struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, ui
 	return w;
 }
 
-void stats_ended(struct stats *s, unsigned worker)
+void stats_ended(struct stats *s, unsigned worker, unsigned lost)
 {
 	CHECK(worker < s->workers);
+	stats_add(&s->worker[worker].ends[STATS_END_WORKER_DIED], lost);
 	stats_set(&s->worker[worker].pid, 0);
 	stats_set(&s->worker[worker].open, 0);
 }

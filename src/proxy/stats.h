@@ -51,7 +51,9 @@ enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS
 /* The rules of the policy, and behind them the destination's own refusal. */
 #define STATS_RULE_DESTINATION (POLICY_RELAYING_DENIED + 1)
 #define STATS_RULES	       (STATS_RULE_DESTINATION + 1)
-#define STATS_ENDS	       (DIALOG_STOP + 1)
+/* How sessions end, and behind that those of a worker that died, which have no record. */
+#define STATS_END_WORKER_DIED (DIALOG_STOP + 1)
+#define STATS_ENDS	      (STATS_END_WORKER_DIED + 1)
 
 struct stats_destination {
 	_Atomic uint64_t sessions; /* that got a connection to it */
@@ -90,8 +92,8 @@ void stats_init(struct stats *s, unsigned workers, uint64_t now_us);
 bool stats_fits(const struct stats *mem, unsigned workers);
 /* Worker WORKER's life begins, in process PID: nothing is open. Its own first call. */
 struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, uint64_t now_us);
-/* … and has ended, said by the master. */
-void stats_ended(struct stats *s, unsigned worker);
+/* … and has ended, said by the master, with LOST sessions. */
+void stats_ended(struct stats *s, unsigned worker, unsigned lost);
 /* Destination number DEST, which no worker counts any more, begins anew: it is another one's now.
  * By the master. */
 void stats_forget(struct stats *s, unsigned dest);

@@ -16,10 +16,10 @@ import puppet
 
 
 def descriptors(daemon):
-    """Open descriptors of each process, by its name."""
+    """Open descriptors of each process, by its name, which for a worker has a number."""
     pids = {daemon.pid: "master", **daemon.processes()}
-    return {name: len(os.listdir("/proc/%d/fd" % pid)) for pid, name in sorted(pids.items())
-            if name != "caronte-check"}
+    return sorted((name.rstrip("0123456789"), len(os.listdir("/proc/%d/fd" % pid)))
+                  for pid, name in pids.items() if name != "caronte-check")
 
 
 def memory_of_versions(daemon):

@@ -203,6 +203,8 @@ class Figures(TestCase):
             self.assertEqual(found["workers"][0]["open"], 0)
             self.assertEqual(found["sessions"]["open"], 0)
             self.assertEqual(found["sessions"]["total"], 1)
+            self.assertEqual({end: n for end, n in found["sessions"]["ends"].items() if n},
+                             {"worker-died": 1})
             self.assertEqual(found["messages"]["accepted"], 1)
 
     def test_status_process_is_started_again(self):

@@ -253,6 +253,24 @@ class Upgrade(Base):
                                              RECIPIENTS=["@new.test"]))
                 self.deliver(daemon)
 
+    def test_workers_are_called_the_same_everywhere(self):
+        """In the log, in the status and by themselves, those of both programs."""
+        path = self.new_dir("run") / "control"
+        harness.give_to_user(path.parent)
+        with harness.Sink() as sink, self.copy(sink, CONTROL_SOCKET=str(path)) as daemon:
+            daemon.may_die = True
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                self.assertTrue(self.upgrade(daemon))
+                workers = {each["pid"]: each["worker"]
+                           for each in test_reload.ask_status(path)["workers"] if each["pid"]}
+                self.assertEqual({pid: "caronte-w%d" % number for pid, number in workers.items()},
+                                 {pid: daemon.processes()[pid] for pid in daemon.workers()})
+                for kills, pid in enumerate(workers, 1):
+                    os.kill(pid, signal.SIGKILL)
+                    died = daemon.records("fault", count=kills, what="worker-died")[-1]
+                    self.assertEqual(died.get("detail").split(":")[0], "worker %d" % workers[pid])
+
     def test_status_socket_follows_its_setting(self):
         with harness.Sink() as sink:
             paths = [self.new_dir("run") / "control" for _ in range(2)]

@@ -140,7 +140,7 @@ static void counters_outlive_their_worker(void **state)
 	stats_count(w, sessions, 3);
 	stats_now(w, open, 2);
 	stats_count(stats_at(w, ROUTE_MAX - 1), messages, 7);
-	stats_ended(s, 1);
+	stats_ended(s, 1, 0);
 	assert_int_equal(w->pid, 0);
 	assert_int_equal(w->open, 0);
 	assert_int_equal(w->starts, 1);
