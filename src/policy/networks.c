@@ -344,6 +344,21 @@ bool policy_networks_match(const struct policy_networks *t, const struct addr *a
 	return t && longest_prefix(t, a) != NO_PREFIX;
 }
 
+bool policy_networks_everybody(const struct policy_networks *t)
+{
+	const struct range *r = t ? t->ranges : NULL;
+
+	for (unsigned family = 0; t && family < FAMILIES; family++) {
+		bool all = true;
+
+		for (uint32_t i = 0; i < t->count[family]; i++, r++)
+			all = all && r->length != NO_PREFIX;
+		if (all)
+			return true;
+	}
+	return false;
+}
+
 bool policy_networks_explain(const struct policy_networks *t, const struct addr *a, char *out,
 			     size_t cap)
 {

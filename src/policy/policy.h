@@ -36,6 +36,8 @@ size_t policy_networks_room(const struct span *texts, size_t n);
 size_t policy_networks_build(void *mem, size_t room, const struct span *texts,
 			     struct policy_faults **faults, size_t n);
 bool policy_networks_match(const struct policy_networks *t, const struct addr *a);
+/* Whether every IPv4 address, or every IPv6 address, is in one of the networks. */
+bool policy_networks_everybody(const struct policy_networks *t);
 /* Checks one entry of RELAY_NETWORKS given in the setting itself; NULL or what is wrong. */
 const char *policy_network_check(struct span entry);
 /* The longest matching prefix as text ("10.0.0.0/8") for `carontectl explain`; false: none. */

@@ -17,7 +17,7 @@
  * quoted one, octet by octet: `"u"@d` is the same mailbox as u@d to most destinations and not to
  * all, so a line with quotes is what lets it through (or an `@d` line, unless it carries routing).
  *
- * Refuses, by faults that name the line: no @, empty parts, blanks, control characters, angle
+ * Refuses, by faults that name the line: no @, `*@`, empty parts, blanks, control characters, angle
  * brackets, characters that no path can hold unquoted, over-long parts (RFC 5321 4.5.3.1: 64, 255).
  * The caller owns the memory; the image is read-only when built.
  */
@@ -243,6 +243,8 @@ static const char *check_local(struct span local)
 		return "local part too long, 64 octets are allowed";
 	if (local.n && local.p[0] == '"')
 		return NULL; /* well-formed: quoted_length() found its end */
+	if (local.n == 1 && local.p[0] == '*')
+		return "* is no wildcard, @domain stands for every user of the domain";
 	for (size_t i = 0; i < local.n; i++)
 		if (!is_local_octet(local.p[i]))
 			return "character that a local part can hold only in quotes";

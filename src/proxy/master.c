@@ -87,10 +87,16 @@ void master_record(struct master *m, enum xmllog_element e, const char *changed)
 
 void master_warn_guard(struct master *m)
 {
-	if (m->version->config.set.relay_guard)
+	static const char what[] = "everybody may relay through this machine";
+	const char *why = !m->version->config.set.relay_guard ? "RELAY_GUARD is off"
+			  : policy_networks_everybody(m->rt.policy.networks)
+				  ? "RELAY_NETWORKS holds all addresses"
+				  : NULL;
+
+	if (!why)
 		return;
-	master_say("RELAY_GUARD is off: everybody may relay through this machine");
-	master_fault(m, "relay-guard-off", "everybody may relay through this machine");
+	master_say("%s: %s", why, what);
+	master_fault(m, "relay-guard-off", "%s: %s", why, what);
 }
 
 void master_name_missing(struct master *m)

@@ -645,6 +645,12 @@ static void open_relay_is_said(void **state)
 	kill(daemon_pid, SIGTERM);
 	assert_int_equal(ended(), 0);
 	assert_int_equal(count(the_log(), "what=\"relay-guard-off\""), 1);
+	start("RELAY_NETWORKS=0.0.0.0/0");
+	hear("caronte: RELAY_NETWORKS holds all addresses: everybody may relay through this machine\n");
+	hear("ready, listening");
+	kill(daemon_pid, SIGTERM);
+	assert_int_equal(ended(), 0);
+	assert_int_equal(count(the_log(), "what=\"relay-guard-off\""), 2);
 }
 
 static void taken_address_is_69(void **state)

@@ -213,6 +213,33 @@ static void test_empty(void **state)
 	assert_false(policy_networks_match(NULL, &none));
 }
 
+static void test_everybody(void **state)
+{
+	static const struct {
+		const char *text;
+		bool everybody;
+	} rows[] = {
+		{ "", false },
+		{ "10.0.0.0/8\n2001:db8::/32", false },
+		{ "0.0.0.0/0", true },
+		{ "::/0\n10.0.0.0/8", true },
+		{ "0.0.0.0/0\n10.0.0.0/8\n255.255.255.255", true },
+		{ "0.0.0.0/1\n128.0.0.0/1", true },
+		{ "::ffff:0:0/96", true },
+		{ "0.0.0.0/1\n128.0.0.0/2\n192.0.0.0/3\n224.0.0.0/4", false },
+		{ "8000::/1", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy_networks *t = build_one(rows[i].text);
+
+		assert_int_equal(policy_networks_everybody(t), rows[i].everybody);
+		free(t);
+	}
+	assert_false(policy_networks_everybody(NULL));
+}
+
 static void test_families_are_apart(void **state)
 {
 	struct policy_networks *t = build_one("::/0");
@@ -475,6 +502,7 @@ int main(void)
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_faults_have_lines),
 		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_everybody),
 		cmocka_unit_test(test_families_are_apart),
 		cmocka_unit_test(test_explain),
 		cmocka_unit_test(test_deepest_nesting),

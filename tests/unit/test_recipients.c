@@ -121,6 +121,7 @@ static void test_line_faults(void **state)
 		{ "@", "empty domain" },
 		{ "user@example.com..", "empty label" },
 		{ "@.example.com", "empty label" },
+		{ "*@example.com", "no wildcard" },
 		{ "user@example..com", "empty label" },
 		{ "us er@example.com", "blank" },
 		{ "user@example.com other@example.com", "blank" },
