@@ -101,13 +101,18 @@ note(struct writer *w, const char *what, const char *fmt, ...)
 	w->noted = false;
 }
 
+/* What cannot stand in the log itself. */
+static void say(const struct writer *w, const char *what)
+{
+	fprintf(stderr, "caronte: log: %s: %s\n", w->to_stream ? "standard output" : w->c->file,
+		what);
+}
+
 /* Said once for each spell of failing. */
 static int failed(struct writer *w, int rc)
 {
 	if (!w->failing)
-		fprintf(stderr, "caronte: log: %s: %s\n",
-			w->to_stream ? "standard output" : w->c->file,
-			rc == -EBUSY ? "another process writes it" : strerror(-rc));
+		say(w, rc == -EBUSY ? "another process writes it" : strerror(-rc));
 	w->failing = true;
 	return rc;
 }
@@ -386,6 +391,8 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	end_stream(&w);
 	run(&w);
 	good = finish(&w);
+	if (!good)
+		say(&w, "its last records could not be written");
 	outlet_close(&w.outlet);
 	take_close(&w.take);
 	format_close(&w.format);

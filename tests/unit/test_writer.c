@@ -482,20 +482,20 @@ static void test_usr2_to_another_file(void **state)
 	open_producers(l, 1);
 	config.file = "-";
 	for (uint64_t i = 0; i < 2; i++) { /* twice to the same */
-		pid = start_writer_on(fd[0]);
+		pid = start_writer_on(fd[0], -1);
 		numbered(&l[1], 1, i);
 		wait_drained();
 		kill(pid, SIGUSR2);
 		assert_int_equal(wait_for(pid), EX_OK);
 	}
 	config.file = path;
-	pid = start_writer_on(fd[0]);
+	pid = start_writer_on(fd[0], -1);
 	numbered(&l[1], 1, 2);
 	wait_drained();
 	kill(pid, SIGUSR2);
 	assert_int_equal(wait_for(pid), EX_OK);
 	config.file = "-";
-	pid = start_writer_on(fd[1]);
+	pid = start_writer_on(fd[1], -1);
 	numbered(&l[1], 1, 3);
 	wait_drained();
 	assert_int_equal(end_writer(pid), EX_OK);

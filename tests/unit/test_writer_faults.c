@@ -183,7 +183,7 @@ static void test_standard_output(void **state)
 	open_producers(l, 1);
 	for (uint64_t i = 0; i < 100; i++)
 		numbered(&l[0], 0, i);
-	pid = start_writer_on(out[1]);
+	pid = start_writer_on(out[1], -1);
 	close(out[1]);
 	close(life[1]);
 	life[1] = -1;
@@ -207,6 +207,8 @@ static void test_stuck_output(void **state)
 	for (int gone = 0; gone < 2; gone++) {
 		struct xmllog l[RINGS];
 		int out[2], status = 0;
+		int said = memfd_create("said", MFD_CLOEXEC);
+		char text[512] = "";
 		pid_t pid;
 
 		assert_int_equal(pipe2(out, O_CLOEXEC), 0);
@@ -214,12 +216,16 @@ static void test_stuck_output(void **state)
 			close(out[0]);
 			assert_int_equal(pipe2(life, O_CLOEXEC), 0);
 		}
-		pid = start_writer_on(out[1]);
+		pid = start_writer_on(out[1], said);
 		open_producers(l, 1);
 		for (uint64_t i = 0; i < 5000; i++)
 			numbered(&l[0], 0, i);
 		assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 		assert_int_equal(end_writer(pid), EX_IOERR);
+		assert_true(pread(said, text, sizeof(text) - 1, 0) > 0);
+		assert_non_null(strstr(text, "standard output: its last records could not be "
+					     "written\n"));
+		close(said);
 		close(out[1]);
 		if (!gone)
 			close(out[0]);

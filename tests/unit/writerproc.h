@@ -64,17 +64,16 @@ static inline int teardown(void **state)
 	return 0;
 }
 
-/* A writer in a process of its own; FD: its standard output, -1: ours. */
-static inline pid_t start_writer_on(int fd)
+/* A writer in a process of its own. OUT: its standard output, -1: ours; ERR: -1: it is not heard.
+ */
+static inline pid_t start_writer_on(int out, int err)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		int quiet = open("/dev/null", O_WRONLY);
-
-		dup2(quiet, STDERR_FILENO);
-		if (fd >= 0)
-			dup2(fd, STDOUT_FILENO);
+		dup2(err >= 0 ? err : open("/dev/null", O_WRONLY), STDERR_FILENO);
+		if (out >= 0)
+			dup2(out, STDOUT_FILENO);
 		if (life[1] >= 0)
 			close(life[1]);
 		_exit(xmllog_writer_main(&config, rings, RINGS, wake_fd, life[0]));
@@ -85,7 +84,7 @@ static inline pid_t start_writer_on(int fd)
 
 static inline pid_t start_writer(void)
 {
-	return start_writer_on(-1);
+	return start_writer_on(-1, -1);
 }
 
 static inline int wait_for(pid_t pid)
