@@ -53,8 +53,9 @@ static unsigned processors(void)
 
 uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses)
 {
-	return 2 * (uint64_t)sessions + WORKER_REFUSALS + 2 * WORKER_PIPES +
-	       (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX + DESCRIPTORS_OWN;
+	return 2 * (uint64_t)sessions + SEATS_PLACES(sessions) + WORKER_REFUSALS +
+	       2 * WORKER_PIPES + (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX +
+	       DESCRIPTORS_OWN;
 }
 
 static void check_user(struct check *k, struct config *c)

@@ -62,7 +62,7 @@ static const struct settings *settings_of(const struct visit *v)
 
 /* ---- seats ---- */
 
-/* False: the destination, or the whole daemon, is full. */
+/* False: the destination is full. */
 static bool take_seat(struct visit *v)
 {
 	const struct runtime *rt = &v->version->rt;
@@ -70,12 +70,8 @@ static bool take_seat(struct visit *v)
 
 	if (max == 0)
 		return true;
-	if (seats_take(rt->seats, v->health->worker->slot, &v->addr, false, 0, &v->seat) !=
-	    SEATS_OK)
-		return false;
-	v->has_seat = seats_at_destination(rt->seats, v->seat, rt->slot[v->dest], max);
-	if (!v->has_seat)
-		seats_release(rt->seats, v->seat);
+	v->has_seat =
+		seats_place(rt->seats, v->health->worker->slot, rt->slot[v->dest], max, &v->seat);
 	return v->has_seat;
 }
 

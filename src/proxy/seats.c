@@ -41,7 +41,7 @@ struct seat {
 	_Atomic uint8_t taken; /* last when a seat is taken, first when it is freed */
 	_Atomic uint8_t counted;
 	_Atomic uint8_t destination;
-	uint8_t key[KEY_SIZE];
+	uint8_t key[KEY_SIZE]; /* all zero: a place */
 	uint32_t worker;
 	/* Derived: the next free seat, or the record of the address where the seat is counted. */
 	uint32_t link;
@@ -59,13 +59,13 @@ struct address {
 
 /* To be changed with anything below or in struct seat. Programs with another one do not share a
  * table. */
-static const char layout[32] = MARK "layout 1";
+static const char layout[32] = MARK "layout 2";
 
 /* The same in every layout. */
 struct head {
 	char layout[32];
-	_Atomic uint32_t closed; /* nobody is left: it does not count */
-	uint32_t max;
+	_Atomic uint32_t closed;      /* nobody is left: it does not count */
+	uint32_t max;		      /* seats, of sessions and places */
 	uint32_t seats_at, seat_size; /* octets: where the seats begin, from one to the next */
 	_Atomic uint32_t sessions;
 	_Atomic uint32_t at_destination[SEATS_DESTINATIONS];
@@ -74,11 +74,13 @@ struct head {
 struct seats {
 	struct head head;
 	pthread_mutex_t lock;
+	uint32_t max_sessions;
 	uint32_t bucket_mask;
 	struct siphash_key hash_key;
 	_Atomic uint32_t stress_said;
 	/* Derived, as are the head's counts. */
 	_Atomic uint32_t stressed;
+	uint32_t places, places_at[SEATS_DESTINATIONS];
 	uint32_t free_seat;
 	uint32_t free_address;
 	struct seat seat[];
@@ -102,14 +104,24 @@ static struct address *addresses(struct seats *s)
 
 static uint32_t *buckets(struct seats *s)
 {
-	return (void *)&addresses(s)[s->head.max];
+	return (void *)&addresses(s)[s->max_sessions];
+}
+
+static uint32_t seat_count(unsigned max_sessions)
+{
+	return max_sessions + SEATS_PLACES(max_sessions);
 }
 
 size_t seats_room(unsigned max_sessions)
 {
-	return sizeof(struct seats) +
-	       max_sessions * (sizeof(struct seat) + sizeof(struct address)) +
+	return sizeof(struct seats) + seat_count(max_sessions) * sizeof(struct seat) +
+	       max_sessions * sizeof(struct address) +
 	       bucket_count(max_sessions) * sizeof(uint32_t);
+}
+
+static bool is_place(const struct seat *seat)
+{
+	return seat->key[0] == 0; /* of no family */
 }
 
 static void make_key(uint8_t key[KEY_SIZE], const struct addr *a)
@@ -142,7 +154,7 @@ static void count_in(struct seats *s, struct seat *seat)
 		uint32_t *bucket = bucket_of(s, seat->key);
 
 		i = s->free_address;
-		CHECK(i != NONE); /* there are as many as seats */
+		CHECK(i != NONE); /* there are as many as sessions */
 		struct address *a = &addresses(s)[i];
 
 		s->free_address = a->next;
@@ -175,12 +187,13 @@ static void count_out(struct seats *s, const struct seat *seat)
 static void rebuild(struct seats *s)
 {
 	s->head.sessions = 0;
+	s->places = 0;
 	s->free_seat = NONE;
 	s->free_address = NONE;
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
-		s->head.at_destination[i] = 0;
+		s->head.at_destination[i] = s->places_at[i] = 0;
 	memset(buckets(s), 0xff, ((size_t)s->bucket_mask + 1) * sizeof(uint32_t));
-	for (uint32_t i = s->head.max; i-- > 0;) {
+	for (uint32_t i = s->max_sessions; i-- > 0;) {
 		addresses(s)[i].next = s->free_address;
 		s->free_address = i;
 	}
@@ -192,7 +205,12 @@ static void rebuild(struct seats *s)
 			s->free_seat = i;
 			continue;
 		}
-		s->head.sessions++;
+		if (is_place(seat)) {
+			s->places++;
+			s->places_at[seat->destination]++;
+		} else {
+			s->head.sessions++;
+		}
 		if (seat->counted)
 			count_in(s, seat);
 		if (seat->destination != NO_DESTINATION)
@@ -237,7 +255,8 @@ int seats_init(struct seats *s, unsigned max_sessions)
 	if (err)
 		return -err;
 	memcpy(s->head.layout, layout, sizeof(layout));
-	s->head.max = max_sessions;
+	s->head.max = seat_count(max_sessions);
+	s->max_sessions = max_sessions;
 	s->head.seats_at = offsetof(struct seats, seat);
 	s->head.seat_size = sizeof(struct seat);
 	s->bucket_mask = bucket_count(max_sessions) - 1;
@@ -307,10 +326,11 @@ void seats_close(struct seats *s)
 
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions)
 {
-	const struct head *h = mem;
+	const struct seats *s = mem;
 
-	return size >= seats_room(max_sessions) && memcmp(h->layout, layout, sizeof(layout)) == 0 &&
-	       h->max == max_sessions;
+	return size >= seats_room(max_sessions) &&
+	       memcmp(s->head.layout, layout, sizeof(layout)) == 0 &&
+	       s->max_sessions == max_sessions;
 }
 
 /* ---- stress ---- */
@@ -321,9 +341,9 @@ static void judge_stress(struct seats *s)
 {
 	uint64_t sessions = s->head.sessions + others_sessions();
 
-	if (4 * sessions > 3 * (uint64_t)s->head.max)
+	if (4 * sessions > 3 * (uint64_t)s->max_sessions)
 		s->stressed = 1;
-	else if (8 * sessions <= 5 * (uint64_t)s->head.max)
+	else if (8 * sessions <= 5 * (uint64_t)s->max_sessions)
 		s->stressed = 0;
 }
 
@@ -352,7 +372,7 @@ static struct seat *taken_seat(struct seats *s, uint32_t seat)
 static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
 				   unsigned per_address)
 {
-	if (s->free_seat == NONE || s->head.sessions + others_sessions() >= s->head.max)
+	if (s->head.sessions + others_sessions() >= s->max_sessions)
 		return SEATS_FULL;
 	if (!counted || per_address == 0)
 		return SEATS_OK;
@@ -362,30 +382,40 @@ static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE],
 	return own + others_of_address(key) >= per_address ? SEATS_ADDRESS_FULL : SEATS_OK;
 }
 
+/* The next free seat, of which there is one, ready to be taken. The mutex is held. */
+static struct seat *prepare_seat(struct seats *s, unsigned worker, const uint8_t key[KEY_SIZE])
+{
+	CHECK(s->free_seat != NONE);
+	struct seat *new = &s->seat[s->free_seat];
+
+	s->free_seat = new->link;
+	memcpy(new->key, key, KEY_SIZE);
+	new->worker = worker;
+	new->counted = 0;
+	new->destination = NO_DESTINATION;
+	return new;
+}
+
 enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct addr *addr,
 			      bool counted, unsigned per_address, uint32_t *seat)
 {
 	uint8_t key[KEY_SIZE];
 
 	make_key(key, addr);
+	CHECK(key[0]);
 	lock(s);
 	enum seats_verdict verdict = may_take(s, key, counted, per_address);
 
 	if (verdict == SEATS_OK) {
-		uint32_t i = s->free_seat;
-		struct seat *new = &s->seat[i];
+		struct seat *new = prepare_seat(s, worker, key);
 
-		s->free_seat = new->link;
-		memcpy(new->key, key, KEY_SIZE);
-		new->worker = worker;
 		new->counted = counted;
-		new->destination = NO_DESTINATION;
 		new->taken = 1;
 		s->head.sessions++;
 		if (counted)
 			count_in(s, new);
 		judge_stress(s);
-		*seat = i;
+		*seat = (uint32_t)(new - s->seat);
 	}
 	unlock(s);
 	return verdict;
@@ -415,13 +445,18 @@ static void move_to(struct seats *s, struct seat *own, uint8_t dest)
 		s->head.at_destination[dest]++;
 }
 
+static bool has_room(struct seats *s, unsigned dest, unsigned max)
+{
+	return max == 0 || s->head.at_destination[dest] + others_at(dest) < max;
+}
+
 bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max)
 {
 	CHECK(dest < SEATS_DESTINATIONS);
 	lock(s);
 	struct seat *own = taken_seat(s, seat);
 	bool there = own->destination == dest;
-	bool room = there || max == 0 || s->head.at_destination[dest] + others_at(dest) < max;
+	bool room = there || has_room(s, dest, max);
 
 	if (room && !there)
 		move_to(s, own, (uint8_t)dest);
@@ -436,31 +471,54 @@ void seats_leave_destination(struct seats *s, uint32_t seat)
 	unlock(s);
 }
 
+/* The mutex is held. NULL: there is none. DEST has it in its count already. */
+static struct seat *take_place(struct seats *s, unsigned worker, uint8_t dest)
+{
+	static const uint8_t nobody[KEY_SIZE];
+	struct seat *new;
+
+	if (s->places == SEATS_PLACES(s->max_sessions))
+		return NULL;
+	new = prepare_seat(s, worker, nobody);
+	new->destination = dest;
+	new->taken = 1;
+	s->places++;
+	s->places_at[dest]++;
+	return new;
+}
+
 bool seats_part(struct seats *s, uint32_t seat, uint32_t *place)
 {
+	struct seat *own, *new = NULL;
+
 	lock(s);
-	struct seat *own = taken_seat(s, seat);
-	uint32_t i = s->free_seat;
-	bool possible = i != NONE && own->destination != NO_DESTINATION;
-
-	if (possible) {
-		struct seat *new = &s->seat[i];
-
-		s->free_seat = new->link;
-		memcpy(new->key, own->key, KEY_SIZE);
-		new->worker = own->worker;
-		new->counted = 0;
-		new->destination = own->destination;
-		/* Killed between these two, the worker has one too many until its seats are freed.
-		 */
-		new->taken = 1;
+	own = taken_seat(s, seat);
+	if (own->destination != NO_DESTINATION)
+		new = take_place(s, own->worker, own->destination);
+	if (new) {
+		/* Killed before this, the worker has one too many there until its seats are freed:
+		 * one too few would let in another before its connection is closed. */
 		own->destination = NO_DESTINATION;
-		s->head.sessions++;
-		judge_stress(s);
-		*place = i;
+		*place = (uint32_t)(new - s->seat);
 	}
 	unlock(s);
-	return possible;
+	return new;
+}
+
+bool seats_place(struct seats *s, unsigned worker, unsigned dest, unsigned max, uint32_t *place)
+{
+	struct seat *new = NULL;
+
+	CHECK(dest < SEATS_DESTINATIONS);
+	lock(s);
+	if (has_room(s, dest, max))
+		new = take_place(s, worker, (uint8_t)dest);
+	if (new) {
+		s->head.at_destination[dest]++;
+		*place = (uint32_t)(new - s->seat);
+	}
+	unlock(s);
+	return new;
 }
 
 /* The mutex is held. The seat is free first, and what is derived follows. */
@@ -473,7 +531,12 @@ static void free_seat(struct seats *s, uint32_t seat)
 		s->head.at_destination[own->destination]--;
 	if (own->counted)
 		count_out(s, own);
-	s->head.sessions--;
+	if (is_place(own)) {
+		s->places--;
+		s->places_at[own->destination]--;
+	} else {
+		s->head.sessions--;
+	}
 	judge_stress(s);
 	own->link = s->free_seat;
 	s->free_seat = seat;
@@ -485,10 +548,8 @@ void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)
 
 	lock(s);
 	dest = taken_seat(s, place)->destination;
-	/* Killed between these two, the worker has one too few there, and no connection any more.
-	 */
+	move_to(s, taken_seat(s, seat), dest); /* before, as in seats_part() */
 	free_seat(s, place);
-	move_to(s, taken_seat(s, seat), dest);
 	unlock(s);
 }
 
@@ -507,8 +568,8 @@ unsigned seats_release_worker(struct seats *s, unsigned worker)
 	for (uint32_t i = 0; i < s->head.max; i++) {
 		if (!s->seat[i].taken || s->seat[i].worker != worker)
 			continue;
+		freed += !is_place(&s->seat[i]);
 		free_seat(s, i);
-		freed++;
 	}
 	unlock(s);
 	return freed;
@@ -541,6 +602,16 @@ unsigned seats_of_destination(struct seats *s, unsigned dest)
 	CHECK(dest < SEATS_DESTINATIONS);
 	lock(s);
 	unsigned n = s->head.at_destination[dest] + others_at(dest);
+
+	unlock(s);
+	return n;
+}
+
+unsigned seats_load(struct seats *s, unsigned dest)
+{
+	CHECK(dest < SEATS_DESTINATIONS);
+	lock(s);
+	unsigned n = s->head.at_destination[dest] - s->places_at[dest] + others_at(dest);
 
 	unlock(s);
 	return n;

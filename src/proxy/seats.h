@@ -2,7 +2,9 @@
 /*
  * seats: what all workers count together, in memory that they share: sessions in all, sessions of
  * one client address (IPv6 by /64), sessions at one destination. One seat a session, which names
- * its worker, is the truth; the counters are derived from the seats. A robust mutex guards both:
+ * its worker, is the truth; the counters are derived from the seats. A place is the seat of a
+ * connection to a destination that no session has: it counts there and nowhere else, and takes no
+ * room from sessions. A robust mutex guards both:
  * when a worker dies inside, whoever comes next derives the counters anew; when it dies outside,
  * the master frees its seats. So no limit is ever exceeded, and at worst one session is refused too
  * many.
@@ -24,6 +26,10 @@ struct seats; /* opaque, pointer-free */
 
 enum seats_verdict { SEATS_OK, SEATS_FULL, SEATS_ADDRESS_FULL };
 
+/* Places that there are beside so many sessions: those of the checks and of the pools when there
+ * are few sessions, and some for connections that are ending when there are many. */
+#define SEATS_PLACES(max_sessions) (64 + (max_sessions) / 4)
+
 size_t seats_room(unsigned max_sessions);
 /* MEM is zeroed shared memory of seats_room() octets. 0 or -errno. */
 int seats_init(struct seats *s, unsigned max_sessions) __attribute__((warn_unused_result));
@@ -44,15 +50,17 @@ void seats_uncount(struct seats *s, uint32_t seat);
 bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigned max);
 void seats_leave_destination(struct seats *s, uint32_t seat);
 /*
- * The session leaves its destination, whose connection is not quite over: a seat of its own,
- * *PLACE, stands for that until it is released, counted against no address. False when no seat is
- * free, and then nothing changed.
+ * The session leaves its destination, whose connection is not over: *PLACE stands for that until it
+ * is released. False when no place is free, and then nothing changed.
  */
 bool seats_part(struct seats *s, uint32_t seat, uint32_t *place);
+/* Takes a place at DEST for worker WORKER; false when that has MAX (0: no limit) sessions already,
+ * or no place is free, and then nothing changed. */
+bool seats_place(struct seats *s, unsigned worker, unsigned dest, unsigned max, uint32_t *place);
 /* The session goes to where PLACE is, which is released: there is one there as before. */
 void seats_take_over(struct seats *s, uint32_t seat, uint32_t place);
 void seats_release(struct seats *s, uint32_t seat);
-/* Frees all seats of a dead worker; the number freed. */
+/* Frees all seats of a dead worker; the number of sessions that had one. */
 unsigned seats_release_worker(struct seats *s, unsigned worker);
 
 /*
@@ -67,15 +75,18 @@ void seats_close(struct seats *s);
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions);
 
 /*
- * Stress: more than three quarters of all seats are taken; over at five eighths. Strangers are then
- * waited for less long (deadline.c). The second says to one caller alone that it has begun or ended
- * since it said so last.
+ * Stress: more than three quarters of all sessions are there; over at five eighths. Strangers are
+ * then waited for less long (deadline.c). The second says to one caller alone that it has begun or
+ * ended since it said so last.
  */
 bool seats_stressed(const struct seats *s);
 bool seats_stress_turned(struct seats *s);
 
 unsigned seats_sessions(struct seats *s);
 unsigned seats_of_address(struct seats *s, const struct addr *addr);
+/* What counts against its max=. */
 unsigned seats_of_destination(struct seats *s, unsigned dest);
+/* The same without the places, which give it nothing to do. */
+unsigned seats_load(struct seats *s, unsigned dest);
 
 #endif

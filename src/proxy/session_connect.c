@@ -43,7 +43,7 @@ static unsigned count_sessions(struct route_counts *c, unsigned dest)
 {
 	struct session *s = container_of(c, struct counts, counts)->session;
 
-	return seats_of_destination(s->rt->seats, s->rt->slot[dest]);
+	return seats_load(s->rt->seats, s->rt->slot[dest]);
 }
 
 static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)

@@ -129,14 +129,10 @@ static bool room_is_wanted(struct warm *p, unsigned dest)
 	return warm_now_ms(p) < k->wanted_until_ms;
 }
 
-/* Places are for sessions where one waits, and seats where they become few. */
+/* Places are for sessions where one waits. */
 static bool may_hold_place(struct warm *p, const struct warm_line *l)
 {
-	const struct runtime *rt = warm_runtime(p);
-
-	return !l->has_place ||
-	       (!room_is_wanted(p, l->dest) &&
-		seats_sessions(rt->seats) * 4 <= (unsigned)rt->config->set.max_sessions * 3);
+	return !l->has_place || !room_is_wanted(p, l->dest);
 }
 
 /* It can do what its destination is known to do. */

@@ -269,13 +269,9 @@ static bool take_place(struct warm *p, struct warm_line *l)
 
 	if (max == 0)
 		return true;
-	if (seats_take(rt->seats, p->worker->slot, &l->addr, false, 0, &l->place) != SEATS_OK)
-		return false;
-	l->has_place = seats_at_destination(rt->seats, l->place, rt->slot[l->dest], max);
-	if (!l->has_place) {
-		seats_release(rt->seats, l->place);
+	l->has_place = seats_place(rt->seats, p->worker->slot, rt->slot[l->dest], max, &l->place);
+	if (!l->has_place)
 		route_want_room(rt->route_shared, l->dest);
-	}
 	return l->has_place;
 }
 

@@ -369,7 +369,8 @@ static void start_accepting(struct process *p)
 
 static int make_pools(struct worker *w)
 {
-	size_t n = (size_t)w->rt->config->set.max_sessions + WORKER_REFUSALS;
+	size_t max = (size_t)w->rt->config->set.max_sessions;
+	size_t n = max + WORKER_REFUSALS, places = SEATS_PLACES(max);
 	int res = pool_init(&w->sessions, sizeof(struct session), n);
 
 	if (res == 0)
@@ -379,7 +380,7 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)
-		res = pool_init(&w->partings, sizeof(struct parting), n);
+		res = pool_init(&w->partings, sizeof(struct parting), places);
 	if (res == 0)
 		res = warm_pool(&w->warms);
 	if (res == 0)
@@ -393,7 +394,8 @@ static int make_engine(struct worker *w)
 {
 	unsigned sessions = (unsigned)w->rt->config->set.max_sessions + WORKER_REFUSALS;
 	struct io_limits limits = {
-		.ops = 4 * sessions + ROUTE_MAX + MAX_LISTENERS + WARM_MAX + 2,
+		.ops = 4 * sessions + SEATS_PLACES(sessions) + ROUTE_MAX + MAX_LISTENERS +
+		       WARM_MAX + 2,
 		.timers = sessions,
 		.block_size = WORKER_BLOCK,
 		.block_count = WORKER_BLOCKS,

@@ -799,6 +799,25 @@ class Seats(Base):
                     thread.join()
                 self.assertEqual([reply[:3] for reply in replies], [b"250"] * 6)
 
+    def test_idle_connections_turn_no_client_away(self):
+        """They count at their destination, and not against MAX_SESSIONS."""
+        with harness.Sink() as sink, self.caronte(
+                "127.0.0.1:%d,max=9" % sink.port, WORKERS=1, MAX_SESSIONS=4) as daemon:
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(harness.Client(daemon.port)) for _ in range(3)]
+                for client in clients:
+                    client.hello()
+                    client.envelope()
+                for client in clients:
+                    client.command("RSET", 250)
+                    client.quit()
+            harness.wait_until(lambda: len(daemon.records("session")) == 3)
+            with contextlib.ExitStack() as stack:
+                for _ in range(4):
+                    stack.enter_context(harness.Client(daemon.port)).hello()
+                with puppet.client(daemon.port) as one_more:
+                    self.assertEqual(one_more.reply()[:9], b"421 4.3.2")
+
     def test_max_and_an_upgrade(self):
         """The program that goes waits until the destination has seen its connections end."""
         with puppet.Destination(by_hand=True) as destination, test_upgrade.copy(

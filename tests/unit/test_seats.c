@@ -171,17 +171,19 @@ static void test_destinations(void **state)
 /* A place at a destination that outlives its session. */
 static void test_parting(void **state)
 {
+	enum { PLACES = SEATS_PLACES(3) };
 	struct seats *s = make(3);
 	struct addr a = ip("192.0.2.1");
-	uint32_t seat = take(s, &a, true), other, place, more = 99;
+	uint32_t seat = take(s, &a, true), other, place, more = 99, places[PLACES];
 
 	(void)state;
 	assert_false(seats_part(s, seat, &place)); /* it is nowhere */
 	assert_true(seats_at_destination(s, seat, 7, 1));
 	assert_true(seats_part(s, seat, &place));
 	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_load(s, 7), 0);
 	assert_int_equal(seats_of_address(s, &a), 1);
-	assert_int_equal(seats_sessions(s), 2);
+	assert_int_equal(seats_sessions(s), 1);
 	/* The session goes on, somewhere else or nowhere; its place there is still taken. */
 	assert_false(seats_at_destination(s, seat, 7, 1));
 	assert_true(seats_at_destination(s, seat, 8, 1));
@@ -193,14 +195,25 @@ static void test_parting(void **state)
 	seats_release(s, place);
 	assert_int_equal(seats_of_destination(s, 7), 0);
 	assert_true(seats_at_destination(s, other, 7, 1));
-	/* Without a free seat it cannot be. */
-	take(s, &a, true);
-	take(s, &a, true);
+	/* It takes no room from sessions, nor they from it; without a free place it cannot be. */
+	for (unsigned i = 0; i < PLACES; i++)
+		assert_true(seats_place(s, 0, 9, PLACES, &places[i]));
+	assert_false(seats_place(s, 0, 9, PLACES, &more));
+	assert_false(seats_place(s, 0, 10, 0, &more));
+	assert_int_equal(seats_of_destination(s, 9), PLACES);
+	assert_int_equal(seats_load(s, 9), 0);
 	assert_false(seats_part(s, other, &more));
 	assert_int_equal(more, 99);
 	assert_int_equal(seats_of_destination(s, 7), 1);
+	assert_int_equal(seats_load(s, 7), 1);
+	take(s, &a, true);
+	take(s, &a, true);
+	assert_int_equal(seats_take(s, 0, &a, true, 0, &more), SEATS_FULL);
+	seats_release(s, places[0]);
+	assert_true(seats_part(s, other, &place));
 	assert_int_equal(seats_release_worker(s, 0), 3);
 	assert_int_equal(seats_of_destination(s, 7), 0);
+	assert_int_equal(seats_of_destination(s, 9), 0);
 	drop(s, 3);
 }
 
@@ -319,6 +332,7 @@ struct place {
 	uint32_t seat;
 	unsigned address;
 	bool counted;
+	bool no_session; /* a place */
 	int dest;
 };
 
@@ -327,14 +341,16 @@ static void nth_address(struct addr *a, unsigned i)
 	*a = (struct addr){ .family = i % 2 ? 6 : 4, .ip = { 10, 0, (uint8_t)i, 1 } };
 }
 
-/* The counts that anybody can read are never over their limits. */
+/* The counts that anybody can read are never over their limits, but for a worker that was killed
+ * when one of its sessions left a place behind or came back to it: both count until they are freed.
+ */
 static void look(struct seats *s, struct believed *b, unsigned r)
 {
 	struct addr a;
 
 	nth_address(&a, r % ADDRESSES);
 	if (seats_sessions(s) > SEATS || seats_of_address(s, &a) > PER_ADDRESS ||
-	    seats_of_destination(s, r % DESTINATIONS) > AT_DESTINATION)
+	    seats_of_destination(s, r % DESTINATIONS) > AT_DESTINATION + WORKERS)
 		atomic_fetch_add(&b->read_beyond, 1);
 }
 
@@ -357,6 +373,35 @@ static void uncount(struct believed *b, struct place *p)
 	if (p->counted)
 		atomic_fetch_sub(&b->of_address[p->address], 1);
 	p->counted = false;
+}
+
+static void take_place(struct seats *s, struct believed *b, unsigned worker, struct place *p,
+		       unsigned r)
+{
+	unsigned dest = r % DESTINATIONS;
+
+	*p = (struct place){ .no_session = true, .dest = -1 };
+	if (!seats_place(s, worker, dest, AT_DESTINATION, &p->seat)) {
+		p->seat = UINT32_MAX;
+		return;
+	}
+	p->dest = (int)dest;
+	gained(b, &b->at_destination[dest], AT_DESTINATION);
+}
+
+/* The session leaves a place behind, and comes back to it, or it is released. */
+static void part(struct seats *s, struct believed *b, struct place *p, bool comes_back)
+{
+	uint32_t place;
+
+	if (p->dest < 0 || !seats_part(s, p->seat, &place))
+		return;
+	if (comes_back) {
+		seats_take_over(s, p->seat, place);
+	} else {
+		leave(b, p);
+		seats_release(s, place);
+	}
 }
 
 static void sit_down(struct seats *s, struct believed *b, unsigned worker, struct place *p,
@@ -400,14 +445,22 @@ static void do_something(struct seats *s, struct believed *b, unsigned worker, s
 			 unsigned r)
 {
 	if (p->seat == UINT32_MAX) {
-		sit_down(s, b, worker, p, r);
+		if (r / 512 % 4)
+			sit_down(s, b, worker, p, r);
+		else
+			take_place(s, b, worker, p, r);
 		return;
 	}
-	switch (r / 64 % 4) {
+	unsigned what = r / 64 % 5;
+
+	if (what && p->no_session)
+		return;
+	switch (what) {
 	case 0:
 		leave(b, p);
 		uncount(b, p);
-		atomic_fetch_sub(&b->seats, 1);
+		if (!p->no_session)
+			atomic_fetch_sub(&b->seats, 1);
 		seats_release(s, p->seat);
 		p->seat = UINT32_MAX;
 		break;
@@ -417,6 +470,9 @@ static void do_something(struct seats *s, struct believed *b, unsigned worker, s
 		break;
 	case 2:
 		go_to(s, b, p, r);
+		break;
+	case 3:
+		part(s, b, p, r / 512 % 2);
 		break;
 	default:
 		look(s, b, r);
@@ -471,8 +527,13 @@ static void is_empty(struct seats *s)
 	struct addr a;
 
 	assert_int_equal(seats_sessions(s), 0);
-	for (unsigned d = 0; d < SEATS_DESTINATIONS; d++)
+	for (unsigned d = 0; d < SEATS_DESTINATIONS; d++) {
 		assert_int_equal(seats_of_destination(s, d), 0);
+		assert_int_equal(seats_load(s, d), 0);
+	}
+	for (unsigned i = 0; i < SEATS_PLACES(SEATS); i++)
+		assert_true(seats_place(s, 9, 0, 0, &more));
+	assert_false(seats_place(s, 9, 0, 0, &more));
 	for (unsigned i = 0; i < ADDRESSES; i++) {
 		nth_address(&a, i);
 		assert_int_equal(seats_of_address(s, &a), 0);
