@@ -39,9 +39,11 @@ bool session_gateway_begin(struct session *s)
 
 bool session_gateway_take(struct session *s, unsigned dest)
 {
-	if (!s->version->warm || s->dialog.gateway.fresh)
+	const struct dialog_gateway *g = &s->dialog.gateway;
+
+	if (!s->version->warm || g->fresh)
 		return false;
-	return warm_take(s->version->warm, dest, s->seat, &s->line);
+	return warm_take(s->version->warm, dest, s->seat, g->need, g->need_size, &s->line);
 }
 
 void session_gateway_taken(struct session *s)

@@ -190,28 +190,40 @@ bool warm_is_silent(int fd)
 	return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
-bool warm_take(struct warm *p, unsigned dest, uint32_t seat, struct warm_line *line)
+/* The next one that is of use, or NULL. */
+static struct warm_conn *idle_for(struct warm *p, unsigned dest, uint32_t need, uint64_t size)
 {
-	struct warm_known *k = &p->at[dest];
+	struct list *pos = p->at[dest].idle.prev;
+
+	while (pos != &p->at[dest].idle) {
+		struct warm_conn *c = container_of(pos, struct warm_conn, link);
+
+		pos = pos->prev;
+		if (!smtp_offer_covers(c->line.ext, c->line.size_max, need, size))
+			continue; /* a new one may do, and this one for others */
+		if (warm_is_silent(c->line.fd))
+			return c;
+		retire(c, false);
+	}
+	return NULL;
+}
+
+bool warm_take(struct warm *p, unsigned dest, uint32_t seat, uint32_t need, uint64_t size,
+	       struct warm_line *line)
+{
+	struct warm_conn *c = idle_for(p, dest, need, size);
 	struct seats *seats = warm_runtime(p)->seats;
 
-	while (list_linked(&k->idle)) {
-		struct warm_conn *c = container_of(k->idle.prev, struct warm_conn, link);
-
-		if (!warm_is_silent(c->line.fd)) {
-			retire(c, false);
-			continue;
-		}
-		*line = c->line;
-		forget(c);
-		if (line->has_place)
-			seats_take_over(seats, seat, line->place);
-		else
-			CHECK(seats_at_destination(seats, seat, warm_runtime(p)->slot[dest], 0));
-		line->has_place = false;
-		return true;
-	}
-	return false;
+	if (!c)
+		return false;
+	*line = c->line;
+	forget(c);
+	if (line->has_place)
+		seats_take_over(seats, seat, line->place);
+	else
+		CHECK(seats_at_destination(seats, seat, warm_runtime(p)->slot[dest], 0));
+	line->has_place = false;
+	return true;
 }
 
 static void out_of_time(struct io_timer *t)

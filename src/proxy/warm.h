@@ -64,8 +64,10 @@ enum warm_knowledge {
  * all destinations are asked again. */
 enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms);
 
-/* Takes an idle connection to DEST for the session with seat SEAT. False: there is none. */
-bool warm_take(struct warm *p, unsigned dest, uint32_t seat, struct warm_line *line);
+/* Takes an idle connection to DEST that covers NEED and SIZE (smtp_offer_covers()) for the session
+ * with seat SEAT. False: there is none. */
+bool warm_take(struct warm *p, unsigned dest, uint32_t seat, uint32_t need, uint64_t size,
+	       struct warm_line *line);
 /* Owns LINE from here on. BEGUN: a transaction must be ended by RSET first. */
 void warm_give(struct warm *p, const struct warm_line *line, bool begun);
 

@@ -491,6 +491,32 @@ class Offers(Base):
                     self.message(c, other)
                     self.quit(c)
 
+    def test_another_connection_may_do(self):
+        """One that cannot do it is idle: a new one is made, for it alone."""
+        with self.one_worker(extensions(b"PIPELINING", b"DSN")) as (daemon, destination, peer):
+            old, c = self.client(daemon), self.client(daemon)
+            peer.close()
+            c.send(MAIL + RCPT)
+            other = self.stack.enter_context(destination.accept())
+            other.send(GREETING)
+            self.hello(other, extensions(b"PIPELINING"))
+            self.answer(other, (MAIL + RCPT, SENDER_OK + OK))
+            c.expect(SENDER_OK + OK)
+            c.send(b"RSET\r\n")
+            c.expect(OK)
+            self.answer(other, (b"RSET\r\n", OK))
+            dsn = b"MAIL FROM:<a@client.test> RET=FULL\r\n"
+            old.send(dsn + RCPT)
+            while True:  # it may be asked anew what it can do, too
+                able = self.stack.enter_context(destination.accept())
+                able.send(GREETING)
+                self.hello(able, extensions(b"PIPELINING", b"DSN"))
+                if not able.silent(0.3):
+                    break
+            self.answer(able, (dsn + RCPT, SENDER_OK + OK))
+            old.expect(SENDER_OK + OK)
+            self.message(c, other)
+
     def test_learns_what_has_changed(self):
         with self.one_worker(extensions(b"PIPELINING", b"DSN")) as (daemon, destination, peer):
             self.assertEqual(self.offered(daemon), ["PIPELINING", "DSN"])
