@@ -146,17 +146,15 @@ static void write_note(struct warm_conn *c, const struct smtp_offer *offer)
 	route_note_write(warm_runtime(c->pool)->route_shared, c->line.dest, buf_span(&text));
 }
 
-/* What came of it; C is over, or idle. */
-static void learnt(struct warm_conn *c, const struct smtp_reply *answer)
+/* What came of it: OFFER, or NULL where the destination was not to be had. C is over, or idle. */
+static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
 {
 	struct warm *p = c->pool;
 	struct warm_known *k = &p->at[c->line.dest];
 	struct route_shared *s = warm_runtime(p)->route_shared;
-	struct smtp_offer offer;
 
-	route_note_next(s, c->line.dest,
-			warm_now_ms(p) + (answer ? LEARN_MS : pauses_ms[k->pause]));
-	if (!answer) {
+	route_note_next(s, c->line.dest, warm_now_ms(p) + (offer ? LEARN_MS : pauses_ms[k->pause]));
+	if (!offer) {
 		if (k->pause < LAST_PAUSE)
 			k->pause++;
 		route_note_leave(s, c->line.dest, c->claim);
@@ -164,29 +162,34 @@ static void learnt(struct warm_conn *c, const struct smtp_reply *answer)
 		return;
 	}
 	k->pause = 0;
-	smtp_offer_read(&offer, answer);
-	write_note(c, &offer);
+	write_note(c, offer);
 	route_note_leave(s, c->line.dest, c->claim);
 	warm_see(p, c->line.dest);
 	warm_make_offer(p);
-	c->line.ext = offer.ext;
-	c->line.size_max = offer.size_max;
+	c->line.ext = offer->ext;
+	c->line.size_max = offer->size_max;
 	if (c->line.has_place)
 		warm_drop(c, true); /* others may have better use for it */
 	else
 		warm_keep(c);
 }
 
+/* Whatever its lines say, it offers nothing (RFC 5321 4.1.1.1). */
 static void helo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 {
-	learnt(c, reply && reply->code / 100 == 2 ? reply : NULL);
+	static const struct smtp_offer nothing;
+
+	learnt(c, reply && reply->code / 100 == 2 ? &nothing : NULL);
 }
 
 static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 {
-	if (reply && (reply->code / 100 == 2 || reply->code == 421)) {
-		helo_answered(c, reply);
-	} else if (reply) {
+	struct smtp_offer offer;
+
+	if (reply && reply->code / 100 == 2) {
+		smtp_offer_read(&offer, reply);
+		learnt(c, &offer);
+	} else if (reply && reply->code != 421) {
 		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", c->pool->worker->name);
 		hold(c);
 		warm_ask(c, patience_ms(c->pool), helo_answered);

@@ -573,7 +573,7 @@ class Offers(Base):
             peer.send(GREETING)
             self.hello(peer, b"502 5.5.1 What is EHLO?\r\n")
             self.assertRegex(peer.line(), rb"^HELO [\w.-]+\r\n$")
-            peer.send(b"250 puppet.test\r\n")
+            peer.send(extensions(b"PIPELINING", b"DSN"))  # of no meaning here
             return peer
         with puppet.Destination(by_hand=True) as destination, \
                 self.caronte(destination, WORKERS=1) as daemon, \
