@@ -80,7 +80,8 @@ struct seats {
 	_Atomic uint32_t stress_said;
 	/* Derived, as are the head's counts. */
 	_Atomic uint32_t stressed;
-	uint32_t places, places_at[SEATS_DESTINATIONS];
+	_Atomic uint32_t places;
+	uint32_t places_at[SEATS_DESTINATIONS];
 	uint32_t free_seat;
 	uint32_t free_address;
 	struct seat seat[];
@@ -615,4 +616,9 @@ unsigned seats_load(struct seats *s, unsigned dest)
 
 	unlock(s);
 	return n;
+}
+
+bool seats_places_are_few(const struct seats *s)
+{
+	return s->places > SEATS_PLACES(s->max_sessions) / 2;
 }

@@ -26,8 +26,8 @@ struct seats; /* opaque, pointer-free */
 
 enum seats_verdict { SEATS_OK, SEATS_FULL, SEATS_ADDRESS_FULL };
 
-/* Places that there are beside so many sessions: those of the checks and of the pools when there
- * are few sessions, and some for connections that are ending when there are many. */
+/* Places that there are beside so many sessions: enough for checks and idle connections where there
+ * are few sessions, and for connections that are ending where there are many. */
 #define SEATS_PLACES(max_sessions) (64 + (max_sessions) / 4)
 
 size_t seats_room(unsigned max_sessions);
@@ -59,6 +59,9 @@ bool seats_part(struct seats *s, uint32_t seat, uint32_t *place);
 bool seats_place(struct seats *s, unsigned worker, unsigned dest, unsigned max, uint32_t *place);
 /* The session goes to where PLACE is, which is released: there is one there as before. */
 void seats_take_over(struct seats *s, uint32_t seat, uint32_t place);
+/* Whether more than half of all places are taken: the rest is for connections that are ending,
+ * whose destinations would else see more than their max=. */
+bool seats_places_are_few(const struct seats *s);
 void seats_release(struct seats *s, uint32_t seat);
 /* Frees all seats of a dead worker; the number of sessions that had one. */
 unsigned seats_release_worker(struct seats *s, unsigned worker);

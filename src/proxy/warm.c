@@ -129,10 +129,11 @@ static bool room_is_wanted(struct warm *p, unsigned dest)
 	return warm_now_ms(p) < k->wanted_until_ms;
 }
 
-/* Places are for sessions where one waits. */
+/* Places are for sessions where one waits, and for others where they become few. */
 static bool may_hold_place(struct warm *p, const struct warm_line *l)
 {
-	return !l->has_place || !room_is_wanted(p, l->dest);
+	return !l->has_place ||
+	       (!room_is_wanted(p, l->dest) && !seats_places_are_few(warm_runtime(p)->seats));
 }
 
 /* It can do what its destination is known to do. */

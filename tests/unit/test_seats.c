@@ -196,8 +196,10 @@ static void test_parting(void **state)
 	assert_int_equal(seats_of_destination(s, 7), 0);
 	assert_true(seats_at_destination(s, other, 7, 1));
 	/* It takes no room from sessions, nor they from it; without a free place it cannot be. */
-	for (unsigned i = 0; i < PLACES; i++)
+	for (unsigned i = 0; i < PLACES; i++) {
+		assert_int_equal(seats_places_are_few(s), i > PLACES / 2);
 		assert_true(seats_place(s, 0, 9, PLACES, &places[i]));
+	}
 	assert_false(seats_place(s, 0, 9, PLACES, &more));
 	assert_false(seats_place(s, 0, 10, 0, &more));
 	assert_int_equal(seats_of_destination(s, 9), PLACES);
