@@ -73,29 +73,40 @@ static int dial(const char *path)
 	return -err;
 }
 
-/* All that comes until the end of the stream, or NULL with errno. */
-static char *read_all(int fd)
+/* Room for more behind N octets. 0 or -errno. */
+static int make_room(char **text, size_t n, size_t *cap)
+{
+	char *more;
+
+	if (*cap - n >= 2)
+		return 0;
+	if (*cap >= ANSWER_MAX)
+		return -EFBIG;
+	more = realloc(*text, *cap + 65536);
+	if (!more)
+		return -ENOMEM;
+	*text = more;
+	*cap += 65536;
+	return 0;
+}
+
+/* All that comes until the end of the stream, or NULL and *ERR. */
+static char *read_all(int fd, int *err)
 {
 	char *text = NULL;
 	size_t n = 0, cap = 0;
 
-	for (;;) {
-		if (cap - n < 2) {
-			char *more = cap < ANSWER_MAX ? realloc(text, cap + 65536) : NULL;
-
-			if (!more)
-				break;
-			text = more;
-			cap += 65536;
-		}
+	while ((*err = make_room(&text, n, &cap)) == 0) {
 		ssize_t got = recv(fd, text + n, cap - n - 1, 0);
 
 		if (got == 0) {
 			text[n] = '\0';
 			return text;
 		}
-		if (got < 0 && errno != EINTR)
+		if (got < 0 && errno != EINTR) {
+			*err = -errno;
 			break;
+		}
 		n += got > 0 ? (size_t)got : 0;
 	}
 	free(text);
@@ -114,8 +125,9 @@ static char *ask_once(const char *socket, const char *request, int *err)
 		return NULL;
 	if (send(fd, request, n, MSG_NOSIGNAL) == (ssize_t)n &&
 	    send(fd, "\n", 1, MSG_NOSIGNAL) == 1)
-		text = read_all(fd);
-	*err = -errno;
+		text = read_all(fd, err);
+	else
+		*err = -errno;
 	close(fd);
 	n = text ? strlen(text) : 0;
 	if (n && text[n - 1] == '\n') {
@@ -132,7 +144,29 @@ static int status_of(int err)
 {
 	if (err == -EACCES || err == -EPERM)
 		return EX_NOPERM;
-	return err == -EPROTO ? EX_PROTOCOL : EX_UNAVAILABLE;
+	return err == -EPROTO || err == -EFBIG ? EX_PROTOCOL : EX_UNAVAILABLE;
+}
+
+static const char *text_of(int err)
+{
+	switch (err) {
+	case -EAGAIN:
+		return "no answer in 10 seconds";
+	case -EFBIG:
+		return "an answer that does not end";
+	case -EPROTO:
+		return "the daemon gave no whole answer";
+	case -ECONNREFUSED:
+		return "no daemon listens there";
+	default:
+		return strerror(-err);
+	}
+}
+
+int ask_foreign(const char *socket)
+{
+	fprintf(stderr, "carontectl: %s: this is no answer of this version\n", socket);
+	return EX_PROTOCOL;
 }
 
 char *ask(const char *socket, const char *request, int *status)
@@ -151,7 +185,6 @@ char *ask(const char *socket, const char *request, int *status)
 	if (text)
 		return text;
 	*status = status_of(err);
-	fprintf(stderr, "carontectl: %s: %s\n", socket,
-		err == -EPROTO ? "the daemon gave no whole answer" : strerror(-err));
+	fprintf(stderr, "carontectl: %s: %s\n", socket, text_of(err));
 	return NULL;
 }

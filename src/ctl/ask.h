@@ -36,5 +36,7 @@ char *ask_socket(const struct ask_where *where, int *status);
  * the exit status: EX_UNAVAILABLE, EX_NOPERM, EX_PROTOCOL.
  */
 char *ask(const char *socket, const char *request, int *status);
+/* Says that the answer is not the daemon's; EX_PROTOCOL. */
+int ask_foreign(const char *socket);
 
 #endif

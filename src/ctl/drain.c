@@ -19,14 +19,15 @@ static void usage(FILE *out, const char *title)
 }
 
 /* The daemon's words for the operator; the exit status. */
-static int say(const char *answer)
+static int say(const char *answer, const char *socket)
 {
 	if (strncmp(answer, "ok ", 3) == 0) {
 		puts(answer + 3);
 		return EX_OK;
 	}
-	fprintf(stderr, "carontectl: %s\n",
-		strncmp(answer, "error ", 6) == 0 ? answer + 6 : answer);
+	if (strncmp(answer, "error ", 6) != 0)
+		return ask_foreign(socket);
+	fprintf(stderr, "carontectl: %s\n", answer + 6);
 	return EX_USAGE;
 }
 
@@ -46,7 +47,7 @@ static int ask_for(const struct ask_where *where, const char *what, const char *
 		return status;
 	answer = ask(socket, request, &status);
 	if (answer)
-		status = say(answer);
+		status = say(answer, socket);
 	free(answer);
 	free(socket);
 	return status;
@@ -73,6 +74,7 @@ static int run(struct ask_where *where, const char *what, int argc, char **argv)
 	}
 	if (argc - optind == 1)
 		return ask_for(where, what, argv[optind]);
+	fprintf(stderr, "%s: one DESTINATION is wanted\n", argv[0]);
 	usage(stderr, argv[0]);
 	return EX_USAGE;
 }

@@ -2,10 +2,12 @@
 /* carontectl status: what a running daemon does. */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 
 #define WATCH_S	    2
 #define WATCH_MAX_S 86400
+#define CLEAR	    "\033[H\033[J"
 
 struct arguments {
 	struct ask_where where;
@@ -53,7 +56,12 @@ static int read_option(struct arguments *a, int c)
 		return -1;
 	case 'w':
 		a->watch = true;
-		return !optarg || read_seconds(optarg, &a->seconds) ? -1 : EX_USAGE;
+		if (!optarg || read_seconds(optarg, &a->seconds))
+			return -1;
+		fprintf(stderr,
+			"carontectl status: %s: a number of seconds from 1 to %d is wanted\n",
+			optarg, WATCH_MAX_S);
+		return EX_USAGE;
 	case 'h':
 		usage(stdout);
 		return EX_OK;
@@ -79,8 +87,10 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 	/* "--watch 5" means what "--watch=5" does. */
 	if (status < 0 && a->watch && optind == argc - 1 && read_seconds(argv[optind], &a->seconds))
 		optind++;
-	if (status < 0 && optind < argc)
+	if (status < 0 && optind < argc) {
+		fprintf(stderr, "carontectl status: %s: no such argument\n", argv[optind]);
 		status = EX_USAGE;
+	}
 	if (status == EX_USAGE)
 		usage(stderr);
 	return status;
@@ -91,8 +101,44 @@ static bool same_daemon(const json_t *a, const json_t *b)
 	return json_equal(json_object_get(a, "started"), json_object_get(b, "started"));
 }
 
+/* What the terminal shows of TEXT: lines and the ends of lines that find no room are left out. */
+static void put_on_screen(const char *text)
+{
+	struct winsize size = { 0 };
+	size_t row = 0, column = 0;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || !size.ws_row || !size.ws_col)
+		size = (struct winsize){ .ws_row = USHRT_MAX, .ws_col = USHRT_MAX };
+	fputs(CLEAR, stdout);
+	for (; *text; text++) {
+		bool begins = ((unsigned char)*text & 0xc0) != 0x80; /* of a character in UTF-8 */
+
+		if (*text == '\n') {
+			if (++row == size.ws_row)
+				break; /* it would scroll the first line away */
+			column = 0;
+			putchar('\n');
+		} else if ((column += begins) <= size.ws_col) {
+			putchar(*text);
+		}
+	}
+}
+
+static bool print_table(const json_t *now, const json_t *before, bool screen)
+{
+	char *text = NULL;
+	size_t n;
+	FILE *out = screen ? open_memstream(&text, &n) : stdout;
+	bool good = out && status_table_print(out, now, before);
+
+	if (screen && out && fclose(out) == 0 && good)
+		put_on_screen(text);
+	free(text);
+	return good;
+}
+
 /* One look. *BEFORE is what was seen at the last one, and becomes what is seen now. */
-static int show(const struct arguments *a, const char *socket, json_t **before)
+static int show(const struct arguments *a, const char *socket, json_t **before, bool screen)
 {
 	int status;
 	char *text = ask(socket, "status", &status);
@@ -101,21 +147,18 @@ static int show(const struct arguments *a, const char *socket, json_t **before)
 
 	if (!text)
 		return status;
-	if (a->json) {
-		good = puts(text) >= 0 && fflush(stdout) == 0;
-		free(text);
-		return good ? EX_OK : EX_IOERR;
-	}
 	now = json_loads(text, 0, NULL);
+	if (a->json && now)
+		good = puts(text) >= 0;
+	else
+		good = now &&
+		       print_table(now, *before && same_daemon(now, *before) ? *before : NULL,
+				   screen);
 	free(text);
-	good = now && status_table_print(stdout, now,
-					 *before && same_daemon(now, *before) ? *before : NULL);
 	json_decref(*before);
 	*before = now;
-	if (!good) {
-		fprintf(stderr, "carontectl: %s: this is no answer of this version\n", socket);
-		return EX_PROTOCOL;
-	}
+	if (!good && !ferror(stdout))
+		return ask_foreign(socket);
 	return fflush(stdout) == 0 ? EX_OK : EX_IOERR;
 }
 
@@ -132,12 +175,12 @@ static int watch(const struct arguments *a, const char *socket)
 {
 	bool screen = isatty(STDOUT_FILENO) && !a->json;
 	json_t *before = NULL;
-	int status;
+	int status = EX_OK;
 
 	for (;;) {
-		if (screen)
-			fputs("\033[H\033[J", stdout);
-		status = show(a, socket, &before);
+		if (screen && status != EX_OK)
+			fputs(CLEAR, stdout);
+		status = show(a, socket, &before, screen);
 		if (status == EX_IOERR)
 			break;
 		if (!screen && !a->json)
@@ -157,7 +200,7 @@ static int run(struct arguments *a)
 
 	if (!socket)
 		return status;
-	status = a->watch ? watch(a, socket) : show(a, socket, &before);
+	status = a->watch ? watch(a, socket) : show(a, socket, &before, false);
 	json_decref(before);
 	free(socket);
 	return status;

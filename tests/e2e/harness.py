@@ -77,7 +77,7 @@ LONG = bool(os.environ.get("CARONTE_LONG"))  # tests at their full size, and tho
 PATIENCE_S = 20  # nothing that a test waits for takes nearly as long
 LOCAL = "@local.test"
 SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
-EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_NOPERM, EX_CONFIG = 64, 69, 70, 77, 78
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 64, 69, 70, 76, 77, 78
 
 DEFAULTS = {
     "LISTEN_ADDRESS": "127.0.0.1",

@@ -2,14 +2,19 @@
 """carontectl status, drain, ready and check-destination, the socket behind them, and the figures
 for Prometheus, against a daemon that runs."""
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import pwd
 import re
+import select
 import signal
 import socket
 import stat
+import struct
 import subprocess
+import termios
 import threading
 import time
 import unittest
@@ -297,12 +302,90 @@ class Figures(TestCase):
                 first, second = (json.loads(watch.stdout.readline()) for _ in range(2))
             self.assertLess(0.9, second["uptime"] - first["uptime"])
 
+    def on_terminal(self, rows, columns):
+        """What `status --watch` shows at once on a terminal of that size."""
+        terminal, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+        with subprocess.Popen([harness.CTL, "status", "--socket", self.socket, "-w"],
+                              stdin=subprocess.DEVNULL, stdout=theirs) as watch:
+            os.close(theirs)
+            text = b""
+            while select.select([terminal], [], [], 0.5 if text else harness.PATIENCE_S)[0]:
+                text += os.read(terminal, 65536)
+            watch.kill()
+        os.close(terminal)
+        self.assertEqual(text.count(b"\033[H\033[J"), 1)
+        return text.decode().partition("\033[H\033[J")[2].replace("\r\n", "\n")
+
+    def test_watch_fits_the_terminal(self):
+        with harness.Sink() as sink, self.caronte(sink):
+            whole = self.on_terminal(200, 300)
+            self.assertTrue(whole.endswith("\n"))
+            lines = whole.splitlines()
+            self.assertGreater(len(lines), 10)
+            self.assertGreater(max(map(len, lines)), 40)
+
+            def shape(text):  # what changes from one look to the next
+                return re.sub(r"\d", "0", text)
+            cut = self.on_terminal(8, 30)
+            self.assertEqual([shape(line)[:12] for line in cut.split("\n")],
+                             [shape(line)[:12] for line in lines[:8]])
+            self.assertEqual(max(map(len, cut.split("\n"))), 30)
+            self.assertEqual(shape(self.on_terminal(len(lines), 300)), shape(whole).rstrip("\n"))
+
+    @contextlib.contextmanager
+    def foreign(self, answer):
+        """Somebody else at the socket, who says this, or nothing."""
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+            self.socket = self.new_dir("foreign") / "socket"
+            listener.bind(str(self.socket))
+            listener.listen()
+
+            def serve():
+                with contextlib.suppress(OSError):
+                    while True:
+                        peer = stack.enter_context(listener.accept()[0])
+                        if answer is None:
+                            continue
+                        peer.recv(100)
+                        with contextlib.suppress(BrokenPipeError):  # it has heard enough
+                            peer.sendall(answer)
+                        peer.close()
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            yield
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def test_no_daemon_of_ours(self):
+        rows = [(b"<html>\n", "this is no answer of this version", harness.EX_PROTOCOL),
+                (b"220 mail.test ESMTP\r\n", "this is no answer of this version",
+                 harness.EX_PROTOCOL),
+                (b"", "the daemon gave no whole answer", harness.EX_PROTOCOL),
+                (b"[1", "the daemon gave no whole answer", harness.EX_PROTOCOL),
+                (b"x" * (17 << 20), "an answer that does not end", harness.EX_PROTOCOL),
+                (None, "no answer in 10 seconds", harness.EX_UNAVAILABLE)]
+        for answer, words, status in rows:
+            with self.subTest(words), self.foreign(answer):
+                for what in ["status"], ["status", "--json"], ["drain", "127.0.0.1:25"]:
+                    if answer is None and len(what) > 1:
+                        continue  # each takes its time
+                    done = harness.ctl(*what[:1], "--socket", self.socket, *what[1:])
+                    self.assertEqual((done.returncode, done.stdout, done.stderr),
+                                     (status, "", "carontectl: %s: %s\n" % (self.socket, words)))
+        self.socket = self.new_dir("nobody") / "socket"
+        with socket.socket(socket.AF_UNIX) as closed:
+            closed.bind(str(self.socket))
+        done = harness.ctl("status", "--socket", self.socket)
+        self.assertEqual((done.returncode, done.stderr), (
+            harness.EX_UNAVAILABLE, "carontectl: %s: no daemon listens there\n" % self.socket))
+
     def test_watch_outlives_the_daemon(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon, \
                 self.watching("--watch", "1") as watch:
             self.assertIn("pid %d" % daemon.pid, watch.stdout.readline())
             daemon.stop()
-            self.assertRegex(watch.stderr.readline(), "No such file|reset|refused|no whole")
+            self.assertRegex(watch.stderr.readline(), "No such file|reset|no daemon|no whole")
             daemon.start()
             self.assertTrue(any("pid %d" % daemon.pid in line for line in watch.stdout))
 
