@@ -12,6 +12,7 @@
 #include "ctl/explain.h"
 #include "policy/policy.h"
 #include "proxy/privilege.h"
+#include "proxy/resolver.h"
 #include "proxy/tables.h"
 #include "smtp/path.h"
 
@@ -50,6 +51,22 @@ static char *bracketed(const char *text)
 	return out;
 }
 
+/* With the port that the log has behind it, which means nothing here, or without. */
+static bool parse_client(struct addr *a, const char *text)
+{
+	char ip[ADDR_TEXT_MAX];
+	size_t n = strlen(text);
+
+	if (addr_parse_ip(a, text) == 0 || resolver_literal(text, a))
+		return true;
+	if (n > 2 && n < sizeof(ip) && text[0] == '[' && text[n - 1] == ']') {
+		memcpy(ip, text + 1, n - 2);
+		ip[n - 2] = '\0';
+		text = ip;
+	}
+	return addr_parse_ip(a, text) == 0;
+}
+
 static int read_arguments(struct explain *e, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -76,7 +93,7 @@ static int read_arguments(struct explain *e, int argc, char **argv)
 		return EX_USAGE;
 	}
 	e->ip = argv[optind];
-	if (addr_parse_ip(&e->client, e->ip) < 0) {
+	if (!parse_client(&e->client, e->ip)) {
 		fprintf(stderr, "carontectl explain: %s: is no IP address\n", e->ip);
 		return EX_USAGE;
 	}

@@ -139,16 +139,24 @@ static bool begin_file(struct run *k, struct log_file *f, const char *path)
 
 static void read_file(struct run *k, const char *path)
 {
+	const char *unpacker;
 	struct log_file f;
 	bool any;
 	int err;
 
 	if (!begin_file(k, &f, path))
 		return;
-	err = log_file_read(&f, &k->parse, false, &any);
-	if (err)
-		complain(k, path, err);
-	end_of_file(k);
+	unpacker = log_file_unpacker(&f);
+	if (unpacker) {
+		k->status = STATUS_DAMAGED;
+		fprintf(stderr, "carontectl log: %s: is compressed: %s %s | carontectl log -\n",
+			path, unpacker, path);
+	} else {
+		err = log_file_read(&f, &k->parse, false, &any);
+		if (err)
+			complain(k, path, err);
+		end_of_file(k);
+	}
 	log_file_close(&f);
 }
 
@@ -159,6 +167,13 @@ static void read_directory(struct run *k, const char *path)
 
 	if (err)
 		complain(k, path, err);
+	if (a.compressed) {
+		k->status = STATUS_DAMAGED;
+		fprintf(stderr,
+			"carontectl log: %s: %zu compressed logs are left out: zcat FILE... | "
+			"carontectl log -\n",
+			path, a.compressed);
+	}
 	for (size_t i = 0; i < a.n; i++)
 		read_file(k, a.path[i]);
 	log_archive_close(&a);
@@ -287,9 +302,11 @@ static void catch_signals(void)
 static int check_followed(const struct log_options *o)
 {
 	const char *path = o->files[o->count - 1];
+	bool is_file = strcmp(path, "-") != 0;
 	struct stat st;
 
-	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+	/* What cannot be looked at cannot be read either, and that is said then. */
+	if (is_file && (stat(path, &st) != 0 || S_ISREG(st.st_mode)))
 		return -1;
 	fprintf(stderr, "carontectl log: --follow: %s: is no regular file\n", path);
 	return EX_USAGE;

@@ -14,10 +14,23 @@
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
 #define STAMP	   "NNNNNNNN-NNNNNN" /* digits */
 #define STAMP_LEN  (sizeof(STAMP) - 1)
+#define SUFFIX	   ".xml"
+#define SUFFIX_LEN (sizeof(SUFFIX) - 1)
 #define SLACK_US   INT64_C(3600000000)
 
-/* Whether NAME is one of ours: *STAMP is where its time stands, *SERIAL the N behind it. */
-static bool parse_name(const char *name, const char **stamp, unsigned long *serial)
+static bool is_old(const char *stamp, int64_t since_us)
+{
+	struct tm tm = { 0 };
+
+	if (since_us == INT64_MIN || !strptime(stamp, "%Y%m%d-%H%M%S", &tm))
+		return false;
+	return (int64_t)timegm(&tm) * 1000000 < since_us - SLACK_US;
+}
+
+/* Whether NAME begins as one of ours: *STAMP is where its time stands, *SERIAL the N behind it,
+ * *REST what has been added. */
+static bool parse_start(const char *name, const char **stamp, unsigned long *serial,
+			const char **rest)
 {
 	const char *p = name + PREFIX_LEN;
 	char *end;
@@ -36,16 +49,32 @@ static bool parse_name(const char *name, const char **stamp, unsigned long *seri
 		*serial = strtoul(p + 1, &end, 10);
 		p = end;
 	}
-	return strcmp(p, ".xml") == 0;
+	if (strncmp(p, SUFFIX, SUFFIX_LEN) != 0)
+		return false;
+	*rest = p + SUFFIX_LEN;
+	return true;
 }
 
-static bool is_old(const char *stamp, int64_t since_us)
+static bool parse_name(const char *name, const char **stamp, unsigned long *serial)
 {
-	struct tm tm = { 0 };
+	const char *rest;
 
-	if (since_us == INT64_MIN || !strptime(stamp, "%Y%m%d-%H%M%S", &tm))
+	return parse_start(name, stamp, serial, &rest) && !*rest;
+}
+
+/* An administrator's cron job has been there. */
+static bool is_compressed(const char *name, int64_t since_us)
+{
+	static const char *const suffixes[] = { ".gz", ".xz", ".zst", ".bz2" };
+	const char *stamp, *rest;
+	unsigned long serial;
+
+	if (!parse_start(name, &stamp, &serial, &rest) || is_old(stamp, since_us))
 		return false;
-	return (int64_t)timegm(&tm) * 1000000 < since_us - SLACK_US;
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+		if (strcmp(rest, suffixes[i]) == 0)
+			return true;
+	return false;
 }
 
 /* Of two that are named as they should be. */
@@ -114,6 +143,7 @@ int log_archive_open(struct log_archive *a, const char *path, int64_t since_us)
 
 		if (parse_name(entry->d_name, &stamp, &serial) && !is_old(stamp, since_us))
 			err = add(a, path, entry->d_name);
+		a->compressed += is_compressed(entry->d_name, since_us);
 	}
 	if (!err && errno)
 		err = -errno;

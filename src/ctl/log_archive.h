@@ -13,6 +13,7 @@
 struct log_archive {
 	char **path; /* in order, owned */
 	size_t n;
+	size_t compressed; /* that are left out, since somebody has compressed them */
 };
 
 /*

@@ -64,6 +64,28 @@ void log_file_close(struct log_file *f)
 	*f = (struct log_file){ .fd = -1 };
 }
 
+const char *log_file_unpacker(const struct log_file *f)
+{
+	static const struct {
+		const char *magic, *program;
+	} kinds[] = {
+		{ "\x1f\x8b", "zcat" },
+		{ "\xfd"
+		  "7zXZ",
+		  "xzcat" },
+		{ "\x28\xb5\x2f\xfd", "zstdcat" },
+		{ "BZh", "bzcat" },
+	};
+	char start[8] = "";
+
+	if (!f->seekable || pread(f->fd, start, sizeof(start) - 1, (off_t)f->at) <= 0)
+		return NULL;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strncmp(start, kinds[i].magic, strlen(kinds[i].magic)) == 0)
+			return kinds[i].program;
+	return NULL;
+}
+
 bool log_file_where(const struct log_file *f, char *path, size_t cap)
 {
 	char link[32];

@@ -37,6 +37,9 @@ struct log_file {
 /* PATH "-" is standard input. 0, or -errno. */
 int log_file_open(struct log_file *f, const char *path);
 void log_file_close(struct log_file *f);
+/* Where the file, of which nothing has been read, is compressed: the program that prints what is in
+ * it. Else NULL. */
+const char *log_file_unpacker(const struct log_file *f);
 /*
  * Reads what is there. GROWS: more may come, so an end that is not there yet is waited for: then
  * the parser is not told of an end, and the next call goes on. Else the end, or that there is none,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "ctl/log_time.h"
+#include "proxy/resolver.h"
 #include "xmllog/xmllog.h"
 
 static const char too_many[] = "too many filters of this kind";
@@ -45,10 +46,20 @@ const char *log_filter_add(struct log_choice *c, const char *text)
 	return NULL;
 }
 
-const char *log_filter_client(struct log_filter *f, const char *text)
+const char *log_filter_client(struct log_filter *f, char *text)
 {
+	size_t n = strlen(text);
 	const char *wrong = policy_network_check(span_str(text));
+	struct addr a;
 
+	/* (Without brackets, what could be a port belongs to an IPv6 address.) */
+	if (wrong && resolver_literal(text, &a))
+		return log_filter_add(&f->endpoint, text);
+	if (n > 2 && text[0] == '[' && text[n - 1] == ']') {
+		text[n - 1] = '\0';
+		text++;
+	}
+	wrong = policy_network_check(span_str(text));
 	return wrong ? wrong : log_filter_add(&f->client, text);
 }
 
@@ -67,8 +78,15 @@ const char *log_filter_elements(struct log_filter *f, char *text)
 		char *name = strsep(&next, ",");
 		const char *wrong;
 
-		if (log_element_level(span_str(name)) == 0)
-			return "no such element";
+		if (log_element_level(span_str(name)) == 0) {
+			wrong = *name ? "no such element" : "a name is missing";
+			/* It is shown whole. */
+			if (next)
+				next[-1] = ',';
+			while (name-- > text)
+				*name = *name ? *name : ',';
+			return wrong;
+		}
 		wrong = log_filter_add(&f->element, name);
 		if (wrong)
 			return wrong;
@@ -129,12 +147,36 @@ static bool parse_host(struct addr *a, struct span endpoint)
 	return addr_parse_ip(a, text) == 0;
 }
 
+static bool fits(const struct log_choice *c, struct span v,
+		 bool (*one)(const char *text, struct span v))
+{
+	if (!c->n)
+		return true;
+	for (size_t i = 0; v.p && i < c->n; i++)
+		if (one(c->text[i], v))
+			return true;
+	return false;
+}
+
+static bool same_endpoint(const char *wanted, struct span value)
+{
+	char text[ADDR_TEXT_MAX];
+	struct addr a;
+
+	return resolver_literal(wanted, &a) && span_eq(value, span_of(text, addr_format(&a, text)));
+}
+
 static bool fits_client(const struct log_filter *f, const struct log_record *r)
 {
 	struct span v = log_record_get(r, "client");
 	struct addr a;
 
-	return !f->client.n || (v.p && parse_host(&a, v) && policy_networks_match(f->networks, &a));
+	if (!f->client.n && !f->endpoint.n)
+		return true;
+	if (!v.p)
+		return false;
+	return (f->client.n && parse_host(&a, v) && policy_networks_match(f->networks, &a)) ||
+	       (f->endpoint.n && fits(&f->endpoint, v, same_endpoint));
 }
 
 /* The text itself, or "@domain" for every address of it; angle brackets around it are forgiven. */
@@ -164,17 +206,6 @@ static bool fits_endpoint(const char *text, struct span v)
 	if (want.n >= 2 && want.p[0] == '[' && want.p[want.n - 1] == ']')
 		want = span_of(want.p + 1, want.n - 2);
 	return span_eq_nocase(want, host);
-}
-
-static bool fits(const struct log_choice *c, struct span v,
-		 bool (*one)(const char *text, struct span v))
-{
-	if (!c->n)
-		return true;
-	for (size_t i = 0; v.p && i < c->n; i++)
-		if (one(c->text[i], v))
-			return true;
-	return false;
 }
 
 static bool fits_time(const struct log_filter *f, const struct log_record *r)

@@ -24,7 +24,8 @@ struct log_choice {
 struct log_filter {
 	int64_t since_us, until_us; /* INT64_MIN, INT64_MAX: any time */
 	int level;		    /* elements of this level and below; 0: all */
-	struct log_choice client, sender, recipient, session, verdict, destination, element;
+	struct log_choice client, endpoint, sender, recipient, session, verdict, destination,
+		element;
 	struct policy_networks *networks; /* made of client by log_filter_ready(), owned */
 };
 
@@ -32,7 +33,9 @@ void log_filter_init(struct log_filter *f);
 void log_filter_free(struct log_filter *f);
 
 /* Each takes one argument, which must live as long as the filter. NULL, or what is wrong. */
-const char *log_filter_client(struct log_filter *f, const char *text);
+/* An IP address or a network; IP:PORT and [IPv6]:PORT, as the log has it, is that port alone. Cuts
+ * TEXT. */
+const char *log_filter_client(struct log_filter *f, char *text);
 const char *log_filter_verdict(struct log_filter *f, const char *text);
 /* Names with commas between; cuts TEXT in pieces. */
 const char *log_filter_elements(struct log_filter *f, char *text);

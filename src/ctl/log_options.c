@@ -67,7 +67,7 @@ static void usage(FILE *out)
 	      "      --since TIME          from this time on: 2026-11-22, 2026-11-22T20:13,\n"
 	      "                            20:13, today, yesterday, -30m, -2h, -7d\n"
 	      "      --until TIME          before this time\n"
-	      "      --client ADDRESS      an IP address or a network\n"
+	      "      --client ADDRESS      an IP address, with a port or without, or a network\n"
 	      "      --sender ADDRESS      an address, or @DOMAIN; <> is the empty sender\n"
 	      "      --recipient ADDRESS   an address, or @DOMAIN\n"
 	      "      --session ID          all of one session\n"

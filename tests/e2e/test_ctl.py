@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: ISC
 """carontectl explain and log, on what the daemon decides and writes; bash completion."""
+import bz2
 import collections
 import contextlib
 import datetime
+import gzip
 import json
+import lzma
 import os
 import re
 import select
@@ -128,6 +131,16 @@ class Explain(harness.TestCase):
             self.assertEqual(said["rule"], "login")
             said = self.explain(daemon, "-o", "RELAY_GUARD=n", "203.0.113.1", "", "a@far.test")
             self.assertEqual(said["rule"], "guard-off")
+
+    def test_addresses_as_the_log_has_them(self):
+        for address in ("10.0.0.1", "10.0.0.1:4711", "[::ffff:10.0.0.1]:4711", "::ffff:a00:1",
+                        "[2001:db8::1]", "2001:db8::1", "[2001:db8::1]:4711"):
+            said = fields(ctl("explain", "-c", "/dev/null", "-o", "USER=nobody", "-o",
+                              "RELAY_NETWORKS=10.0.0.1 2001:db8::1", address, "", "a@b.test"))
+            self.assertEqual(said["rule"], "relay-network", address)
+        for address in "[10.0.0.1", "10.0.0.1:", "[]", "10.0.0.1:65536", "":
+            ctl("explain", "-c", "/dev/null", address, "", "a@b.test", status=64)
+            self.assertIn("is no IP address", ctl.stderr)
 
     def test_faults(self):
         ctl("explain", "-c", "/dev/null", "10.0.0.1", "a@b.test", status=64)
@@ -362,6 +375,44 @@ class Log(harness.TestCase):
                     self.assertEqual(json.loads(follower.stdout.readline())["detail"],
                                      str(number))
 
+    def test_follow_what_cannot_be_read(self):
+        """As without following."""
+        for arguments in [], ["-f"]:
+            ctl("log", *arguments, self.dir / "none", status=1)
+            self.assertEqual(ctl.stderr, "carontectl log: %s: No such file or directory\n" %
+                             (self.dir / "none"))
+
+    def test_compressed(self):
+        """Not read, but not passed over without a word either."""
+        text = (HEAD + record(1) + TAIL).encode()
+        for suffix, pack, program in ((".gz", gzip.compress, "zcat"), (".xz", lzma.compress, "xzcat"),
+                                      (".bz2", bz2.compress, "bzcat")):
+            path = self.dir / ("caronte-20261122-101112.xml" + suffix)
+            path.write_bytes(pack(text))
+            self.assertEqual(ctl("log", "--json", path, status=1), "")
+            self.assertEqual(ctl.stderr, "carontectl log: %s: is compressed: %s %s | carontectl "
+                             "log -\n" % (path, program, path))
+        (self.dir / "caronte-20261122-101112.xml.old").write_bytes(b"")
+        (self.dir / "caronte-20261123-101112.xml").write_bytes(text)
+        self.assertEqual(ctl("log", "--json", self.dir, status=1).count("\n"), 1)
+        self.assertRegex(ctl.stderr, r"^carontectl log: \S+: 3 compressed logs are left out: .*\n$")
+        ctl("log", "--json", "--since", "2026-11-23", self.dir)
+
+    def test_clients_as_the_log_has_them(self):
+        log = self.dir / "log.xml"
+        clients = "192.0.2.1:25", "192.0.2.1:26", "[2001:db8::1]:25"
+        log.write_text(HEAD + "".join(record(n).replace("/>", ' client="%s"/>' % client)
+                                      for n, client in enumerate(clients)) + TAIL)
+        for client, wanted in (("192.0.2.1", "01"), ("192.0.2.1:26", "1"), ("[2001:db8::1]", "2"),
+                               ("[2001:db8::1]:25", "2"), ("2001:db8::1", "2"), ("2001:db8::/32", "2"),
+                               ("[::ffff:192.0.2.1]:25", "0"), ("::ffff:c000:201", "01"),
+                               ("192.0.2.1:27", "")):
+            printed = as_records(ctl("log", "--json", "--client", client, log))
+            self.assertEqual("".join(r["detail"] for r in printed), wanted, client)
+        printed = as_records(ctl("log", "--json", "--client", "192.0.2.1:25", "--client",
+                                 "2001:db8::/32", log))
+        self.assertEqual("".join(r["detail"] for r in printed), "02")
+
     def test_wrong_arguments(self):
         log = self.dir / "log.xml"
         log.write_text(HEAD + TAIL)
@@ -370,10 +421,21 @@ class Log(harness.TestCase):
                           ["--verdict", "maybe", log], ["--element", "sessions", log],
                           ["--level", "0", log], ["--level", "5", log], ["-n", "-1", log],
                           ["-n", "x", log], ["--json", "--xml", log], ["--json", "--summary", log],
+                          ["--client", "[]", log], ["--client", "[::1]:", log],
                           ["--summary", "-f", log], ["-f", self.dir], ["-f", "-"],
-                          ["-f", self.dir / "none"], ["--nothing", log]):
+                          ["--nothing", log]):
             self.assertEqual(ctl("log", *arguments, status=64), "", arguments)
             self.assertIn("carontectl log: ", ctl.stderr)
+        ctl("log", "--element", "start,,stop", log, status=64)
+        self.assertIn("--element: start,,stop: a name is missing\n", ctl.stderr)
+        ctl("log", "--element", "start,none,stop", log, status=64)
+        self.assertIn("--element: start,none,stop: no such element\n", ctl.stderr)
+        for arguments, said in ((["status", "extra"], "status: extra: no such argument\n"),
+                                (["status", "-w0"], "status: 0: a number of seconds from 1 to "),
+                                (["drain"], "drain: one DESTINATION is wanted\n"),
+                                (["ready", "a:25", "b:25"], "ready: one DESTINATION is wanted\n")):
+            ctl(*arguments, status=64)
+            self.assertIn("carontectl " + said, ctl.stderr)
         ctl(status=64)
         ctl("nothing", status=64)
         self.assertIn("explain", ctl("--help"))
