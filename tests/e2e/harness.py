@@ -215,15 +215,21 @@ def parse_log(path):
 
 def validate(*paths):
     """Fails where a log file is not valid against the schema, or, without xmllint (test_log.py says
-    so), not well-formed."""
+    so), not well-formed. One that was written to meanwhile is looked at again."""
     if not shutil.which("xmllint"):
         for path in paths:
             parse_log(path)
         return
-    done = subprocess.run(["xmllint", "--noout", "--huge", "--relaxng", SCHEMA, *paths],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise AssertionError("log not valid: %s" % done.stdout[-2000:])
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        before = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, paths)]
+        done = subprocess.run(["xmllint", "--noout", "--huge", "--relaxng", SCHEMA, *paths],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if not done.returncode:
+            return
+        after = [(s.st_size, s.st_mtime_ns) for s in map(os.stat, paths)]
+        if before == after or time.monotonic() > deadline:
+            raise AssertionError("log not valid: %s" % done.stdout[-2000:])
 
 
 class Program:
