@@ -3,6 +3,7 @@
 #include "ctl/ask.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 
 #define PATIENCE_S 10
 #define ANSWER_MAX ((size_t)16 << 20)
-#define TRIES	   3
+#define TRIES	   20 /* with the pauses: two seconds */
 #define PAUSE_NS   100000000
 
 bool ask_option(struct ask_where *where, int c, const char *argument)
@@ -113,21 +114,34 @@ static char *read_all(int fd, int *err)
 	return NULL;
 }
 
+/* REQUEST and its LF, at once: who answers before the LF is there would end the connection with it
+ * unread, which takes the answer back. 0 or -errno. */
+static int send_request(int fd, const char *request)
+{
+	size_t n = strlen(request);
+	struct iovec part[] = { { (void *)(uintptr_t)request, n },
+				{ (void *)(uintptr_t) "\n", 1 } };
+	struct msghdr msg = { .msg_iov = part, .msg_iovlen = 2 };
+	ssize_t sent = sendmsg(fd, &msg, MSG_NOSIGNAL);
+
+	if (sent < 0)
+		return -errno;
+	return (size_t)sent == n + 1 ? 0 : -EAGAIN;
+}
+
 /* The answer without its LF, or NULL and *ERR: -EPROTO where the daemon left in the middle. */
 static char *ask_once(const char *socket, const char *request, int *err)
 {
 	int fd = dial(socket);
-	size_t n = strlen(request);
 	char *text = NULL;
+	size_t n;
 
 	*err = fd;
 	if (fd < 0)
 		return NULL;
-	if (send(fd, request, n, MSG_NOSIGNAL) == (ssize_t)n &&
-	    send(fd, "\n", 1, MSG_NOSIGNAL) == 1)
+	*err = send_request(fd, request);
+	if (!*err)
 		text = read_all(fd, err);
-	else
-		*err = -errno;
 	close(fd);
 	n = text ? strlen(text) : 0;
 	if (n && text[n - 1] == '\n') {
