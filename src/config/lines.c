@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,8 @@ static void line_fault(struct reader *r, const char *what)
 /* Says what NAME might have meant: the choice of that name, or the nearest setting. */
 static void name_fault(struct reader *r, const char *name, const char *what, const char *prefix)
 {
+	bool prefixed = strncasecmp(name, PREFIX, strlen(PREFIX)) == 0;
+	enum setting nearest = config_nearest(name + (prefixed ? strlen(PREFIX) : 0));
 	char shown[CONFIG_SHOW_MAX];
 
 	config_show(name, shown);
@@ -44,8 +47,11 @@ static void name_fault(struct reader *r, const char *name, const char *what, con
 					choice_rows[i].members);
 			return;
 		}
-	config_fault_at(r->config, r->at, shown, "%s, the nearest is %s%s", what, prefix,
-			config_name(config_nearest(name)));
+	if (nearest == SETTING_COUNT)
+		config_fault_at(r->config, r->at, shown, "%s", what);
+	else
+		config_fault_at(r->config, r->at, shown, "%s, the nearest is %s%s", what, prefix,
+				config_name(nearest));
 }
 
 /*
@@ -302,9 +308,12 @@ void config_read_argument(struct reader *r, const char *argument)
 	enum setting s = config_lookup(name);
 
 	if (strncmp(name, PREFIX, strlen(PREFIX)) == 0) {
+		enum setting nearest = config_nearest(name + strlen(PREFIX));
+
 		config_fault_at(c, r->at, config_show(name, shown),
-				"begins with " PREFIX ", allowed is the name without it, as %s",
-				config_name(config_nearest(name + strlen(PREFIX))));
+				"begins with " PREFIX ", allowed is the name without it%s%s",
+				nearest == SETTING_COUNT ? "" : ", as ",
+				nearest == SETTING_COUNT ? "" : config_name(nearest));
 	} else if (s == SETTING_COUNT) {
 		name_fault(r, name, "unknown name", "");
 	} else if (argument[length] == '\0') {

@@ -41,7 +41,8 @@ void config_fault_at(struct config *c, struct place at, const char *name, const 
 
 /* The setting of that name, or SETTING_COUNT. */
 enum setting config_lookup(const char *name);
-/* The known setting whose name is the fewest changes away, case ignored. */
+/* The known setting whose name is the fewest changes away, case ignored: one for each third of the
+ * name at most. SETTING_COUNT: none is near. */
 enum setting config_nearest(const char *name);
 /* Sets S from TEXT, a string already without quotes; a value that is not allowed is a fault. */
 void config_set(struct reader *r, enum setting s, const char *text);

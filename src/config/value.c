@@ -49,8 +49,8 @@ static unsigned distance(const char *a, const char *b)
 
 enum setting config_nearest(const char *name)
 {
-	unsigned best = UINT32_MAX;
-	enum setting nearest = 0;
+	unsigned best = ((unsigned)strlen(name) + 2) / 3 + 1;
+	enum setting nearest = SETTING_COUNT;
 
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		unsigned d = distance(name, setting_rows[s].name);
