@@ -17,6 +17,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/diag.h"
 #include "config/config.h"
 #include "proxy/check.h"
 #include "proxy/master.h"
@@ -81,15 +82,17 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 			a->check_only = true;
 			break;
 		case 'A':
-			if (!read_descriptor(optarg, &a->adopt))
+			if (!read_descriptor(optarg, &a->adopt)) {
+				fprintf(stderr, "caronte: --adopt: %s: no descriptor\n", optarg);
 				return EX_USAGE;
+			}
 			break;
 		case 'V':
 			puts("caronte " CARONTE_VERSION);
-			return EX_OK;
+			return diag_end_output(EX_OK);
 		case 'h':
 			usage(stdout);
-			return EX_OK;
+			return diag_end_output(EX_OK);
 		default:
 			usage(stderr);
 			return EX_USAGE;

@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
 
 _Noreturn void check_failed(const char *file, int line, const char *cond)
 {
@@ -23,4 +26,15 @@ _Noreturn void die(int status, const char *fmt, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	exit(status);
+}
+
+int diag_end_output(int status)
+{
+	bool flushed = fflush(stdout) == 0;
+
+	if (flushed && !ferror(stdout))
+		return status;
+	fprintf(stderr, "%s: standard output: %s\n", program_invocation_short_name,
+		flushed ? "could not be written" : strerror(errno));
+	return EX_IOERR;
 }

@@ -2,6 +2,7 @@
 /*
  * diag: the one kind of error that is our own fault. CHECK() stands in release builds too: a proxy
  * that goes on after a broken invariant is an open relay. die() is for start only, before sessions.
+ * And the end of a program that was asked for an answer.
  */
 #ifndef BASE_DIAG_H
 #define BASE_DIAG_H
@@ -17,5 +18,9 @@ _Noreturn void check_failed(const char *file, int line, const char *cond);
 
 /* Prints "caronte: MESSAGE" and exits with STATUS (sysexits.h). */
 _Noreturn void die(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* STATUS, once all that was printed is out; else says so and EX_IOERR: an answer that nobody could
+ * read is none. */
+int diag_end_output(int status);
 
 #endif

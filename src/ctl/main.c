@@ -3,12 +3,12 @@
  * main: the subcommands of carontectl. Nothing but the table and its usage; each of them reads its
  * own arguments (ctl.h).
  */
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 
+#include "base/diag.h"
 #include "ctl/ctl.h"
 
 struct command {
@@ -45,18 +45,6 @@ static void usage(FILE *out)
 	      out);
 }
 
-/* An answer that nobody could read is none. */
-static int finish(int status)
-{
-	bool flushed = fflush(stdout) == 0;
-
-	if (flushed && !ferror(stdout))
-		return status;
-	fprintf(stderr, "carontectl: standard output: %s\n",
-		flushed ? "could not be written" : strerror(errno));
-	return EX_IOERR;
-}
-
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : NULL;
@@ -65,15 +53,15 @@ int main(int argc, char **argv)
 		if (strcmp(name, commands[i].name) != 0)
 			continue;
 		argv[1] = (char *)(uintptr_t)commands[i].title;
-		return finish(commands[i].run(argc - 1, argv + 1));
+		return diag_end_output(commands[i].run(argc - 1, argv + 1));
 	}
 	if (name && (strcmp(name, "-h") == 0 || strcmp(name, "--help") == 0)) {
 		usage(stdout);
-		return finish(EX_OK);
+		return diag_end_output(EX_OK);
 	}
 	if (name && (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)) {
 		puts("carontectl " CARONTE_VERSION);
-		return finish(EX_OK);
+		return diag_end_output(EX_OK);
 	}
 	if (name)
 		fprintf(stderr, "carontectl: %s: no such command\n", name);

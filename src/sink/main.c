@@ -266,14 +266,16 @@ int main(int argc, char **argv)
 	sigaddset(&set, SIGUSR1);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	if (options.report && !sink_report_possible(options.report))
+		return EX_CANTCREAT;
 	open_listeners(&options, fds);
 	sh = make_shared();
 	if (options.workers == 1)
 		work(sh, 0, fds[0], &set);
 	else
 		status = run_workers(sh, fds, &set);
-	if (options.report)
-		sink_report_write(sh, options.report, NULL);
+	if (options.report && !sink_report_write(sh, options.report, NULL))
+		status = EX_IOERR;
 	sink_report_say(sh);
 	munmap(sh, sizeof(*sh));
 	return status;

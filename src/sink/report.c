@@ -5,11 +5,14 @@
  * standard error.
  */
 #include <err.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/diag.h"
 #include "sink/sink.h"
 
 uint64_t sink_clock_us(void)
@@ -121,30 +124,57 @@ static void write_json(const struct sink_shared *sh, const pid_t *workers, FILE 
 	fprintf(f, "}\n");
 }
 
-void sink_report_write(const struct sink_shared *sh, const char *path, const pid_t *workers)
+/* The file that PATH is made of, by renaming. False: said. */
+static bool name_beside(const char *path, char *out, size_t cap)
 {
-	char beside[4096];
+	if (snprintf(out, cap, "%s.part", path) < (int)cap)
+		return true;
+	warnx("%s: name too long", path);
+	return false;
+}
+
+bool sink_report_possible(const char *path)
+{
+	char beside[PATH_MAX];
+	FILE *f;
+
+	if (strcmp(path, "-") == 0)
+		return true;
+	if (!name_beside(path, beside, sizeof(beside)))
+		return false;
+	f = fopen(beside, "we");
+	if (!f) {
+		warn("%s", beside);
+		return false;
+	}
+	fclose(f);
+	unlink(beside);
+	return true;
+}
+
+bool sink_report_write(const struct sink_shared *sh, const char *path, const pid_t *workers)
+{
+	char beside[PATH_MAX];
 	FILE *f;
 	bool bad;
 
 	if (strcmp(path, "-") == 0) {
 		write_json(sh, workers, stdout);
-		fflush(stdout);
-		return;
+		return diag_end_output(0) == 0;
 	}
-	if (snprintf(beside, sizeof(beside), "%s.part", path) >= (int)sizeof(beside)) {
-		warnx("%s: name too long", path);
-		return;
-	}
+	if (!name_beside(path, beside, sizeof(beside)))
+		return false;
 	f = fopen(beside, "we");
 	if (!f) {
 		warn("%s", beside);
-		return;
+		return false;
 	}
 	write_json(sh, workers, f);
 	bad = ferror(f) != 0;
-	if (fclose(f) != 0 || bad || rename(beside, path) < 0)
-		warn("%s", path);
+	if (fclose(f) == 0 && !bad && rename(beside, path) == 0)
+		return true;
+	warn("%s", path);
+	return false;
 }
 
 void sink_report_say(const struct sink_shared *sh)

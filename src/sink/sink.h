@@ -187,8 +187,10 @@ void sink_transcript_lines(struct sink_session *s, char tag, struct span text);
 void sink_note(struct sink_session *s, char tag, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* report.c: WORKERS are child processes still running, up to a 0; NULL: there are none. */
-void sink_report_write(const struct sink_shared *sh, const char *path, const pid_t *workers);
+/* report.c: whether there can be a report at PATH; false: said. */
+bool sink_report_possible(const char *path);
+/* WORKERS are child processes still running, up to a 0; NULL: there are none. False: said. */
+bool sink_report_write(const struct sink_shared *sh, const char *path, const pid_t *workers);
 /* One line on standard error. */
 void sink_report_say(const struct sink_shared *sh);
 uint64_t sink_clock_us(void);

@@ -77,7 +77,8 @@ LONG = bool(os.environ.get("CARONTE_LONG"))  # tests at their full size, and tho
 PATIENCE_S = 20  # nothing that a test waits for takes nearly as long
 LOCAL = "@local.test"
 SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
-EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 64, 69, 70, 76, 77, 78
+EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_IOERR = 64, 69, 70, 74
+EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 76, 77, 78
 
 DEFAULTS = {
     "LISTEN_ADDRESS": "127.0.0.1",
@@ -168,10 +169,10 @@ def refuses(port):
         return s.connect_ex(("127.0.0.1", port)) != 0
 
 
-def run_caronte(*arguments, **how):
+def run_caronte(*arguments, stdout=subprocess.PIPE, **how):
     """The daemon for as long as it runs by itself: a CompletedProcess with text."""
     return subprocess.run([CARONTE, *map(str, arguments)], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=PATIENCE_S, **how)
+                          stdout=stdout, stderr=subprocess.PIPE, timeout=PATIENCE_S, **how)
 
 
 def give_to_user(path):

@@ -575,7 +575,7 @@ class Hostile(harness.TestCase):
             with open("/dev/full", "w") as full:
                 done = subprocess.run([harness.CTL, *command], stdout=full, stderr=subprocess.PIPE,
                                       text=True, timeout=60)
-            self.assertEqual(done.returncode, 74, (command, done.stderr))
+            self.assertEqual(done.returncode, harness.EX_IOERR, (command, done.stderr))
             self.assertIn("No space left", done.stderr)
 
     def test_follow_of_a_file_that_shrinks_or_comes_late(self):

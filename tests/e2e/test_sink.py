@@ -418,6 +418,14 @@ class Records(unittest.TestCase):
         self.assertRegex(subprocess.run([SINK, "-V"], capture_output=True, check=True).stdout,
                          rb"^caronte-sink \d")
 
+    def test_no_place_for_the_report(self):
+        """Said at the start, not when a run is over."""
+        with tempfile.TemporaryDirectory() as place:
+            done = subprocess.run([SINK, "-l", "127.0.0.1:0", "--report", place + "/missing/report"],
+                                  capture_output=True, timeout=10)
+            self.assertEqual(done.returncode, 73)
+            self.assertIn(b"/missing/report.part: No such file or directory", done.stderr)
+
     def test_address_taken(self):
         with Sink() as sink:
             for more in [], ["--workers", "2"]:

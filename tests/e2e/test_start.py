@@ -90,6 +90,13 @@ class Arguments(Base):
             self.assertEqual((done.returncode, done.stderr), (GOOD, ""))
             self.assertRegex(done.stdout, r"^caronte \d+\.\d+\.\d+\n$")
 
+    def test_an_answer_that_cannot_be_written(self):
+        for option in "-h", "-V":
+            with case(option), open("/dev/full", "w", encoding="utf-8") as full:
+                done = harness.run_caronte(option, stdout=full)
+                self.assertEqual(done.returncode, harness.EX_IOERR)
+                self.assertRegex(done.stderr, r"\A\S*caronte: standard output: .*\n\Z")
+
     def test_wrong_ones(self):
         for arguments in (["-x"], ["--nonsense"], ["-c"], ["-o"], ["start"], ["-t", "file"]):
             with case(arguments):
