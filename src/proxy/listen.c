@@ -44,6 +44,8 @@ static const char *add_entry(struct listen_set *set, const char *entry, uint16_t
 
 	if (addr_parse_ip(&a, entry) != 0)
 		return "is no IP address; allowed are addresses like 192.0.2.1 and 2001:db8::1";
+	if (a.family == 6 && a.ip[0] == 0xfe && (a.ip[1] & 0xc0) == 0x80)
+		return "is a link-local address, good with an interface only; allowed are others";
 	a.port = port;
 	for (unsigned i = 0; i < set->count; i++)
 		if (addr_same_ip(&set->addr[i], &a))

@@ -101,21 +101,22 @@ static void faults_are_all_told(void **state)
 {
 	static const char list[] =
 		"127.0.0.1 mx.example 127.0.0.1 127.0.0.1:25 [::1] 1.2.3 "
-		"1111111111111111111111111111111111111111111111111111111111111111111";
+		"fe80::1 fec0::1 1111111111111111111111111111111111111111111111111111111111111111111";
 	struct said said = { 0 };
 	struct listen_set set;
 
 	(void)state;
 	assert_false(listen_parse(&set, list, 25, on_fault, &said));
-	assert_int_equal(said.count, 6);
+	assert_int_equal(said.count, 7);
 	assert_string_equal(said.text[0], "mx.example is no IP address; allowed are addresses like "
 					  "192.0.2.1 and 2001:db8::1");
 	assert_string_equal(said.text[1], "127.0.0.1 is given twice");
 	assert_ptr_equal(strstr(said.text[2], "127.0.0.1:25 is no IP address"), said.text[2]);
 	assert_ptr_equal(strstr(said.text[3], "[::1] is no IP address"), said.text[3]);
 	assert_ptr_equal(strstr(said.text[4], "1.2.3 is no IP address"), said.text[4]);
-	assert_non_null(strstr(said.text[5], "too long"));
-	assert_int_equal(set.count, 1);
+	assert_ptr_equal(strstr(said.text[5], "fe80::1 is a link-local address"), said.text[5]);
+	assert_non_null(strstr(said.text[6], "too long"));
+	assert_int_equal(set.count, 2);
 }
 
 static void one_address_too_many(void **state)
