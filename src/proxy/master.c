@@ -211,6 +211,7 @@ static void worker_ended(struct master *m, unsigned slot, int status)
 	process_status(status, text);
 	process_ended(&c->process, master_now_ms());
 	seats = free_seats(m, c, slot);
+	route_note_release(m->rt.route_shared, slot);
 	stats_ended(m->rt.stats, slot, seats);
 	close_one(c->channel);
 	c->channel = -1;

@@ -310,8 +310,7 @@ enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms)
 	for (unsigned i = 0; i < warm_runtime(p)->route->count; i++) {
 		if (route_drained(s, i))
 			continue;
-		if (route_note_since(s, i) < since_ms)
-			warm_learn(p, i);
+		warm_learn(p, i, since_ms);
 		if (route_note_since(s, i) < since_ms || route_note_awaited(s, i, warm_now_ms(p)))
 			answer = WARM_LEARNS;
 	}
@@ -357,7 +356,6 @@ static void weed(struct warm *p, unsigned dest)
 static void on_tick(struct io_timer *t)
 {
 	struct warm *p = container_of(t, struct warm, timer);
-	struct route_shared *s = warm_runtime(p)->route_shared;
 	bool seated = false;
 
 	look(p);
@@ -366,8 +364,8 @@ static void on_tick(struct io_timer *t)
 
 		weed(p, i);
 		seated = seated || (k->count && warm_runtime(p)->route->destination[i].max > 0);
-		if (route_note_due(s, i, warm_now_ms(p)) && !p->worker->draining && eligible(p, i))
-			warm_learn(p, i);
+		if (!p->worker->draining && eligible(p, i))
+			warm_learn(p, i, 0);
 	}
 	see_all(p);
 	io_timer_set(p->worker->io, &p->timer, seated ? TICK_SEATED_MS : TICK_MS);

@@ -73,7 +73,8 @@ bool warm_is_silent(int fd);
  * may be called before this returns. */
 void warm_ask(struct warm_conn *c, uint64_t ms,
 	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
-/* Begins to ask DEST what it can do, unless somebody does. */
-void warm_learn(struct warm *p, unsigned dest);
+/* Begins to ask DEST what it can do where that has not been tried since SINCE_MS (0: where it is
+ * due), unless somebody does. */
+void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms);
 
 #endif

@@ -301,12 +301,33 @@ static struct warm_conn *begin(struct warm *p, unsigned dest)
 	return c;
 }
 
-void warm_learn(struct warm *p, unsigned dest)
+static bool is_wanted(struct warm *p, unsigned dest, uint64_t since_ms)
 {
 	struct route_shared *s = warm_runtime(p)->route_shared;
-	uint64_t claim = route_note_claim(s, dest, warm_now_ms(p), lease_ms(p));
-	struct warm_conn *c = claim ? begin(p, dest) : NULL;
 
+	return since_ms ? route_note_since(s, dest) < since_ms
+			: route_note_due(s, dest, warm_now_ms(p));
+}
+
+/* Another worker may have begun and ended between our look and our claim: one asks, not each. */
+static bool is_still_wanted(struct warm *p, unsigned dest, uint64_t since_ms)
+{
+	uint32_t known = p->at[dest].note;
+
+	warm_see(p, dest);
+	return p->at[dest].note == known && is_wanted(p, dest, since_ms);
+}
+
+void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct warm_conn *c;
+	uint64_t claim;
+
+	if (!is_wanted(p, dest, since_ms))
+		return;
+	claim = route_note_claim(s, dest, p->worker->slot, warm_now_ms(p), lease_ms(p));
+	c = claim && is_still_wanted(p, dest, since_ms) ? begin(p, dest) : NULL;
 	if (!c) {
 		route_note_leave(s, dest, claim);
 		return;

@@ -91,35 +91,63 @@ bool route_note_due(struct route_shared *s, unsigned dest, uint64_t now_ms)
 	return now_ms >= atomic_load(&s->state[dest].note_due_ms);
 }
 
+/* A claim: until when, in milliseconds, and whose it is. */
+static uint64_t claim_of(uint64_t until_ms, unsigned holder)
+{
+	return until_ms * ROUTE_HOLDERS + holder;
+}
+
+static uint64_t claimed_until(uint64_t claim)
+{
+	return claim / ROUTE_HOLDERS;
+}
+
+static unsigned claim_holder(uint64_t claim)
+{
+	return claim % ROUTE_HOLDERS;
+}
+
 bool route_note_awaited(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
 	CHECK(dest < ROUTE_MAX);
-	return now_ms < atomic_load(&s->state[dest].note_claim_ms);
+	return now_ms < claimed_until(atomic_load(&s->state[dest].note_claim));
 }
 
-uint64_t route_note_claim(struct route_shared *s, unsigned dest, uint64_t now_ms, uint64_t lease_ms)
+uint64_t route_note_claim(struct route_shared *s, unsigned dest, unsigned holder, uint64_t now_ms,
+			  uint64_t lease_ms)
 {
-	_Atomic uint64_t *claim = &s->state[dest].note_claim_ms;
-	uint64_t before = atomic_load(claim);
+	uint64_t claim = claim_of(now_ms + lease_ms, holder);
+	uint64_t before = atomic_load(&s->state[dest].note_claim);
 
-	CHECK(dest < ROUTE_MAX && lease_ms > 0);
-	if (now_ms < before || !atomic_compare_exchange_strong(claim, &before, now_ms + lease_ms))
+	CHECK(dest < ROUTE_MAX && holder < ROUTE_HOLDERS && lease_ms > 0);
+	if (now_ms < claimed_until(before) ||
+	    !atomic_compare_exchange_strong(&s->state[dest].note_claim, &before, claim))
 		return 0;
-	return now_ms + lease_ms;
+	return claim;
 }
 
 void route_note_hold(struct route_shared *s, unsigned dest, uint64_t *claim, uint64_t now_ms,
 		     uint64_t lease_ms)
 {
-	uint64_t held = *claim;
+	uint64_t longer = claim_of(now_ms + lease_ms, claim_holder(*claim)), held = *claim;
 
-	if (atomic_compare_exchange_strong(&s->state[dest].note_claim_ms, &held, now_ms + lease_ms))
-		*claim = now_ms + lease_ms;
+	if (atomic_compare_exchange_strong(&s->state[dest].note_claim, &held, longer))
+		*claim = longer;
 }
 
 void route_note_leave(struct route_shared *s, unsigned dest, uint64_t claim)
 {
-	(void)!atomic_compare_exchange_strong(&s->state[dest].note_claim_ms, &claim, 0);
+	(void)!atomic_compare_exchange_strong(&s->state[dest].note_claim, &claim, 0);
+}
+
+void route_note_release(struct route_shared *s, unsigned holder)
+{
+	for (unsigned i = 0; i < ROUTE_MAX; i++) {
+		uint64_t claim = atomic_load(&s->state[i].note_claim);
+
+		if (claim && claim_holder(claim) == holder)
+			route_note_leave(s, i, claim);
+	}
 }
 
 void route_note_next(struct route_shared *s, unsigned dest, uint64_t due_ms)

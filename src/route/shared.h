@@ -36,7 +36,7 @@ struct route_state {
 	struct route_copy copy[2];
 	_Atomic uint32_t note_number;	/* how often it was written: the copy that is read */
 	_Atomic uint64_t note_due_ms;	/* when it is to be written again */
-	_Atomic uint64_t note_claim_ms; /* until when somebody is about to */
+	_Atomic uint64_t note_claim;	/* who is about to, and until when: note.c */
 	_Atomic uint64_t note_begun_ms; /* when the last one began to */
 	struct route_note note[2];
 	/* Fixed by route_shared_init(). */

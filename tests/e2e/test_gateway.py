@@ -923,6 +923,18 @@ class Seats(Base):
                                    len(set(daemon.workers()) - first) == 2)
                 all_greet()
 
+    def test_killed_while_it_learns(self):
+        """Its successor asks at once, and does not wait for it."""
+        with puppet.Destination(by_hand=True) as destination, \
+                self.caronte(destination, WORKERS=1, TIMEOUT_CONNECT=60) as daemon, \
+                destination.accept() as first:
+            daemon.may_die = True
+            first.send(GREETING)
+            self.assertRegex(first.line(), rb"^EHLO ")
+            os.kill(daemon.workers()[0], signal.SIGKILL)
+            with self.learnt(destination), harness.Client(daemon.port) as client:
+                client.hello()
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1092,7 +1092,7 @@ static void test_note_is_carried_over(void **state)
 	route_note_write(old, 0, SPAN("a"));
 	route_note_write(old, 1, SPAN("b"));
 	route_note_next(old, 1, 500);
-	assert_true(route_note_claim(old, 1, 1, 1000) > 0);
+	assert_true(route_note_claim(old, 1, 0, 1, 1000) > 0);
 	route_carry_over(s, &is.route, old, &was.route);
 	assert_int_equal(route_note_read(s, 0, out), 0);
 	assert_true(route_note_due(s, 0, 0));
@@ -1116,15 +1116,15 @@ static void test_note_has_one_writer(void **state)
 	world_init(&w, "a.example:25", ROUTE_SINGLE, ROUTE_LEAST_SESSIONS);
 	s = w.shared;
 	assert_true(route_note_due(s, 0, 0));
-	claim = route_note_claim(s, 0, 100, 50);
+	claim = route_note_claim(s, 0, 7, 100, 50);
 	assert_true(claim > 0);
 	assert_true(route_note_awaited(s, 0, 149));
-	assert_int_equal(route_note_claim(s, 0, 149, 50), 0);
+	assert_int_equal(route_note_claim(s, 0, 7, 149, 50), 0);
 	route_note_hold(s, 0, &claim, 140, 50);
-	assert_int_equal(route_note_claim(s, 0, 189, 50), 0);
-	/* Its holder was killed. */
+	assert_int_equal(route_note_claim(s, 0, 8, 189, 50), 0);
+	/* Its holder does not go on. */
 	assert_false(route_note_awaited(s, 0, 190));
-	other = route_note_claim(s, 0, 190, 50);
+	other = route_note_claim(s, 0, 8, 190, 50);
 	assert_true(other > 0);
 	/* … or only held up: the claim is another's now. */
 	route_note_leave(s, 0, claim);
@@ -1136,6 +1136,31 @@ static void test_note_has_one_writer(void **state)
 	assert_int_equal(route_note_since(s, 0), 0);
 	route_note_begun(s, 0, 201);
 	assert_int_equal(route_note_since(s, 0), 201);
+	world_end(&w);
+}
+
+static void test_note_claim_ends_with_its_holder(void **state)
+{
+	const uint64_t long_ms = 1000000;
+	struct route_shared *s;
+	struct world w;
+
+	(void)state;
+	world_init(&w, "a.example:25 b.example:25", ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS);
+	s = w.shared;
+	assert_true(route_note_claim(s, 0, ROUTE_HOLDERS - 1, 100, long_ms) > 0);
+	assert_true(route_note_claim(s, 1, 0, 100, long_ms) > 0);
+	route_note_release(s, 1);
+	assert_true(route_note_awaited(s, 0, 101));
+	assert_true(route_note_awaited(s, 1, 101));
+	route_note_release(s, 0);
+	assert_true(route_note_awaited(s, 0, 101));
+	assert_false(route_note_awaited(s, 1, 101));
+	route_note_release(s, ROUTE_HOLDERS - 1);
+	assert_true(route_note_claim(s, 0, 1, 101, 50) > 0);
+	/* That of before is nobody's, and ends nothing. */
+	route_note_release(s, ROUTE_HOLDERS - 1);
+	assert_true(route_note_awaited(s, 0, 102));
 	world_end(&w);
 }
 
@@ -1210,6 +1235,7 @@ int main(void)
 		cmocka_unit_test(test_note),
 		cmocka_unit_test(test_note_is_carried_over),
 		cmocka_unit_test(test_note_has_one_writer),
+		cmocka_unit_test(test_note_claim_ends_with_its_holder),
 		cmocka_unit_test(test_note_of_two_writers),
 	};
 
