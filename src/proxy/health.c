@@ -137,13 +137,22 @@ static void leave(struct visit *v)
 	io_recv(w->io, &v->op, v->fd, v->mem, sizeof(v->mem));
 }
 
+/* Of a destination that may not have noticed: it still has the session. */
+static void hang_up(struct visit *v)
+{
+	shutdown(v->fd, SHUT_WR);
+	leave(v);
+}
+
 /* ---- the greeting ---- */
 
 static void quit_sent(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
 
-	if (res < 0)
+	if (res == -ECANCELED)
+		hang_up(v);
+	else if (res < 0)
 		end(v);
 	else
 		leave(v);
@@ -178,10 +187,13 @@ static void greeted(struct io_op *op, int res)
 	struct smtp_reply greeting;
 	size_t consumed;
 
+	if (res == -ECANCELED) {
+		found(v, false, "no greeting in CHECK_TIMEOUT");
+		hang_up(v);
+		return;
+	}
 	if (res <= 0) {
-		found(v, false,
-		      res == -ECANCELED ? "no greeting in CHECK_TIMEOUT"
-					: "connection closed in place of a greeting");
+		found(v, false, "connection closed in place of a greeting");
 		end(v);
 		return;
 	}
@@ -195,7 +207,7 @@ static void greeted(struct io_op *op, int res)
 		io_recv(v->health->worker->io, op, v->fd, buf_room(&v->in, room), room);
 	} else {
 		found(v, false, "malformed greeting");
-		end(v);
+		hang_up(v);
 	}
 }
 
@@ -225,8 +237,7 @@ static void reached(struct visit *v)
 		await_greeting(v);
 		return;
 	}
-	shutdown(v->fd, SHUT_WR);
-	leave(v);
+	hang_up(v);
 }
 
 static void connected(struct io_op *op, int res)

@@ -4,6 +4,7 @@ change is one record. Checks, and names whose addresses change."""
 import contextlib
 import functools
 import os
+import select
 import signal
 import time
 import unittest
@@ -272,6 +273,16 @@ class Checks(CheckCase):
             harness.wait_until(lambda: one.report()["connections"] > before)
             self.assertEqual(one.report()["peak"], 1)
             self.assertEqual(daemon.records("destination"), [])
+
+    def test_who_does_not_greet_keeps_its_place(self):
+        """Until it closes: it has the session still."""
+        with puppet.Destination(by_hand=True) as destination, \
+                self.caronte("127.0.0.1:%d,max=1" % destination.port, CHECK_SMTP=True,
+                             CHECK_INTERVAL=1, CHECK_TIMEOUT=1):
+            with destination.accept() as first:
+                self.assertEqual(first.rest(), b"")
+                self.assertFalse(select.select([destination.socket], [], [], 1)[0])
+            destination.accept().close()
 
     def test_worker_dies_in_a_check(self):
         """The check is another worker's when the lease of the dead one is over."""
