@@ -78,7 +78,7 @@ void reload_ask(struct master *m)
 	if (m->state >= STOPPING)
 		return;
 	/* Once the workers have started, and after what is under way. */
-	if (m->state == STARTING || m->asked_for != ASKED_NOTHING) {
+	if (m->state == STARTING || m->asked_for != ASKED_NOTHING || m->reloading) {
 		m->reload_again = true;
 		return;
 	}

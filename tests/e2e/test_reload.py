@@ -267,6 +267,19 @@ class Reload(Base):
             harness.wait_until(lambda: daemon.workers() not in ([worker], []))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
 
+    def test_each_is_told(self):
+        """Also one that is asked for while a worker has yet to hear of the one before."""
+        with harness.Sink() as sink, self.caronte(sink, WORKERS=2) as daemon:
+            worker = daemon.workers()[0]
+            os.kill(worker, signal.SIGSTOP)
+            for name, value in ("MAX_ERRORS", 33), ("STOP_GRACE", 7):
+                daemon.configure(**{name: value})
+                os.kill(daemon.pid, signal.SIGHUP)
+                time.sleep(0.5)
+            os.kill(worker, signal.SIGCONT)
+            self.assertEqual([each.get("changed") for each in daemon.records("reload", count=2)],
+                             ["MAX_ERRORS", "STOP_GRACE"])
+
     def test_memory_comes_back(self):
         """Of a configuration that no session has any more nothing stays, in no process."""
         with harness.Sink() as sink, self.caronte(sink) as daemon:
