@@ -9,6 +9,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -321,6 +323,17 @@ static int resume(struct logfile *f, const struct ending *e, uint64_t size)
 	return logfile_repair(f);
 }
 
+/* The archive need not be there where nothing is rotated; a log is to begin all the same. */
+static int move_away(struct logfile *f)
+{
+	int rc = archive_move(f->path, f->archive_dir, f->moved, sizeof(f->moved));
+	char beside[PATH_MAX];
+
+	if (rc == 0 || snprintf(beside, sizeof(beside), "%s", f->path) >= (int)sizeof(beside))
+		return rc;
+	return archive_move(f->path, dirname(beside), f->moved, sizeof(f->moved)) == 0 ? 0 : rc;
+}
+
 /* Goes on with the file F->fd if that can be done; -EAGAIN when it was moved away. */
 static int adopt(struct logfile *f)
 {
@@ -344,7 +357,7 @@ static int adopt(struct logfile *f)
 		return rc;
 	if (rc == 1)
 		return resume(f, &e, size);
-	rc = archive_move(f->path, f->archive_dir, f->moved, sizeof(f->moved));
+	rc = move_away(f);
 	return rc < 0 ? rc : -EAGAIN;
 }
 

@@ -361,7 +361,8 @@ static bool finish(struct writer *w)
 	bool left = take_wake_at(&w->take, TAKE_AWAKE) || w->failing;
 
 	if (w->to_stream) {
-		if (stream_add(&w->stream, SPAN("</caronte-log>\n")) < 0 || flush(w) < 0)
+		if (w->take.src[0].ring->stream_begun &&
+		    (stream_add(&w->stream, SPAN("</caronte-log>\n")) < 0 || flush(w) < 0))
 			left = true;
 		stream_close(&w->stream);
 	} else {

@@ -468,6 +468,28 @@ class Lives(harness.TestCase):
                 self.assertEqual([r.get("what") for r in daemon.records("fault")],
                                  ["log-not-well-formed"])
 
+    def test_a_file_that_is_no_log_and_no_archive(self):
+        """Which nobody needs where nothing is rotated."""
+        with harness.Sink() as sink:
+            daemon = self.caronte(sink, LOG_LEVEL=1, LOG_ROTATE_MIB=0, LOG_ROTATE_HOURS=0,
+                                  LOG_ARCHIVE_DIR=str(self.dir / "missing"))
+            daemon.log.write_bytes(b"something else\n")
+            harness.give_to_user(daemon.log)
+            daemon.start()
+            fault = daemon.record("fault")
+            self.assertEqual(daemon.stop(), 0)
+            moved, = set(daemon.log.parent.iterdir()) - {daemon.log}
+            self.assertRegex(moved.name, r"^caronte-\d{8}-\d{6}(-\d+)?\.xml$")
+            self.assertEqual(moved.read_bytes(), b"something else\n")
+            self.assertEqual((fault.get("what"), fault.get("detail")),
+                             ("log-not-well-formed", "moved to %s" % moved))
+
+    def test_nothing_on_standard_output(self):
+        with harness.Sink() as sink, \
+                self.caronte(sink, LOG_FILE="-", LOG_LEVEL=0) as daemon:
+            self.assertEqual(daemon.stop(), 0)
+            self.assertEqual(daemon.stdout(), "")
+
     def test_rotation_by_size(self):
         count = 2000 * self.noops
         with harness.Sink() as sink:
