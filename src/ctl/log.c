@@ -285,6 +285,8 @@ static void follow(struct run *k, const char *path)
 			going = pause_following();
 		}
 	}
+	if (!k->following) /* of the files before it */
+		put_last(k);
 	end_of_file(k);
 	log_file_close(&f);
 }

@@ -226,7 +226,7 @@ void log_parse_end(struct log_parse *p, bool cut_off)
 
 	p->line += !p->midline;
 	p->why = NULL;
-	if (p->alien)
+	if (p->alien || (p->head && cut_off)) /* an empty log is one without records */
 		return;
 	if (cut_off && !p->headless) {
 		p->why = "is cut off";

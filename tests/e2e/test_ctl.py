@@ -352,6 +352,14 @@ class Log(harness.TestCase):
             said = follower.stderr.read()
             self.assertEqual(said, "")
 
+    def test_follow_what_is_not_there(self):
+        """Of the files before it all is printed."""
+        log = self.dir / "log.xml"
+        log.write_text(HEAD + record(1) + TAIL)
+        self.assertEqual([r["detail"] for r in as_records(
+            ctl("log", "-f", "--json", log, self.dir / "missing", status=1))], ["1"])
+        self.assertIn("missing: No such file", ctl.stderr)
+
     def test_follow_ends_whole_and_with_its_reader(self):
         log = self.dir / "log.xml"
         log.write_text(HEAD + record(1) + record(2) + TAIL)
@@ -476,7 +484,8 @@ class Hostile(harness.TestCase):
         self.assertEqual(self.details(self.file(HEAD + record(1)), status=1), ["1"])
         self.assertIn("is cut off", ctl.stderr)
         whole = HEAD + record(1) + record(2)
-        for cut in range(0, len(whole), 7):
+        self.assertEqual(self.details(self.file("")), [])
+        for cut in range(7, len(whole), 7):
             wanted = [n for n in "12" if whole[:cut].count(' detail="%s"/>' % n)]
             self.assertEqual(self.details(self.file(whole[:cut]), status=1), wanted)
         # Many places are not many lines.
@@ -493,7 +502,7 @@ class Hostile(harness.TestCase):
         self.assertIn("none.xml: No such file", ctl.stderr)
 
     def test_no_log_at_all(self):
-        for content in b"", b"\0" * 10000, os.urandom(300000), b"<html>\n" * 100, \
+        for content in b"\0" * 10000, os.urandom(300000), b"<html>\n" * 100, \
                 b'<?xml version="1.0"?><x time=""><y time=""/></x>', b"root:x:0:0::/:\n" * 20:
             self.assertEqual(ctl("log", "--json", self.file(content), status=1), "")
 

@@ -132,7 +132,9 @@ static const struct damage_row damage_rows[] = {
 	{ HEAD_TEXT R("1") "\n<fault time=\"2026-11-22T20:13:54.000000Z\" n=\"2\"", "1 ", 1, 4 },
 	{ HEAD_TEXT R("1") "\n</caronte-lo", "1 ", 1, 4 },
 	{ "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<caronte", "", 1, 2 },
-	{ "", "", 1, 1 },
+	/* nothing yet */
+	{ "", "", 0, 0 },
+	{ "\n", "", 0, 0 },
 	/* a damaged line costs itself alone */
 	{ LOG(R("1") "\n<fault time=\"\n" R("3") "\n"), "1 3 ", 1, 5 },
 	{ LOG(R("1") "\n<fault time=\"2026\" n=\"2\" n=\"2\"/>\n" R("3") "\n"), "1 3 ", 1, 4 },
