@@ -40,6 +40,8 @@ static void put_lists(FILE *out, const struct state *s)
 		fprintf(out, "drained %s\n", s->drained[i]);
 	for (unsigned i = 0; i < s->down_count; i++)
 		fprintf(out, "down %s\n", s->down[i]);
+	for (unsigned i = 0; i < s->unwell_count; i++)
+		fprintf(out, "unwell %s\n", s->unwell[i]);
 	for (unsigned i = 0; i < s->address_count; i++) {
 		char text[ADDR_TEXT_MAX];
 
@@ -267,6 +269,8 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 		       take_name(rest, s->drained[s->drained_count++]);
 	if (strcmp(word, "down") == 0)
 		return s->down_count < ROUTE_MAX && take_name(rest, s->down[s->down_count++]);
+	if (strcmp(word, "unwell") == 0)
+		return s->unwell_count < ROUTE_MAX && take_name(rest, s->unwell[s->unwell_count++]);
 	if (strcmp(word, "address") == 0)
 		return take_address(s, rest);
 	if (strcmp(word, "note") == 0)

@@ -19,7 +19,7 @@
 
 /* To be changed with what a line means, with the layout of rings and their records, and with what a
  * signal means to a worker or the log writer. */
-#define STATE_LAYOUT	   1
+#define STATE_LAYOUT	   2
 #define STATE_OTHER_TABLES 16
 
 /* Room for CONTROL_SOCKET and METRICS_ADDRESS, as far as something is open there. */
@@ -66,8 +66,9 @@ struct state {
 	int other_seats[STATE_OTHER_TABLES]; /* tables of other layouts that are still in use */
 	struct slots slots;
 	/* Destinations, by name. */
-	unsigned drained_count, down_count;
+	unsigned drained_count, down_count, unwell_count;
 	char drained[ROUTE_MAX][ROUTE_NAME_MAX], down[ROUTE_MAX][ROUTE_NAME_MAX];
+	char unwell[ROUTE_MAX][ROUTE_NAME_MAX]; /* a check finds fault: route_unwell() */
 	unsigned address_count;
 	struct state_address *address; /* owned */
 	unsigned note_count;

@@ -79,6 +79,8 @@ static void list_destinations(const struct master *m, struct state *s)
 			memcpy(s->drained[s->drained_count++], name, ROUTE_NAME_MAX);
 		if (!route_up(m->rt.route_shared, i))
 			memcpy(s->down[s->down_count++], name, ROUTE_NAME_MAX);
+		if (route_unwell(m->rt.route_shared, i))
+			memcpy(s->unwell[s->unwell_count++], name, ROUTE_NAME_MAX);
 	}
 }
 
@@ -455,6 +457,9 @@ static void adopt_destinations(struct master *m, const struct state *s)
 		/* Its pauses begin anew; that it is down was said. */
 		if (is_among(name, s->down_count, s->down))
 			route_failed(m->rt.route_shared, NULL, d, master_now_ms());
+		/* That too; its end has yet to be. */
+		if (is_among(name, s->unwell_count, s->unwell))
+			route_check_found(m->rt.route_shared, d, false);
 	}
 }
 

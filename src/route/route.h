@@ -149,6 +149,8 @@ bool route_check_next(struct route_shared *s, const struct route_search *search,
 /* What a check found beyond the connection, which moves no mail. True when the one before found
  * otherwise (a record is due). */
 bool route_check_found(struct route_shared *s, unsigned dest, bool good);
+/* Whether the last check found fault. */
+bool route_unwell(struct route_shared *s, unsigned dest);
 
 /*
  * ---- notes: what has been found out about a destination ----

@@ -398,6 +398,12 @@ bool route_check_found(struct route_shared *s, unsigned dest, bool good)
 	return atomic_exchange(&s->state[dest].unwell, !good) != !good;
 }
 
+bool route_unwell(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < ROUTE_MAX);
+	return atomic_load(&s->state[dest].unwell);
+}
+
 /* ---- drained by the operator ---- */
 
 bool route_drain(struct route_shared *s, unsigned dest, bool on)

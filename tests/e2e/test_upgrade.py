@@ -254,6 +254,17 @@ class Upgrade(Base):
                                              RECIPIENTS=["@new.test"]))
                 self.deliver(daemon)
 
+    def test_what_checks_have_found(self):
+        """Is said when it begins, and not anew."""
+        with harness.Sink("--greeting", "554 no") as sink, \
+                self.copy(sink, CHECK_SMTP=True, CHECK_INTERVAL=1) as daemon:
+            daemon.records("destination", count=1)
+            self.assertTrue(self.upgrade(daemon))
+            before = sink.report()["connections"]
+            harness.wait_until(lambda: sink.report()["connections"] >= before + 5)
+            self.assertEqual([each.get("why") for each in daemon.records("destination")],
+                             ["check: 554 no; mail still goes there"])
+
     def test_workers_are_called_the_same_everywhere(self):
         """In the log, in the status and by themselves, those of both programs."""
         path = self.new_dir("run") / "control"

@@ -57,6 +57,8 @@ static struct state example(void)
 		.drained = { "[2001:db8::1]:25" },
 		.down_count = 2,
 		.down = { "[2001:db8::1]:25", "mail.test:25" },
+		.unwell_count = 1,
+		.unwell = { "mail.test:25" },
 		.address_count = 2,
 		.address = addresses,
 		.note_count = 2,
@@ -139,6 +141,8 @@ static void comes_back_as_it_was(void **state)
 	assert_string_equal(r.drained[0], s.drained[0]);
 	assert_int_equal(r.down_count, 2);
 	assert_string_equal(r.down[1], "mail.test:25");
+	assert_int_equal(r.unwell_count, 1);
+	assert_string_equal(r.unwell[0], "mail.test:25");
 	assert_int_equal(r.address_count, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_string_equal(r.address[i].name, "mail.test:25");
@@ -189,12 +193,13 @@ static void refuse_with(const char *from, const char *to)
 
 static void another_one_is_refused(void **state)
 {
-	char layout[64];
+	char layout[64], next[64];
 
 	(void)state;
 	snprintf(layout, sizeof(layout), "caronte-state %d\n", STATE_LAYOUT);
+	snprintf(next, sizeof(next), "caronte-state %d\n", STATE_LAYOUT + 1);
 	refuse_with(layout, "caronte-state 0\n");
-	refuse_with(layout, "caronte-state 2\n");
+	refuse_with(layout, next);
 	refuse_with(layout, "caronte-stats 1\n");
 	refuse_with(layout, "");
 	refuse_with("wake 8\n", "wake x\n");
