@@ -140,6 +140,22 @@ static void signal_workers(const struct master *m, int sig)
 			kill(m->children[i].process.pid, sig);
 }
 
+int master_grace(const struct master *m, unsigned slot)
+{
+	return slot / m->rt.workers == m->generation ? m->version->config.set.stop_grace
+						     : m->children[slot].grace_s;
+}
+
+static uint64_t longest_grace_ms(const struct master *m)
+{
+	int longest = m->version->config.set.stop_grace;
+
+	for (unsigned i = 0; i < m->rt.slots; i++)
+		if (m->children[i].process.pid && master_grace(m, i) > longest)
+			longest = master_grace(m, i);
+	return (uint64_t)longest * 1000;
+}
+
 /* SIG to the workers; they have AFTER_MS until they are killed. */
 static void stop(struct master *m, int sig, uint64_t after_ms)
 {
@@ -318,8 +334,7 @@ static void on_signal(struct master *m, uint32_t sig)
 	switch (sig) {
 	case SIGTERM:
 		if (m->state < STOPPING)
-			stop(m, SIGTERM,
-			     (uint64_t)m->version->config.set.stop_grace * 1000 + STOP_MARGIN_MS);
+			stop(m, SIGTERM, longest_grace_ms(m) + STOP_MARGIN_MS);
 		break;
 	case SIGINT:
 		stop(m, SIGINT, STOP_MARGIN_MS);

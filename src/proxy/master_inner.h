@@ -32,6 +32,7 @@ struct child {
 	uint64_t tell_ms;	 /* not to be told again before */
 	uint64_t newest, oldest; /* what it says that it uses */
 	struct seats *seats;	 /* the table it takes its seats from */
+	int grace_s;		 /* from before an upgrade: its STOP_GRACE, which stays */
 };
 
 /* A table of seats of another layout, in use until the last of its workers has ended. */
@@ -96,6 +97,8 @@ static inline struct child *master_current(struct master *m, unsigned i)
 	return &m->children[m->generation * m->rt.workers + i];
 }
 
+/* The STOP_GRACE that the worker of a slot knows, in seconds. */
+int master_grace(const struct master *m, unsigned slot);
 /* An open relay is said, at each start and whenever it is read again. */
 void master_warn_guard(struct master *m);
 /* Destinations whose names do not resolve are said likewise. */

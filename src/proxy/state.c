@@ -30,8 +30,9 @@ static void put_lists(FILE *out, const struct state *s)
 	for (unsigned i = 0; i < s->other_count; i++)
 		put_one(out, "other-seats", s->other_seats[i]);
 	for (unsigned i = 0; i < s->worker_count; i++)
-		fprintf(out, "worker %u %d %d %llu\n", s->worker[i].slot, s->worker[i].pid,
-			s->worker[i].seats, (unsigned long long)s->worker[i].oldest);
+		fprintf(out, "worker %u %d %d %llu %d\n", s->worker[i].slot, s->worker[i].pid,
+			s->worker[i].seats, (unsigned long long)s->worker[i].oldest,
+			s->worker[i].grace_s);
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
 		if (*s->slots.slot[i].name)
 			fprintf(out, "slot %u %llu %s\n", i,
@@ -176,7 +177,8 @@ static bool take_worker(struct state *s, const char *rest)
 	if (!s->worker || s->worker_count == s->workers * RUNTIME_GENERATIONS ||
 	    !next_unsigned(&rest, &w.slot) || !next_int(&rest, &w.pid) ||
 	    !next_int(&rest, &w.seats) || !next_u64(&rest, &w.oldest) ||
-	    w.slot >= s->workers * RUNTIME_GENERATIONS || w.pid <= 1)
+	    !next_int(&rest, &w.grace_s) || w.slot >= s->workers * RUNTIME_GENERATIONS ||
+	    w.pid <= 1 || w.grace_s < 0)
 		return false;
 	s->worker[s->worker_count++] = w;
 	return true;

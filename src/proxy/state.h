@@ -31,6 +31,7 @@ struct state_worker {
 	pid_t pid;
 	int seats;	 /* the descriptor of the table that it takes its seats from */
 	uint64_t oldest; /* it uses no version before this one */
+	int grace_s;	 /* its STOP_GRACE */
 };
 
 /* What a name meant last. */

@@ -134,7 +134,7 @@ static int list_workers(const struct master *m, struct state *s)
 		if (c->process.pid)
 			s->worker[s->worker_count++] =
 				(struct state_worker){ i, c->process.pid, seats_fd(m, c->seats),
-						       c->oldest };
+						       c->oldest, master_grace(m, i) };
 	}
 	return 0;
 }
@@ -430,6 +430,7 @@ static void adopt_children(struct master *m, const struct state *s)
 		process_started(&c->process, s->worker[i].pid, master_now_ms());
 		c->ready = true;
 		c->oldest = s->worker[i].oldest; /* it does not say any more */
+		c->grace_s = s->worker[i].grace_s;
 		c->seats = table_of(m, s, s->worker[i].seats);
 	}
 	if (s->writer) {

@@ -449,6 +449,18 @@ class Upgrade(Base):
                 os.kill(daemon.pid, signal.SIGTERM)
                 self.assertEqual(kept.reply()[:9], b"421 4.3.2")
 
+    def test_the_old_ones_keep_their_grace(self):
+        """Longer than what the new ones have and a killer waits."""
+        with harness.Sink() as sink, self.copy(sink, STOP_GRACE=7) as daemon:
+            with harness.Client(daemon.port) as kept:
+                kept.hello()
+                daemon.configure(STOP_GRACE=0)
+                self.assertTrue(self.upgrade(daemon))
+                os.kill(daemon.pid, signal.SIGTERM)
+                self.assertEqual(kept.reply()[:9], b"421 4.3.2")
+            daemon.process.wait()
+            self.assertEqual(daemon.records("fault"), [])
+
     def test_many_under_load(self):
         rounds = 10 if harness.LONG else 3
         with harness.Sink() as sink, \

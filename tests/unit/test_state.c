@@ -18,9 +18,9 @@
 #define ADDRESSES 2u
 
 static int listen_fds[] = { 10, 11, 12, 13, 14, 15 };
-static struct state_worker workers[] = { { 0, 1000, 5, 12 },
-					 { 2, 1002, 5, 11 },
-					 { 4, 99999, 31, UINT64_MAX } };
+static struct state_worker workers[] = { { 0, 1000, 5, 12, 30 },
+					 { 2, 1002, 5, 11, 0 },
+					 { 4, 99999, 31, UINT64_MAX, 86400 } };
 static struct state_address addresses[] = {
 	{ "mail.test:25", { .family = 4, .port = 25, .ip = { 192, 0, 2, 1 } } },
 	{ "mail.test:25", { .family = 6, .port = 25, .ip = { 0x20, 1, 0xd, 0xb8 } } },
@@ -119,6 +119,7 @@ static void comes_back_as_it_was(void **state)
 		assert_int_equal(r.worker[i].pid, workers[i].pid);
 		assert_int_equal(r.worker[i].seats, workers[i].seats);
 		assert_true(r.worker[i].oldest == workers[i].oldest);
+		assert_int_equal(r.worker[i].grace_s, workers[i].grace_s);
 	}
 	assert_true(r.last_epoch_us == s.last_epoch_us && r.number == s.number);
 	assert_int_equal(r.workers, WORKERS);
@@ -217,7 +218,8 @@ static void another_one_is_refused(void **state)
 	refuse_with("worker 0 1000 ", "worker 0 -1 ");	  /* … or everybody */
 	refuse_with("down [", "down \ndown [");
 	refuse_with("slot 3 ", "slot 128 ");
-	refuse_with("worker 0 1000 5 12\n", "worker 0 1000 5\n");
+	refuse_with("worker 0 1000 5 12 30\n", "worker 0 1000 5 12\n");
+	refuse_with("worker 0 1000 5 12 30\n", "worker 0 1000 5 12 -1\n");
 	refuse_with("address 192.0.2.1:25 ", "address ");
 	refuse_with("address 192.0.2.1:25 ", "address x 192.0.2.1:25 ");
 	refuse_with("note mail.test:25 3235", "note mail.test:25 325");
