@@ -43,6 +43,9 @@ struct run {
 	int status;
 	const char *path; /* of the file that is read */
 	uint64_t damages; /* of it */
+	/* The last one named, which is open from the start: it may be rotated while those before it
+	 * are read. */
+	struct log_file newest;
 };
 
 static volatile sig_atomic_t stopped;
@@ -125,39 +128,46 @@ static void begin_document(struct run *k, const char *path)
 	k->damages = 0;
 }
 
-static bool begin_file(struct run *k, struct log_file *f, const char *path)
+static bool open_file(struct run *k, struct log_file *f, const char *path)
 {
 	int err = log_file_open(f, path);
 
-	if (err) {
+	if (err)
 		complain(k, path, err);
-		return false;
-	}
-	begin_document(k, path);
-	return true;
+	return !err;
 }
 
-static void read_file(struct run *k, const char *path)
+static void read_file(struct run *k, struct log_file *f, const char *path)
 {
-	const char *unpacker;
-	struct log_file f;
+	const char *unpacker = log_file_unpacker(f);
 	bool any;
 	int err;
 
-	if (!begin_file(k, &f, path))
-		return;
-	unpacker = log_file_unpacker(&f);
+	begin_document(k, path);
 	if (unpacker) {
 		k->status = STATUS_DAMAGED;
 		fprintf(stderr, "carontectl log: %s: is compressed: %s %s | carontectl log -\n",
 			path, unpacker, path);
 	} else {
-		err = log_file_read(&f, &k->parse, false, &any);
+		err = log_file_read(f, &k->parse, false, &any);
 		if (err)
 			complain(k, path, err);
 		end_of_file(k);
 	}
-	log_file_close(&f);
+	log_file_close(f);
+}
+
+/* The newest one may be there too by now. */
+static void read_rotated(struct run *k, const char *path)
+{
+	struct log_file f;
+
+	if (!open_file(k, &f, path))
+		return;
+	if (f.dev == k->newest.dev && f.ino == k->newest.ino && k->newest.fd >= 0)
+		log_file_close(&f);
+	else
+		read_file(k, &f, path);
 }
 
 static void read_directory(struct run *k, const char *path)
@@ -175,18 +185,25 @@ static void read_directory(struct run *k, const char *path)
 			path, a.compressed);
 	}
 	for (size_t i = 0; i < a.n; i++)
-		read_file(k, a.path[i]);
+		read_rotated(k, a.path[i]);
 	log_archive_close(&a);
+}
+
+static bool is_directory(const char *path)
+{
+	struct stat st;
+
+	return strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 static void read_argument(struct run *k, const char *path)
 {
-	struct stat st;
+	struct log_file f;
 
-	if (strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+	if (is_directory(path))
 		read_directory(k, path);
-	else
-		read_file(k, path);
+	else if (open_file(k, &f, path))
+		read_file(k, &f, path);
 }
 
 static void put_last(struct run *k)
@@ -226,7 +243,7 @@ static void read_between(struct run *k, const char *old, const struct log_file *
 	for (size_t i = log_archive_after(&a, old); i < a.n; i++) {
 		if (!log_file_moved(next, a.path[i]))
 			break;
-		read_file(k, a.path[i]);
+		read_rotated(k, a.path[i]);
 	}
 	log_archive_close(&a);
 }
@@ -260,14 +277,14 @@ static bool follow_to_next(struct run *k, struct log_file *f, const char *path)
 	return true;
 }
 
-static void follow(struct run *k, const char *path)
+static void follow(struct run *k, struct log_file *f, const char *path)
 {
-	struct log_file f;
-	bool going = begin_file(k, &f, path);
+	bool going = true;
 
+	begin_document(k, path);
 	while (going) {
 		bool any = false;
-		int err = log_file_read(&f, &k->parse, true, &any);
+		int err = log_file_read(f, &k->parse, true, &any);
 
 		if (err) {
 			complain(k, path, err);
@@ -275,20 +292,40 @@ static void follow(struct run *k, const char *path)
 		}
 		if (!k->following)
 			put_last(k);
-		if (log_file_moved(&f, path)) {
-			going = follow_to_next(k, &f, path);
-		} else if (log_file_cut(&f)) {
+		if (log_file_moved(f, path)) {
+			going = follow_to_next(k, f, path);
+		} else if (log_file_cut(f)) {
 			on_damage(k, k->parse.line, "has become shorter, and is read again");
-			log_file_close(&f);
-			going = begin_file(k, &f, path);
+			log_file_close(f);
+			going = open_file(k, f, path);
+			begin_document(k, path);
 		} else {
 			going = pause_following();
 		}
 	}
-	if (!k->following) /* of the files before it */
-		put_last(k);
 	end_of_file(k);
-	log_file_close(&f);
+	log_file_close(f);
+}
+
+static void read_all(struct run *k)
+{
+	size_t last = k->o.count - 1;
+	const char *path = k->o.files[last];
+	bool directory = !k->o.follow && is_directory(path);
+	bool open = !directory && open_file(k, &k->newest, path);
+
+	if (!open)
+		k->newest.fd = -1;
+	for (size_t i = 0; i < last; i++)
+		read_argument(k, k->o.files[i]);
+	if (open && k->o.follow)
+		follow(k, &k->newest, path);
+	else if (open)
+		read_file(k, &k->newest, path);
+	else if (directory)
+		read_directory(k, path);
+	if (!k->following)
+		put_last(k);
 }
 
 /* Ended by a signal, the output is still whole. */
@@ -364,12 +401,7 @@ int ctl_log(int argc, char **argv)
 	if (status < 0)
 		status = prepare(&k);
 	if (status < 0) {
-		for (size_t i = 0; i + k.o.follow < k.o.count; i++)
-			read_argument(&k, k.o.files[i]);
-		if (k.o.follow)
-			follow(&k, k.o.files[k.o.count - 1]);
-		else
-			put_last(&k);
+		read_all(&k);
 		finish(&k);
 		status = k.status;
 	}

@@ -8,6 +8,7 @@ import gzip
 import json
 import lzma
 import os
+import pathlib
 import re
 import select
 import shutil
@@ -307,6 +308,23 @@ class Log(harness.TestCase):
             times = [r["time"] for r in printed]
             self.assertEqual(times, sorted(times))
             self.assertEqual(ctl("log", archive, "--since", "2100-01-01"), "")
+
+    def test_rotation_while_earlier_files_are_read(self):
+        """What is in the last file then is printed, and once."""
+        for directory in [], [self.dir / "archive"]:
+            log, rotated = self.dir / "log.xml", self.dir / "archive/caronte-20260101-000000.xml"
+            rotated.parent.mkdir(exist_ok=True)
+            rotated.unlink(missing_ok=True)
+            log.write_text(HEAD + record(2) + TAIL)
+            with subprocess.Popen([harness.CTL, "log", "--json", "-", *directory, log],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+                fds = pathlib.Path("/proc/%d/fd" % reader.pid)
+                harness.wait_until(lambda: any(each.exists() and each.samefile(log)
+                                               for each in fds.iterdir()))
+                log.rename(rotated)
+                log.write_text(HEAD + record(3) + TAIL)
+                printed, _ = reader.communicate((HEAD + record(1) + TAIL).encode())
+            self.assertEqual([r["detail"] for r in as_records(printed.decode())], ["1", "2"])
 
     def test_follow_through_rotation(self):
         """Also where files are begun and rotated faster than they are looked at."""
