@@ -20,9 +20,8 @@
 #include "route/route.h"
 #include "smtp/command.h"
 
-#define PATIENCE_S     30
-#define PATIENCE_MAX_S 3600
-#define EXIT_WARNINGS  1
+#define PATIENCE_S    30
+#define EXIT_WARNINGS 1
 /*
  * Of a domain that is nobody's (RFC 2606), so that the destination has no reason to take them. It
  * has no mail server either (RFC 7505), and may be refused for that by one that relays: so the
@@ -259,17 +258,6 @@ static bool plain_address(const char *text)
 	return true;
 }
 
-static bool read_seconds(const char *text, unsigned *seconds)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || n < 1 || n > PATIENCE_MAX_S)
-		return false;
-	*seconds = (unsigned)n;
-	return true;
-}
-
 /* -1: go on; else the exit status. */
 static int read_option(struct arguments *a, int c)
 {
@@ -278,10 +266,11 @@ static int read_option(struct arguments *a, int c)
 		a->recipient = optarg;
 		if (plain_address(optarg))
 			return -1;
-		fprintf(stderr, "carontectl: %s: no address like user@domain\n", optarg);
+		fprintf(stderr, "carontectl check-destination: %s: no address like user@domain\n",
+			optarg);
 		return EX_USAGE;
 	case 't':
-		return read_seconds(optarg, &a->seconds) ? -1 : EX_USAGE;
+		return ctl_seconds("check-destination", optarg, &a->seconds) ? -1 : EX_USAGE;
 	case 'h':
 		usage(stdout);
 		return EX_OK;
@@ -305,8 +294,11 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 	while (status < 0 &&
 	       (c = getopt_long(argc, argv, CTL_CONFIG_SHORT "r:t:h", options, NULL)) != -1)
 		status = read_option(a, c);
-	if (status < 0 && optind < argc)
+	if (status < 0 && optind < argc) {
+		fprintf(stderr, "carontectl check-destination: %s: no such argument\n",
+			argv[optind]);
 		status = EX_USAGE;
+	}
 	if (status == EX_USAGE)
 		usage(stderr);
 	return status;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config: -c and -o of the subcommands that ask about a configuration (ctl.h). The faults that it
- * prints are those that the daemon would print for the same arguments.
+ * config: arguments that several subcommands take (ctl.h): -c and -o of those that ask about a
+ * configuration, whose faults are printed as the daemon would print them, and seconds.
  */
 #include <stdlib.h>
 
 #include "ctl/ctl.h"
+
+#define SECONDS_MAX 86400
 
 bool ctl_config_open(struct ctl_config *k, int argc)
 {
@@ -42,4 +44,18 @@ struct config *ctl_config_load(const struct ctl_config *k)
 	config_print_faults(c, stderr);
 	config_free(c);
 	return NULL;
+}
+
+bool ctl_seconds(const char *name, const char *text, unsigned *seconds)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || n < 1 || n > SECONDS_MAX) {
+		fprintf(stderr, "carontectl %s: %s: a number of seconds from 1 to %d is wanted\n",
+			name, text, SECONDS_MAX);
+		return false;
+	}
+	*seconds = (unsigned)n;
+	return true;
 }

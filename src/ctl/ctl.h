@@ -10,6 +10,7 @@
 #define CTL_CTL_H
 
 #include <getopt.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -51,5 +52,9 @@ void ctl_config_close(struct ctl_config *k);
 bool ctl_config_option(struct ctl_config *k, int c, const char *argument);
 /* Loads it. One that has faults is printed on standard error and is NULL: EX_CONFIG. */
 struct config *ctl_config_load(const struct ctl_config *k);
+
+/* A number of seconds, up to a day, in TEXT. False: it is none, and said for the subcommand NAME.
+ */
+bool ctl_seconds(const char *name, const char *text, unsigned *seconds);
 
 #endif

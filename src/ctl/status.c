@@ -16,9 +16,8 @@
 #include "ctl/ctl.h"
 #include "ctl/status_table.h"
 
-#define WATCH_S	    2
-#define WATCH_MAX_S 86400
-#define CLEAR	    "\033[H\033[J"
+#define WATCH_S 2
+#define CLEAR	"\033[H\033[J"
 
 struct arguments {
 	struct ask_where where;
@@ -36,17 +35,6 @@ static void usage(FILE *out)
 	      out);
 }
 
-static bool read_seconds(const char *text, unsigned *seconds)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || n < 1 || n > WATCH_MAX_S)
-		return false;
-	*seconds = (unsigned)n;
-	return true;
-}
-
 /* -1: go on; else the exit status. */
 static int read_option(struct arguments *a, int c)
 {
@@ -56,12 +44,7 @@ static int read_option(struct arguments *a, int c)
 		return -1;
 	case 'w':
 		a->watch = true;
-		if (!optarg || read_seconds(optarg, &a->seconds))
-			return -1;
-		fprintf(stderr,
-			"carontectl status: %s: a number of seconds from 1 to %d is wanted\n",
-			optarg, WATCH_MAX_S);
-		return EX_USAGE;
+		return !optarg || ctl_seconds("status", optarg, &a->seconds) ? -1 : EX_USAGE;
 	case 'h':
 		usage(stdout);
 		return EX_OK;
@@ -85,8 +68,8 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 	while (status < 0 && (c = getopt_long(argc, argv, ASK_SHORT "jw::h", options, NULL)) != -1)
 		status = read_option(a, c);
 	/* "--watch 5" means what "--watch=5" does. */
-	if (status < 0 && a->watch && optind == argc - 1 && read_seconds(argv[optind], &a->seconds))
-		optind++;
+	if (status < 0 && a->watch && optind == argc - 1)
+		status = ctl_seconds("status", argv[optind++], &a->seconds) ? -1 : EX_USAGE;
 	if (status < 0 && optind < argc) {
 		fprintf(stderr, "carontectl status: %s: no such argument\n", argv[optind]);
 		status = EX_USAGE;

@@ -926,11 +926,15 @@ class CheckDestination(harness.TestCase):
         for arguments, status in (
                 (["x"], 64), (["--recipient", "x"], 64), (["-r", "a@b>\r\nRCPT TO:<c@d"], 64),
                 (["-r", "a b@c"], 64), (["-r", "@c"], 64), (["-r", "a@"], 64),
-                (["--timeout", "0"], 64), (["--timeout", "x"], 64), (["--help"], 0),
+                (["--timeout", "0"], 64), (["--timeout", "86401"], 64), (["-t", "x"], 64),
+                (["--help"], 0),
                 (["-c", self.dir / "nothing"], 78), (["-c", "/dev/null", "-o", "X=1"], 78),
                 (["-c", "/dev/null", "-o", "DESTINATIONS=x"], 78)):
             done = harness.ctl("check-destination", *arguments)
             self.assertEqual(done.returncode, status, (arguments, done.stdout, done.stderr))
+            if status == 64:
+                said = "carontectl check-destination: " + arguments[-1].splitlines()[0]
+                self.assertIn(said, done.stderr)
 
 
 if __name__ == "__main__":
