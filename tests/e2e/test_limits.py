@@ -29,8 +29,13 @@ STEP_S = 0.2  # between octets that trickle
 PATIENCE_S = 12  # six deadlines
 
 
+IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>
+
+
 def come_from(address, port):
     sock = socket.socket()
+    # Else the port would have to be one that no other connection has, to whomever.
+    sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
     sock.bind((address, 0))
     sock.settimeout(puppet.PATIENCE_S)
     sock.connect(("127.0.0.1", port))
