@@ -34,7 +34,10 @@ def ratio(results, load, subject, of=lambda s: s.cpu_us):
 
 
 def table(rows):
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    """The last cell of a shorter row says why there are no more, as long as that takes."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[0]) for row in rows),
+              *(max(map(len, column)) for column in list(zip(*full))[1:])]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
              for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
@@ -77,7 +80,7 @@ def load_table(results, load, title, chosen):
         key = (load, subject.name)
         if key not in results.samples:
             if key in results.reasons:
-                rows.append((subject.name, results.reasons[key], *[""] * 9))
+                rows.append((subject.name, results.reasons[key]))
             continue
 
         def median(of):
@@ -119,7 +122,7 @@ def idle_table(idle):
     rows = [("subject", "sessions", "own octets each", "the kernel's each", "empty, MB")]
     for name, found in idle.items():
         if isinstance(found, str):
-            rows.append((name, "-", found, "", ""))
+            rows.append((name, found))
         else:
             own, kernel, empty, sessions = found
             rows.append((name, str(sessions), number(own), number(kernel), number(empty / 1e6, 1)))
@@ -150,9 +153,14 @@ def write_csv(where, results, idle):
                           number(results.median(load, subject, lambda s: s.per_second), 1),
                           number(results.median(load, subject, lambda s: s.latency["p99"])),
                           number(ratio(results, load, subject, lambda s: s.latency["p99"]), 3)))
+    with open(where / "idle.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("subject", "sessions", "own_octets_each", "kernel_octets_each",
+                      "empty_octets"))
         for name, found in idle.items():
             if not isinstance(found, str):
-                out.writerow(("idle", name, 1, *["%.0f" % (x or 0) for x in found]))
+                own, kernel, empty, sessions = found
+                out.writerow((name, sessions, number(own), number(kernel), empty))
 
 
 def write_plots(where, about, results, chosen, idle):
