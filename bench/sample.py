@@ -17,6 +17,8 @@ import meter
 import subjects
 from subjects import Fault
 
+IDLE_S = 5  # until a proxy has given back what coming up has taken
+
 
 @dataclasses.dataclass(frozen=True)
 class Load:
@@ -217,7 +219,7 @@ def idle_memory(bench, subject, sessions):
                             "idle connections", 60)
         if "idle, %d connections" % sessions not in program.text():
             raise Fault("%s: not all connections came up: %s" % (subject.name, program.text()))
-        time.sleep(2)
+        time.sleep(IDLE_S)
         after, kernel_after = subject.group.pss(), subject.group.kernel()
         program.stop(signal.SIGINT)
         kernel = None if kernel_before is None else (kernel_after - kernel_before) / sessions

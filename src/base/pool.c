@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/diag.h"
+
+#define TRIM_MOST 128 /* objects in one call: a millisecond */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POOL_ASAN 1
@@ -34,6 +37,9 @@ int pool_init(struct pool *p, size_t size, size_t count)
 		p->mem = NULL;
 		return -ENOMEM;
 	}
+	/* Where the kernel gives huge pages to all (Debian's does), a few octets would cost 2 MB.
+	 * One that knows none refuses this. */
+	(void)madvise(p->mem, size * count, MADV_NOHUGEPAGE);
 	return 0;
 }
 
@@ -44,6 +50,11 @@ void pool_destroy(struct pool *p)
 	ASAN_UNPOISON_MEMORY_REGION(p->mem, p->size * p->fresh);
 	munmap(p->mem, p->size * p->count);
 	p->mem = NULL;
+}
+
+static size_t returned(const struct pool *p)
+{
+	return p->fresh - p->in_use;
 }
 
 void *pool_get(struct pool *p)
@@ -59,6 +70,10 @@ void *pool_get(struct pool *p)
 		return NULL;
 	}
 	p->in_use++;
+	if (p->unused > returned(p))
+		p->unused = returned(p);
+	if (p->trimmed > returned(p))
+		p->trimmed = returned(p);
 	return obj;
 }
 
@@ -72,4 +87,42 @@ void pool_put(struct pool *p, void *obj)
 	p->free = obj;
 	p->in_use--;
 	ASAN_POISON_MEMORY_REGION(obj, p->size);
+}
+
+/* The one behind OBJ in the chain. */
+static void *behind(void *obj)
+{
+	void *next;
+
+	ASAN_UNPOISON_MEMORY_REGION(obj, sizeof(next));
+	next = *(void **)obj;
+	ASAN_POISON_MEMORY_REGION(obj, sizeof(next));
+	return next;
+}
+
+/* The chain's word and what neighbours have a part in stay. */
+static void give_back(const struct pool *p, uint8_t *obj)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t begin = ((uintptr_t)obj + sizeof(void *) + page - 1) & ~(page - 1);
+	uintptr_t end = ((uintptr_t)obj + p->size) & ~(page - 1);
+
+	if (begin < end) /* where the kernel refuses, they stay */
+		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+bool pool_trim(struct pool *p)
+{
+	size_t some = p->unused - p->trimmed;
+	void *obj = p->free;
+
+	if (some > TRIM_MOST)
+		some = TRIM_MOST;
+	for (size_t above = returned(p) - p->trimmed - some; above; above--)
+		obj = behind(obj);
+	for (size_t i = 0; i < some; i++, obj = behind(obj))
+		give_back(p, obj);
+	p->trimmed += some;
+	p->unused = returned(p);
+	return p->trimmed < p->unused;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * pool: objects of one size, all room for them reserved at start (invariant 7: bounded everything).
- * The reservation is address space only; a page costs memory from its first use on. Last in, first
- * out, so that the pages in use stay few and warm. One thread. Exhaustion is NULL, never a fault.
+ * The reservation is address space only; a page costs memory from its first use on, until
+ * pool_trim() gives it back. Last in, first out, so that the pages in use stay few and warm. One
+ * thread. Exhaustion is NULL, never a fault.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +19,9 @@ struct pool {
 	size_t fresh;  /* objects never handed out yet begin at this index */
 	size_t in_use; /* objects handed out now */
 	void *free;    /* chain through the first word of returned objects */
+	/* Of the returned objects, counted from the chain's end: */
+	size_t unused;	/* not handed out since the last pool_trim() */
+	size_t trimmed; /* without their pages */
 };
 
 /* Reserves room for COUNT objects of SIZE octets. 0 or -ENOMEM. */
@@ -26,5 +31,11 @@ void pool_destroy(struct pool *p);
 void *pool_get(struct pool *p);
 /* Returns OBJ, which pool_get() gave; NULL is allowed and does nothing. */
 void pool_put(struct pool *p, void *obj);
+/*
+ * Called from time to time: gives back to the kernel the whole pages of objects that were not
+ * handed out since the call before, of a few in each call, for it must not hold up its caller.
+ * True: there may be more of them next time. Worth a call only where an object is of several pages.
+ */
+bool pool_trim(struct pool *p);
 
 #endif

@@ -27,7 +27,7 @@
 
 #define ACCEPT_PAUSE_MS	    100
 #define DRAIN_TICK_MS	    50
-#define STRESS_TICK_MS	    1000
+#define TICK_MS		    1000
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
 #define MAX_LISTENERS	    64
 
@@ -45,7 +45,7 @@ struct process {
 	struct listener listeners[MAX_LISTENERS];
 	unsigned listener_count;
 	struct health *health;
-	struct io_timer drain_timer, stress_timer;
+	struct io_timer drain_timer, tick_timer;
 	struct io_op signal_op;
 	int signal_fd;
 	uint64_t drain_until_ms;
@@ -101,13 +101,24 @@ static void look_at_stress(struct worker *w)
 		session_deadline_again(container_of(pos, struct session, link));
 }
 
-static void on_stress_tick(struct io_timer *t)
-{
-	struct process *p = container_of(t, struct process, stress_timer);
+/* ---- the tick ---- */
 
-	look_at_stress(&p->worker);
-	if (p->worker.open_count)
-		io_timer_set(p->worker.io, t, STRESS_TICK_MS);
+/* What a crowd has needed is given back when it has gone, or has become idle. */
+static bool trim(struct worker *w)
+{
+	bool works = pool_trim(&w->works), bodies = pool_trim(&w->bodies);
+
+	return works || bodies;
+}
+
+static void on_tick(struct io_timer *t)
+{
+	struct process *p = container_of(t, struct process, tick_timer);
+	struct worker *w = &p->worker;
+
+	look_at_stress(w);
+	if (trim(w) || w->open_count)
+		io_timer_set(w->io, t, TICK_MS);
 }
 
 /* ---- ending ---- */
@@ -246,6 +257,7 @@ static void on_signal(struct io_op *op, int res)
 
 static void serve(struct worker *w, int fd)
 {
+	struct io_timer *tick = &container_of(w, struct process, worker)->tick_timer;
 	const struct settings *set = &w->rt->config->set;
 	const struct policy_networks *networks = w->rt->policy.networks;
 	struct addr client;
@@ -270,9 +282,8 @@ static void serve(struct worker *w, int fd)
 		stats_count(w->stats, turned_away[STATS_MAX_PER_ADDRESS], 1);
 		break;
 	}
-	if (w->open_count == 0)
-		io_timer_set(w->io, &container_of(w, struct process, worker)->stress_timer,
-			     STRESS_TICK_MS);
+	if (!list_linked(&tick->link))
+		io_timer_set(w->io, tick, TICK_MS);
 	bool started = session_start(w, fd, &client, in_network, refusal, seat);
 
 	if (refusal == SESSION_SERVE && started) {
@@ -452,7 +463,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	if (res < 0)
 		return EX_OSERR;
 	io_timer_init(&p->drain_timer, on_drain);
-	io_timer_init(&p->stress_timer, on_stress_tick);
+	io_timer_init(&p->tick_timer, on_tick);
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w);

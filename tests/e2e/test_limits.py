@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import pwd
+import resource
 import select
 import socket
 import subprocess
@@ -417,6 +418,30 @@ class Stress(harness.TestCase):
                 c.close()
             self.assertEqual(len(daemon.records("session", count=SLOW_CLIENTS, end="timeout")),
                              SLOW_CLIENTS)
+
+    def test_memory_is_given_back(self):
+        """What a crowd needed while it was busy is not kept once it is idle."""
+        count = 300
+        with harness.Sink() as sink, self.caronte(
+                sink, WORKERS=1, MAX_SESSIONS=2 * count, MAX_SESSIONS_PER_ADDRESS=0) as daemon, \
+                contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(come_from("127.0.0.1", daemon.port))
+                       for _ in range(count)]
+            for c in clients:
+                self.assertEqual(c.reply()[:3], b"220")
+                c.send(b"NOOP\r\nNOOP")
+            for c in clients:
+                self.assertEqual(c.codes(1), [250])
+            busy = daemon.memory()
+            for c in clients:
+                c.send(b"\r\n")
+                self.assertEqual(c.codes(1), [250])
+            less = count * 2 * resource.getpagesize()
+            harness.wait_until(lambda: daemon.memory() < busy - less, PATIENCE_S)
+            for c in clients:
+                c.send(b"NOOP\r\n")
+            for c in clients:
+                self.assertEqual(c.codes(1), [250])
 
     def test_few_descriptors(self):
         """Connections wait in the queue, the processor rests, and all goes on when there are
