@@ -429,13 +429,16 @@ class Stress(harness.TestCase):
                        for _ in range(count)]
             for c in clients:
                 self.assertEqual(c.reply()[:3], b"220")
-                c.send(b"NOOP\r\nNOOP")
-            for c in clients:
-                self.assertEqual(c.codes(1), [250])
-            busy = daemon.memory()
-            for c in clients:
-                c.send(b"\r\n")
-                self.assertEqual(c.codes(1), [250])
+            # In the first round AddressSanitizer takes memory of its own for theirs, and keeps it.
+            for _ in range(2):
+                for c in clients:
+                    c.send(b"NOOP\r\nNOOP")
+                for c in clients:
+                    self.assertEqual(c.codes(1), [250])
+                busy = daemon.memory()
+                for c in clients:
+                    c.send(b"\r\n")
+                    self.assertEqual(c.codes(1), [250])
             less = count * 2 * resource.getpagesize()
             harness.wait_until(lambda: daemon.memory() < busy - less, PATIENCE_S)
             for c in clients:
