@@ -213,6 +213,7 @@ class Down(Base):
         """The first connection that reaches it again is enough, be it a client's own."""
         destination = puppet.Destination()
         with self.caronte(destination) as daemon:
+            self.serves(daemon, destination)
             destination.close()
             with puppet.client(daemon.port) as c:
                 self.turned_away(c)

@@ -469,7 +469,7 @@ class Upgrade(Base):
             self.deliver(daemon)
             harness.wait_until(lambda: len(daemon.workers()) == 2)
             self.settle(daemon, sink)
-            before = test_reload.descriptors(daemon)
+            before = self.descriptors(daemon, sink)
             with harness.Client(daemon.port) as kept, test_reload.Traffic(daemon.port) as traffic:
                 kept.hello()
                 for _ in range(rounds):
@@ -483,6 +483,6 @@ class Upgrade(Base):
             self.assertEqual(sink.report()["messages"], traffic.delivered + rounds + 1)
             harness.wait_until(lambda: len(daemon.workers()) == 2)
             self.settle(daemon, sink)
-            harness.wait_until(lambda: test_reload.descriptors(daemon) == before)
+            harness.wait_until(lambda: self.descriptors(daemon, sink) == before)
             ended = daemon.records("session", count=traffic.delivered // 3 + 2)
             self.assertEqual({record.get("end") for record in ended}, {"quit"})
