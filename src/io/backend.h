@@ -58,6 +58,8 @@ struct io_backend {
 	/* Makes io->priv. 0, or -errno with *WHY set to what is lacking (static text). */
 	int (*open)(struct io *io, const char **why);
 	void (*shut)(struct io *io);
+	/* io_locked(). NULL: none. */
+	uint64_t (*locked)(const struct io *io);
 	void (*submit)(struct io *io, struct io_op *op);
 	/* Called once for an operation at most; io_finish() still follows. */
 	void (*cancel)(struct io *io, struct io_op *op);

@@ -65,6 +65,11 @@ const char *io_name(const struct io *io)
 	return io->backend->name;
 }
 
+uint64_t io_locked(const struct io *io)
+{
+	return io->backend->locked ? io->backend->locked(io) : 0;
+}
+
 /* Making and destroying. */
 
 static unsigned fd_limit(void)

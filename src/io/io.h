@@ -79,6 +79,12 @@ int io_create(struct io **io, enum io_engine engine, const struct io_limits *lim
 void io_destroy(struct io *io);
 /* "io_uring", "epoll" or "fake". */
 const char *io_name(const struct io *io);
+/*
+ * How many octets the kernel counts for IO against RLIMIT_MEMLOCK, where the rings of all processes
+ * of a user are counted together. 0: none; kernels from before 6.14 or so, this process is allowed
+ * to lock memory, or another engine. It tries: the process's soft limit is 0 meanwhile.
+ */
+uint64_t io_locked(const struct io *io);
 
 /* Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0. On an
  * error (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again.

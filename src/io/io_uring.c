@@ -35,6 +35,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -454,6 +455,8 @@ static unsigned power_of_two(unsigned n)
 	return p;
 }
 
+static const char no_memory[] = "no memory for a ring, or RLIMIT_MEMLOCK leaves none";
+
 static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why)
 {
 	static const unsigned wishes[] = {
@@ -487,6 +490,8 @@ static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why
 		*why = "the kernel has no io_uring";
 	else if (ret == -EPERM || ret == -EACCES)
 		*why = "io_uring is forbidden here (kernel.io_uring_disabled, or a sandbox)";
+	else if (ret == -ENOMEM)
+		*why = no_memory;
 	else if (ret < 0)
 		*why = "io_uring_setup failed";
 	return ret;
@@ -537,8 +542,11 @@ static int make_feed(struct io *io, struct uring *u, const char **why)
 		return -ENOMEM;
 	reg.ring_addr = (uint64_t)(uintptr_t)u->feed;
 	reg.ring_entries = u->feed_size;
-	if (io_uring_register_buf_ring(&u->ring, &reg, 0) < 0) {
-		*why = "io_uring has no rings of provided buffers (kernel 5.19)";
+	int ret = io_uring_register_buf_ring(&u->ring, &reg, 0);
+
+	if (ret < 0) {
+		*why = ret == -ENOMEM ? no_memory
+				      : "io_uring has no rings of provided buffers (kernel 5.19)";
 		return -EOPNOTSUPP;
 	}
 	io_uring_buf_ring_init(u->feed);
@@ -626,10 +634,49 @@ static int uring_open(struct io *io, const char **why)
 	return ret;
 }
 
+static bool is_counted(void)
+{
+	struct rlimit limit, none;
+	struct io_uring ring;
+	int ret;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return false;
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = limit.rlim_max };
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0)
+		return false;
+	ret = io_uring_queue_init(1, &ring, 0);
+	(void)!setrlimit(RLIMIT_MEMLOCK, &limit);
+	if (ret == 0)
+		io_uring_queue_exit(&ring);
+	return ret == -ENOMEM;
+}
+
+static uint64_t pages(uint64_t octets)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return (octets + page - 1) / page * page;
+}
+
+/* Each of them is whole pages of its own: the two rings (one mapping), the submission queue's
+ * entries, the buffers' ring. */
+static uint64_t uring_locked(const struct io *io)
+{
+	const struct uring *u = io->priv;
+
+	if (!is_counted())
+		return 0;
+	return pages(u->ring.sq.ring_sz) +
+	       pages((uint64_t)u->addr_count * sizeof(struct io_uring_sqe)) +
+	       pages((uint64_t)u->feed_size * sizeof(struct io_uring_buf));
+}
+
 const struct io_backend io_backend_uring = {
 	.name = "io_uring",
 	.open = uring_open,
 	.shut = uring_shut,
+	.locked = uring_locked,
 	.submit = uring_submit,
 	.cancel = uring_cancel,
 	.forget = uring_forget,

@@ -95,6 +95,22 @@ static void check_limit(const struct check *k, struct config *c)
 		     sessions, (unsigned long long)need, (unsigned long long)limit.rlim_max);
 }
 
+/*
+ * The rings of io_uring count against it on newer kernels, those of all processes of USER and of
+ * all versions that still serve together: as root there is no limit then, else as high a one as is
+ * allowed. Where that is not enough shows when io_uring is tried.
+ */
+static void lift_locked(void)
+{
+	const struct rlimit none = { .rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY };
+	struct rlimit limit;
+
+	if (setrlimit(RLIMIT_MEMLOCK, &none) == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)!setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
 /* Whether a destination is Caronte itself: mail would run in a circle. */
 static void check_circle(const struct check *k, struct config *c)
 {
@@ -213,7 +229,10 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	check_metrics(k, c);
 	check_user(k, c);
 	check_limit(k, c);
+	if (c->set.engine != ENGINE_EPOLL)
+		lift_locked();
 	k->probe.id = k->id;
+	k->probe.workers = k->workers;
 	if (routed) {
 		k->probe.route = &k->route;
 		take_literals(k);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -22,6 +23,7 @@
 
 #include "base/diag.h"
 #include "proxy/control.h"
+#include "proxy/runtime.h"
 #include "xmllog/writer.h"
 
 enum answer_kind {
@@ -138,11 +140,25 @@ static void try_control(int to, const struct settings *set)
 		tell_fault(to, SETTING_CONTROL_SOCKET, "%s", why);
 }
 
-static void try_engine(int to, const struct settings *set)
+/* Whether the rings of all workers, and of those that an upgrade puts beside them, may be. */
+static bool fits(const struct io *io, unsigned workers, char *why, size_t cap)
 {
-	static const struct io_limits limits = {
-		.ops = 64, .timers = 4, .block_size = 4096, .block_count = 16
-	};
+	uint64_t need = (2 * (uint64_t)workers + 1) * io_locked(io);
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0 || need <= limit.rlim_cur)
+		return true;
+	snprintf(why, cap,
+		 "%u workers need %llu KB of locked memory, and RLIMIT_MEMLOCK allows %llu KB",
+		 workers, (unsigned long long)(need + 1023) / 1024,
+		 (unsigned long long)limit.rlim_cur / 1024);
+	return false;
+}
+
+/* With what a worker has: a smaller engine may work where that does not. */
+static void try_engine(int to, const struct settings *set, unsigned workers)
+{
+	const struct io_limits limits = runtime_io_limits(set);
 	struct answer a = { .kind = ANSWER_ENGINE, .n = IO_ENGINE_EPOLL };
 	const char *why = NULL;
 	struct io *io;
@@ -157,10 +173,10 @@ static void try_engine(int to, const struct settings *set)
 		tell_fault(to, SETTING_ENGINE_AUTO, "no engine works here: %s", strerror(-err));
 		return;
 	}
-	if (strcmp(io_name(io), "io_uring") == 0)
-		a.n = IO_ENGINE_URING;
-	else
+	if (strcmp(io_name(io), "io_uring") != 0)
 		snprintf(a.text, sizeof(a.text), "%s", why ? why : "not available");
+	else if (fits(io, workers, a.text, sizeof(a.text)))
+		a.n = IO_ENGINE_URING;
 	io_destroy(io);
 	if (set->engine == ENGINE_IO_URING && a.n != IO_ENGINE_URING)
 		tell_fault(
@@ -207,7 +223,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_log(to, &c->set);
 	try_debug_dir(to, &c->set);
 	try_control(to, &c->set);
-	try_engine(to, &c->set);
+	try_engine(to, &c->set, p->workers);
 	if (p->route)
 		resolve(to, p);
 	a = (struct answer){ .kind = ANSWER_DONE };

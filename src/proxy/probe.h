@@ -22,6 +22,7 @@
 struct probe {
 	/* Asked. */
 	struct privilege_id id;
+	unsigned workers;
 	struct tables_plan *plan;  /* its descriptors are answers */
 	const struct route *route; /* NULL: the list is at fault, nothing to resolve */
 

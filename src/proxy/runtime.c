@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "proxy/listen.h"
 #include "proxy/shared.h"
 #include "proxy/version.h"
+#include "proxy/warm.h"
 
 /* Octets of records that may wait for the log writer, for each process. */
 #define RING_OCTETS ((size_t)4 << 20)
@@ -192,6 +194,19 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 		err = make_stats(rt);
 	}
 	return err ? err : adopt_rings(rt, files->rings);
+}
+
+struct io_limits runtime_io_limits(const struct settings *set)
+{
+	unsigned sessions = (unsigned)set->max_sessions + WORKER_REFUSALS;
+
+	return (struct io_limits){
+		.ops = 4 * sessions + SEATS_PLACES(sessions) + ROUTE_MAX + LISTEN_MAX + WARM_MAX +
+		       2,
+		.timers = sessions,
+		.block_size = WORKER_BLOCK,
+		.block_count = WORKER_BLOCKS,
+	};
 }
 
 int runtime_route(const struct version *v, const struct runtime *before,

@@ -75,6 +75,8 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us);
  */
 void runtime_ready(const struct runtime *rt, unsigned slot);
 
+/* Of a worker's engine. */
+struct io_limits runtime_io_limits(const struct settings *set);
 /*
  * Makes what processes share whatever the configuration (seats, stats, rings, the eventfd) and
  * fills RT from V and what of it was found; the destinations' state, LISTEN_FDS and READY_FD are

@@ -29,7 +29,6 @@
 #define DRAIN_TICK_MS	    50
 #define TICK_MS		    1000
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
-#define MAX_LISTENERS	    64
 
 struct listener {
 	struct worker *worker;
@@ -42,7 +41,7 @@ struct listener {
 
 struct process {
 	struct worker worker;
-	struct listener listeners[MAX_LISTENERS];
+	struct listener listeners[LISTEN_MAX];
 	unsigned listener_count;
 	struct health *health;
 	struct io_timer drain_timer, tick_timer;
@@ -363,7 +362,7 @@ static void start_accepting(struct process *p)
 {
 	const struct runtime *rt = p->worker.rt;
 
-	CHECK(rt->listen_count <= MAX_LISTENERS);
+	CHECK(rt->listen_count <= LISTEN_MAX);
 	p->listener_count = rt->listen_count;
 	for (unsigned i = 0; i < rt->listen_count; i++) {
 		struct listener *l = &p->listeners[i];
@@ -401,18 +400,11 @@ static int make_pools(struct worker *w)
 	return res;
 }
 
-static int make_engine(struct worker *w)
+static int make_engine(struct worker *w, const char **why)
 {
-	unsigned sessions = (unsigned)w->rt->config->set.max_sessions + WORKER_REFUSALS;
-	struct io_limits limits = {
-		.ops = 4 * sessions + SEATS_PLACES(sessions) + ROUTE_MAX + MAX_LISTENERS +
-		       WARM_MAX + 2,
-		.timers = sessions,
-		.block_size = WORKER_BLOCK,
-		.block_count = WORKER_BLOCKS,
-	};
+	struct io_limits limits = runtime_io_limits(&w->rt->config->set);
 
-	return io_create(&w->io, w->rt->engine, &limits, NULL);
+	return io_create(&w->io, w->rt->engine, &limits, why);
 }
 
 static int watch_signals(struct process *p)
@@ -447,6 +439,7 @@ static void find_name(struct worker *w)
 int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 {
 	struct process *p = calloc(1, sizeof(*p));
+	const char *why = NULL;
 	int res;
 
 	if (!p)
@@ -466,13 +459,13 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	io_timer_init(&p->tick_timer, on_tick);
 	res = make_pools(w);
 	if (res == 0)
-		res = make_engine(w);
+		res = make_engine(w, &why);
 	if (res == 0)
 		res = health_make(&p->health, w);
 	if (res == 0)
 		res = watch_signals(p);
 	if (res < 0) {
-		worker_fault_record(w, "worker", strerror(-res));
+		worker_fault_record(w, "worker", why ? why : strerror(-res));
 		return EX_OSERR;
 	}
 	start_accepting(p);

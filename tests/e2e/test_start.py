@@ -29,6 +29,9 @@ def has_ipv6():
     return False
 
 
+LONELY = 0x40000000 + os.getpid()  # a user of whom nothing else runs
+
+
 def forbid_io_uring():
     """In a child before it becomes the daemon: io_uring_setup(2) fails with EPERM (seccomp)."""
     io_uring_setup, errno_eperm, allow = 425, 0x00050001, 0x7fff0000
@@ -316,6 +319,55 @@ class Configuration(Base):
                 client.quit()
             self.assertEqual(daemon.stop(), GOOD)
             self.assertIn("epoll", daemon.record("fault", what="engine").get("detail"))
+
+    def ask_within(self, octets, *options):
+        """-t with so much memory to lock, as a user of whom nothing else runs: its rings count."""
+        def become():
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (octets, octets))
+            os.setgroups([])
+            os.setresgid(LONELY, LONELY, LONELY)
+            os.setresuid(LONELY, LONELY, LONELY)
+        daemon = self.caronte("127.0.0.1:1", engine="io_uring", WORKERS=10,
+                              LISTEN_PORT=harness.free_port())
+        for each in (daemon.dir, daemon.log.parent, daemon.archive):
+            os.chown(each, LONELY, LONELY)
+        daemon.configure()
+        return subprocess.run([self.reachable_program(), "-t", "-c", daemon.conf, *options],
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              preexec_fn=become)
+
+    def need(self, octets, *options):
+        done = self.ask_within(octets, *options)
+        self.assertEqual(done.returncode, CONFIG, done.stderr)
+        return 1024 * int(re.search(r"ENGINE_IO_URING: .* need (\d+) KB .* RLIMIT_MEMLOCK",
+                                    done.stderr)[1])
+
+    @unittest.skipUnless(harness.ROOT, "needs a user of whom nothing else runs")
+    def test_too_little_memory_to_lock(self):
+        """Where the kernel counts rings: twice those of all workers, and one."""
+        if self.ask_within(0).returncode == GOOD:
+            self.skipTest("this kernel does not count the memory of rings")
+        self.assertRegex(self.ask_within(0).stderr, "ENGINE_IO_URING: .*RLIMIT_MEMLOCK")
+        need = self.need(1 << 20)
+        self.assertEqual(self.need(need - 4096), need)
+        self.assertEqual(self.ask_within(need).returncode, GOOD)
+        one = self.need(1 << 20, "-o", "WORKERS=11") - need
+        self.assertEqual(need, one * 21 // 2)
+
+    def test_memory_to_lock_is_raised(self):
+        """As far as it may be: up to the hard limit, and as root that one too."""
+        def lower():
+            hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (4096, hard))
+        daemon = self.caronte("127.0.0.1:1", engine="io_uring", LISTEN_PORT=harness.free_port())
+        daemon.configure()
+        daemon.launch([harness.CARONTE, "-c", daemon.conf], preexec_fn=lower)
+        self.assertTrue(daemon.wait_ready(), daemon.stderr())
+        for pid in (daemon.pid, *daemon.workers()):
+            limits = pathlib.Path("/proc/%d/limits" % pid).read_text(encoding="ascii")
+            soft, hard = re.search(r"(?m)^Max locked memory +(\S+) +(\S+)", limits).groups()
+            self.assertEqual(soft, hard)
+        self.assertEqual(daemon.stop(), GOOD)
 
 
 class Addresses(Base):

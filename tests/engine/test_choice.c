@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * Which engine is taken: io_uring where this process may use all of it, else epoll with a reason.
- * The refusals are real ones, of a seccomp filter in a child.
+ * The refusals are real ones, of a seccomp filter or a limit in a child.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 #include <linux/seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,6 +78,16 @@ static void bad_limits_are_no_reason_for_epoll(void **state)
 	assert_int_equal(io_create(&io, IO_ENGINE_EPOLL, &bad, &why), -EINVAL);
 }
 
+static int status_of(pid_t child)
+{
+	int status = -1;
+
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 static int forbid(long call, int err)
 {
 	struct sock_filter code[] = {
@@ -124,15 +135,85 @@ static void a_sandbox_makes_it_epoll(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-		int status = -1;
 		pid_t child = fork();
 
 		if (child == 0)
 			_exit(child_without(refusals[i].call, refusals[i].err));
-		assert_true(child > 0);
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFEXITED(status));
-		assert_int_equal(WEXITSTATUS(status), 0);
+		assert_int_equal(status_of(child), 0);
+	}
+}
+
+/* As a user of which nothing else runs, and nothing else has run: a ring is uncounted some time
+ * after its process. */
+static int leave_root(void)
+{
+	uid_t lonely = 0x40000000u | (uid_t)getpid();
+
+	return setresuid(lonely, lonely, lonely);
+}
+
+/* Whether as many engines as COUNT, and not one more, fit into OCTETS. */
+static int child_within(uint64_t octets, int count)
+{
+	const struct rlimit limit = { .rlim_cur = octets, .rlim_max = octets };
+	const char *why = NULL;
+	struct io *io;
+
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0 || leave_root() < 0)
+		return 1;
+	for (int i = 0; i < count; i++)
+		if (io_create(&io, IO_ENGINE_URING, &limits, &why) != 0)
+			return 2;
+	if (io_create(&io, IO_ENGINE_URING, &limits, &why) != -EOPNOTSUPP)
+		return 3;
+	if (!strstr(why, "RLIMIT_MEMLOCK"))
+		return 4;
+	if (io_create(&io, IO_ENGINE_AUTO, &limits, &why) != 0 || strcmp(io_name(io), "epoll") != 0)
+		return 5;
+	return io_locked(io) == 0 ? 0 : 6;
+}
+
+/* What the kernel counts for one engine, in pages, as that user sees it; 255: there is none. */
+static int child_that_asks(void)
+{
+	struct rlimit before, after;
+	struct io *io;
+	uint64_t locked;
+
+	if (leave_root() < 0 || getrlimit(RLIMIT_MEMLOCK, &before) < 0 ||
+	    io_create(&io, IO_ENGINE_URING, &limits, NULL) != 0)
+		return 255;
+	locked = io_locked(io);
+	if (getrlimit(RLIMIT_MEMLOCK, &after) < 0 || memcmp(&before, &after, sizeof(after)) != 0)
+		return 254;
+	return (int)(locked / (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+static void locked_memory_is_foretold(void **state)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t pages;
+	pid_t child;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip(); /* what others of our user have would count */
+	child = fork();
+	if (child == 0)
+		_exit(child_that_asks());
+	pages = (uint64_t)status_of(child);
+	assert_int_not_equal(pages, 254);
+	if (pages == 255 || pages == 0)
+		skip(); /* no io_uring here, or a kernel that counts nothing */
+	for (int count = 1; count <= 3; count++) {
+		child = fork();
+		if (child == 0)
+			_exit(child_within((uint64_t)count * pages * page, count));
+		assert_int_equal(status_of(child), 0);
+		child = fork();
+		if (child == 0)
+			_exit(child_within(((uint64_t)count * pages - 1) * page, count - 1));
+		assert_int_equal(status_of(child), 0);
 	}
 }
 
@@ -143,6 +224,7 @@ int main(void)
 		cmocka_unit_test(auto_takes_io_uring_or_says_why),
 		cmocka_unit_test(bad_limits_are_no_reason_for_epoll),
 		cmocka_unit_test(a_sandbox_makes_it_epoll),
+		cmocka_unit_test(locked_memory_is_foretold),
 	};
 
 	return cmocka_run_group_tests_name("choice of the engine", tests, NULL, NULL);
