@@ -24,6 +24,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/net.h"
+
 #define EVENTS_MAX    512
 #define ACCEPTS_MAX   64	    /* of one listener in a turn */
 #define UNWAITED_MAX  16	    /* turns that may pass without asking the kernel for events */
@@ -186,7 +188,7 @@ static bool try_accept(struct io *io, struct io_op *op)
 	bool reported = false;
 
 	for (int i = 0; i < ACCEPTS_MAX; i++) {
-		int fd = accept4(op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = net_accept(op->fd, op->peer);
 
 		if (fd >= 0) {
 			if ((unsigned)fd < io->fd_count)
@@ -196,10 +198,10 @@ static bool try_accept(struct io *io, struct io_op *op)
 			/* The callback may have cancelled it, which has put it into a list. */
 			if (op->flags & IO_OP_CANCEL)
 				return true;
-		} else if (errno == EAGAIN) {
+		} else if (fd == -EAGAIN) {
 			return !park(io, op) || reported;
-		} else if (!io_accept_goes_on(-errno)) {
-			return finish_accept(io, op, -errno);
+		} else if (!io_accept_goes_on(fd)) {
+			return finish_accept(io, op, fd);
 		}
 	}
 	list_add_tail(&e->ready, &op->link);

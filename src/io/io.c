@@ -263,9 +263,10 @@ bool io_accept_goes_on(int err)
 	}
 }
 
-void io_accept(struct io *io, struct io_op *op, int fd)
+void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer)
 {
 	op->flags = 0;
+	op->peer = peer;
 	submit(io, op, IO_KIND_ACCEPT, fd);
 }
 

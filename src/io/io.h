@@ -64,6 +64,7 @@ struct io_op {
 	struct list link;
 	union {
 		const struct addr *addr;
+		struct addr *peer;
 		void *other;
 	};
 };
@@ -86,10 +87,10 @@ const char *io_name(const struct io *io);
  */
 uint64_t io_locked(const struct io *io);
 
-/* Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0. On an
- * error (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again.
- */
-void io_accept(struct io *io, struct io_op *op, int fd);
+/* Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0, and
+ * *PEER, which must stay as long, its other end, known also where it is reset already. On an error
+ * (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again. */
+void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer);
 /* Connects the non-blocking socket FD; ADDR must stay until completion. 0 or -errno. */
 void io_connect(struct io *io, struct io_op *op, int fd, const struct addr *addr);
 /* Receives at least 1 and at most LEN (> 0) octets into BUF. */

@@ -39,6 +39,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/net.h"
+
 #define SQ_ENTRIES  1024u
 #define CQ_MAX	    16384u /* more than that at once waits in the kernel's overflow list */
 #define ACCEPTS_MAX 64	   /* of one listener in a turn */
@@ -262,17 +264,17 @@ static void on_accept(struct io *io, struct io_op *op, int res)
 	struct uring *u = io->priv;
 
 	for (int i = 0; res >= 0 && i < ACCEPTS_MAX && !(op->flags & IO_OP_CANCEL); i++) {
-		int fd = accept4(op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd = net_accept(op->fd, op->peer);
 
 		if (fd >= 0) {
 			io_report(op, fd);
 			/* The callback may have cancelled it, which has put it into a list. */
 			if (op->flags & IO_OP_CANCEL)
 				return;
-		} else if (errno == EAGAIN) {
+		} else if (fd == -EAGAIN) {
 			break;
-		} else if (!io_accept_goes_on(-errno)) {
-			res = -errno;
+		} else if (!io_accept_goes_on(fd)) {
+			res = fd;
 		}
 	}
 	if (op->flags & IO_OP_CANCEL)

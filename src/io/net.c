@@ -104,14 +104,16 @@ void net_prepare(int fd)
 	(void)set(fd, IPPROTO_TCP, TCP_NODELAY);
 }
 
-void net_peer(int fd, struct addr *out)
+int net_accept(int fd, struct addr *peer)
 {
 	struct sockaddr_storage ss = { 0 };
 	socklen_t len = sizeof(ss);
+	int res = accept4(fd, (struct sockaddr *)&ss, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0)
-		ss.ss_family = AF_UNSPEC;
-	addr_from_sockaddr(out, &ss);
+	if (res < 0)
+		return -errno;
+	addr_from_sockaddr(peer, &ss);
+	return res;
 }
 
 void net_local(int fd, struct addr *out)

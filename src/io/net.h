@@ -23,7 +23,10 @@ bool net_in_use(const struct addr *addr);
 int net_socket(const struct addr *addr) __attribute__((warn_unused_result));
 /* SO_OOBINLINE, TCP_NODELAY. */
 void net_prepare(int fd);
-void net_peer(int fd, struct addr *out);
+/* The next connection of a listening socket, non-blocking, close-on-exec, and whose it is: also
+ * where it has been reset already, and getpeername(2) knows nothing any more. The descriptor or
+ * -errno. */
+int net_accept(int fd, struct addr *peer) __attribute__((warn_unused_result));
 void net_local(int fd, struct addr *out);
 /* Resolves "HOST:PORT" or "[IPv6]:PORT" (blocking; getaddrinfo). The number of addresses put into
  * OUT (at most NET_RESOLVE_MAX), or -errno: -EINVAL is bad syntax, -ENOENT does not resolve now. */

@@ -34,6 +34,7 @@ struct listener {
 	struct worker *worker;
 	struct io_op op;
 	struct io_timer pause;
+	struct addr peer; /* of what is being accepted */
 	int fd;
 	bool accepting;
 	unsigned failures; /* since a connection was accepted */
@@ -254,21 +255,21 @@ static void on_signal(struct io_op *op, int res)
 
 /* ---- accepting ---- */
 
-static void serve(struct worker *w, int fd)
+static void serve(struct worker *w, int fd, const struct addr *client)
 {
 	struct io_timer *tick = &container_of(w, struct process, worker)->tick_timer;
 	const struct settings *set = &w->rt->config->set;
 	const struct policy_networks *networks = w->rt->policy.networks;
-	struct addr client;
 	uint32_t seat = 0;
 	enum session_refusal refusal = SESSION_SERVE;
 
-	net_peer(fd, &client);
-	net_prepare(fd);
+	/* Ours were prepared before they listened, what waits in another's may be older than we. */
+	if (w->rt->listen_handed)
+		net_prepare(fd);
 
-	bool in_network = networks && policy_networks_match(networks, &client);
+	bool in_network = networks && policy_networks_match(networks, client);
 
-	switch (seats_take(w->rt->seats, w->slot, &client, !in_network,
+	switch (seats_take(w->rt->seats, w->slot, client, !in_network,
 			   (unsigned)set->max_sessions_per_address, &seat)) {
 	case SEATS_OK:
 		break;
@@ -283,7 +284,7 @@ static void serve(struct worker *w, int fd)
 	}
 	if (!list_linked(&tick->link))
 		io_timer_set(w->io, tick, TICK_MS);
-	bool started = session_start(w, fd, &client, in_network, refusal, seat);
+	bool started = session_start(w, fd, client, in_network, refusal, seat);
 
 	if (refusal == SESSION_SERVE && started) {
 		stats_count(w->stats, sessions, 1);
@@ -300,7 +301,7 @@ static void accept_again(struct io_timer *t)
 	struct listener *l = container_of(t, struct listener, pause);
 
 	l->accepting = true;
-	io_accept(l->worker->io, &l->op, l->fd);
+	io_accept(l->worker->io, &l->op, l->fd, &l->peer);
 }
 
 /*
@@ -311,8 +312,8 @@ static void accept_rest(struct listener *l)
 {
 	int fd;
 
-	while ((fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-		serve(l->worker, fd);
+	while ((fd = net_accept(l->fd, &l->peer)) >= 0)
+		serve(l->worker, fd, &l->peer);
 }
 
 /* The record of a want (descriptors, memory) that is over: one for its beginning, one for its end.
@@ -340,7 +341,7 @@ static void on_accept(struct io_op *op, int res)
 		if (p->told)
 			io_close(w->io, res);
 		else
-			serve(w, res);
+			serve(w, res, &l->peer);
 	} else if (res != -ECANCELED && res != -ECONNABORTED && res != -EINVAL) {
 		/* (EINVAL: the master has shut the socket down, and its signal is on the way.) */
 		if (l->failures++ == 0)

@@ -271,7 +271,6 @@ static void session_open(struct sink *k, int fd, uint64_t number)
 {
 	struct sink_session *s = pool_get(&k->pool);
 	char from[ADDR_TEXT_MAX];
-	struct addr peer;
 
 	CHECK(s); /* as many as --max, which the caller has counted */
 	memset(s, 0, offsetof(struct sink_session, out_mem));
@@ -286,8 +285,7 @@ static void session_open(struct sink *k, int fd, uint64_t number)
 	io_timer_init(&s->timer, on_timer);
 	list_add_tail(&k->sessions, &s->link);
 	if (k->transcript >= 0) {
-		net_peer(fd, &peer);
-		addr_format(&peer, from);
+		addr_format(&k->peer, from);
 		sink_note(s, '+', "%s", from);
 	}
 	sink_raw_open(s);
@@ -321,7 +319,7 @@ static void on_accept(struct io_op *op, int res)
 	if (op->more || k->full)
 		return;
 	if (res >= 0)
-		io_accept(k->io, &k->accept, k->listener);
+		io_accept(k->io, &k->accept, k->listener, &k->peer);
 	else /* out of descriptors or memory: what ends meanwhile gives some back */
 		io_timer_set(k->io, &k->accept_again, ACCEPT_PAUSE_MS);
 }
@@ -331,7 +329,7 @@ static void on_accept_again(struct io_timer *t)
 	struct sink *k = container_of(t, struct sink, accept_again);
 
 	if (!k->full)
-		io_accept(k->io, &k->accept, k->listener);
+		io_accept(k->io, &k->accept, k->listener, &k->peer);
 }
 
 /* Full: sessions may end by themselves for a second. */
@@ -367,7 +365,7 @@ int sink_listen_start(struct sink *k)
 	io_timer_init(&k->accept_again, on_accept_again);
 	io_timer_init(&k->leave, on_leave);
 	k->accept.done = on_accept;
-	io_accept(k->io, &k->accept, k->listener);
+	io_accept(k->io, &k->accept, k->listener, &k->peer);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ struct sink {
 	struct list sessions;
 	int listener;
 	struct io_op accept;
+	struct addr peer; /* of what is being accepted */
 	struct io_timer accept_again;
 
 	bool full; /* the number of --messages has been reached */

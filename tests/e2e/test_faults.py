@@ -5,6 +5,7 @@ on as if nothing had been.
 """
 import contextlib
 import os
+import signal
 import threading
 import unittest
 
@@ -485,6 +486,27 @@ class Destinations(Base):
 
 
 class Clients(Base):
+    def test_reset_before_they_are_accepted(self):
+        """As balancers do that only look whether somebody listens."""
+        with harness.Sink() as sink, self.caronte(
+                sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon, \
+                harness.Client(daemon.port) as other:
+            other.hello()
+            worker, = daemon.workers()
+            os.kill(worker, signal.SIGSTOP)
+            names = set()
+            for _ in range(20):
+                with puppet.client(daemon.port) as c:
+                    names.add(c.name())
+                    c.reset()
+            os.kill(worker, signal.SIGCONT)
+            ended = daemon.records("session", count=20)
+            self.assertEqual({record.get("client") for record in ended}, names)
+            self.assertEqual({record.get("end") for record in ended}, {"lost-client"})
+            self.assertEqual(daemon.workers(), [worker])
+            other.command("NOOP", 250)
+            other.quit()
+
     def test_leave_at_every_step(self):
         """By FIN and by RST. The destination never gets an end of data."""
         leaves = puppet.Peer.close, puppet.Peer.end, puppet.Peer.reset

@@ -13,7 +13,9 @@
 
 struct acceptor {
 	struct io_op op;
+	struct addr peer;
 	int fds[64];
+	uint16_t ports[64]; /* of the other ends */
 	unsigned count, calls;
 	bool over, enough;
 	unsigned want;
@@ -28,6 +30,8 @@ static void on_accepted(struct io_op *op, int res)
 	a->calls++;
 	if (op->more) {
 		assert_true(res >= 0 && a->count < 64);
+		assert_int_equal(a->peer.family, 4);
+		a->ports[a->count] = a->peer.port;
 		a->fds[a->count++] = res;
 		a->enough = a->count >= a->want;
 	} else {
@@ -48,6 +52,14 @@ static int client(const struct addr *addr)
 	return fd;
 }
 
+static uint16_t local_port(int fd)
+{
+	struct addr addr;
+
+	net_local(fd, &addr);
+	return addr.port;
+}
+
 static void accept_several(struct env *e)
 {
 	struct acceptor a = { .op.done = on_accepted, .want = 5 };
@@ -57,7 +69,7 @@ static void accept_several(struct env *e)
 	/* Some are there before, some come later. */
 	for (int i = 0; i < 5; i++)
 		clients[i] = client(&addr);
-	io_accept(e->io, &a.op, listener);
+	io_accept(e->io, &a.op, listener, &a.peer);
 	assert_int_equal(a.calls, 0);
 	run_until(e, &a.enough);
 	a.enough = false;
@@ -75,6 +87,7 @@ static void accept_several(struct env *e)
 	for (int i = 0; i < 10; i++) {
 		assert_true(fcntl(a.fds[i], F_GETFL) & O_NONBLOCK);
 		assert_true(fcntl(a.fds[i], F_GETFD) & FD_CLOEXEC);
+		assert_int_equal(a.ports[i], local_port(clients[i]));
 		io_close(e->io, a.fds[i]);
 		close(clients[i]);
 	}
@@ -93,7 +106,7 @@ static void accept_without_descriptors(struct env *e)
 	low = old;
 	low.rlim_cur = (rlim_t)two + 1;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-	io_accept(e->io, &a.op, listener);
+	io_accept(e->io, &a.op, listener, &a.peer);
 	run_until(e, &a.over);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(a.res, -EMFILE);
@@ -103,7 +116,7 @@ static void accept_without_descriptors(struct env *e)
 	run_for(e, 2);
 	assert_int_equal(a.calls, 1);
 	a.over = false;
-	io_accept(e->io, &a.op, listener);
+	io_accept(e->io, &a.op, listener, &a.peer);
 	run_until(e, &a.enough);
 	io_cancel(e->io, &a.op);
 	run_until(e, &a.over);
@@ -115,13 +128,36 @@ static void accept_without_descriptors(struct env *e)
 	close(two);
 }
 
+/* Whoever is gone before is accepted all the same, and it is known who that was. */
+static void accept_what_is_reset(struct env *e)
+{
+	struct acceptor a = { .op.done = on_accepted, .want = 1 };
+	struct addr addr;
+	struct watch w;
+	int listener = tcp_listener(&addr), fd = client(&addr);
+	uint16_t port = local_port(fd);
+	char octet;
+
+	reset(e, fd);
+	io_accept(e->io, &a.op, listener, &a.peer);
+	run_until(e, &a.enough);
+	assert_int_equal(a.ports[0], port);
+	watch_init(&w);
+	io_recv(e->io, &w.op, a.fds[0], &octet, 1);
+	assert_int_equal(await(e, &w), -ECONNRESET);
+	io_close(e->io, a.fds[0]);
+	io_cancel(e->io, &a.op);
+	run_until(e, &a.over);
+	io_close(e->io, listener);
+}
+
 static void accept_on_no_listener(struct env *e)
 {
 	struct acceptor a = { .op.done = on_accepted };
 	int sv[2];
 
 	tcp_pair(sv);
-	io_accept(e->io, &a.op, sv[0]);
+	io_accept(e->io, &a.op, sv[0], &a.peer);
 	run_until(e, &a.over);
 	assert_int_equal(a.res, -EINVAL);
 	io_close(e->io, sv[0]);
@@ -137,7 +173,7 @@ static void poll_beside_an_accept(struct env *e)
 	int listener = tcp_listener(&addr), fd;
 
 	watch_init(&w);
-	io_accept(e->io, &a.op, listener);
+	io_accept(e->io, &a.op, listener, &a.peer);
 	io_poll(e->io, &w.op, listener, POLLIN);
 	run_for(e, 2);
 	io_cancel(e->io, &a.op);
@@ -182,6 +218,7 @@ static void connect_and_be_refused(struct env *e)
 const struct engine_case connect_cases[] = {
 	{ .name = "accept several", .run = accept_several },
 	{ .name = "accept without descriptors", .run = accept_without_descriptors },
+	{ .name = "accept what is reset", .run = accept_what_is_reset },
 	{ .name = "accept on no listener", .run = accept_on_no_listener },
 	{ .name = "poll beside an accept", .run = poll_beside_an_accept },
 	{ .name = "connect, and be refused", .run = connect_and_be_refused },

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/diag.h"
+#include "io/net.h"
 
 #define OP_TRIED IO_OP_BACKEND
 
@@ -134,9 +135,9 @@ static int do_accept(struct io *io, struct io_op *op)
 	int fd;
 
 	do {
-		fd = accept4(op->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = net_accept(op->fd, op->peer);
 		if (fd < 0)
-			return io_accept_goes_on(-errno) ? -EAGAIN : -errno;
+			return io_accept_goes_on(fd) ? -EAGAIN : fd;
 		io_report(op, fd);
 	} while (!(op->flags & IO_OP_CANCEL) && chance(f, 50));
 	return -EAGAIN;

@@ -40,6 +40,7 @@ struct engine_case {
 /* An operation that notes what became of it. */
 struct watch {
 	struct io_op op;
+	struct addr peer;
 	unsigned calls;
 	int res;
 	bool over; /* the last completion has come */

@@ -514,13 +514,12 @@ static void end_proxy(struct proxy *p)
 static void accept_clients(struct proxy *p, struct world *w)
 {
 	for (;;) {
-		int fd = accept4(w->proxy_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct addr addr;
+		int fd = net_accept(w->proxy_fd, &addr);
 		uint32_t seat;
 
 		if (fd < 0)
 			return;
-		net_peer(fd, &addr);
 		net_prepare(fd);
 		assert_int_equal(seats_take(p->rt.seats, 0, &addr, true, 0, &seat), SEATS_OK);
 		assert_true(session_start(&p->worker, fd, &addr, false, SESSION_SERVE, seat));
