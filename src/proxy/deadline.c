@@ -77,6 +77,25 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	}
 }
 
+void session_window_begin(struct session *s)
+{
+	s->window_us = io_now_us(s->worker->io);
+	s->window_bytes = s->window_stood_us = 0;
+}
+
+void session_window_stand(struct session *s)
+{
+	if (!s->window_stood_us)
+		s->window_stood_us = io_now_us(s->worker->io);
+}
+
+void session_window_go(struct session *s)
+{
+	if (s->window_stood_us)
+		s->window_us += io_now_us(s->worker->io) - s->window_stood_us;
+	s->window_stood_us = 0;
+}
+
 /* Milliseconds until MIN_RATE is to be looked at again; a body alone has a rate. */
 static uint64_t until_window_ms(const struct session *s)
 {
@@ -85,14 +104,20 @@ static uint64_t until_window_ms(const struct session *s)
 	return age_ms >= RATE_WINDOW_MS ? 0 : RATE_WINDOW_MS - age_ms;
 }
 
-bool session_rate_kept(struct session *s)
+static bool is_window_over(const struct session *s)
+{
+	return s->rt->config->set.min_rate && until_window_ms(s) == 0;
+}
+
+bool session_too_slow(struct session *s)
 {
 	uint64_t min = (uint64_t)s->rt->config->set.min_rate;
-	bool kept = s->window_bytes >= min * (RATE_WINDOW_MS / 1000);
+	uint64_t bytes = s->window_bytes;
 
-	s->window_us = io_now_us(s->worker->io);
-	s->window_bytes = 0;
-	return kept;
+	if (!is_window_over(s))
+		return false;
+	session_window_begin(s);
+	return bytes < min * (RATE_WINDOW_MS / 1000);
 }
 
 /* While the destination is waited for nobody reads the client, and its seat is looked after: one
@@ -116,14 +141,15 @@ static void fire(struct io_timer *t)
 	struct session *s = container_of(t, struct session, timer);
 	uint64_t now = io_now_ms(s->worker->io);
 
+	/* Only a look. What is found may change nothing of what is waited for. */
 	if (now < s->due_ms) {
-		if (!session_client_gone(s) && !session_gateway_dead(s))
-			set_timer(s, now);
+		if (!session_client_gone(s))
+			(void)session_gateway_dead(s);
+		set_timer(s, now);
 		return;
 	}
 	/* The timer may stand for the end of a rate window: then the wait goes on. */
-	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate && until_window_ms(s) == 0 &&
-	    session_rate_kept(s)) {
+	if (s->wait == WAIT_BLOCK && is_window_over(s) && !session_too_slow(s)) {
 		s->wait = WAIT_NOTHING;
 		session_deadline(s);
 		return;

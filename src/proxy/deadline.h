@@ -14,8 +14,15 @@ void session_timer_init(struct session *s);
 void session_deadline(struct session *s);
 /* Stress has begun or ended: what is waited for has a new deadline, counted from where it began. */
 void session_deadline_again(struct session *s);
-/* MIN_RATE: a minute of a body has passed; false when it was too slow. */
-bool session_rate_kept(struct session *s);
+/*
+ * MIN_RATE: a window of a minute, in which the client's octets are counted. It begins with a body,
+ * stands while others than the client are waited for, and ends with a verdict, when another begins:
+ * true where it is over and there were too few.
+ */
+void session_window_begin(struct session *s);
+void session_window_stand(struct session *s);
+void session_window_go(struct session *s);
+bool session_too_slow(struct session *s);
 /* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways):
  * if so the session ends, unless a message of it is on its way. */
 bool session_client_gone(struct session *s);

@@ -325,6 +325,8 @@ static void dest_sent(struct io_op *op, int res)
 	if (res >= 0) {
 		if (!s->dialog.gateway.answered)
 			s->given += (uint32_t)res;
+		if (s->in_chunk)
+			session_window_go(s);
 		dialog_flushed(&s->dialog, s->flushing);
 		session_chunk_flushed(s);
 	} else if (res != -ECANCELED) {
@@ -392,6 +394,7 @@ static void note_body_sent(struct session *s)
 	int unacknowledged = 0;
 
 	s->body_sent = false;
+	session_window_go(s);
 	if (ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0)
 		dialog_body_sent(&s->dialog);
 }
@@ -527,7 +530,7 @@ bool session_client_gone(struct session *s)
 {
 	struct pollfd p = { .fd = s->client.fd };
 
-	if (s->client.receiving || poll(&p, 1, 0) <= 0)
+	if (s->client.receiving || s->client.eof || poll(&p, 1, 0) <= 0)
 		return false;
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;

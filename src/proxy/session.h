@@ -109,6 +109,8 @@ struct session {
 	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
 	struct span rest;	    /* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
+	uint64_t window_stood_us;	  /* … since when the client is not to blame; 0: he is */
+	uint64_t window_message;	  /* … and in chunks, whose: its transaction */
 	struct copy copy;
 	uint64_t taking_us; /* since when the destination is taking octets of a body */
 	uint64_t wait_since_ms;

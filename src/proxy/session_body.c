@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "base/diag.h"
+#include "proxy/deadline.h"
 #include "proxy/session.h"
 
 static void forward_sent(struct io_op *op, int res);
@@ -60,8 +61,7 @@ static void open_body(struct session *s)
 	session_body_borrow(s);
 	if (s->version->env.normalize)
 		s->repaired = take_buffer(s);
-	s->window_us = io_now_us(s->worker->io);
-	s->window_bytes = 0;
+	session_window_begin(s);
 	s->progress++;
 	copy_begin(&s->copy, &s->dialog, debug_dir(s));
 }
@@ -112,12 +112,13 @@ void session_dest_takes(struct session *s)
 {
 	s->progress++;
 	s->taking_us = io_now_us(s->worker->io);
+	session_window_stand(s);
 }
 
 void session_dest_took(struct session *s)
 {
 	s->progress++;
-	s->window_us += io_now_us(s->worker->io) - s->taking_us;
+	session_window_go(s);
 	session_changed(s);
 }
 

@@ -16,6 +16,7 @@
 #include <sys/ioctl.h>
 
 #include "base/diag.h"
+#include "proxy/deadline.h"
 #include "proxy/session.h"
 
 /* Octets of one step by splice: a pipe full. The destination has TIMEOUT_DATA for each step. */
@@ -35,12 +36,25 @@ void session_chunk_flushed(struct session *s)
 		copy_end(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
 }
 
+/* All chunks of a message have one rate, with the time that the client takes between them: one that
+ * comes with its octets is never waited for. */
+static void begin_window(struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+
+	session_window_go(s);
+	if (!d->message_open || s->window_message != d->transactions)
+		session_window_begin(s);
+	else if (session_too_slow(s))
+		dialog_client_timeout(&s->dialog);
+	s->window_message = d->transactions;
+}
+
 static void begin(struct session *s)
 {
 	s->in_chunk = true;
 	s->at_mark = s->readable = false;
-	s->window_us = io_now_us(s->worker->io);
-	s->window_bytes = 0;
+	begin_window(s);
 	s->progress++;
 	if (!s->dialog.discard && s->copy.message != s->dialog.transactions)
 		copy_begin(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
@@ -54,7 +68,8 @@ static void finish(struct session *s)
 		session_body_return(s);
 	s->in_body = s->in_chunk = s->readable = false;
 	s->progress++;
-	session_changed(s); /* what follows the chunk is a command */
+	session_window_stand(s); /* until it is answered */
+	session_changed(s);	 /* what follows the chunk is a command */
 }
 
 /* ---- from memory ---- */
@@ -74,10 +89,10 @@ static void move_kept(struct session *s)
 	if (!discard) {
 		copy_add(&s->copy, &s->dialog, octets);
 		session_keep(out, octets);
+		session_dest_takes(s);
 	}
 	s->window_bytes += octets.n;
 	s->progress++;
-	s->taking_us = io_now_us(s->worker->io);
 	buf_consume(in, octets.n);
 	dialog_chunk(&s->dialog, octets.n, discard ? 0 : octets.n);
 }
@@ -193,6 +208,8 @@ void session_chunk_step(struct session *s)
 
 	if (!s->in_chunk)
 		begin(s);
+	if (d->end != DIALOG_RUNS)
+		return;
 	if (s->dest.sending || s->splice || (s->client.receiving && s->body))
 		return;
 	if (s->dest.broken && !d->discard)

@@ -18,6 +18,7 @@ import time
 import unittest
 
 import harness
+import namespace
 import postfix
 import puppet
 from puppet import EHLO, MAIL, OK, RCPT, SENDER_OK, case, sending
@@ -732,6 +733,30 @@ class Ends(harness.TestCase):
             self.assertAlmostEqual(time.monotonic() - began, 60, delta=3)
             self.assertTrue(fast.client.silent())
 
+    @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
+    def test_min_rate_of_small_chunks(self):
+        """It is that of the message: the client's pauses between chunks count, what the destination
+        takes for its answers does not."""
+        def chunk(s, answer_s):
+            s.client.send(bdat(b"x" * 20))
+            s.server.expect(bdat(b"x" * 20))
+            time.sleep(answer_s)
+            s.server.send(OK)
+            s.client.expect(OK)
+        with puppet_destination() as destination, \
+                self.caronte(destination, MIN_RATE=10) as daemon, \
+                session(daemon, destination) as s, session(daemon, destination) as waits:
+            began = time.monotonic()
+            while time.monotonic() - began < 59:
+                chunk(s, 0)
+                chunk(waits, 5)
+            time.sleep(began + 61 - time.monotonic())
+            s.client.send(bdat(b"x" * 20))
+            self.assertEqual(s.client.reply()[:9], b"421 4.4.2")
+            self.assertIn(s.server.rest(), (b"", puppet.RESET))
+            chunk(waits, 0)
+            daemon.record("session", end="timeout")
+
     def test_stop(self):
         with puppet_destination() as destination, \
                 self.caronte(destination, STOP_GRACE=1) as daemon, \
@@ -742,6 +767,28 @@ class Ends(harness.TestCase):
             self.assertEqual(s.client.reply()[:9], b"421 4.3.2")
             self.assertEqual(s.client.rest(), b"")
             self.assertIn(s.server.rest(), (b"", puppet.RESET))
+
+
+class Stuck(harness.TestCase):
+    """A destination that takes little more than a command at a time, and then nothing."""
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+        pathlib.Path("/proc/sys/net/ipv4/tcp_wmem").write_text("4096 4608 8192")
+
+    def test_a_client_that_is_gone_meanwhile(self):
+        """The message is on its way: the destination's deadline ends the session, not nothing."""
+        with puppet_destination(rcvbuf=1) as destination, self.caronte(
+                destination, TIMEOUT_REPLY=3, TIMEOUT_DATA=3, TIMEOUT_DATA_DONE=3) as daemon:
+            destination.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88)
+            with session(daemon, destination, sndbuf=1 << 17) as s:
+                s.client.send(bdat(b"x" * (BLOCK - 30), True))  # Caronte gets it all at once
+                s.server.expect(b"BDAT")
+                self.assertFalse(daemon.records("session"))
+                s.client.reset()
+                ended = daemon.record("session", end="lost-destination")
+                self.assertLess(float(ended.get("seconds")), 6)
 
 
 class Gateway(harness.TestCase):
