@@ -179,13 +179,14 @@ struct smtp_reply dialog_gateway_refusal(const struct dialog *d)
 	};
 }
 
-/* Answers what the destination was not given, or cannot answer any more. */
+/* Answers what the destination was not given, or cannot answer any more, as far as there is room
+ * for it: a long refusal fills the buffer many times over. */
 static void answer_refused(struct dialog *d)
 {
 	const struct dialog_pending *p;
 
 	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
-	       (d->drop_destination || !smtp_client_owes(&d->destination))) {
+	       (d->drop_destination || !smtp_client_owes(&d->destination)) && dialog_has_room(d)) {
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 
 		if (p->verb == SMTP_VERB_DATA)
@@ -241,6 +242,11 @@ bool dialog_gateway_clean(const struct dialog *d)
 {
 	return !smtp_client_owes(&d->destination) && !d->partial &&
 	       (!d->work || buf_len(&d->work->to_destination) == 0);
+}
+
+bool dialog_gateway_owes(const struct dialog *d)
+{
+	return d->gateway.refused && d->work->count > 0;
 }
 
 bool dialog_gateway_gathers(const struct dialog *d)

@@ -72,6 +72,11 @@ void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint
 /* The connection is closed or given back, no operation uses it any more. */
 void dialog_gateway_parted(struct dialog *d);
 
+/* Goes on after anything has changed, be it that the client has taken what was said: gives, answers
+ * what was refused, asks for a connection, or has done with it. */
+void dialog_gateway_step(struct dialog *d);
+/* True while a refusal has yet to answer more recipients: then it waits for room only. */
+bool dialog_gateway_owes(const struct dialog *d);
 /* True while what Caronte has answered itself had better leave together with the destination's
  * first answer, which is on its way: a client that has pipelined waits for that anyway. */
 bool dialog_gateway_gathers(const struct dialog *d);

@@ -69,8 +69,6 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 /* NULL, or the reply to a MAIL, RCPT or BDAT that asks for more than the client was offered, or for
  * which the connection at hand is not good enough. */
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);
-/* Goes on after anything has changed: gives, asks for a connection, or has done with it. */
-void dialog_gateway_step(struct dialog *d);
 /* An answer to what OWED stands for: how much of the destination's patience is used up. */
 void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed);
 /* An answer has begun to come. */

@@ -339,7 +339,7 @@ static bool waits_for_peers(const struct session *s)
 {
 	return s->state == SESSION_RUNNING && !s->in_body && buf_len(&s->work->client_in) == 0 &&
 	       buf_len(&s->work->dest_in) == 0 && !s->client.eof && !s->dest.eof &&
-	       !s->dest_closing;
+	       !s->dest_closing && !dialog_gateway_owes(&s->dialog);
 }
 
 /* Behind its last words the client's connection is shut down or closed at once: the FIN goes in
@@ -407,6 +407,7 @@ static void feed(struct session *s)
 
 	if (!w || s->state != SESSION_RUNNING)
 		return;
+	dialog_gateway_step(&s->dialog); /* what there was no room to answer */
 	do {
 		a = b = 0;
 		/* The client first: what it sent before it can have seen an answer came too early.

@@ -260,6 +260,30 @@ class Pool(Base):
             rules = [r.get("rule") for r in daemon.records("recipient", count=5)]
             self.assertEqual(rules, ["destination"] * 3 + ["relaying-denied", "recipient"])
 
+    def test_a_long_refusal_of_many_recipients(self):
+        """However long it is, it answers each of them, and what it does not fit into goes on."""
+        count = 60
+        text = b"The user is receiving mail at a rate that prevents more from being delivered"
+        for lines in 3, 60:
+            refusal = b"".join(b"450%c4.2.1 %s %d\r\n" % (b"- "[i == lines - 1], text, i)
+                               for i in range(lines))
+            for greeting, answer in (refusal, None), (GREETING, refusal):
+                with case(lines, greeting[:3]), \
+                        self.one_worker(extensions(b"SIZE 10000"), MAX_ERRORS=100) as (
+                            daemon, destination, peer):
+                    peer.close()
+                    c = self.client(daemon)
+                    c.send(MAIL + RCPT * count)
+                    other = self.stack.enter_context(destination.accept())
+                    other.send(greeting)
+                    if answer:
+                        self.hello(other, extensions(b"SIZE 10000"))
+                        self.answer(other, (MAIL, answer))
+                    c.expect(SENDER_OK + refusal * count)
+                    c.send(b"NOOP\r\n")
+                    c.expect(b"250 2.0.0 Ok\r\n")
+                    self.quit(c)
+
     def test_refused_too_often(self):
         """What earlier clients have earned does not fall on the next one."""
         refusal = b"550 5.1.1 Nobody\r\n"
