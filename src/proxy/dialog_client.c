@@ -110,8 +110,28 @@ static void copy_name(char *out, struct span name)
 	out[n] = '\0';
 }
 
-/* The user name of an AUTH PLAIN response (RFC 4616: authzid NUL authcid NUL password) or of the
- * first AUTH LOGIN response, for the log. Whatever else the response holds is forgotten here. */
+/* The authcid of an AUTH PLAIN response, authzid NUL authcid NUL passwd, none of which holds a NUL,
+ * and the last two are not empty (RFC 4616 2). What is not quite that has the password elsewhere.
+ */
+static struct span plain_name(struct span response)
+{
+	const uint8_t *id = memchr(response.p, 0, response.n), *stop, *password;
+	const uint8_t *end = response.p + response.n;
+
+	if (!id)
+		return SPAN("");
+	id++;
+	stop = memchr(id, 0, (size_t)(end - id));
+	if (!stop)
+		return SPAN("");
+	password = stop + 1;
+	if (password == end || memchr(password, 0, (size_t)(end - password)))
+		return SPAN("");
+	return span_of(id, (size_t)(stop - id));
+}
+
+/* The user name of an AUTH PLAIN response or of the first AUTH LOGIN response, for the log.
+ * Whatever else the response holds is forgotten here. */
 static void note_auth_name(struct dialog *d, struct span response)
 {
 	struct dialog_work *w = d->work;
@@ -122,16 +142,10 @@ static void note_auth_name(struct dialog *d, struct span response)
 		return;
 	w->auth_name_known = true;
 	n = smtp_base64_decode(response, text, sizeof(text));
-	if (strcmp(w->auth_mechanism, "LOGIN") == 0) {
+	if (strcmp(w->auth_mechanism, "LOGIN") == 0)
 		copy_name(w->auth_name, span_of(text, n));
-	} else if (strcmp(w->auth_mechanism, "PLAIN") == 0) {
-		const uint8_t *id = memchr(text, 0, n);
-		size_t rest = id ? n - (size_t)(id + 1 - text) : 0;
-		const uint8_t *stop = rest ? memchr(id + 1, 0, rest) : NULL;
-
-		if (stop)
-			copy_name(w->auth_name, span_of(id + 1, (size_t)(stop - id - 1)));
-	}
+	else if (strcmp(w->auth_mechanism, "PLAIN") == 0 && n < sizeof(text))
+		copy_name(w->auth_name, plain_name(span_of(text, n)));
 	explicit_bzero(text, sizeof(text));
 }
 

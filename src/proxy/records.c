@@ -36,9 +36,9 @@ static void record_auth(struct dialog *d, const char *way, const char *whom,
 			const struct smtp_command *cmd)
 {
 	char text[64];
-	size_t n = cmd->arg.n < 24 ? cmd->arg.n : 24;
+	size_t n = cmd->arg.n;
 
-	if (cmd->arg.n == 0 || cmd->arg.n > 24) {
+	if (!smtp_mechanism_known(cmd->arg)) {
 		record_command(d, way, whom, credentials);
 		return;
 	}
@@ -53,12 +53,37 @@ static void record_auth(struct dialog *d, const char *way, const char *whom,
 	record_command(d, way, whom, span_of(text, n));
 }
 
-/* A line that means to be AUTH and is none carries what an AUTH line carries. */
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* The next word of *LINE, which goes on behind it. */
+static struct span next_word(struct span *line)
+{
+	size_t n = 0;
+
+	while (line->n > 0 && is_blank(line->p[0]))
+		*line = span_from(*line, 1);
+	while (n < line->n && !is_blank(line->p[n]))
+		n++;
+	struct span word = span_of(line->p, n);
+
+	*line = span_from(*line, n);
+	return word;
+}
+
+/* A line that means to be AUTH and is none carries what an AUTH line carries; so do the ways of
+ * other protocols, whose clients come to the wrong port: POP3's and FTP's PASS, APOP, and IMAP's
+ * LOGIN and AUTHENTICATE, which stand behind a tag. */
 static bool resembles_auth(struct span line)
 {
-	while (line.n > 0 && (line.p[0] == ' ' || line.p[0] == '\t'))
-		line = span_from(line, 1);
-	return span_starts_nocase(line, SPAN("AUTH"));
+	struct span first = next_word(&line), second = next_word(&line);
+
+	return span_starts_nocase(first, SPAN("AUTH")) || span_eq_nocase(first, SPAN("PASS")) ||
+	       span_eq_nocase(first, SPAN("APOP")) || span_eq_nocase(first, SPAN("LOGIN")) ||
+	       span_eq_nocase(second, SPAN("LOGIN")) ||
+	       span_eq_nocase(second, SPAN("AUTHENTICATE"));
 }
 
 void record_received(struct dialog *d, const struct smtp_command *cmd, struct span line)
@@ -140,6 +165,7 @@ void record_message(struct dialog *d, struct span reply)
 void record_login(struct dialog *d, bool accepted, struct span reply)
 {
 	struct xmllog *log = d->env->log;
+	const char *mechanism = d->work->auth_mechanism;
 
 	if (!d->auth_open)
 		return;
@@ -148,7 +174,8 @@ void record_login(struct dialog *d, bool accepted, struct span reply)
 	if (!xmllog_begin(log, XMLLOG_LOGIN, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
-	xmllog_text(log, XMLLOG_A_MECHANISM, d->work->auth_mechanism);
+	xmllog_text(log, XMLLOG_A_MECHANISM,
+		    accepted || smtp_mechanism_known(span_str(mechanism)) ? mechanism : "unknown");
 	if (d->work->auth_name[0])
 		xmllog_text(log, XMLLOG_A_NAME, d->work->auth_name);
 	xmllog_text(log, XMLLOG_A_VERDICT, accepted ? "accept" : "refuse");

@@ -135,6 +135,8 @@ bool smtp_base64_valid(struct span s);
 /* Decodes at most CAP octets of valid base64 into OUT; the number of octets. "=" and "*" are none.
  */
 size_t smtp_base64_decode(struct span s, uint8_t *out, size_t cap);
+/* True for the name of a SASL mechanism that there is (mechanism.c), whatever its case. */
+bool smtp_mechanism_known(struct span name);
 /* "MAIL", "RCPT", … for the log; never NULL. */
 const char *smtp_verb_name(enum smtp_verb verb);
 
