@@ -35,6 +35,7 @@
 #include "proxy/notify.h"
 
 #define TICK_MS	       500   /* how often names to resolve are looked for */
+#define TELL_MS	       1000  /* between two times that a worker is told to go */
 #define STOP_MARGIN_MS 5000  /* what workers get above STOP_GRACE, to leave politely */
 #define CLOSE_MS       10000 /* what the log writer gets to write the rest */
 
@@ -140,6 +141,41 @@ static void signal_workers(const struct master *m, int sig)
 			kill(m->children[i].process.pid, sig);
 }
 
+/* The workers from before the upgrade stop accepting only now that others accept on the same
+ * sockets: none was ever without. */
+static bool retire_others(const struct master *m)
+{
+	bool any = false;
+
+	CHECK(m->rt.workers > 0);
+	for (unsigned i = 0; i < m->rt.slots; i++) {
+		const struct child *c = &m->children[i];
+
+		if (i / m->rt.workers == m->generation || !c->process.pid)
+			continue;
+		kill(c->process.pid, SIGUSR2);
+		any = true;
+	}
+	return any;
+}
+
+/*
+ * Workers obey their master alone. Where somebody else sends them the same signal at the same time,
+ * the kernel may keep that one only: so they are told again until they have gone.
+ */
+static void tell_again(struct master *m, uint64_t now)
+{
+	bool any = m->state == STOPPING;
+
+	if (!m->tell_ms || now < m->tell_ms)
+		return;
+	if (any)
+		signal_workers(m, m->stop_signal);
+	else if (m->state == RUNNING)
+		any = retire_others(m);
+	m->tell_ms = any ? now + TELL_MS : 0;
+}
+
 int master_grace(const struct master *m, unsigned slot)
 {
 	return slot / m->rt.workers == m->generation ? m->version->config.set.stop_grace
@@ -164,6 +200,8 @@ static void stop(struct master *m, int sig, uint64_t after_ms)
 	if (m->state == CLOSING)
 		return;
 	signal_workers(m, sig);
+	m->stop_signal = sig;
+	m->tell_ms = master_now_ms() + TELL_MS;
 	if (m->state == STOPPING) {
 		if (m->deadline_ms > deadline)
 			m->deadline_ms = deadline;
@@ -356,27 +394,14 @@ static void on_signal(struct master *m, uint32_t sig)
 
 /* ---- being ready ---- */
 
-/* The workers from before the upgrade stop accepting only now that others accept on the same
- * sockets: none was ever without. */
-static void retire_others(struct master *m)
-{
-	CHECK(m->rt.workers > 0);
-	for (unsigned i = 0; i < m->rt.slots; i++) {
-		struct child *c = &m->children[i];
-
-		if (i / m->rt.workers == m->generation || !c->process.pid)
-			continue;
-		kill(c->process.pid, SIGUSR2);
-	}
-}
-
 static void become_ready(struct master *m)
 {
 	char text[ADDR_TEXT_MAX];
 
 	m->state = RUNNING;
 	if (m->upgraded) {
-		retire_others(m);
+		if (retire_others(m))
+			m->tell_ms = master_now_ms() + TELL_MS;
 		master_record(m, XMLLOG_RELOAD, "program");
 		master_name_missing(m);
 		master_warn_guard(m);
@@ -464,6 +489,7 @@ static void run_state(struct master *m, uint64_t now)
 		run_serving(m, now);
 	else
 		run_ending(m, now);
+	tell_again(m, now);
 }
 
 static void sooner(uint64_t *until, uint64_t when)
@@ -494,6 +520,8 @@ static int wait_ms(struct master *m, uint64_t now)
 	} else if (m->deadline_ms) {
 		sooner(&until, m->deadline_ms);
 	}
+	if (m->tell_ms)
+		sooner(&until, m->tell_ms);
 	if (until == UINT64_MAX)
 		return -1;
 	return until <= now ? 0 : (int)(until - now < INT32_MAX ? until - now : INT32_MAX);

@@ -62,6 +62,8 @@ struct master {
 	enum master_state state;
 	bool upgraded;	      /* STARTING: not the first program: those before still serve */
 	uint64_t deadline_ms; /* STOPPING, CLOSING: who is left is killed; 0: was done */
+	int stop_signal;      /* STOPPING: what the workers are told */
+	uint64_t tell_ms;     /* when workers that are to go are told again */
 	uint64_t last_epoch_us;
 	struct other_seats other[STATE_OTHER_TABLES];
 	unsigned other_count;

@@ -238,12 +238,24 @@ static void begin_drain(struct process *p, bool at_once)
 	stop_if_done(w);
 }
 
+/* Whoever signals all processes of this name means the master, who tells the workers. What it may
+ * refuse, an upgrade say, they are not to do on their own. When it has died, its death tells them.
+ */
+static bool is_masters(const struct process *p, const struct signalfd_siginfo *si)
+{
+	pid_t master = p->worker.rt->master;
+
+	return si->ssi_pid == (uint32_t)master || getppid() != master;
+}
+
 static void on_signal(struct io_op *op, int res)
 {
 	struct process *p = container_of(op, struct process, signal_op);
 	struct signalfd_siginfo si;
 
 	while (read(p->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (!is_masters(p, &si))
+			continue;
 		if (si.ssi_signo == SIGUSR2)
 			retire(p);
 		else

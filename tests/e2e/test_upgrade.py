@@ -159,6 +159,31 @@ class Upgrade(Base):
             self.assertTrue(self.upgrade(daemon))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
 
+    def test_all_processes_are_signalled(self):
+        """As pkill does. What the master refuses no worker does on its own."""
+        with harness.Sink() as sink, self.copy(sink) as daemon, contextlib.ExitStack() as stack:
+            daemon.may_die = True  # the log writer makes room for another one
+            daemon.configure(TIMEOUT_REPLY=0)
+            stay = [stack.enter_context(harness.Client(daemon.port)) for _ in range(8)]
+            for client in stay:
+                client.hello()
+            for sig in signal.SIGUSR2, signal.SIGTERM, signal.SIGINT:
+                for pid in daemon.workers():
+                    os.kill(pid, sig)
+            for pid in daemon.pid, *daemon.processes():
+                os.kill(pid, signal.SIGUSR2)
+            daemon.record("fault", what="configuration")
+            for _ in range(12):
+                self.deliver(daemon)
+            for client in stay:
+                client.command("NOOP", 250)
+                client.quit()
+            daemon.configure(TIMEOUT_REPLY=10)
+            self.assertTrue(self.upgrade(daemon))
+            for pid in daemon.pid, *daemon.workers():
+                os.kill(pid, signal.SIGTERM)
+            self.assertEqual(daemon.process.wait(harness.PATIENCE_S), 0)
+
     def test_reload_after_it(self):
         with harness.Sink() as sink, self.copy(sink) as daemon:
             self.assertTrue(self.upgrade(daemon))
