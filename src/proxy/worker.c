@@ -209,10 +209,15 @@ static void stop_accepting(struct process *p)
 	}
 }
 
+static void accept_rest(struct listener *l);
+
 /* No more connections: others accept on the same sockets, or nobody does. */
 static void retire(struct process *p)
 {
 	p->worker.draining = true;
+	for (unsigned i = 0; i < p->listener_count; i++)
+		if (list_linked(&p->listeners[i].pause.link))
+			accept_rest(&p->listeners[i]); /* no accept is there to be cancelled */
 	stop_accepting(p);
 	io_timer_set(p->worker.io, &p->drain_timer, DRAIN_TICK_MS);
 	stop_if_done(&p->worker);
