@@ -33,6 +33,7 @@
 #include "proxy/control.h"
 #include "proxy/master_inner.h"
 #include "proxy/notify.h"
+#include "proxy/parting.h"
 
 #define TICK_MS	       500   /* how often names to resolve are looked for */
 #define TELL_MS	       1000  /* between two times that a worker is told to go */
@@ -231,7 +232,7 @@ static void forget_other_seats(struct master *m, struct seats *seats)
 	for (unsigned i = 0; i < m->other_count; i++) {
 		if (m->other[i].seats != seats)
 			continue;
-		seats_close(seats);
+		seats_close(seats, m->rt.seats, PARTING_MS);
 		close(m->other[i].fd);
 		/* It stays mapped: the seats of this process still look at it. */
 		m->other[i] = m->other[--m->other_count];
@@ -239,10 +240,11 @@ static void forget_other_seats(struct master *m, struct seats *seats)
 	}
 }
 
+/* As with a connection that a worker has ended (parting.h), its destination has yet to see it. */
 static unsigned free_seats(struct master *m, const struct child *c, unsigned slot)
 {
 	if (c->seats == m->rt.seats)
-		return seats_release_worker(m->rt.seats, slot);
+		return seats_release_worker(m->rt.seats, slot, PARTING_MS);
 	forget_other_seats(m, c->seats);
 	return 0;
 }

@@ -18,6 +18,9 @@
  * head) and the first fields of its seats (struct seat up to `key`): these stay as they are for
  * ever, whatever else a layout changes. They are read without the old table's lock; since nobody
  * takes a seat there any more, what is read can only be too much.
+ *
+ * What a dead worker leaves at a destination is released by whoever takes the mutex when it is due:
+ * no process has a timer that could be lost with it.
  */
 #include "proxy/seats.h"
 
@@ -27,6 +30,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "base/diag.h"
 #include "base/siphash.h"
@@ -35,6 +39,7 @@
 #define NO_DESTINATION 0xff
 #define KEY_SIZE       17 /* family, address; an IPv6 address is cut to its /64 */
 #define SESSIONS_MAX   (UINT32_C(1) << 30)
+#define NEVER	       UINT64_MAX
 
 struct seat {
 	/* The truth. */
@@ -43,6 +48,8 @@ struct seat {
 	_Atomic uint8_t destination;
 	uint8_t key[KEY_SIZE]; /* all zero: a place */
 	uint32_t worker;
+	/* 0, or its worker is dead, and it is a place until then, of nobody. */
+	_Atomic uint64_t until_ms;
 	/* Derived: the next free seat, or the record of the address where the seat is counted. */
 	uint32_t link;
 };
@@ -59,7 +66,7 @@ struct address {
 
 /* To be changed with anything below or in struct seat. Programs with another one do not share a
  * table. */
-static const char layout[32] = MARK "layout 2";
+static const char layout[32] = MARK "layout 3";
 
 /* The same in every layout. */
 struct head {
@@ -78,16 +85,31 @@ struct seats {
 	uint32_t bucket_mask;
 	struct siphash_key hash_key;
 	_Atomic uint32_t stress_said;
+	/* Somebody has asked with a limit: what a dead worker leaves there counts for a while. */
+	_Atomic uint8_t limited[SEATS_DESTINATIONS];
 	/* Derived, as are the head's counts. */
 	_Atomic uint32_t stressed;
-	_Atomic uint32_t places;
+	_Atomic uint32_t places; /* of workers that live */
 	uint32_t places_at[SEATS_DESTINATIONS];
+	_Atomic uint64_t due_ms; /* the earliest of all until_ms, NEVER: none */
 	uint32_t free_seat;
 	uint32_t free_address;
 	struct seat seat[];
 };
 
 static struct head *others[OTHERS_MAX];
+static const uint8_t nobody[KEY_SIZE];
+
+static void free_seat(struct seats *s, uint32_t seat);
+
+/* The same clock in all processes. */
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 static uint32_t bucket_count(unsigned max)
 {
@@ -122,7 +144,13 @@ size_t seats_room(unsigned max_sessions)
 
 static bool is_place(const struct seat *seat)
 {
-	return seat->key[0] == 0; /* of no family */
+	return seat->key[0] == 0 || seat->until_ms; /* of no family, or nobody's */
+}
+
+static void due_at(struct seats *s, uint64_t until_ms)
+{
+	if (until_ms < s->due_ms)
+		s->due_ms = until_ms;
 }
 
 static void make_key(uint8_t key[KEY_SIZE], const struct addr *a)
@@ -189,6 +217,7 @@ static void rebuild(struct seats *s)
 {
 	s->head.sessions = 0;
 	s->places = 0;
+	s->due_ms = NEVER;
 	s->free_seat = NONE;
 	s->free_address = NONE;
 	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
@@ -206,16 +235,38 @@ static void rebuild(struct seats *s)
 			s->free_seat = i;
 			continue;
 		}
-		if (is_place(seat)) {
-			s->places++;
+		if (is_place(seat))
 			s->places_at[seat->destination]++;
-		} else {
+		else
 			s->head.sessions++;
-		}
+		if (seat->until_ms)
+			due_at(s, seat->until_ms);
+		else if (is_place(seat))
+			s->places++;
 		if (seat->counted)
 			count_in(s, seat);
 		if (seat->destination != NO_DESTINATION)
 			s->head.at_destination[seat->destination]++;
+	}
+}
+
+/* Frees what is nobody's and whose time is over. The mutex is held. */
+static void free_due(struct seats *s)
+{
+	uint64_t now = s->due_ms == NEVER ? 0 : now_ms();
+
+	if (now < s->due_ms)
+		return;
+	s->due_ms = NEVER;
+	for (uint32_t i = 0; i < s->head.max; i++) {
+		const struct seat *seat = &s->seat[i];
+
+		if (!seat->taken || !seat->until_ms)
+			continue;
+		if (seat->until_ms <= now)
+			free_seat(s, i);
+		else
+			due_at(s, seat->until_ms);
 	}
 }
 
@@ -228,6 +279,7 @@ static void lock(struct seats *s)
 		rebuild(s);
 		CHECK(pthread_mutex_consistent(&s->lock) == 0);
 	}
+	free_due(s);
 }
 
 static void unlock(struct seats *s)
@@ -320,11 +372,6 @@ bool seats_count_with(struct seats *s)
 	return true;
 }
 
-void seats_close(struct seats *s)
-{
-	s->head.closed = 1;
-}
-
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions)
 {
 	const struct seats *s = mem;
@@ -373,7 +420,7 @@ static struct seat *taken_seat(struct seats *s, uint32_t seat)
 static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
 				   unsigned per_address)
 {
-	if (s->head.sessions + others_sessions() >= s->max_sessions)
+	if (s->head.sessions + others_sessions() >= s->max_sessions || s->free_seat == NONE)
 		return SEATS_FULL;
 	if (!counted || per_address == 0)
 		return SEATS_OK;
@@ -392,6 +439,7 @@ static struct seat *prepare_seat(struct seats *s, unsigned worker, const uint8_t
 	s->free_seat = new->link;
 	memcpy(new->key, key, KEY_SIZE);
 	new->worker = worker;
+	new->until_ms = 0;
 	new->counted = 0;
 	new->destination = NO_DESTINATION;
 	return new;
@@ -448,6 +496,8 @@ static void move_to(struct seats *s, struct seat *own, uint8_t dest)
 
 static bool has_room(struct seats *s, unsigned dest, unsigned max)
 {
+	if (max)
+		s->limited[dest] = 1;
 	return max == 0 || s->head.at_destination[dest] + others_at(dest) < max;
 }
 
@@ -475,10 +525,9 @@ void seats_leave_destination(struct seats *s, uint32_t seat)
 /* The mutex is held. NULL: there is none. DEST has it in its count already. */
 static struct seat *take_place(struct seats *s, unsigned worker, uint8_t dest)
 {
-	static const uint8_t nobody[KEY_SIZE];
 	struct seat *new;
 
-	if (s->places == SEATS_PLACES(s->max_sessions))
+	if (s->places == SEATS_PLACES(s->max_sessions) || s->free_seat == NONE)
 		return NULL;
 	new = prepare_seat(s, worker, nobody);
 	new->destination = dest;
@@ -533,7 +582,7 @@ static void free_seat(struct seats *s, uint32_t seat)
 	if (own->counted)
 		count_out(s, own);
 	if (is_place(own)) {
-		s->places--;
+		s->places -= !own->until_ms;
 		s->places_at[own->destination]--;
 	} else {
 		s->head.sessions--;
@@ -561,19 +610,80 @@ void seats_release(struct seats *s, uint32_t seat)
 	unlock(s);
 }
 
-unsigned seats_release_worker(struct seats *s, unsigned worker)
+/* ---- what dead workers leave ---- */
+
+/* The mutex is held. The seat counts at its destination as before, and nowhere else. It stays where
+ * it is: there may be no other. */
+static void leave_behind(struct seats *s, struct seat *own, uint64_t until_ms)
 {
+	if (is_place(own)) {
+		s->places--;
+	} else {
+		s->head.sessions--;
+		s->places_at[own->destination]++;
+	}
+	if (own->counted) {
+		own->counted = 0;
+		count_out(s, own);
+	}
+	own->until_ms = until_ms;
+	due_at(s, until_ms);
+	judge_stress(s);
+}
+
+unsigned seats_release_worker(struct seats *s, unsigned worker, unsigned linger_ms)
+{
+	uint64_t until_ms = now_ms() + linger_ms;
 	unsigned freed = 0;
 
 	lock(s);
 	for (uint32_t i = 0; i < s->head.max; i++) {
-		if (!s->seat[i].taken || s->seat[i].worker != worker)
+		struct seat *seat = &s->seat[i];
+
+		if (!seat->taken || seat->worker != worker || seat->until_ms)
 			continue;
-		freed += !is_place(&s->seat[i]);
-		free_seat(s, i);
+		freed += !is_place(seat);
+		if (seat->destination != NO_DESTINATION && s->limited[seat->destination])
+			leave_behind(s, seat, until_ms);
+		else
+			free_seat(s, i);
 	}
 	unlock(s);
 	return freed;
+}
+
+void seats_free_due(struct seats *s)
+{
+	if (s->due_ms == NEVER)
+		return;
+	lock(s);
+	unlock(s);
+}
+
+/* The mutex is held, and a seat is free. For one at DEST in another table. */
+static void inherit(struct seats *s, unsigned dest, uint64_t until_ms)
+{
+	struct seat *new = prepare_seat(s, 0, nobody);
+
+	new->destination = (uint8_t)dest;
+	new->until_ms = until_ms;
+	new->taken = 1;
+	s->head.at_destination[dest]++;
+	s->places_at[dest]++;
+	due_at(s, until_ms);
+}
+
+void seats_close(struct seats *s, struct seats *heir, unsigned linger_ms)
+{
+	uint64_t until_ms = now_ms() + linger_ms;
+
+	lock(heir);
+	for (unsigned dest = 0; dest < SEATS_DESTINATIONS; dest++)
+		for (uint32_t n = s->head.at_destination[dest]; n > 0; n--)
+			if (heir->free_seat != NONE)
+				inherit(heir, dest, until_ms);
+	s->head.closed = 1;
+	unlock(heir);
 }
 
 unsigned seats_sessions(struct seats *s)

@@ -4,9 +4,10 @@
  * one client address (IPv6 by /64), sessions at one destination. One seat a session, which names
  * its worker, is the truth; the counters are derived from the seats. A place is the seat of a
  * connection to a destination that no session has: it counts there and nowhere else, and takes no
- * room from sessions. A robust mutex guards both:
- * when a worker dies inside, whoever comes next derives the counters anew; when it dies outside,
- * the master frees its seats. So no limit is ever exceeded, and at worst one session is refused too
+ * room from sessions. A robust mutex guards both: when a worker dies inside, whoever comes next
+ * derives the counters anew; when it dies outside, the master frees its seats. But a destination
+ * with a limit has yet to see that its connections have ended: there each counts for a while as a
+ * place that is nobody's. So no limit is ever exceeded, and at worst one session is refused too
  * many.
  */
 #ifndef PROXY_SEATS_H
@@ -63,8 +64,16 @@ void seats_take_over(struct seats *s, uint32_t seat, uint32_t place);
  * whose destinations would else see more than their max=. */
 bool seats_places_are_few(const struct seats *s);
 void seats_release(struct seats *s, uint32_t seat);
-/* Frees all seats of a dead worker; the number of sessions that had one. */
-unsigned seats_release_worker(struct seats *s, unsigned worker);
+/*
+ * Frees all seats of a dead worker; the number of sessions that had one. Those at a destination
+ * where anybody has ever asked for one with a limit count there, and nowhere else, for LINGER_MS
+ * more, and then are free without a word. Where they leave no seat of the table, SEATS_FULL is the
+ * answer, or that there is no place.
+ */
+unsigned seats_release_worker(struct seats *s, unsigned worker, unsigned linger_ms);
+/* Frees those whose time is over, as every call does that takes the mutex: for a table that others
+ * count from outside. */
+void seats_free_due(struct seats *s);
 
 /*
  * Another table, of a program of another layout, whose workers end their last sessions: limits then
@@ -72,8 +81,9 @@ unsigned seats_release_worker(struct seats *s, unsigned worker);
  * False: there are too many, or it is no table.
  */
 bool seats_count_with(struct seats *s) __attribute__((warn_unused_result));
-/* The last worker of that table has ended: it counts no more, in any process. */
-void seats_close(struct seats *s);
+/* The last worker of that table has ended: it counts no more, in any process. What is left there at
+ * destinations counts in HEIR for LINGER_MS more, as far as that has room. */
+void seats_close(struct seats *s, struct seats *heir, unsigned linger_ms);
 /* True when MEM of SIZE octets is a table of this very layout for so many sessions. */
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions);
 

@@ -182,6 +182,8 @@ static void on_drain(struct io_timer *t)
 		p->told = true;
 		p->drain_until_ms = io_now_ms(w->io) + LEAVE_AFTER_TOLD_MS;
 	}
+	/* The next program may be one that can only count what is taken here. */
+	seats_free_due(w->rt->seats);
 	stop_if_done(w);
 	io_timer_set(w->io, &p->drain_timer, DRAIN_TICK_MS);
 }

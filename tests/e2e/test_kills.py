@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import threading
+import time
 import unittest
 
 import harness
@@ -179,6 +180,46 @@ class Kills(Base):
             self.assertEqual([mail for mail, n in zip(mails, numbers) if mail != numbered(n)], [])
             self.assertGreater(len(acknowledged), 40)
             self.deliver(daemon, 1000)
+
+
+class Full(Base):
+    """kill -9 of all workers at a destination with a max= that is slow to see what has ended, and
+    so has what it had: the next one comes when it would have come without a kill."""
+    PARTING_S = 2
+
+    def daemon(self, destination, most, **settings):
+        return self.caronte("127.0.0.1:%d,max=%d" % (destination.port, most), TIMEOUT_CONNECT=9,
+                            **settings)
+
+    def next_comes_late(self, daemon, destination):
+        daemon.may_die = True
+        deaths = len(daemon.records("fault", what="worker-died"))
+        killed = time.monotonic()
+        for pid in daemon.workers():
+            os.kill(pid, signal.SIGKILL)
+        # (The first has a successor maybe before the last one's seats are free.)
+        daemon.records("fault", count=deaths + 2, what="worker-died")
+        with puppet.Session(daemon.port, destination, "rcpt"):
+            self.assertGreaterEqual(time.monotonic() - killed, self.PARTING_S - 0.01)
+
+    def test_sessions(self):
+        """Everything else that they had is free at once: nobody is turned away."""
+        with puppet.Destination() as destination, self.daemon(
+                destination, 2, MAX_SESSIONS=2, MAX_SESSIONS_PER_ADDRESS=2) as daemon:
+            for _ in range(2):
+                with puppet.Session(daemon.port, destination, "rcpt"), \
+                        puppet.Session(daemon.port, destination, "rcpt"):
+                    self.next_comes_late(daemon, destination)
+
+    def test_idle_connection(self):
+        if not self.gateway:
+            self.skipTest("no connection is idle in this dialog")
+        with puppet.Destination() as destination, self.daemon(destination, 1) as daemon, \
+                puppet.Session(daemon.port, destination) as s:
+            s.message()
+            s.client.send(b"QUIT\r\n")
+            self.assertEqual(s.client.codes(1), [221])
+            self.next_comes_late(daemon, destination)
 
 
 class Down(Base):

@@ -13,6 +13,7 @@ import unittest.mock
 import xml.etree.ElementTree
 
 import harness
+import puppet
 import test_reload
 
 
@@ -253,6 +254,33 @@ class Upgrade(Base):
 
     def test_limits_count_both_tables(self):
         self.limits_count_both(self.other_layout)
+
+    def killed_worker(self, destination, change, before):
+        """What it had at a destination with a max= is free when that must have seen its end, be it
+        killed BEFORE the upgrade or after it."""
+        with self.copy("127.0.0.1:%d,max=1" % destination.port, dialog="sniff", WORKERS=1,
+                       TIMEOUT_CONNECT=9) as daemon, \
+                harness.Client(daemon.port), destination.accept():
+            daemon.may_die = True
+            worker, = daemon.workers()
+            daemon.replace(change(daemon.program.read_bytes()))
+            if not before:
+                self.assertTrue(self.upgrade(daemon))
+            killed = time.monotonic()
+            os.kill(worker, signal.SIGKILL)
+            if before:
+                daemon.record("fault", what="worker-died")
+                self.assertTrue(self.upgrade(daemon))
+            self.assert_tables(daemon, change)
+            with harness.Client(daemon.port), destination.accept():
+                self.assertGreaterEqual(time.monotonic() - killed, 1.99)
+
+    def test_killed_worker(self):
+        for change in (lambda program: program), self.other_layout:
+            for before in True, False:
+                with puppet.case(change, before), \
+                        puppet.Destination(by_hand=True) as destination:
+                    self.killed_worker(destination, change, before)
 
     def test_status_and_drained_destinations(self):
         """What the operator has said of a destination outlives reload and upgrade, and the socket

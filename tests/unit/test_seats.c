@@ -213,7 +213,7 @@ static void test_parting(void **state)
 	assert_int_equal(seats_take(s, 0, &a, true, 0, &more), SEATS_FULL);
 	seats_release(s, places[0]);
 	assert_true(seats_part(s, other, &place));
-	assert_int_equal(seats_release_worker(s, 0), 3);
+	assert_int_equal(seats_release_worker(s, 0, 0), 3);
 	assert_int_equal(seats_of_destination(s, 7), 0);
 	assert_int_equal(seats_of_destination(s, 9), 0);
 	drop(s, 3);
@@ -254,9 +254,9 @@ static void test_dead_worker(void **state)
 		assert_int_equal(seats_take(s, i % 3, i % 2 ? &a : &b, i % 5, 0, &seat), SEATS_OK);
 		assert_true(seats_at_destination(s, seat, i % 4, 0));
 	}
-	assert_int_equal(seats_release_worker(s, 1), 10);
-	assert_int_equal(seats_release_worker(s, 1), 0);
-	assert_int_equal(seats_release_worker(s, 7), 0);
+	assert_int_equal(seats_release_worker(s, 1, 0), 10);
+	assert_int_equal(seats_release_worker(s, 1, 0), 0);
+	assert_int_equal(seats_release_worker(s, 7, 0), 0);
 	assert_int_equal(seats_sessions(s), 20);
 	unsigned of_a = 0, of_b = 0, at[4] = { 0 };
 
@@ -272,6 +272,142 @@ static void test_dead_worker(void **state)
 	for (unsigned d = 0; d < 4; d++)
 		assert_int_equal(seats_of_destination(s, d), at[d]);
 	drop(s, 30);
+}
+
+static void sleep_ms(unsigned ms)
+{
+	struct timespec ts = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+/* Behind the part that is the same in every layout. */
+static pthread_mutex_t *mutex_of(struct seats *s)
+{
+	return (void *)((char *)s + 56 + SEATS_DESTINATIONS * sizeof(uint32_t));
+}
+
+/* A process dies while it holds the mutex: what is derived is made anew. */
+static void die_inside(struct seats *s)
+{
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(pthread_mutex_lock(mutex_of(s)) != 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+enum { LONG_MS = 3600000, SHORT_MS = 10, AT_ONCE_MS = 0 };
+
+/* Two sessions and a place at destination 7, which has a limit of 3, and a session at 8, which has
+ * none. */
+static void fill(struct seats *s, unsigned worker, const struct addr *a)
+{
+	uint32_t seat;
+
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(seats_take(s, worker, a, true, 0, &seat), SEATS_OK);
+		assert_true(seats_at_destination(s, seat, i < 2 ? 7 : 8, i < 2 ? 3 : 0));
+	}
+	assert_true(seats_place(s, worker, 7, 3, &seat));
+}
+
+/* At a destination with a limit a dead worker's connections count until it must have seen their
+ * end, and nowhere else do they. */
+static void test_left_behind(void **state)
+{
+	struct seats *s = make(4);
+	struct addr a = ip("192.0.2.1");
+	uint32_t seat, place;
+
+	(void)state;
+	fill(s, 1, &a);
+	seat = take(s, &a, true);
+	assert_true(seats_stressed(s));
+	assert_int_equal(seats_release_worker(s, 1, LONG_MS), 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(seats_sessions(s), 1);
+		assert_int_equal(seats_of_address(s, &a), 1);
+		assert_int_equal(seats_of_destination(s, 7), 3);
+		assert_int_equal(seats_load(s, 7), 0);
+		assert_int_equal(seats_of_destination(s, 8), 0);
+		assert_false(seats_stressed(s));
+		assert_false(seats_at_destination(s, seat, 7, 3));
+		assert_false(seats_place(s, 1, 7, 3, &place));
+		if (i == 0) /* its successor, which has nothing there */
+			assert_int_equal(seats_release_worker(s, 1, AT_ONCE_MS), 0);
+		else
+			die_inside(s);
+	}
+	/* They are in nobody's way. */
+	for (unsigned i = 0; i < 3; i++)
+		take(s, &a, true);
+	assert_int_equal(seats_take(s, 0, &a, true, 0, &place), SEATS_FULL);
+	for (unsigned i = 0; i < SEATS_PLACES(4); i++)
+		assert_int_equal(seats_place(s, 1, 9, 0, &place), i < SEATS_PLACES(4) - 3);
+	drop(s, 4);
+}
+
+/* Each is free when its own time is over. */
+static void test_left_behind_for_a_while(void **state)
+{
+	struct seats *s = make(12);
+	struct addr a = ip("192.0.2.1");
+	uint32_t seat = take(s, &a, true);
+
+	(void)state;
+	fill(s, 1, &a);
+	assert_int_equal(seats_release_worker(s, 1, SHORT_MS), 3);
+	sleep_ms(SHORT_MS + 1);
+	assert_int_equal(seats_of_destination(s, 7), 0);
+	fill(s, 1, &a);
+	assert_int_equal(seats_release_worker(s, 1, SHORT_MS), 3);
+	die_inside(s);
+	sleep_ms(SHORT_MS + 1);
+	assert_true(seats_at_destination(s, seat, 7, 1));
+	seats_leave_destination(s, seat);
+	fill(s, 1, &a);
+	assert_int_equal(seats_release_worker(s, 1, LONG_MS), 3);
+	assert_true(seats_at_destination(s, seat, 7, 4));
+	assert_int_equal(seats_release_worker(s, 0, SHORT_MS), 1);
+	sleep_ms(SHORT_MS + 1);
+	assert_int_equal(seats_of_destination(s, 7), 3);
+	assert_int_equal(seats_sessions(s), 0);
+	drop(s, 12);
+}
+
+/* They leave no room in the table: better one session too few than one too many there. */
+static void test_left_behind_in_a_full_table(void **state)
+{
+	enum { PLACES = SEATS_PLACES(3) };
+	struct addr a = ip("192.0.2.1");
+	uint32_t seat;
+
+	(void)state;
+	for (unsigned later = 0; later < 2; later++) {
+		struct seats *s = make(3);
+
+		for (unsigned i = 0; i < PLACES; i++)
+			assert_true(seats_place(s, 0, 7, 1000, &seat));
+		for (unsigned i = 0; i < 3; i++)
+			assert_true(seats_at_destination(s, take(s, &a, true), 7, 1000));
+		assert_true(seats_places_are_few(s));
+		assert_int_equal(seats_release_worker(s, 0, later ? SHORT_MS : LONG_MS), 3);
+		assert_false(seats_places_are_few(s)); /* it has none for its own any more */
+		sleep_ms(SHORT_MS + 1);
+		seats_free_due(s);
+		assert_int_equal(seats_sessions(s), 0);
+		assert_int_equal(seats_of_destination(s, 7), later ? 0 : PLACES + 3);
+		for (unsigned i = 0; i < PLACES; i++)
+			assert_int_equal(seats_place(s, 0, 8, 0, &seat), later);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(seats_take(s, 0, &a, true, 0, &seat),
+					 later && i < 3 ? SEATS_OK : SEATS_FULL);
+		drop(s, 3);
+	}
 }
 
 /* A misuse ends the process that does it, and nobody else. */
@@ -545,7 +681,7 @@ static void is_empty(struct seats *s)
 		assert_int_equal(seats_take(s, 9, &a, true, SEATS, &seat[i]), SEATS_OK);
 	}
 	assert_int_equal(seats_take(s, 9, &a, true, 0, &more), SEATS_FULL);
-	assert_int_equal(seats_release_worker(s, 9), SEATS);
+	assert_int_equal(seats_release_worker(s, 9, 0), SEATS);
 }
 
 /*
@@ -573,7 +709,7 @@ static void test_killed_workers(void **state)
 			kill_worker(pid[i]);
 		before = seats_sessions(s);
 		for (unsigned i = 0; i < WORKERS; i++)
-			freed += seats_release_worker(s, i);
+			freed += seats_release_worker(s, i, 0);
 		assert_int_equal(freed, before);
 		assert_int_equal(b->exceeded, 0);
 		assert_int_equal(b->read_beyond, 0);
@@ -605,14 +741,14 @@ static void test_killed_among_others(void **state)
 
 		wait_a_little();
 		kill_worker(pid[i]);
-		seats_release_worker(s, i);
+		seats_release_worker(s, i, 0);
 		look(s, b, round);
 		pid[i] = start(s, b, i);
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
 		kill_worker(pid[i]);
 	for (unsigned i = 0; i < WORKERS; i++)
-		seats_release_worker(s, i);
+		seats_release_worker(s, i, 0);
 	/* What the dead believed to have is lost with them, so `exceeded` says nothing here. */
 	assert_int_equal(b->read_beyond, 0);
 	assert_int_equal(seats_sessions(s), 1);
@@ -629,8 +765,6 @@ static void test_derived_anew(void **state)
 {
 	enum { MAX = 64 };
 	struct seats *s = make(MAX);
-	/* Behind the part that is the same in every layout. */
-	pthread_mutex_t *lock = (void *)((char *)s + 56 + SEATS_DESTINATIONS * sizeof(uint32_t));
 	struct addr a = ip("192.0.2.1"), b = ip("2001:db8::1");
 	uint32_t seat[MAX];
 
@@ -652,7 +786,7 @@ static void test_derived_anew(void **state)
 		/* At the end lie the chains of addresses, which are derived; an eighth is less. */
 		size_t room = seats_room(MAX), n = room / 8;
 
-		if (pthread_mutex_lock(lock) != 0)
+		if (pthread_mutex_lock(mutex_of(s)) != 0)
 			_exit(1);
 		memset((uint8_t *)s + room - n, 0x5a, n);
 		_exit(0);
@@ -693,14 +827,14 @@ static void test_a_million(void **state)
 	}
 	assert_int_equal(seats_sessions(s), MAX);
 	for (unsigned w = 0; w < 7; w++)
-		seats_release_worker(s, w);
+		seats_release_worker(s, w, 0);
 	assert_int_equal(seats_sessions(s), 0);
 	drop(s, MAX);
 }
 
 /* Both tables count, the old one as long as anybody is in it. Runs in a child of its own: for a
  * process, another table is one for good. */
-static int two_tables(struct seats *old, struct seats *new)
+static int two_tables(struct seats *old, struct seats *new, unsigned linger_ms)
 {
 	struct addr a = ip("192.0.2.1"), b = ip("192.0.2.2");
 	uint32_t in_old[2], seat;
@@ -729,28 +863,35 @@ static int two_tables(struct seats *old, struct seats *new)
 	if (seats_take(new, 0, &b, false, 0, &seat) != SEATS_OK ||
 	    seats_take(new, 0, &b, false, 0, &seat) != SEATS_FULL)
 		return 7;
-	/* A worker that died there has left a seat: nobody frees it, and nobody counts it. */
-	seats_close(old);
-	if (seats_sessions(new) != 3 || seats_of_address(new, &a) != 0 ||
-	    seats_of_destination(new, 5) != 1 || seats_take(new, 0, &a, true, 1, &seat) != SEATS_OK)
+	/* A worker that died there has left a seat: nobody frees it, and nobody counts it, but for
+	 * a while at its destination. */
+	if (!seats_at_destination(old, in_old[1], 5, 0) || seats_of_destination(new, 5) != 2)
 		return 8;
+	seats_close(old, new, linger_ms);
+	sleep_ms(SHORT_MS + 1);
+	if (seats_sessions(new) != 3 || seats_of_address(new, &a) != 0 ||
+	    seats_of_destination(new, 5) != (linger_ms == LONG_MS ? 2 : 1) ||
+	    seats_load(new, 5) != 1 || seats_take(new, 0, &a, true, 1, &seat) != SEATS_OK)
+		return 9;
 	return 0;
 }
 
 static void test_two_tables(void **state)
 {
-	struct seats *old = make(10), *new = make(4);
-	int status;
-	pid_t pid = fork();
-
 	(void)state;
-	if (pid == 0)
-		_exit(two_tables(old, new));
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
-	drop(old, 10);
-	drop(new, 4);
+	for (unsigned i = 0; i < 2; i++) {
+		struct seats *old = make(10), *new = make(4);
+		int status;
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(two_tables(old, new, i ? LONG_MS : SHORT_MS));
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 0);
+		drop(old, 10);
+		drop(new, 4);
+	}
 }
 
 static void test_fits(void **state)
@@ -799,7 +940,7 @@ static void test_stress(void **state)
 	for (unsigned n = 0; n < MAX; n++)
 		seat[n] = take(s, &a, true);
 	assert_true(seats_stressed(s));
-	assert_int_equal(seats_release_worker(s, 0), MAX);
+	assert_int_equal(seats_release_worker(s, 0, 0), MAX);
 	assert_false(seats_stressed(s));
 	drop(s, MAX);
 }
@@ -811,6 +952,9 @@ int main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_destinations),
 		cmocka_unit_test(test_dead_worker),
+		cmocka_unit_test(test_left_behind),
+		cmocka_unit_test(test_left_behind_for_a_while),
+		cmocka_unit_test(test_left_behind_in_a_full_table),
 		cmocka_unit_test(test_misuse_is_a_fault),
 		cmocka_unit_test(test_killed_workers),
 		cmocka_unit_test(test_killed_among_others),
