@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "proxy/copy.h"
 #include "proxy/resolver.h"
 #include "proxy/tables.h"
 #include "proxy/warm.h"
@@ -54,7 +55,7 @@ static unsigned processors(void)
 uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses)
 {
 	return 2 * (uint64_t)sessions + SEATS_PLACES(sessions) + WORKER_REFUSALS +
-	       2 * WORKER_PIPES + (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX +
+	       2 * WORKER_PIPES + (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX + COPY_OPEN +
 	       DESCRIPTORS_OWN;
 }
 

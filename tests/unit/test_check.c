@@ -26,6 +26,10 @@
 
 #include "machine.h"
 #include "proxy/check.h"
+#include "proxy/copy.h"
+#include "proxy/seats.h"
+#include "proxy/warm.h"
+#include "proxy/worker.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */
 static struct check checked;
@@ -534,6 +538,11 @@ static void open_files_must_carry_the_sessions(void **state)
 	assert_int_equal(check_descriptors(1000000, 256, 64) - check_descriptors(999996, 256, 64),
 			 4 * 2 + 1);
 	assert_int_equal(check_descriptors(1, 2, 3) - check_descriptors(1, 1, 3), 3);
+	/* What may be open at once beside them: parting connections, pipes, checks and idle ones of
+	 * destinations, copies of messages. */
+	assert_true(check_descriptors(8, 1, 1) >= 2 * 8 + SEATS_PLACES(8) + WORKER_REFUSALS +
+							  2 * WORKER_PIPES + 1 + ROUTE_MAX +
+							  WARM_MAX + COPY_OPEN + 16);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
