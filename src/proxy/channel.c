@@ -49,9 +49,14 @@ int channel_hear(int fd, struct channel_news *news, int *image, int *state)
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	int fds[DESCRIPTORS] = { -1, -1 };
-	ssize_t n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
 	struct cmsghdr *c;
+	ssize_t n;
 
+	/* A master that went with reports unread is told of by one error, ahead of what it had said
+	 * and of its end. */
+	do
+		n = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == ECONNRESET);
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
 	c = CMSG_FIRSTHDR(&msg);
