@@ -19,8 +19,9 @@
 #include "proxy/figures.h"
 #include "proxy/metrics.h"
 
-#define QUEUE	    16
-#define SOCKET_MODE 0660
+#define QUEUE		16
+#define SOCKET_MODE	0660
+#define ACCEPT_PAUSE_MS 100 /* out of descriptors or memory: a pause instead of a spin */
 
 struct client {
 	int fd; /* -1: the place is free */
@@ -37,6 +38,7 @@ struct control {
 	struct figures figures;
 	struct metrics *metrics; /* NULL: none */
 	int fd;			 /* -1: none */
+	uint64_t rests_until_ms; /* nobody is let in before */
 	struct client client[CONTROL_CLIENTS];
 };
 
@@ -282,8 +284,11 @@ static void take_clients(struct control *k, uint64_t now)
 	while ((c = free_place(k))) {
 		int fd = accept4(k->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-		if (fd < 0)
+		if (fd < 0) {
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+				k->rests_until_ms = now + ACCEPT_PAUSE_MS;
 			return;
+		}
 		c->fd = fd;
 		c->until_ms = now + CONTROL_PATIENCE_MS;
 	}
@@ -309,6 +314,17 @@ static int run_deadlines(struct control *k, uint64_t now)
 			sooner(&wait, c->until_ms - now);
 	}
 	return wait;
+}
+
+/* What waits to be let in is polled for only while somebody can be. */
+static int listener(struct control *k, uint64_t now, int *wait)
+{
+	if (k->fd < 0 || !free_place(k))
+		return -1;
+	if (now >= k->rests_until_ms)
+		return k->fd;
+	sooner(wait, k->rests_until_ms - now);
+	return -1;
 }
 
 static void serve_clients(struct control *k, const struct pollfd *fds, uint64_t now)
@@ -339,8 +355,7 @@ static void loop(struct control *k)
 			fds[i] =
 				(struct pollfd){ .fd = k->client[i].fd,
 						 .events = k->client[i].answer ? POLLOUT : POLLIN };
-		fds[LISTENER] =
-			(struct pollfd){ .fd = free_place(k) ? k->fd : -1, .events = POLLIN };
+		fds[LISTENER] = (struct pollfd){ .fd = listener(k, now, &wait), .events = POLLIN };
 		fds[METRICS] = (struct pollfd){ .fd = k->metrics ? metrics_fd(k->metrics) : -1,
 						.events = POLLIN };
 		if (k->metrics && metrics_wait_ms(k->metrics) >= 0)

@@ -198,6 +198,12 @@ def state_of(pid):
     return "X"
 
 
+def processor_s(pid):
+    """Processor time that a process has taken so far."""
+    fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
 def is_gone(pid):
     """Whether a process has ended, reaped or not."""
     return state_of(pid) in "XZ"

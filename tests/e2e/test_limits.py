@@ -474,9 +474,9 @@ class Stress(harness.TestCase):
             clients = [stack.enter_context(come_from("127.0.0.1", daemon.port))
                        for _ in range(30)]
             daemon.record("fault", what="accept")
-            before = self.processor_s(worker)
+            before = harness.processor_s(worker)
             time.sleep(2)
-            self.assertLess(self.processor_s(worker) - before, 0.2)
+            self.assertLess(harness.processor_s(worker) - before, 0.2)
             self.assertGreater(sum(c.silent(0) for c in clients), 10)
             self.limit_descriptors(worker, usual)
             said = [c.reply()[:9] for c in clients]
@@ -498,11 +498,6 @@ class Stress(harness.TestCase):
             ["prlimit", "--pid", str(pid), "--nofile=%s:" % soft] if soft else
             ["prlimit", "--pid", str(pid), "--nofile", "--noheadings", "--output", "SOFT"],
             check=True, stdout=subprocess.PIPE, text=True, **who).stdout.strip()
-
-    def processor_s(self, pid):
-        with open("/proc/%d/stat" % pid, encoding="ascii") as f:
-            fields = f.read().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 class Pipelining(harness.TestCase):

@@ -23,6 +23,7 @@ import urllib.request
 
 import harness
 import postfix
+import test_reload
 
 BODY = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 100
 
@@ -475,6 +476,26 @@ class Socket(TestCase):
                 s.connect(str(self.socket))
                 s.sendall(b"status\n")
             self.assertEqual(self.status()["sessions"]["open"], 0)
+
+    def test_few_descriptors(self):
+        """Who asks waits, the processor rests, and is answered when there are descriptors again."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon, \
+                contextlib.ExitStack() as stack:
+            self.status()
+            pid, = [pid for pid, name in daemon.processes().items() if name == "caronte-status"]
+            usual = test_reload.set_limit(pid, "nofile", 18)  # what its poll(2) needs
+            clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(16)]
+            for s in clients:
+                s.settimeout(harness.PATIENCE_S)
+                s.connect(str(self.socket))
+            before = harness.processor_s(pid)
+            time.sleep(2)
+            self.assertLess(harness.processor_s(pid) - before, 0.2)
+            test_reload.set_limit(pid, "nofile", usual)
+            clients[-1].sendall(b"status\n")
+            self.assertEqual(clients[-1].recv(1), b"{")
+            self.assertEqual([pid], [pid for pid, name in daemon.processes().items()
+                                     if name == "caronte-status"])
 
     def test_stale_and_taken(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
