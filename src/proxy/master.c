@@ -52,13 +52,23 @@ uint64_t master_now_ms(void)
 
 void master_say(const char *fmt, ...)
 {
-	char line[1280];
+	char line[1280], whole[sizeof(line) + 16];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "caronte: %s\n", line);
+	snprintf(whole, sizeof(whole), "caronte: %s\n", line);
+	diag_say(whole, strlen(whole));
+}
+
+void master_say_lines(const char *text)
+{
+	size_t n = strlen(text);
+
+	diag_say(text, n);
+	if (n > 0 && text[n - 1] != '\n')
+		diag_say("\n", 1);
 }
 
 void master_fault(struct master *m, const char *what, const char *fmt, ...)

@@ -87,8 +87,11 @@ struct master {
 };
 
 uint64_t master_now_ms(void);
-/* A line on standard error, whole. */
+/* A line on standard error; like all that a running master says, it is dropped where there is no
+ * room for it (diag_say()): who does not read is not waited for. */
 void master_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* What a child has said, and the end of its last line where that is missing. */
+void master_say_lines(const char *text);
 void master_fault(struct master *m, const char *what, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The `start`, `stop` and `reload` records. CHANGED may be NULL. */

@@ -39,8 +39,8 @@ void reload_refuse(struct master *m, const char *how, const char *why)
 
 	while (n > 0 && why[n - 1] == '\n')
 		n--;
-	fwrite(why, 1, n, stderr);
-	fprintf(stderr, "%scaronte: %s: refused, nothing has changed\n", n ? "\n" : "", how);
+	master_say_lines(why);
+	master_say("%s: refused, nothing has changed", how);
 	master_fault(m, "configuration", "%s: refused: %.*s", how, (int)n, why);
 	if (m->state == RUNNING && !m->reloading)
 		notify_send(NOTIFY_READY, "accepting connections; a reload was refused");
@@ -271,7 +271,7 @@ void reload_answered(struct master *m, int status)
 	} else {
 		version_changes(m->version, n.version, m->changed, sizeof(m->changed));
 		if (m->asked.said) /* no faults: a name that does not resolve now */
-			fputs(m->asked.text, stderr);
+			master_say_lines(m->asked.text);
 		change(m, &n);
 	}
 }

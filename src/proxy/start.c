@@ -16,13 +16,13 @@
 #include "proxy/metrics.h"
 #include "xmllog/writer.h"
 
-/* Says WHAT and returns STATUS. */
+/* Says WHAT, however long that takes: nothing runs yet. Returns STATUS. */
 static int refuse(int status, const char *what, int err)
 {
 	if (err)
-		master_say("%s: %s", what, strerror(-err));
+		fprintf(stderr, "caronte: %s: %s\n", what, strerror(-err));
 	else
-		master_say("%s", what);
+		fprintf(stderr, "caronte: %s\n", what);
 	return status;
 }
 

@@ -330,7 +330,7 @@ void upgrade_answered(struct master *m, int status)
 		return;
 	}
 	if (m->asked.said) /* no faults: a name that does not resolve now */
-		fputs(m->asked.text, stderr);
+		master_say_lines(m->asked.text);
 	notify_send(NOTIFY_RELOADING, "another program takes over");
 	/* What works for us alone; the next program starts its own. */
 	if (m->resolver.pid)

@@ -21,6 +21,7 @@
 
 #include <libxml/parser.h>
 
+#include "base/diag.h"
 #include "xmllog/format.h"
 #include "xmllog/logfile.h"
 #include "xmllog/outlet.h"
@@ -104,8 +105,11 @@ note(struct writer *w, const char *what, const char *fmt, ...)
 /* What cannot stand in the log itself. */
 static void say(const struct writer *w, const char *what)
 {
-	fprintf(stderr, "caronte: log: %s: %s\n", w->to_stream ? "standard output" : w->c->file,
-		what);
+	char line[PATH_MAX + 128];
+
+	snprintf(line, sizeof(line), "caronte: log: %s: %s\n",
+		 w->to_stream ? "standard output" : w->c->file, what);
+	diag_say(line, strlen(line));
 }
 
 /* Said once for each spell of failing. */
@@ -385,7 +389,7 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	stream_init(&w.stream, STDOUT_FILENO);
 	logfile_init(&w.file, c->file, c->archive_dir, (uint64_t)c->rotate_mib << 20);
 	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0) {
-		fprintf(stderr, "caronte: log: %s\n", strerror(ENOMEM));
+		say(&w, strerror(ENOMEM));
 		take_close(&w.take);
 		return EX_OSERR;
 	}

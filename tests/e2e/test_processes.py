@@ -268,5 +268,65 @@ class Stops(Base):
             self.assertEqual(len(daemon.records("session")), len(sessions))
 
 
+class Unread(harness.Caronte):
+    """Its standard error is a pipe, or such a socket as a journal has, that nobody reads once it is
+    ready."""
+
+    def __init__(self, destination, kind, **settings):
+        super().__init__(destination, **settings)
+        self.kind = kind
+
+    def launch(self, argv, **how):
+        self.ends = socket.socketpair() if self.kind == "socket" else \
+            [open(fd, mode, buffering=0) for fd, mode in zip(os.pipe(), ("rb", "wb"))]
+        self.process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=self.ends[1],
+                                        cwd=self.dir)
+        self.ends[1].close()
+        harness.TestCase.running.addCleanup(self.ends[0].close)
+
+    def wait_ready(self, lines=1):
+        said = b""
+        while b": ready, listening on " not in said and (more := os.read(self.ends[0].fileno(), 999)):
+            said += more
+        return bool(said)
+
+    def stderr(self):
+        os.set_blocking(self.ends[0].fileno(), False)
+        said = b""
+        with contextlib.suppress(BlockingIOError):
+            while more := os.read(self.ends[0].fileno(), 65536):
+                said += more
+        return said.decode()
+
+
+class StandardError(Base):
+    def test_that_nobody_reads(self):
+        """It is full, and the master goes on: it restarts, reloads and stops."""
+        for kind, times in ("pipe", 8), ("socket", 24):
+            with self.subTest(kind), puppet.Destination() as destination, \
+                    Unread(destination, kind, engine=self.engine, dialog=self.dialog) as daemon:
+                daemon.may_die = True
+                good = daemon.conf.read_text()
+                daemon.conf.write_text("".join("CONFIG_NONE_%d=y\n" % n for n in range(500)))
+                for refused in range(times):
+                    os.kill(daemon.pid, signal.SIGHUP)
+                    daemon.records("fault", count=refused + 1, what="configuration")
+                workers = set(daemon.workers())
+                os.kill(min(workers), signal.SIGKILL)
+                harness.wait_until(lambda: set(daemon.workers()) - workers)
+                daemon.conf.write_text(good)
+                os.kill(daemon.pid, signal.SIGHUP)
+                daemon.records("reload", count=1)
+                self.serves(daemon, destination)
+                began = time.monotonic()
+                self.assertEqual(daemon.stop(), 0)
+                self.assertLess(time.monotonic() - began, 5)
+                said = daemon.stderr()
+                self.assertGreater(len(said), 30000)
+                self.assertTrue(said.endswith("\n"))
+                self.assertIn("caronte: SIGHUP: refused, nothing has changed\n", said)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -323,6 +323,31 @@ static void test_late_directory(void **state)
 	assert_int_equal(log_count(late), 1);
 }
 
+/* Nor does standard error that nobody reads hold it up. */
+static void test_stuck_error(void **state)
+{
+	struct xmllog l[RINGS];
+	char full[4096] = "";
+	int said[2];
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(pipe2(said, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(said[1], F_SETPIPE_SZ, sizeof(full)), sizeof(full));
+	assert_int_equal(write(said[1], full, sizeof(full)), sizeof(full));
+	assert_int_equal(rename(archive, path), 0); /* a directory: no log */
+	open_producers(l, 1);
+	numbered(&l[0], 0, 0);
+	pid = start_writer_on(-1, said[1]);
+	pause_us(200000);
+	assert_int_equal(rmdir(path), 0);
+	wait_drained();
+	assert_int_equal(end_writer(pid), EX_OK);
+	assert_int_equal(log_count(path), 1);
+	close(said[0]);
+	close(said[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -336,6 +361,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_file_size_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_directory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stuck_error, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
