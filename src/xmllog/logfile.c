@@ -245,7 +245,7 @@ bool logfile_intact(const struct logfile *f)
 
 /* Splits the padding in two instructions and cuts the second off: well-formed before, between,
  * after. */
-static void shrink(struct logfile *f)
+void logfile_shrink(struct logfile *f)
 {
 	uint64_t at = place(f->tail + LOGFILE_TAIL_LEN, SPLIT_LEN);
 
@@ -268,25 +268,7 @@ void logfile_close(struct logfile *f)
 	if (f->fd < 0)
 		return;
 	if (logfile_intact(f))
-		shrink(f);
+		logfile_shrink(f);
 	close(f->fd);
 	f->fd = -1;
-}
-
-int logfile_rotate(struct logfile *f)
-{
-	char name[sizeof(f->moved)];
-	struct stat there;
-	int rc;
-
-	shrink(f);
-	/* Somebody may have moved it already and not told us. */
-	if (lstat(f->path, &there) == 0 && there.st_dev == f->dev && there.st_ino == f->ino) {
-		rc = archive_move(f->path, f->archive_dir, name, sizeof(name));
-		if (rc < 0)
-			return rc;
-	}
-	close(f->fd);
-	f->fd = -1;
-	return 0;
 }

@@ -73,8 +73,12 @@ void logfile_close(struct logfile *f);
 bool logfile_intact(const struct logfile *f);
 /* Whether N octets of records would lead past the limit (never true for a file without records). */
 bool logfile_full(const struct logfile *f, size_t n);
-/* Moves the file to the archive and closes it; logfile_open() then makes a new one. On failure it
- * stays open and as it was. */
+/*
+ * Makes a new file, whole, moves the one so far to the archive and goes on in the new one; where
+ * somebody has moved it away already, it is only closed, for logfile_open(). On failure (no room
+ * for a new one, an archive that cannot take the old one) it stays open, at its place and as it
+ * was.
+ */
 int logfile_rotate(struct logfile *f) __attribute__((warn_unused_result));
 
 /* Steps 1 and 2 for the lines in X: not part of the document yet. */
@@ -93,10 +97,15 @@ int logfile_put_end(struct logfile *f, const char *head, uint64_t at)
 /* Cleans up what a killed writer may have left: merges a second instruction, blanks the padding,
  * cuts white space off. */
 int logfile_repair(struct logfile *f) __attribute__((warn_unused_result));
+/* Gives the padding back as far as possible. */
+void logfile_shrink(struct logfile *f);
 
 /* archive.c: moves PATH to DIR as caronte-YYYYMMDD-HHMMSS[-N].xml, across file systems too. Where
  * it is then comes into NAME. 0 or -errno. */
 int archive_move(const char *path, const char *dir, char *name, size_t cap)
+	__attribute__((warn_unused_result));
+/* The same, and NEXT, a file beside PATH, takes its place. On failure PATH is what it was. */
+int archive_replace(const char *path, const char *next, const char *dir, char *name, size_t cap)
 	__attribute__((warn_unused_result));
 /* rename(2) that never replaces: then it is -EEXIST. */
 int archive_rename(const char *from, const char *to) __attribute__((warn_unused_result));

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * logopen: how a log file is begun or continued. One that is not there is made beside its place
- * (FILE.new) and renamed when it is whole. One that is there is read once, whole, by libxml2; if it
- * is well-formed, begins as our files do and ends in the closing tag, it is continued; where only
- * its end has another shape (an editor, a log that went to standard output) a copy with our end
- * replaces it. Anything else is moved to the archive. Directories are never made, symbolic links
- * never followed.
+ * logopen: how a log file is begun, continued, and makes way for the next one. One that is not
+ * there is made beside its place (FILE.new) and renamed when it is whole. One that is there is read
+ * once, whole, by libxml2; if it is well-formed, begins as our files do and ends in the closing
+ * tag, it is continued; where only its end has another shape (an editor, a log that went to
+ * standard output) a copy with our end replaces it. Anything else is moved to the archive.
+ * Directories are never made, symbolic links never followed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -262,6 +262,8 @@ static int fill_new(struct logfile *f, const char *path, int from, uint64_t n)
 
 	if (rc < 0)
 		return rc;
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
 	if (ftruncate(f->fd, 0) < 0 || fchmod(f->fd, 0640) < 0)
 		return -errno;
 	if (from >= 0) {
@@ -269,9 +271,47 @@ static int fill_new(struct logfile *f, const char *path, int from, uint64_t n)
 		if (rc < 0)
 			return rc;
 	}
-	rc = logfile_put_end(f, from < 0 ? LOGFILE_HEAD : "", n);
-	f->dev = st.st_dev;
-	f->ino = st.st_ino;
+	return logfile_put_end(f, from < 0 ? LOGFILE_HEAD : "", n);
+}
+
+/* Where a new file is made. */
+static int beside(const struct logfile *f, char path[PATH_MAX])
+{
+	return snprintf(path, PATH_MAX, "%s.new", f->path) < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+/* What a killed writer had begun there. Only who holds the lock of the file itself may do this. */
+static void tidy(const struct logfile *f)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if (beside(f, path) == 0 && lstat(path, &st) == 0 && S_ISREG(st.st_mode))
+		unlink(path);
+}
+
+/* Nothing that we have made stays. */
+static void abandon(struct logfile *f, const char *path, int rc)
+{
+	if (rc != -EBUSY && rc != -EAGAIN)
+		unlink(path);
+	close(f->fd);
+	f->fd = -1;
+}
+
+/* Makes a file beside the log's place, into PATH, and leaves it open and locked. */
+static int make_beside(struct logfile *f, char path[PATH_MAX], int from, uint64_t n)
+{
+	int rc = beside(f, path);
+
+	if (rc < 0)
+		return rc;
+	f->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
+	if (f->fd < 0)
+		return -errno;
+	rc = fill_new(f, path, from, n);
+	if (rc < 0)
+		abandon(f, path, rc);
 	return rc;
 }
 
@@ -282,26 +322,19 @@ static int fill_new(struct logfile *f, const char *path, int from, uint64_t n)
 static int make(struct logfile *f, int from, uint64_t n)
 {
 	char path[PATH_MAX];
-	int rc;
+	int rc = make_beside(f, path, from, n);
 
-	if (snprintf(path, sizeof(path), "%s.new", f->path) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	f->fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
-	if (f->fd < 0)
-		return -errno;
-	rc = fill_new(f, path, from, n);
-	if (rc == 0 && from >= 0)
+	if (rc < 0)
+		return rc;
+	if (from >= 0)
 		rc = rename(path, f->path) == 0 ? 0 : -errno;
-	else if (rc == 0)
+	else
 		rc = archive_rename(path, f->path);
-	if (rc == -EEXIST)
+	/* Another writer was faster, and has tidied up. */
+	if (rc == -EEXIST || rc == -ENOENT)
 		rc = -EAGAIN;
-	if (rc < 0) {
-		if (rc != -EBUSY && rc != -EAGAIN)
-			unlink(path);
-		close(f->fd);
-		f->fd = -1;
-	}
+	if (rc < 0)
+		abandon(f, path, rc);
 	return rc;
 }
 
@@ -377,5 +410,34 @@ int logfile_open(struct logfile *f)
 			f->fd = -1;
 		}
 	}
+	if (rc == 0)
+		tidy(f);
 	return rc;
+}
+
+int logfile_rotate(struct logfile *f)
+{
+	struct logfile next = *f;
+	char path[PATH_MAX], name[sizeof(f->moved)];
+	struct stat there;
+	int rc;
+
+	/* Somebody may have moved it already and not told us. */
+	if (lstat(f->path, &there) < 0 || there.st_dev != f->dev || there.st_ino != f->ino) {
+		logfile_close(f);
+		return 0;
+	}
+	next.first_us = 0;
+	rc = make_beside(&next, path, -1, 0);
+	if (rc < 0)
+		return rc;
+	logfile_shrink(f);
+	rc = archive_replace(f->path, path, f->archive_dir, name, sizeof(name));
+	if (rc < 0) {
+		abandon(&next, path, 0);
+		return rc;
+	}
+	close(f->fd);
+	*f = next;
+	return 0;
 }

@@ -176,7 +176,7 @@ static void rotate(struct writer *w, uint64_t now)
 	if (rc == 0)
 		return;
 	w->rotate_after_us = now + ROTATE_RETRY_US;
-	note(w, "log-rotate", "%s: %s", w->c->archive_dir, strerror(-rc));
+	note(w, "log-rotate", "%s to %s: %s", w->c->file, w->c->archive_dir, strerror(-rc));
 }
 
 static bool too_old(const struct writer *w, uint64_t now)

@@ -376,9 +376,9 @@ static void test_full_disk(void **state)
 	}
 }
 
-static void put_file(const char *text)
+static void put_file(const char *name, const char *text)
 {
-	FILE *f = fopen(path, "w");
+	FILE *f = fopen(name, "w");
 
 	assert_non_null(f);
 	assert_true(fputs(text, f) >= 0);
@@ -434,7 +434,7 @@ static void test_what_is_there(void **state)
 
 		teardown(state);
 		setup(state);
-		put_file(rows[i].text);
+		put_file(path, rows[i].text);
 		file_init(&f, 0);
 		assert_int_equal(logfile_open(&f), 0);
 		assert_int_equal(check_file(path), n);
@@ -469,7 +469,7 @@ static void test_tail_across_pages(void **state)
 			struct logfile f;
 
 			snprintf(text, sizeof(text), "%s%*s%s", LOGFILE_HEAD, fill, "\n", ends[k]);
-			put_file(text);
+			put_file(path, text);
 			file_init(&f, 0);
 			assert_int_equal(logfile_open(&f), 0);
 			assert_int_equal(f.moved[0], 0);
@@ -563,8 +563,9 @@ static void test_rotate(void **state)
 	}
 	for (int i = 0; i < 3; i++) { /* within one second too */
 		assert_int_equal(logfile_rotate(&f), 0);
-		assert_int_equal(f.fd, -1);
-		assert_int_equal(logfile_open(&f), 0);
+		assert_int_equal(check_file(path), 0);
+		assert_true(logfile_intact(&f));
+		assert_int_equal(f.first_us, 0);
 		assert_int_equal(append(&f, 0, 4, 10), 0);
 	}
 	logfile_close(&f);
@@ -573,6 +574,123 @@ static void test_rotate(void **state)
 		sum += check_file(log_archived(archive, i));
 	assert_int_equal(sum, n + 4 + 4);
 	assert_null(log_archived(archive, 3));
+}
+
+static void assert_nothing_beside(void)
+{
+	char new[128];
+
+	snprintf(new, sizeof(new), "%s.new", path);
+	assert_int_equal(access(new, F_OK), -1);
+}
+
+/* A log without room for the next one stays where it is, whatever the next one lacked. */
+static void test_rotate_without_room(void **state)
+{
+	struct logfile f;
+
+	(void)state;
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	for (uint64_t room = 1; room < LOGFILE_PAGE; room += 819) {
+		plan->room = room;
+		assert_int_equal(logfile_rotate(&f), -ENOSPC);
+		plan->room = 0;
+		assert_nothing_beside();
+		assert_null(log_archived(archive, 0));
+		assert_true(logfile_intact(&f));
+	}
+	assert_int_equal(append(&f, 4, 4, 10), 0);
+	assert_int_equal(check_file(path), 8);
+	assert_int_equal(logfile_rotate(&f), 0);
+	logfile_close(&f);
+	assert_int_equal(check_file(path), 0);
+	assert_int_equal(check_file(log_archived(archive, 0)), 8);
+}
+
+/* Goes on for ever, with up to three records a file; how many there are is counted in plan->at. */
+static void rotate_for_ever(void)
+{
+	struct logfile f;
+	unsigned n;
+
+	logfile_init(&f, path, archive, 0);
+	if (logfile_open(&f) < 0)
+		_exit(1);
+	for (n = check_file(path);; n = 0) {
+		for (; n < 3; n++) {
+			if (append(&f, n, 1, 10) < 0)
+				_exit(2);
+			plan->at++;
+		}
+		if (logfile_rotate(&f) < 0)
+			_exit(3);
+	}
+}
+
+static int archived_records(void)
+{
+	char *name;
+	int sum = 0;
+
+	for (size_t i = 0; (name = log_archived(archive, i)); i++)
+		sum += (int)check_file(name);
+	return sum;
+}
+
+/* At any moment: the log is there, no record is lost or in two places, nothing stays beside it. */
+static void test_killed_while_rotating(void **state)
+{
+	(void)state;
+	srandom(7);
+	for (int round = 0; round < 60; round++) {
+		struct timespec t = { .tv_nsec = random() % 3000000 };
+		struct logfile f;
+		int status, found;
+		pid_t pid;
+
+		teardown(state);
+		setup(state);
+		file_init(&f, 0);
+		assert_int_equal(logfile_open(&f), 0);
+		logfile_close(&f);
+		plan->at = 0;
+		pid = fork();
+		if (pid == 0)
+			rotate_for_ever();
+		nanosleep(&t, NULL);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		assert_true(WIFSIGNALED(status));
+		found = (int)check_file(path) + archived_records();
+		assert_in_range(found, plan->at, plan->at + 1);
+		plan->at = -1;
+		assert_int_equal(logfile_open(&f), 0);
+		assert_int_equal(f.moved[0], 0);
+		assert_nothing_beside();
+		assert_int_equal((int)check_file(path) + archived_records(), found);
+		logfile_close(&f);
+	}
+}
+
+/* What a writer that was killed had begun for the next log goes when the log is opened. */
+static void test_left_beside(void **state)
+{
+	char new[128];
+	struct logfile f;
+
+	(void)state;
+	file_init(&f, 0);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_int_equal(append(&f, 0, 4, 10), 0);
+	logfile_close(&f);
+	snprintf(new, sizeof(new), "%s.new", path);
+	put_file(new, LOGFILE_HEAD);
+	assert_int_equal(logfile_open(&f), 0);
+	assert_nothing_beside();
+	assert_int_equal(check_file(path), 4);
+	logfile_close(&f);
 }
 
 static void test_rotate_fails(void **state)
@@ -585,6 +703,7 @@ static void test_rotate_fails(void **state)
 	assert_int_equal(logfile_open(&f), 0);
 	assert_int_equal(append(&f, 0, 4, 10), 0);
 	assert_int_equal(logfile_rotate(&f), -ENOENT);
+	assert_nothing_beside();
 	assert_int_equal(check_file(path), 4);
 	assert_int_equal(append(&f, 4, 400, 1000), 0);
 	logfile_close(&f);
@@ -611,7 +730,11 @@ static void test_rotate_across_file_systems(void **state)
 	assert_int_equal(logfile_open(&f), 0);
 	assert_int_equal(append(&f, 0, 500, 1000), 0);
 	assert_int_equal(logfile_rotate(&f), 0);
-	assert_int_equal(access(path, F_OK), -1);
+	assert_nothing_beside();
+	assert_int_equal(check_file(path), 0);
+	assert_int_equal(append(&f, 0, 3, 10), 0);
+	logfile_close(&f);
+	assert_int_equal(check_file(path), 3);
 	snprintf(archive, sizeof(archive), "%s", far);
 	assert_int_equal(check_file(log_archived(archive, 0)), 500);
 	assert_null(log_archived(archive, 1));
@@ -644,7 +767,7 @@ static void test_notices_interference(void **state)
 	char moved[128];
 	snprintf(moved, sizeof(moved), "%s/moved", dir);
 	assert_int_equal(rename(path, moved), 0);
-	put_file("somebody else's");
+	put_file(path, "somebody else's");
 	assert_int_equal(logfile_rotate(&f), 0);
 	assert_int_equal(check_file(moved), 4);
 	assert_null(log_archived(archive, 0));
@@ -684,6 +807,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refused_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_writer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rotate, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotate_without_room, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_while_rotating, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_left_beside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rotate_fails, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rotate_across_file_systems, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_notices_interference, setup, teardown),

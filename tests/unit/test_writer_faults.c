@@ -300,6 +300,44 @@ static void test_full_disk(void **state)
 	umount2(archive, MNT_DETACH);
 }
 
+/* A log that is too old on a disk that is full: it stays, and goes on when there is room. */
+static void test_rotates_on_a_full_disk(void **state)
+{
+	static const char block[4096] = "x";
+	struct xmllog l[RINGS];
+	char ballast[128];
+	int fd;
+	pid_t pid;
+
+	(void)state;
+	if (geteuid() != 0 || unshare(CLONE_NEWNS) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", archive, "tmpfs", 0, "size=1m") < 0)
+		skip();
+	snprintf(path, sizeof(path), "%.64s/archive/log.xml", dir);
+	snprintf(ballast, sizeof(ballast), "%.64s/archive/ballast", dir);
+	config.rotate_hours = 2;
+	write_old_log(7300);
+	fd = open(ballast, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	while (write(fd, block, sizeof(block)) > 0)
+		;
+	close(fd);
+	open_producers(l, 1);
+	numbered(&l[0], 0, 0);
+	pid = start_writer();
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(log_count(path), 1);
+		pause_us(1000);
+	}
+	assert_null(log_archived(archive, 0));
+	unlink(ballast);
+	wait_drained();
+	assert_int_equal(end_writer(pid), EX_OK);
+	assert_null(log_archived(archive, 0));
+	assert_int_equal(log_count(path), 3); /* the old one, the fault, and what waited */
+	umount2(archive, MNT_DETACH);
+}
+
 /* The directory is not there yet: the records wait. */
 static void test_late_directory(void **state)
 {
@@ -360,6 +398,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stuck_output, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_file_size_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rotates_on_a_full_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_late_directory, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stuck_error, setup, teardown),
 	};
