@@ -174,12 +174,13 @@ static bool is_alnum(uint8_t c)
 }
 
 /*
- * What a local part may hold without quotes: atext and dots (RFC 5321 4.1.2, with RFC 6531), and
- * the routing characters, since an address that carries routing is local where it stands here.
+ * What a local part may hold without quotes: atext and dots (RFC 5321 4.1.2, with RFC 6531). A line
+ * with anything else would stand for an address that no client can give, and all the same make its
+ * domain one of ours, with its postmaster: two addresses of an alias map, say, joined by a colon.
  */
 static bool is_local_octet(uint8_t c)
 {
-	return c >= 0x80 || is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~.@:\\", c));
+	return c >= 0x80 || is_alnum(c) || (c && strchr("!#$%&'*+-/=?^_`{|}~.", c));
 }
 
 static bool is_domain_octet(uint8_t c)
@@ -219,19 +220,38 @@ static const char *check_octets(struct span line)
 	return NULL;
 }
 
+/* IPv4, or IPv6 behind its tag (RFC 5321 4.1.3). */
+static bool is_literal(struct span d)
+{
+	struct span ip = span_of(d.p + 1, d.n - 2);
+	bool six = span_starts_nocase(ip, SPAN("IPv6:"));
+	char text[ADDR_TEXT_MAX];
+	struct addr a;
+
+	if (six)
+		ip = span_from(ip, 5);
+	if (ip.n >= sizeof(text))
+		return false;
+	memcpy(text, ip.p, ip.n);
+	text[ip.n] = '\0';
+	return addr_parse_ip(&a, text) == 0 && (memchr(text, ':', ip.n) != NULL) == six;
+}
+
 static const char *check_domain(struct span d)
 {
 	if (d.n == 0)
 		return "empty domain, user@domain or @domain is needed";
 	if (d.n > DOMAIN_MAX)
 		return "domain too long, 255 octets are allowed";
-	bool literal = d.n > 2 && d.p[0] == '[' && d.p[d.n - 1] == ']';
-
-	for (size_t i = literal; i < d.n - literal; i++) {
-		if (!is_domain_octet(d.p[i]) && !(literal && d.p[i] == ':'))
+	if (d.n > 2 && d.p[0] == '[' && d.p[d.n - 1] == ']')
+		return is_literal(d) ? NULL
+				     : "no address as a domain, [192.0.2.1] or "
+				       "[IPv6:2001:db8::1] is needed";
+	for (size_t i = 0; i < d.n; i++) {
+		if (!is_domain_octet(d.p[i]))
 			return "character that no domain can hold, letters, digits, '-', '_' and "
 			       "'.' are allowed";
-		if (d.p[i] == '.' && !literal && (i == 0 || i + 1 == d.n || d.p[i - 1] == '.'))
+		if (d.p[i] == '.' && (i == 0 || i + 1 == d.n || d.p[i - 1] == '.'))
 			return "empty label in the domain, each domain is named whole, subdomains too";
 	}
 	return NULL;
