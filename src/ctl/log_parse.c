@@ -102,7 +102,10 @@ static bool renew(struct log_parse *p)
 	if (!p->xml)
 		return false;
 	p->xml->_private = p;
-	xmlCtxtUseOptions(p->xml, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	/* Without NOENT an ampersand in a value would stay a reference. There are no others than
+	 * the five of XML: document types are refused. */
+	xmlCtxtUseOptions(p->xml, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING |
+					  XML_PARSE_NOENT);
 	return true;
 }
 

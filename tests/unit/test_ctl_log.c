@@ -135,6 +135,9 @@ static const struct damage_row damage_rows[] = {
 	/* nothing yet */
 	{ "", "", 0, 0 },
 	{ "\n", "", 0, 0 },
+	/* what the writer has escaped */
+	{ LOG("<fault time=\"\" n=\"r&amp;d &#38;amp; &lt;&quot;&gt; &amp;#38; '&apos;\"/>\n"),
+	  "r&d &amp; <\"> &#38; '' ", 0, 0 },
 	/* a damaged line costs itself alone */
 	{ LOG(R("1") "\n<fault time=\"\n" R("3") "\n"), "1 3 ", 1, 5 },
 	{ LOG(R("1") "\n<fault time=\"2026\" n=\"2\" n=\"2\"/>\n" R("3") "\n"), "1 3 ", 1, 4 },
