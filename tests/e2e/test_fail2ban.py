@@ -53,6 +53,24 @@ class Logins(harness.TestCase):
             self.assertEqual(sorted(found(daemon.log)),
                              ["127.0.0.11", "127.0.0.11", "127.0.0.13"])
 
+    def test_nobody_has_guessed(self):
+        """A destination that cannot say, or does not know the mechanism, and a client that gives up
+        or leaves: none of them is a wrong password."""
+        def when(name, reply):
+            return "--reply", "AUTH:%s=%s" % (plain(name, b"x")[11:19].decode(), reply)
+        with harness.Sink("--auth", "joe:secret", *when(b"later", "454 4.7.0 Later"),
+                          *when(b"other", "504 5.5.4 What"),
+                          *when(b"guess", r"535-5.7.8 No\r\n535 5.7.8 no\r\n")) as sink, \
+                self.caronte(sink, LOG_LEVEL=1) as daemon:
+            self.attempts(daemon, "127.0.0.11", (plain(b"later", b"x"), 454))
+            self.attempts(daemon, "127.0.0.12", (plain(b"other", b"x"), 504))
+            self.attempts(daemon, "127.0.0.13", (plain(b"guess", b"x"), 535))
+            self.attempts(daemon, "127.0.0.14", (b"AUTH LOGIN\r\n", 334), (b"*\r\n", 501))
+            self.attempts(daemon, "127.0.0.15", (b"AUTH LOGIN\r\n", 334))
+            self.assertEqual({record.get("verdict") for record in daemon.records("login", count=5)},
+                             {"refuse"})
+            self.assertEqual(found(daemon.log), ["127.0.0.13"])
+
     def test_records_that_are_being_written(self):
         """The first of a batch has the old end of the log before it for a moment."""
         with harness.Sink("--auth", "joe:secret") as sink, \
