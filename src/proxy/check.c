@@ -21,6 +21,7 @@
 #include "proxy/tables.h"
 #include "proxy/warm.h"
 #include "proxy/worker.h"
+#include "xmllog/outlet.h"
 
 #define WORKERS_MOST 256
 /* Engine, eventfd, signalfd, pipes between the processes, standard streams, and some to spare. */
@@ -148,6 +149,17 @@ static void check_metrics(struct check *k, struct config *c)
 			     text);
 }
 
+static void check_syslog(struct config *c)
+{
+	const char *path = c->set.log_syslog;
+
+	if (*path && (*path != '/' || strlen(path) > OUTLET_PATH_MAX))
+		config_fault(c, SETTING_LOG_SYSLOG,
+			     "\"%s\": allowed is the path of a socket from / on, of %d octets at "
+			     "most, or nothing",
+			     path, OUTLET_PATH_MAX);
+}
+
 static enum route_cooperation cooperation(const struct settings *set)
 {
 	switch (set->cooperation) {
@@ -228,6 +240,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
 			     report, &to);
 	check_metrics(k, c);
+	check_syslog(c);
 	check_user(k, c);
 	check_limit(k, c);
 	if (c->set.engine != ENGINE_EPOLL)

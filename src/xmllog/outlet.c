@@ -12,25 +12,29 @@
 /* Elements of levels 3 and 4 stay in the file. */
 static const char *const kept_back[] = { "command", "reply", "debug" };
 
+_Static_assert(OUTLET_PATH_MAX < sizeof(((struct sockaddr_un *)0)->sun_path), "its NUL too");
+
 void outlet_init(struct outlet *o, const char *path)
 {
 	*o = (struct outlet){ .path = path, .fd = -1 };
 }
 
-static bool connect_outlet(struct outlet *o)
+static int connect_outlet(struct outlet *o)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	int err;
 
 	if (o->fd >= 0)
-		return true;
-	if (o->path[0] == '\0' || strlen(o->path) >= sizeof(sun.sun_path))
-		return false;
+		return 0;
+	if (strlen(o->path) > OUTLET_PATH_MAX)
+		return -ENAMETOOLONG;
 	strcpy(sun.sun_path, o->path);
 	o->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (o->fd >= 0 && connect(o->fd, (struct sockaddr *)&sun, sizeof(sun)) == 0)
-		return true;
+		return 0;
+	err = -errno;
 	outlet_close(o);
-	return false;
+	return err;
 }
 
 static bool begins_with_element(struct span line, const char *name)
@@ -40,7 +44,8 @@ static bool begins_with_element(struct span line, const char *name)
 	return line.n > n + 1 && memcmp(line.p + 1, name, n) == 0 && line.p[n + 1] == ' ';
 }
 
-static void send_line(struct outlet *o, struct span line)
+/* False: its reader has gone, or was started again. */
+static bool send_line(struct outlet *o, struct span line)
 {
 	char head[48];
 	int severity = begins_with_element(line, "fault") ? LOG_WARNING : LOG_INFO;
@@ -50,21 +55,29 @@ static void send_line(struct outlet *o, struct span line)
 
 	for (size_t i = 0; i < sizeof(kept_back) / sizeof(kept_back[0]); i++)
 		if (begins_with_element(line, kept_back[i]))
-			return;
-	if (sendmsg(o->fd, &msg, MSG_NOSIGNAL) < 0 && errno != EAGAIN && errno != EMSGSIZE)
-		outlet_close(o); /* its reader was started again */
+			return true;
+	return sendmsg(o->fd, &msg, MSG_NOSIGNAL) >= 0 || errno == EAGAIN || errno == EMSGSIZE;
 }
 
-void outlet_lines(struct outlet *o, struct span text)
+int outlet_lines(struct outlet *o, struct span text)
 {
-	while (text.n > 0 && connect_outlet(o)) {
+	while (text.n > 0 && o->path[0]) {
 		const uint8_t *end = memchr(text.p, '\n', text.n);
 		size_t n = end ? (size_t)(end - text.p) : text.n;
+		struct span line = span_of(text.p, n > 0 && text.p[0] == '<' ? n : 0);
+		int err = connect_outlet(o);
 
-		if (n > 0 && text.p[0] == '<')
-			send_line(o, span_of(text.p, n));
+		if (err == 0 && line.n && !send_line(o, line)) {
+			outlet_close(o);
+			err = connect_outlet(o);
+			if (err == 0)
+				(void)send_line(o, line);
+		}
+		if (err < 0)
+			return err;
 		text = span_from(text, n + 1);
 	}
+	return 0;
 }
 
 void outlet_close(struct outlet *o)

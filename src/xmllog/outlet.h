@@ -11,14 +11,16 @@
 
 #include "base/span.h"
 
+#define OUTLET_PATH_MAX 107 /* octets of a socket's path (unix(7)) */
+
 struct outlet {
 	const char *path; /* of a Unix datagram socket, "" is none */
 	int fd;		  /* -1: not connected; tried again with the next batch */
 };
 
 void outlet_init(struct outlet *o, const char *path);
-/* Passes on the lines of a batch that was written. */
-void outlet_lines(struct outlet *o, struct span text);
+/* Passes on the lines of a batch that was written. 0, or -errno: nobody is there. */
+int outlet_lines(struct outlet *o, struct span text);
 void outlet_close(struct outlet *o);
 
 #endif

@@ -48,6 +48,7 @@ struct writer {
 	bool to_stream;
 	bool opened;  /* the file was open at least once: what a dead writer left is dealt with */
 	bool failing; /* and that has been said */
+	bool alone;   /* nobody is at the outlet, and that has been said */
 	bool ended;   /* all producers are gone */
 	int wake_fd, life_fd;
 	uint64_t rotate_after_us; /* a failed rotation is not tried again before */
@@ -236,6 +237,20 @@ static int flush(struct writer *w)
 	return stream_flush(&w->stream, w->ended ? LAST_PAUSE_MS : STREAM_MS);
 }
 
+/* What was written once more, for the system's log; once for each spell it is said that nobody is
+ * there. */
+static void pass_on(struct writer *w, struct span text)
+{
+	int rc = outlet_lines(&w->outlet, text);
+
+	if (rc == 0) {
+		w->alone = false;
+	} else if (!w->alone && !w->note_what) {
+		note(w, "log-syslog", "%s: %s", w->c->syslog, strerror(-rc));
+		w->alone = true;
+	}
+}
+
 /* One batch. 1: written, 0: there was none, or -errno. */
 static int step(struct writer *w)
 {
@@ -256,9 +271,9 @@ static int step(struct writer *w)
 	if (rc < 0)
 		return failed(w, rc);
 	take_commit(&w->take);
-	outlet_lines(&w->outlet, text);
 	if (w->noted)
 		w->note_what = NULL;
+	pass_on(w, text);
 	w->failing = false;
 	if (w->to_stream) {
 		rc = flush(w);

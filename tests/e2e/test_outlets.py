@@ -34,6 +34,34 @@ class Syslog(harness.TestCase):
         names = [line.split(b"<")[2].split()[0] for line in seen]
         self.assertEqual(names, [b"start", b"recipient", b"message", b"session"])
 
+    def test_nobody_is_there(self):
+        """It is said once, until somebody was."""
+        path = self.dir / "devlog"
+        with harness.Sink() as sink, \
+                self.caronte(sink, LOG_SYSLOG=str(path), MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            for spell in 1, 2:
+                for _ in range(3):
+                    with harness.Client(daemon.port) as client:
+                        client.hello()
+                        client.quit()
+                    said = daemon.records("fault", count=spell, what="log-syslog")
+                    self.assertEqual(said[0].get("detail"), "%s: No such file or directory" % path)
+                path, log = self.listener()
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+                    client.quit()
+                log.recv(1 << 16)
+                log.close()
+                path.unlink()
+
+    def test_what_can_be_no_socket(self):
+        for path in "dev/log", "/" + 107 * "x":
+            daemon = self.caronte("127.0.0.1:1", LOG_SYSLOG=path)
+            daemon.configure()
+            done = harness.run_caronte("-t", "-c", daemon.conf)
+            self.assertEqual(done.returncode, harness.EX_CONFIG)
+            self.assertRegex(done.stderr, "LOG_SYSLOG: .* allowed is the path of a socket")
+
     def test_reader_that_is_not_there_or_hangs(self):
         """The file is the log: it is whole whatever the socket does."""
         path, log = self.listener()
