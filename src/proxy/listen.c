@@ -144,12 +144,27 @@ bool listen_reached_by(const struct listen_set *set, const struct addr *to)
 	for (unsigned i = 0; i < set->count; i++) {
 		const struct addr *own = &set->addr[i];
 
-		if (own->port != target.port || own->family != target.family)
+		if (own->port != target.port || (own->family != target.family && !set->both[i]))
 			continue;
 		if (addr_same_ip(own, &target) || (any_ip(own) && is_local(&target)))
 			return true;
 	}
 	return false;
+}
+
+bool listen_add_socket(struct listen_set *set, int fd)
+{
+	struct addr *a = &set->addr[set->count];
+	int only = 1;
+	socklen_t len = sizeof(only);
+
+	net_local(fd, a);
+	if (!a->family)
+		return false;
+	if (a->family == 6)
+		(void)getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &len);
+	set->both[set->count++] = !only;
+	return true;
 }
 
 static void close_all(const int *fds, size_t n)

@@ -18,7 +18,11 @@
 struct listen_set {
 	unsigned count;
 	struct addr addr[LISTEN_MAX];
+	bool both[LISTEN_MAX]; /* an IPv6 socket that IPv4 comes to as well: another's */
 };
+
+/* Appends where the listening socket FD takes connections; false: on no IP address. */
+bool listen_add_socket(struct listen_set *set, int fd);
 
 /*
  * Reads LIST (IP addresses separated by blanks; none: every address, IPv6 only where the kernel has

@@ -76,7 +76,7 @@ static int option(int fd, int name)
 }
 
 /* NULL, or what is wrong with FD. */
-static const char *take_socket(int fd, struct addr *a)
+static const char *take_socket(int fd, struct listen_set *set)
 {
 	int flags = fcntl(fd, F_GETFL);
 
@@ -84,8 +84,7 @@ static const char *take_socket(int fd, struct addr *a)
 		return "is not open";
 	if (option(fd, SO_TYPE) != SOCK_STREAM || option(fd, SO_ACCEPTCONN) != 1)
 		return "is no stream socket that listens (ListenStream=)";
-	net_local(fd, a);
-	if (!a->family)
+	if (!listen_add_socket(set, fd))
 		return "listens on no IP address";
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 		return "cannot be used";
@@ -110,7 +109,7 @@ int notify_listen_fds(struct listen_set *set, int *fds, char *why, size_t cap)
 		return -1;
 	}
 	for (int i = 0; i < (int)n; i++) {
-		const char *wrong = take_socket(FIRST_FD + i, &set->addr[i]);
+		const char *wrong = take_socket(FIRST_FD + i, set);
 
 		if (wrong) {
 			snprintf(why, cap, "descriptor %d, handed over as a socket, %s",
@@ -119,6 +118,5 @@ int notify_listen_fds(struct listen_set *set, int *fds, char *why, size_t cap)
 		}
 		fds[i] = FIRST_FD + i;
 	}
-	set->count = (unsigned)n;
 	return (int)n;
 }

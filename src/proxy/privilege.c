@@ -49,6 +49,8 @@ const char *privilege_find(struct privilege_id *id, const char *name)
 								       : "cannot be looked up";
 	if (pw->pw_uid == 0)
 		return "is the superuser; a user with another uid than 0 is needed";
+	if (pw->pw_gid == 0)
+		return "has root's group; a user with another primary group is needed";
 	id->uid = pw->pw_uid;
 	id->gid = pw->pw_gid;
 	return NULL;

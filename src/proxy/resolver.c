@@ -38,12 +38,15 @@ bool resolver_literal(const char *host_port, struct addr *a)
 		from++;
 		n -= 2;
 	}
-	if (n >= sizeof(host) || colon[1] < '0' || colon[1] > '9')
+	/* Brackets stand around what has colons, and around nothing else: "::1:25" is an address.
+	 */
+	if (n >= sizeof(host) || colon[1] < '1' || colon[1] > '9' ||
+	    (memchr(from, ':', n) != NULL) != (*host_port == '['))
 		return false;
 	memcpy(host, from, n);
 	host[n] = '\0';
 	port = strtoul(colon + 1, &end, 10);
-	if (*end || port == 0 || port > UINT16_MAX || addr_parse_ip(a, host) != 0)
+	if (*end || port > UINT16_MAX || addr_parse_ip(a, host) != 0)
 		return false;
 	a->port = (uint16_t)port;
 	return true;

@@ -352,9 +352,9 @@ static int fail(const char *what, int err)
 /* Where the running daemon listens. */
 static void listen_addresses(const struct state *s, struct listen_set *set)
 {
-	*set = (struct listen_set){ .count = s->listen_count };
+	*set = (struct listen_set){ 0 };
 	for (unsigned i = 0; i < s->listen_count; i++)
-		net_local(s->listen_fds[i], &set->addr[i]);
+		(void)listen_add_socket(set, s->listen_fds[i]); /* where it has listened before */
 }
 
 static int check_only(const struct master_start *start, const struct state *s)

@@ -246,6 +246,21 @@ class Configuration(Base):
                 self.assertRegex(said, r"^\S+/caronte\.conf:\d+: USER: .*\n"
                                        r"caronte: the files that .* were not looked at.*\n$")
 
+    @unittest.skipUnless(harness.ROOT, "only root can become another user")
+    def test_a_user_with_root_s_group(self):
+        """The privilege of that group would not be gone."""
+        users = self.dir / "passwd"
+        users.write_text(pathlib.Path("/etc/passwd").read_text() + "wheel:x:4242:0::/:/bin/false\n")
+        daemon = self.caronte("127.0.0.1:1", USER="wheel")
+        daemon.configure()
+        done = subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind "$1" /etc/passwd && '
+                               'exec "$2" -t -c "$3"', "sh", users, harness.CARONTE, daemon.conf],
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if "unshare failed" in done.stderr:
+            self.skipTest("no namespaces here")
+        self.assertEqual(done.returncode, CONFIG, done.stderr)
+        self.assertIn("USER: wheel: has root's group", done.stderr)
+
     @unittest.skipUnless(harness.ROOT, "as another user files are just files")
     def test_files_are_seen_as_the_user_will_see_them(self):
         for name in ("RECIPIENTS", "RELAY_NETWORKS"):

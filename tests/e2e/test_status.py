@@ -789,6 +789,7 @@ class Metrics(TestCase):
             for address, what in (
                     ("127.0.0.1", "allowed is IP:PORT"), ("localhost:9525", "allowed is IP:PORT"),
                     (":9525", "allowed is IP:PORT"), ("127.0.0.1:0", "allowed is IP:PORT"),
+                    ("::1:9525", "allowed is IP:PORT"), ("[127.0.0.1]:9525", "allowed is IP:PORT"),
                     ("127.0.0.1:%d" % daemon.port, "is where this daemon takes mail")):
                 daemon.configure(METRICS_ADDRESS=address)
                 done = harness.run_caronte("-t", "-c", daemon.conf)

@@ -205,6 +205,40 @@ static void circles(void **state)
 	assert_false(listen_reached_by(&set, &own));
 }
 
+/* A socket that somebody else has made: IPv4 comes to [::] too, unless it was told otherwise. */
+static void others_sockets(void **state)
+{
+	struct addr any = address("::", 0), four = address("127.0.0.1", 0), six = address("::1", 0);
+	struct sockaddr_storage ss;
+	socklen_t len = addr_to_sockaddr(&any, &ss);
+
+	(void)state;
+	if (!has_ipv6())
+		skip();
+	for (int only = 0; only < 2; only++) {
+		struct listen_set set = { 0 };
+		int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+		assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)), 0);
+		assert_int_equal(bind(fd, (struct sockaddr *)&ss, len), 0);
+		assert_int_equal(listen(fd, 1), 0);
+		assert_true(listen_add_socket(&set, fd));
+		assert_int_equal(set.count, 1);
+		four.port = six.port = set.addr[0].port;
+		assert_true(listen_reached_by(&set, &six));
+		assert_int_equal(listen_reached_by(&set, &four), !only);
+		four.port++;
+		assert_false(listen_reached_by(&set, &four));
+		close(fd);
+	}
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct listen_set set = { 0 };
+
+	assert_false(listen_add_socket(&set, fd));
+	assert_int_equal(set.count, 0);
+	close(fd);
+}
+
 static int connect_to(const struct addr *a)
 {
 	struct sockaddr_storage ss;
@@ -349,6 +383,7 @@ int main(void)
 		cmocka_unit_test(faults_are_all_told),
 		cmocka_unit_test(one_address_too_many),
 		cmocka_unit_test(circles),
+		cmocka_unit_test(others_sockets),
 		cmocka_unit_test(sockets_for_each_worker),
 		cmocka_unit_test(another_daemon_is_seen),
 		cmocka_unit_test(foreign_address_is_69),

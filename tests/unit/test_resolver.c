@@ -64,6 +64,10 @@ static void literals(void **state)
 		"",
 		"192.0.2.1:-1",
 		"192.0.2.256:25",
+		"::1:25",
+		"2001:db8::1:25",
+		"[192.0.2.1]:25",
+		"192.0.2.1:0025",
 	};
 	char text[ADDR_TEXT_MAX];
 	struct addr a;
