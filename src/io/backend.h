@@ -27,6 +27,7 @@ enum io_kind {
 #define IO_OP_MORE    0x0002u /* send: MSG_MORE */
 #define IO_OP_REFUSED 0x0004u /* never reached the backend */
 #define IO_OP_LAZY    0x0008u /* send: IO_SEND_LAZY */
+#define IO_OP_SHARED  0x0010u /* accept: others accept there too */
 #define IO_OP_BACKEND 0x10000u
 
 /* A descriptor may have one reading and one writing operation, and any number of polls. */

@@ -126,7 +126,7 @@ static int register_fd(struct epoll *e, const struct io_op *op)
 	struct epoll_event ev = { .data.fd = op->fd };
 
 	if (listener)
-		ev.events = EPOLLIN | EPOLLEXCLUSIVE;
+		ev.events = EPOLLIN | (op->flags & IO_OP_SHARED ? EPOLLEXCLUSIVE : 0);
 	else
 		ev.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 	/* EEXIST: it was closed behind our back, and another process still holds the old one. */

@@ -263,9 +263,9 @@ bool io_accept_goes_on(int err)
 	}
 }
 
-void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer)
+void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer, bool shared)
 {
-	op->flags = 0;
+	op->flags = shared ? IO_OP_SHARED : 0;
 	op->peer = peer;
 	submit(io, op, IO_KIND_ACCEPT, fd);
 }

@@ -87,10 +87,16 @@ const char *io_name(const struct io *io);
  */
 uint64_t io_locked(const struct io *io);
 
-/* Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0, and
+/*
+ * Accepts until cancelled or failed; res is a non-blocking, close-on-exec descriptor >= 0, and
  * *PEER, which must stay as long, its other end, known also where it is reset already. On an error
- * (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again. */
-void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer);
+ * (-EMFILE, -ENFILE, -ENOBUFS, …) the operation is over (more == false): pause, submit again.
+ *
+ * SHARED: other processes accept on that socket too, and a connection is to wake one of them. Where
+ * one was killed, it may have been that one for some time after its death (io_uring.c): whoever
+ * shares looks into the queue now and then.
+ */
+void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer, bool shared);
 /* Connects the non-blocking socket FD; ADDR must stay until completion. 0 or -errno. */
 void io_connect(struct io *io, struct io_op *op, int fd, const struct addr *addr);
 /* Receives at least 1 and at most LEN (> 0) octets into BUF. */

@@ -22,7 +22,8 @@
  * Connections are accepted by accept4(2) when a poll says that one waits, and not by the ring: the
  * kernel takes a killed process's ring down some time after the process, and until then a ring that
  * accepts would take connections that nobody serves. It costs no more, and the limit on descriptors
- * that counts is the one in force.
+ * that counts is the one in force. For the same reason a poll is exclusive (EPOLLEXCLUSIVE) only on
+ * a socket that is shared: a dead ring's would be woken in place of its successor's.
  *
  * It needs kernel 5.19 (buffer rings) and takes more where there is more: each is tried at start,
  * in this process, and what is refused is named, so that the engine can be another.
@@ -107,7 +108,8 @@ static void prep(struct io *io, struct io_op *op, struct io_uring_sqe *sqe)
 
 	switch ((enum io_kind)op->kind) {
 	case IO_KIND_ACCEPT:
-		io_uring_prep_poll_add(sqe, op->fd, POLLIN | EPOLLEXCLUSIVE);
+		io_uring_prep_poll_add(sqe, op->fd,
+				       POLLIN | (op->flags & IO_OP_SHARED ? EPOLLEXCLUSIVE : 0));
 		break;
 	case IO_KIND_CONNECT:
 		prep_connect(u, op, sqe);

@@ -45,7 +45,7 @@ struct process {
 	struct listener listeners[LISTEN_MAX];
 	unsigned listener_count;
 	struct health *health;
-	struct io_timer drain_timer, tick_timer;
+	struct io_timer drain_timer, tick_timer, look_timer;
 	struct io_op signal_op;
 	int signal_fd;
 	uint64_t drain_until_ms;
@@ -320,12 +320,13 @@ static void accept_again(struct io_timer *t)
 	struct listener *l = container_of(t, struct listener, pause);
 
 	l->accepting = true;
-	io_accept(l->worker->io, &l->op, l->fd, &l->peer);
+	io_accept(l->worker->io, &l->op, l->fd, &l->peer, l->worker->rt->listen_handed);
 }
 
 /*
- * The last look at a socket that others accept on from now on. A connection that has woken the
- * cancelled accept, and nobody else, would wait there for the next one to come.
+ * A look at a socket that others accept on too: the last one, since a connection that has woken the
+ * cancelled accept, and nobody else, would wait there for the next one to come; or one now and
+ * then.
  */
 static void accept_rest(struct listener *l)
 {
@@ -333,6 +334,19 @@ static void accept_rest(struct listener *l)
 
 	while ((fd = net_accept(l->fd, &l->peer)) >= 0)
 		serve(l->worker, fd, &l->peer);
+}
+
+/* See io_accept(): who shares sockets does not rely on being woken. */
+static void on_look(struct io_timer *t)
+{
+	struct process *p = container_of(t, struct process, look_timer);
+
+	if (p->worker.draining)
+		return;
+	for (unsigned i = 0; i < p->listener_count; i++)
+		if (p->listeners[i].accepting)
+			accept_rest(&p->listeners[i]);
+	io_timer_set(p->worker.io, t, TICK_MS);
 }
 
 /* The record of a want (descriptors, memory) that is over: one for its beginning, one for its end.
@@ -477,6 +491,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 		return EX_OSERR;
 	io_timer_init(&p->drain_timer, on_drain);
 	io_timer_init(&p->tick_timer, on_tick);
+	io_timer_init(&p->look_timer, on_look);
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w, &why);
@@ -489,6 +504,8 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 		return EX_OSERR;
 	}
 	start_accepting(p);
+	if (rt->listen_handed)
+		io_timer_set(w->io, &p->look_timer, TICK_MS);
 	worker_version_listen(w);
 	runtime_ready(rt, slot);
 	health_start(p->health);

@@ -319,7 +319,7 @@ static void on_accept(struct io_op *op, int res)
 	if (op->more || k->full)
 		return;
 	if (res >= 0)
-		io_accept(k->io, &k->accept, k->listener, &k->peer);
+		io_accept(k->io, &k->accept, k->listener, &k->peer, true);
 	else /* out of descriptors or memory: what ends meanwhile gives some back */
 		io_timer_set(k->io, &k->accept_again, ACCEPT_PAUSE_MS);
 }
@@ -329,7 +329,7 @@ static void on_accept_again(struct io_timer *t)
 	struct sink *k = container_of(t, struct sink, accept_again);
 
 	if (!k->full)
-		io_accept(k->io, &k->accept, k->listener, &k->peer);
+		io_accept(k->io, &k->accept, k->listener, &k->peer, true);
 }
 
 /* Full: sessions may end by themselves for a second. */
@@ -365,7 +365,7 @@ int sink_listen_start(struct sink *k)
 	io_timer_init(&k->accept_again, on_accept_again);
 	io_timer_init(&k->leave, on_leave);
 	k->accept.done = on_accept;
-	io_accept(k->io, &k->accept, k->listener, &k->peer);
+	io_accept(k->io, &k->accept, k->listener, &k->peer, true);
 	return 0;
 }
 

@@ -49,7 +49,7 @@ static void cancel_each_kind(struct env *e)
 		assert_null(w.op.block.data);
 		io_poll(e->io, &w.op, sv[0], POLLIN | POLLRDHUP);
 		cancel_at(e, &w, when);
-		io_accept(e->io, &w.op, listener, &w.peer);
+		io_accept(e->io, &w.op, listener, &w.peer, true);
 		cancel_at(e, &w, when);
 	}
 	/* The descriptors are as good as before. */
@@ -267,7 +267,7 @@ static void cancel_accept_in_its_callback(struct env *e)
 		clients[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_int_equal(connect(clients[i], (struct sockaddr *)&ss, len), 0);
 	}
-	io_accept(e->io, &s.op, listener, &s.peer);
+	io_accept(e->io, &s.op, listener, &s.peer, true);
 	run_until(e, &s.over);
 	assert_int_equal(s.res, -ECANCELED);
 	assert_true(s.got >= 1);
@@ -418,7 +418,7 @@ static void cancel_accept_races_a_client(struct env *e)
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), other;
 
 		s = (struct stopper){ .op.done = on_stopper, .io = e->io };
-		io_accept(e->io, &s.op, listener, &s.peer);
+		io_accept(e->io, &s.op, listener, &s.peer, true);
 		if (i & 1)
 			run_for(e, 1);
 		if (i & 2)

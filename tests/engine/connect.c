@@ -69,7 +69,7 @@ static void accept_several(struct env *e)
 	/* Some are there before, some come later. */
 	for (int i = 0; i < 5; i++)
 		clients[i] = client(&addr);
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	assert_int_equal(a.calls, 0);
 	run_until(e, &a.enough);
 	a.enough = false;
@@ -106,7 +106,7 @@ static void accept_without_descriptors(struct env *e)
 	low = old;
 	low.rlim_cur = (rlim_t)two + 1;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	run_until(e, &a.over);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	assert_int_equal(a.res, -EMFILE);
@@ -116,7 +116,7 @@ static void accept_without_descriptors(struct env *e)
 	run_for(e, 2);
 	assert_int_equal(a.calls, 1);
 	a.over = false;
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	run_until(e, &a.enough);
 	io_cancel(e->io, &a.op);
 	run_until(e, &a.over);
@@ -139,7 +139,7 @@ static void accept_what_is_reset(struct env *e)
 	char octet;
 
 	reset(e, fd);
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	run_until(e, &a.enough);
 	assert_int_equal(a.ports[0], port);
 	watch_init(&w);
@@ -157,7 +157,7 @@ static void accept_on_no_listener(struct env *e)
 	int sv[2];
 
 	tcp_pair(sv);
-	io_accept(e->io, &a.op, sv[0], &a.peer);
+	io_accept(e->io, &a.op, sv[0], &a.peer, true);
 	run_until(e, &a.over);
 	assert_int_equal(a.res, -EINVAL);
 	io_close(e->io, sv[0]);
@@ -173,7 +173,7 @@ static void poll_beside_an_accept(struct env *e)
 	int listener = tcp_listener(&addr), fd;
 
 	watch_init(&w);
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	io_poll(e->io, &w.op, listener, POLLIN);
 	run_for(e, 2);
 	io_cancel(e->io, &a.op);

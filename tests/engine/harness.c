@@ -158,7 +158,7 @@ void engine_pair(struct env *e, int sv[2])
 	assert_true(sv[0] >= 0);
 	watch_init(&w);
 	io_connect(e->io, &w.op, sv[0], &addr);
-	io_accept(e->io, &a.op, listener, &a.peer);
+	io_accept(e->io, &a.op, listener, &a.peer, true);
 	assert_int_equal(await(e, &w), 0);
 	while (a.fd < 0)
 		assert_int_equal(io_run_once(e->io, 100), 0);
