@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: ISC
-"""A real Postfix as destination, unpacked and not installed, and its smtp-source and smtp-sink.
+"""A real Postfix as destination (see mailserver.py), and its smtp-source and smtp-sink.
 
-The package lies in BUILD/unpacked/postfix, where `make` puts it (tools/need --unpack; a BUILD that
-ends in -asan uses that of the plain one).
-Postfix has its configuration, queue and mail below the test's directory, and runs as users that
-every Debian has, since its own are made by its installation only. Its master must be started by
-root, so as another user tests with it are skipped; smtp-source and smtp-sink run as anybody.
-
-It is set up as a mail server behind a proxy is: it trusts loopback, so what Caronte lets through
-it relays (to nowhere). Mail for local.test and one.test goes into one Maildir.
+Postfix runs as users that every Debian has, since its own are made by its installation only. What
+Caronte lets through to strangers it throws away. smtp-source and smtp-sink run as anybody.
 """
 import functools
 import os
-import pathlib
 import pwd
-import re
-import signal
 import socket
 import subprocess
-import unittest
 
 import harness
+import mailserver
 
 OWNER, GROUP, MAIL_USER = "daemon", "mail", "nobody"
 QUEUES = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming",
@@ -38,9 +29,6 @@ discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 """
-# What Postfix and its virtual(8) put on top of a message.
-ADDED = re.compile(rb"(?:(?:Return-Path|X-Original-To|Delivered-To|Received): ?[^\n]*\n"
-                   rb"(?:[ \t][^\n]*\n)*)+")
 
 
 def unpacked():
@@ -55,12 +43,7 @@ def environment():
 @functools.cache
 def program(name):
     """The path of a program that runs here (libraries may be missing)."""
-    path = unpacked() / "usr/sbin" / name
-    said = subprocess.run(["ldd", path], env=environment(), stdout=subprocess.PIPE,
-                          text=True).stdout
-    if lacks := re.findall(r"(\S+) => not found", said):
-        harness.missing("%s needs %s" % (name, ", ".join(lacks)))
-    return path
+    return mailserver.runnable(unpacked() / "usr/sbin" / name, environment())
 
 
 def empty_configuration():
@@ -110,23 +93,22 @@ class SmtpSink(harness.Program):
             octets = path.read_bytes()
             octets = octets[octets.index(b"\nReceived: ") + 1:]
             # It also adds an empty line behind the message.
-            return ADDED.sub(b"", octets, count=1)[:-1].replace(b"\n", b"\r\n")
+            return mailserver.ADDED.sub(b"", octets, count=1)[:-1].replace(b"\n", b"\r\n")
         return [content(path) for path in sorted((self.dir / "mails").iterdir())]
 
     def __exit__(self, *rest):
         self.stop()
 
 
-class Postfix(harness.Program):
+class Postfix(mailserver.MailServer):
+    title = "Postfix"
+    fatal = "fatal: |panic: |error: "
+
     def __init__(self, **settings):
-        if not harness.ROOT:
-            raise unittest.SkipTest("only root can start Postfix")
+        super().__init__()
         program("../lib/postfix/sbin/smtpd")
-        super().__init__("postfix")
         self.own_settings = settings
-        self.port = None
         self.queue = self.dir / "queue"
-        self.mail = self.dir / "mail"
 
     def make_directories(self):
         owner, user = pwd.getpwnam(OWNER), pwd.getpwnam(MAIL_USER)
@@ -180,40 +162,9 @@ class Postfix(harness.Program):
         harness.wait_until(self.greets)
         return self
 
-    def greets(self):
-        if self.process.poll() is not None:
-            raise AssertionError("Postfix ended: %s %s" % (self.stderr(), self.log()))
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=10) as s:
-                return s.recv(4) == b"220 "
-        except OSError:
-            return False
-
     def log(self):
         path = self.dir / "maillog"
         return path.read_text(errors="replace") if path.exists() else ""
 
-    def queued(self):
-        """How many messages it has taken and not delivered."""
-        return sum(len(files) for name in ("incoming", "active", "deferred", "corrupt", "hold")
-                   for _, _, files in os.walk(self.queue / name))
-
-    def mails(self, count):
-        """Messages as they were sent, with CR LF line ends, once COUNT are there and none comes
-        any more."""
-        new = self.mail / "box/new"
-        harness.wait_until(lambda: not self.queued() and new.exists()
-                           and len(os.listdir(new)) >= count, 60)
-        return [self.content(path) for path in new.iterdir()]
-
-    def content(self, path):
-        return ADDED.sub(b"", path.read_bytes(), count=1).replace(b"\n", b"\r\n")
-
-    def clean_up(self):
-        if self.process and self.process.poll() is None:
-            self.stop()
-
-    def __exit__(self, kind, *rest):
-        self.stop(signal.SIGTERM)
-        if kind is None and (bad := re.search(r".*(?:fatal|panic|error): .*", self.log())):
-            raise AssertionError("Postfix: %s" % bad[0])
+    def queues(self):
+        return [self.queue / name for name in ("incoming", "active", "deferred", "corrupt", "hold")]
