@@ -2,8 +2,9 @@
 """What the end-to-end tests share: the daemon, caronte-sink and a client, started and cleaned up.
 
 A test class derives from harness.TestCase; tests/e2e/run runs it once for each engine
-(self.engine) and each dialog that its `dialogs` names (self.dialog, self.gateway). What a test
-expects of one dialog alone it says with self.by_dialog(sniff=…, gateway=…).
+(self.engine), or for one where `each_engine` is False, and each dialog that its `dialogs` names
+(self.dialog, self.gateway). What a test expects of one dialog alone it says with
+self.by_dialog(sniff=…, gateway=…).
 
     class Small(harness.TestCase):
         def test_one(self):
@@ -588,6 +589,7 @@ class TestCase(unittest.TestCase):
     dialog = os.environ.get("DIALOG", "sniff")
     gateway = dialog == "gateway"
     dialogs = ("sniff", "gateway")  # that concern a class
+    each_engine = True  # False: the class runs with one of them only
     running = None  # the test that runs
     kept = []  # directories of tests that failed
     maxDiff = 4000
