@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: ISC
+"""A real Exim as destination, Debian's exim4-daemon-light: see mailserver.py.
+
+It delivers as its own user, so that it needs no set-user-ID bit. Whoever sends something before he
+may is thrown out, as Exim does unless it is told otherwise.
+"""
+import re
+
+import harness
+import mailserver
+
+PACKAGE = "exim4-daemon-light"
+CONFIGURATION = """\
+exim_user = Debian-exim
+deliver_drop_privilege
+never_users = root
+keep_environment =
+exim_path = {program}
+spool_directory = {top}/spool
+log_file_path = {top}/log/%slog
+pid_file_path = {top}/spool/pid
+primary_hostname = exim.test
+qualify_domain = local.test
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {port}
+hostlist trusted = 127.0.0.1
+rfc1413_hosts =
+tls_advertise_hosts =
+dsn_advertise_hosts = *
+smtp_accept_queue_per_connection = 0
+smtp_accept_max = 200
+check_spool_space = 0
+message_size_limit = 0
+acl_smtp_rcpt = recipient
+begin acl
+recipient:
+  accept hosts = +trusted
+    logwrite = heard: $smtp_command
+begin routers
+local:
+  driver = accept
+  domains = local.test : one.test
+  transport = box
+foreign:
+  driver = accept
+  transport = far
+begin transports
+box:
+  driver = appendfile
+  directory = {top}/mail/box
+  maildir_format
+  user = Debian-exim
+far:
+  driver = appendfile
+  directory = {top}/mail/far
+  maildir_format
+  user = Debian-exim
+"""
+
+
+class Exim(mailserver.Confined):
+    title = "Exim"
+    users = ("Debian-exim",)
+
+    def __init__(self):
+        super().__init__()
+        self.program = mailserver.runnable(
+            harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
+
+    def start(self):
+        self.make_etc()
+        self.make_for("Debian-exim", self.dir / "spool", self.dir / "log", self.mail)
+        self.port = harness.free_port()
+        (self.etc / "exim4").mkdir()
+        (self.etc / "exim4/exim4.conf").write_text(
+            CONFIGURATION.format(top=self.dir, port=self.port, program=self.program))
+        self.launch_confined([self.program, "-bdf"], {"/etc": self.etc})
+        return self
+
+    def queues(self):
+        return [self.dir / "spool/input"]
+
+    def log(self):
+        paths = sorted((self.dir / "log").glob("*log"))  # a paniclog where it panics
+        return "".join("%s: %s" % (path.name, line) for path in paths
+                       for line in path.read_text(errors="replace").splitlines(keepends=True))
+
+    def recipients(self):
+        """The RCPT commands that it has heard."""
+        return re.findall(r" heard: (.*)", self.log())
