@@ -96,7 +96,8 @@ static bool check_greeting(struct destination_check *k)
 
 static void judge_extensions(struct destination_check *k, uint32_t ext)
 {
-	if (ext & SMTP_EXT_PIPELINING)
+	k->pipelining = ext & SMTP_EXT_PIPELINING;
+	if (k->pipelining)
 		destination_say(k, true, "it knows PIPELINING");
 	else
 		destination_say(k, false,

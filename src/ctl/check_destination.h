@@ -16,6 +16,7 @@ struct destination_check {
 	unsigned patience_ms;
 	const char *recipient; /* NULL: no message is sent */
 	unsigned warnings;
+	bool pipelining; /* it offers it */
 	struct probe_smtp smtp;
 };
 

@@ -9,6 +9,11 @@
  * message, then NOOP and a dot as commands: harmless ones, and nothing else ever stands there. The
  * replies tell which, without a guess at time: QUIT is sent behind the first, and only one that has
  * read one message answers it next.
+ *
+ * One that does not know PIPELINING may refuse the message and go away for no other reason than
+ * that something came behind its end, whichever that was (OpenSMTPD does), and an attacker who
+ * waits would have smuggled all the same. So it gets the end in question alone, too, and has the
+ * time of a step to answer that.
  */
 #include <stdio.h>
 #include <string.h>
@@ -81,27 +86,89 @@ static bool begin_message(struct destination_check *k, const struct end *e)
 	return true;
 }
 
+static bool is_gone(const char *words)
+{
+	return strcmp(words, "a closed connection") == 0;
+}
+
+/* The message with the end in question, and what stands behind that. */
+static bool send_message(struct destination_check *k, const struct end *e, const char *behind)
+{
+	char text[2048];
+	size_t n;
+
+	if (!begin_message(k, e) || (n = make_head(k, e, text, sizeof(text) - 64)) == 0)
+		return false;
+	memcpy(text + n, e->octets.p, e->octets.n);
+	n += e->octets.n;
+	memcpy(text + n, behind, strlen(behind));
+	probe_send(&k->smtp, text, n + strlen(behind));
+	return true;
+}
+
+static void say_taken(struct destination_check *k, const struct end *e)
+{
+	destination_say(k, false, "it takes %s as the end of a message", e->name);
+}
+
+static void say_refused(struct destination_check *k, const struct end *e, const char *words)
+{
+	if (is_gone(words))
+		destination_say(k, true, "%s gets %s", e->name, words);
+	else
+		destination_say(k, true, "it refuses a message with %s in it, and goes away: %s",
+				e->name, words);
+}
+
+/* It went away, with these words. */
+static void judge_refusal(struct destination_check *k, const struct end *e, const char *words)
+{
+	char alone[DESTINATION_TEXT];
+	struct smtp_reply reply;
+	enum probe_heard heard;
+
+	if (k->pipelining) {
+		say_refused(k, e, words);
+		return;
+	}
+	probe_hang_up(&k->smtp);
+	if (!send_message(k, e, ""))
+		return;
+	heard = probe_hear(&k->smtp, &reply);
+	destination_words(heard, &reply, alone);
+	if (heard == PROBE_SILENT)
+		say_refused(k, e, words); /* it waits for another end */
+	else if (heard == PROBE_REPLY && reply.code / 100 == 2)
+		say_taken(k, e);
+	else if (is_gone(alone) || (heard == PROBE_REPLY && reply.code / 100 == 5))
+		say_refused(k, e, alone);
+	else
+		destination_say(k, false, "%s gets %s: not known", e->name, alone);
+}
+
 static void judge(struct destination_check *k, const struct end *e)
 {
 	char first[DESTINATION_TEXT], next[DESTINATION_TEXT];
 	unsigned answer = destination_hear(k, first);
 	unsigned behind;
 
+	if (is_gone(first)) {
+		judge_refusal(k, e, first);
+		return;
+	}
 	if (answer == 0) {
-		destination_say(k, strcmp(first, "a closed connection") == 0, "%s gets %s", e->name,
-				first);
+		destination_say(k, false, "%s gets %s", e->name, first);
 		return;
 	}
 	probe_say(&k->smtp, "QUIT");
 	behind = destination_hear(k, next);
 	if (behind != 0 && behind != 221 && behind != 421)
-		destination_say(k, false, "it takes %s as the end of a message", e->name);
+		say_taken(k, e);
 	else if (behind == 221)
 		destination_say(k, true, "it does not take %s as the end of a message%s%s", e->name,
 				answer / 100 == 2 ? "" : ": ", answer / 100 == 2 ? "" : first);
 	else if (answer / 100 == 5)
-		destination_say(k, true, "it refuses a message with %s in it, and goes away: %s",
-				e->name, first);
+		judge_refusal(k, e, first);
 	else
 		destination_say(k, false, "%s gets %s, and then %s: not known", e->name, first,
 				next);
@@ -109,17 +176,8 @@ static void judge(struct destination_check *k, const struct end *e)
 
 static void try_end(struct destination_check *k, const struct end *e)
 {
-	static const char behind[] = "NOOP\r\n.\r\n";
-	char text[2048];
-	size_t n;
-
-	if (begin_message(k, e) && (n = make_head(k, e, text, sizeof(text) - 64)) > 0) {
-		memcpy(text + n, e->octets.p, e->octets.n);
-		n += e->octets.n;
-		memcpy(text + n, behind, sizeof(behind) - 1);
-		probe_send(&k->smtp, text, n + sizeof(behind) - 1);
+	if (send_message(k, e, "NOOP\r\n.\r\n"))
 		judge(k, e);
-	}
 	probe_hang_up(&k->smtp);
 }
 

@@ -21,7 +21,9 @@ import unittest
 import urllib.error
 import urllib.request
 
+import exim
 import harness
+import opensmtpd
 import postfix
 import test_reload
 
@@ -803,6 +805,8 @@ class Metrics(TestCase):
 
 
 class CheckDestination(harness.TestCase):
+    dialogs = ("sniff",)  # it needs no daemon
+    each_engine = False
     RELAYS = "it relays for our address"
     REFUSE = ("--reply", "RCPT:caronte-relay-check@=550 5.7.1 Not here")
     LAX = ("LF . LF", "LF . LF behind a head with LF", "LF . CR LF", "CR LF . LF",
@@ -916,16 +920,28 @@ class CheckDestination(harness.TestCase):
                 self.assertEqual([line for line in commands if line.startswith("RCPT")][2:],
                                  ["RCPT TO:<b@local.test>"] * 8)
 
-    def test_postfix(self):
-        with postfix.Postfix() as server:
+    def check_server(self, server, pipelining, takes):
+        """A mail server that trusts us, and the ends that it takes."""
+        with server:
             lines, warnings = self.check(name_of(server), "-r", "b@local.test", status=1)
-            self.assertIn("%s: good: it knows PIPELINING" % name_of(server), lines)
+            self.assertEqual("%s: good: it knows PIPELINING" % name_of(server) in lines, pipelining)
             self.assertTrue(any(self.RELAYS in each for each in warnings), lines)
             self.assertTrue(any("it offers no AUTH" in each for each in warnings), lines)
             taken = [re.match("it takes (.*) as the end of a message", each)
                      for each in warnings]
-            self.assertEqual(tuple(match[1] for match in taken if match), self.LAX, lines)
+            self.assertEqual(tuple(match[1] for match in taken if match), takes, lines)
             self.assertFalse([line for line in lines if "not known" in line], lines)
+
+    def test_postfix(self):
+        self.check_server(postfix.Postfix(), True, self.LAX)
+
+    def test_exim(self):
+        self.check_server(exim.Exim(), True, ("LF . LF behind a head with LF",))
+
+    def test_opensmtpd(self):
+        """It refuses whatever is sent behind an end, without PIPELINING."""
+        self.check_server(opensmtpd.OpenSmtpd(), False,
+                          (*self.LAX[:4], "CR LF . NUL CR LF"))
 
     def test_ends_that_are_refused(self):
         with harness.Sink("--auth", "joe:secret", "--reply", "EOD=550 5.6.0 Bare newline",
@@ -938,6 +954,12 @@ class CheckDestination(harness.TestCase):
             lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test", status=0)
             self.assertEqual(sum("it refuses a message with " in line for line in lines), 8)
             self.assertFalse([line for line in lines if "does not take" in line])
+        # One without PIPELINING is asked again, and by silence says that it takes none of them.
+        with harness.Sink("--ext", "AUTH PLAIN", "--reply", "EOD=554 5.6.0 Bare newline\\!",
+                          *self.REFUSE) as sink:
+            lines, warnings = self.check(name_of(sink), "-r", "b@local.test", "-t", 1, status=1)
+            self.assertEqual(len(warnings), 1)
+            self.assertEqual(sum("goes away: 554 5.6.0 Bare newline" in line for line in lines), 8)
         with harness.Sink("--auth", "joe:secret", "--reply", "RCPT=550 5.1.1 Unknown") as sink:
             lines, warnings = self.check(name_of(sink), "-r", "b@local.test", status=1)
             self.assertEqual(len(warnings), 8)
