@@ -165,10 +165,11 @@ void record_message(struct dialog *d, struct span reply)
 void record_login(struct dialog *d, bool accepted, struct span reply)
 {
 	struct xmllog *log = d->env->log;
-	const char *mechanism = d->work->auth_mechanism;
+	const char *mechanism;
 
 	if (!d->auth_open)
 		return;
+	mechanism = d->work->auth_mechanism;
 	d->auth_open = false;
 	stats_count(d->env->stats, logins[accepted], 1);
 	if (!xmllog_begin(log, XMLLOG_LOGIN, &d->id))
