@@ -4,10 +4,9 @@
  * anything. Within a file system it is a rename; across, the copy gets its name when it is whole,
  * and then the original goes: killed in between, the worst is the same records in two files.
  *
- * A log that another one replaces is never missing at its place. The new one takes the dated name
- * first, and then the two change places in one step: killed in between, the worst is an empty log
- * in the archive. Only where the file system cannot do that are there two steps, and for a moment
- * no log.
+ * A log that another one replaces is missing at its place between two renames, no longer: its
+ * successor is whole before. (Changing places in one step, RENAME_EXCHANGE, would leave an empty
+ * log in the archive, or a full one beside its place, with who is killed behind it.)
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -123,41 +122,16 @@ int archive_move(const char *path, const char *dir, char *name, size_t cap)
 	return unlink(path) == 0 ? 0 : -errno;
 }
 
-/* What can fail for want of room, or of the directory, does so before anybody sees a change. */
-static int change_places(const char *path, const char *next, const char *dir, char *name,
-			 size_t cap)
-{
-	int rc = rename_dated(next, dir, name, cap);
-
-	if (rc < 0)
-		return rc;
-	if (renameat2(AT_FDCWD, name, AT_FDCWD, path, RENAME_EXCHANGE) == 0)
-		return 0;
-	rc = -errno;
-	if (rename(name, next) < 0)
-		unlink(name);
-	return rc;
-}
-
-static int replace_in_two(const char *path, const char *next, const char *dir, char *name,
-			  size_t cap)
+int archive_replace(const char *path, const char *next, const char *dir, char *name, size_t cap)
 {
 	int rc = rename_dated(path, dir, name, cap);
 
-	if (rc < 0)
+	if (rc == 0) {
+		rc = archive_rename(next, path);
+		if (rc < 0)
+			(void)!archive_rename(name, path);
 		return rc;
-	rc = archive_rename(next, path);
-	if (rc < 0)
-		(void)!archive_rename(name, path);
-	return rc;
-}
-
-int archive_replace(const char *path, const char *next, const char *dir, char *name, size_t cap)
-{
-	int rc = change_places(path, next, dir, name, cap);
-
-	if (rc == -EINVAL || rc == -ENOSYS)
-		return replace_in_two(path, next, dir, name, cap);
+	}
 	if (rc != -EXDEV)
 		return rc;
 	rc = copy_dated(path, dir, name, cap);

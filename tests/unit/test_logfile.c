@@ -634,12 +634,17 @@ static int archived_records(void)
 	char *name;
 	int sum = 0;
 
-	for (size_t i = 0; (name = log_archived(archive, i)); i++)
-		sum += (int)check_file(name);
+	for (size_t i = 0; (name = log_archived(archive, i)); i++) {
+		int records = (int)check_file(name);
+
+		assert_true(records > 0);
+		sum += records;
+	}
 	return sum;
 }
 
-/* At any moment: the log is there, no record is lost or in two places, nothing stays beside it. */
+/* At any moment: no record is lost or in two places, no log without a record is in the archive, and
+ * nothing stays beside it. */
 static void test_killed_while_rotating(void **state)
 {
 	(void)state;
@@ -663,7 +668,9 @@ static void test_killed_while_rotating(void **state)
 		kill(pid, SIGKILL);
 		waitpid(pid, &status, 0);
 		assert_true(WIFSIGNALED(status));
-		found = (int)check_file(path) + archived_records();
+		found = archived_records();
+		if (access(path, F_OK) == 0) /* not between two renames */
+			found += (int)check_file(path);
 		assert_in_range(found, plan->at, plan->at + 1);
 		plan->at = -1;
 		assert_int_equal(logfile_open(&f), 0);
