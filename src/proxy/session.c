@@ -206,10 +206,12 @@ static void left_received(struct io_op *op, int res)
 void session_client_ended(struct session *s, int res)
 {
 	s->client.eof = true;
-	if (res == 0)
+	if (res == 0) {
 		dialog_client_closed(&s->dialog);
-	else
-		dialog_client_lost(&s->dialog);
+		return;
+	}
+	s->reset = true;
+	dialog_client_lost(&s->dialog);
 }
 
 static void keep_client(struct session *s, struct span in)
@@ -468,6 +470,8 @@ static void run(struct session *s)
 	if (dialog_in_body(d) && !s->in_body) {
 		s->in_body = true;
 		s->progress++;
+		if (!dialog_in_chunk(d))
+			session_window_begin(s); /* the first octet is waited for already */
 	}
 	if (s->in_body)
 		session_body_step(s);
@@ -546,7 +550,7 @@ bool session_client_gone(struct session *s)
 {
 	struct pollfd p = { .fd = s->client.fd };
 
-	if (s->client.receiving || s->client.eof || poll(&p, 1, 0) <= 0)
+	if (s->client.receiving || s->reset || poll(&p, 1, 0) <= 0)
 		return false;
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;

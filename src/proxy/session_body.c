@@ -61,7 +61,6 @@ static void open_body(struct session *s)
 	session_body_borrow(s);
 	if (s->version->env.normalize)
 		s->repaired = take_buffer(s);
-	session_window_begin(s);
 	s->progress++;
 	copy_begin(&s->copy, &s->dialog, debug_dir(s));
 }
@@ -78,7 +77,7 @@ void session_body_begin(struct session *s, struct span octets)
 
 		n += more > 0 ? (size_t)more : 0;
 	}
-	s->window_bytes = n;
+	s->window_bytes += n;
 	s->rest = span_of(s->body->data, n);
 }
 

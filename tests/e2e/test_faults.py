@@ -525,6 +525,18 @@ class Clients(Base):
                                                  GREETING if until == "connect" else b"")
                         self.check_end(daemon, "lost-client")
 
+    def test_leave_twice(self):
+        """A client that has only ended its own direction is still looked after."""
+        with self.daemon() as (daemon, destination), \
+                puppet.Session(daemon.port, destination, "mail") as s:
+            s.client.send(RCPT)
+            s.server.expect(RCPT)
+            s.client.end()
+            self.assertTrue(s.client.silent(0.2))
+            s.client.reset()
+            self.assertEqual(s.server.rest(), b"")
+            self.assertLess(float(self.check_end(daemon, "lost-client").get("seconds")), 5)
+
     def test_leave_with_half_a_command(self):
         with self.daemon() as (daemon, destination):
             for until, command in ("ehlo", MAIL), ("mail", RCPT), ("rcpt", DATA), ("ehlo", QUIT):
