@@ -328,7 +328,7 @@ static int run(const struct arguments *a)
 	if (a->recipient)
 		printf("up to %d messages may be delivered to %s at each address of each of %u "
 		       "destinations\n",
-		       DESTINATION_ENDS, a->recipient, route.count);
+		       DESTINATION_MESSAGES, a->recipient, route.count);
 	for (unsigned i = 0; i < route.count; i++)
 		warnings += check_destination(a, route.destination[i].name);
 	config_free(c);

@@ -120,6 +120,15 @@ static void say_refused(struct destination_check *k, const struct end *e, const 
 				e->name, words);
 }
 
+/* Whoever has refused a message and stays may have taken the end in question, and not liked the
+ * rest. */
+static bool goes_away(struct destination_check *k)
+{
+	char words[DESTINATION_TEXT];
+
+	return destination_hear(k, words) == 0 && is_gone(words);
+}
+
 /* It went away, with these words. */
 static void judge_refusal(struct destination_check *k, const struct end *e, const char *words)
 {
@@ -140,7 +149,7 @@ static void judge_refusal(struct destination_check *k, const struct end *e, cons
 		say_refused(k, e, words); /* it waits for another end */
 	else if (heard == PROBE_REPLY && reply.code / 100 == 2)
 		say_taken(k, e);
-	else if (is_gone(alone) || (heard == PROBE_REPLY && reply.code / 100 == 5))
+	else if (is_gone(alone) || (heard == PROBE_REPLY && goes_away(k)))
 		say_refused(k, e, alone);
 	else
 		destination_say(k, false, "%s gets %s: not known", e->name, alone);

@@ -72,12 +72,16 @@ static void check_user(struct check *k, struct config *c)
 		k->id.uid = 0;
 }
 
-/* Raises the limit as far as needed: the soft one to the hard one's height, as root that one too.
+/*
+ * Raises the limit as far as needed: the soft one to the hard one's height, as root that one too. A
+ * daemon that runs has the limit of its start, and no more than that; it is to be refused nothing
+ * for the copies of messages, without which it serves.
  */
-static void check_limit(const struct check *k, struct config *c)
+static void check_limit(const struct check *k, struct config *c, bool running)
 {
 	unsigned sessions = (unsigned)c->set.max_sessions;
-	uint64_t need = check_descriptors(sessions, k->workers, k->listen.count);
+	uint64_t need = check_descriptors(sessions, k->workers, k->listen.count) -
+			(running ? COPY_OPEN : 0);
 	struct rlimit limit, want;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -222,8 +226,8 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	return status;
 }
 
-static int judge(struct check *k, struct config *c, const struct listen_set *handed, char *why,
-		 size_t cap)
+static int judge(struct check *k, struct config *c, const struct listen_set *handed, bool running,
+		 char *why, size_t cap)
 {
 	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
 	bool routed;
@@ -242,7 +246,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	check_metrics(k, c);
 	check_syslog(c);
 	check_user(k, c);
-	check_limit(k, c);
+	check_limit(k, c, running);
 	if (c->set.engine != ENGINE_EPOLL)
 		lift_locked();
 	k->probe.id = k->id;
@@ -259,7 +263,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 
 int check_run(struct check *k, struct config *c, char *why, size_t cap)
 {
-	return judge(k, c, NULL, why, cap);
+	return judge(k, c, NULL, false, why, cap);
 }
 
 void check_release(struct check *k)
@@ -372,7 +376,7 @@ int check_load(struct check *k, struct config **c, const struct check_source *so
 	*c = config_load(source->file, source->overrides, source->override_count);
 	judged = readable(source->file);
 	if (judged) {
-		status = judge(k, *c, source->handed, why, sizeof(why));
+		status = judge(k, *c, source->handed, source->running, why, sizeof(why));
 		if (source->running)
 			check_unchanged(*c, source->running);
 	}

@@ -125,16 +125,22 @@ void master_open_log(struct master *m)
 	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
 }
 
-static void log_start(struct master *m)
+/* What the log says of each start, and of each program that has taken over. */
+static void log_notes(struct master *m)
 {
 	const struct settings *set = &m->version->config.set;
 
-	master_record(m, XMLLOG_START, NULL);
 	if (set->engine == ENGINE_AUTO && m->rt.engine != IO_ENGINE_URING)
 		master_fault(m, "engine", "epoll is used, for io_uring does not work here: %s",
 			     m->version->probe->engine_why);
 	master_warn_guard(m);
 	master_name_missing(m);
+}
+
+static void log_start(struct master *m)
+{
+	master_record(m, XMLLOG_START, NULL);
+	log_notes(m);
 }
 
 static void close_one(int fd)
@@ -415,8 +421,7 @@ static void become_ready(struct master *m)
 		if (retire_others(m))
 			m->tell_ms = master_now_ms() + TELL_MS;
 		master_record(m, XMLLOG_RELOAD, "program");
-		master_name_missing(m);
-		master_warn_guard(m);
+		log_notes(m);
 		master_say("upgraded, this is version %s", CARONTE_VERSION);
 	}
 	for (unsigned i = 0; i < m->version->listen->count && !m->upgraded; i++) {

@@ -28,6 +28,7 @@
 #define ACCEPT_PAUSE_MS	    100
 #define DRAIN_TICK_MS	    50
 #define TICK_MS		    1000
+#define LOOK_MAX	    64	 /* connections; who is woken for more takes them */
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
 
 struct listener {
@@ -332,7 +333,7 @@ static void accept_rest(struct listener *l)
 {
 	int fd;
 
-	while ((fd = net_accept(l->fd, &l->peer)) >= 0)
+	for (unsigned i = 0; i < LOOK_MAX && (fd = net_accept(l->fd, &l->peer)) >= 0; i++)
 		serve(l->worker, fd, &l->peer);
 }
 

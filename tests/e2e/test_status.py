@@ -901,7 +901,7 @@ class CheckDestination(harness.TestCase):
                                                   *self.REFUSE, maildir=True) as sink:
                 lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test",
                                              status=1 if taken else 0)
-                self.assertEqual(lines[0], "up to 8 messages may be delivered to b@local.test at "
+                self.assertEqual(lines[0], "up to 16 messages may be delivered to b@local.test at "
                                  "each address of each of 1 destinations")
                 self.assertEqual(warnings, ["it takes %s as the end of a message" % end
                                             for end in taken])

@@ -3,12 +3,16 @@
 import contextlib
 import os
 import pathlib
+import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
 import stat
+import subprocess
 import time
+import unittest
 import unittest.mock
 import xml.etree.ElementTree
 
@@ -159,6 +163,27 @@ class Upgrade(Base):
             daemon.configure(WORKERS=2, RECIPIENTS=["@new.test"])
             self.assertTrue(self.upgrade(daemon))
             self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+    @unittest.skipUnless(harness.ROOT, "another user's limits are nobody's to lower")
+    def test_the_limits_of_its_start(self):
+        """A program that wants more open files for copies than the one before serves without them; one
+        that finds no memory for rings says so."""
+        with harness.Sink() as sink, self.copy(sink, engine="auto") as daemon:
+            said = subprocess.run([daemon.program, "-t", "-c", daemon.conf], text=True,
+                                  stderr=subprocess.PIPE, preexec_fn=lambda: (
+                                      resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+                                      os.setuid(pwd.getpwnam("nobody").pw_uid))).stderr
+            need = int(re.search(r"sessions need (\d+) open files", said)[1])
+            subprocess.run(["prlimit", "--pid", str(daemon.pid), "--nofile=%d" % (need - 64),
+                            "--memlock=4096"], check=True, user="nobody", extra_groups=[],
+                           group=pwd.getpwnam("nobody").pw_gid)
+            self.assertTrue(self.upgrade(daemon), daemon.stderr())
+            self.deliver(daemon)
+            rings = any("io_uring" in each for pid in daemon.workers()
+                        for each in test_reload.open_files(pid))
+            said = daemon.records("fault", what="engine")
+            self.assertEqual([] if rings else ["epoll is used"],
+                             [record.get("detail").split(",")[0] for record in said])
 
     def test_all_processes_are_signalled(self):
         """As pkill does. What the master refuses no worker does on its own."""
