@@ -140,11 +140,13 @@ def first_ephemeral_port():
 
 
 def free_port(address="127.0.0.1"):
-    """A port that nobody listens on, and that the kernel gives to no outgoing connection."""
+    """A port that nobody listens on, that the kernel gives to no outgoing connection, and that no
+    other job takes before somebody listens there: each has its own."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     low, high = 10000, max(first_ephemeral_port(), 12000)
+    place, places = map(int, os.environ.get("PORTS", "0/1").split("/"))
     while True:
-        port = random.randrange(low, high)
+        port = random.randrange(low + place, high, places)
         with socket.socket(family) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
