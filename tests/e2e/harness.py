@@ -139,14 +139,18 @@ def first_ephemeral_port():
     return int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 
 
+def own_ports(low, high):
+    """Those of them that no other job takes."""
+    place, places = map(int, os.environ.get("PORTS", "0/1").split("/"))
+    return range(low + place, high, places)
+
+
 def free_port(address="127.0.0.1"):
     """A port that nobody listens on, that the kernel gives to no outgoing connection, and that no
-    other job takes before somebody listens there: each has its own."""
+    other job takes before somebody listens there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    low, high = 10000, max(first_ephemeral_port(), 12000)
-    place, places = map(int, os.environ.get("PORTS", "0/1").split("/"))
     while True:
-        port = random.randrange(low + place, high, places)
+        port = random.choice(own_ports(10000, max(first_ephemeral_port(), 12000)))
         with socket.socket(family) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
