@@ -185,6 +185,12 @@ class Upgrade(Base):
             self.assertEqual([] if rings else ["epoll is used"],
                              [record.get("detail").split(",")[0] for record in said])
 
+    def signal_all(self, pids, sig):
+        """Those that the first ones' signals have ended are gone."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sig)
+
     def test_all_processes_are_signalled(self):
         """As pkill does. What the master refuses no worker does on its own."""
         with harness.Sink() as sink, self.copy(sink) as daemon, contextlib.ExitStack() as stack:
@@ -194,10 +200,8 @@ class Upgrade(Base):
             for client in stay:
                 client.hello()
             for sig in signal.SIGUSR2, signal.SIGTERM, signal.SIGINT:
-                for pid in daemon.workers():
-                    os.kill(pid, sig)
-            for pid in daemon.pid, *daemon.processes():
-                os.kill(pid, signal.SIGUSR2)
+                self.signal_all(daemon.workers(), sig)
+            self.signal_all((daemon.pid, *daemon.processes()), signal.SIGUSR2)
             daemon.record("fault", what="configuration")
             for _ in range(12):
                 self.deliver(daemon)
@@ -206,8 +210,7 @@ class Upgrade(Base):
                 client.quit()
             daemon.configure(TIMEOUT_REPLY=10)
             self.assertTrue(self.upgrade(daemon))
-            for pid in daemon.pid, *daemon.workers():
-                os.kill(pid, signal.SIGTERM)
+            self.signal_all((daemon.pid, *daemon.workers()), signal.SIGTERM)
             self.assertEqual(daemon.process.wait(harness.PATIENCE_S), 0)
 
     def test_reload_after_it(self):
