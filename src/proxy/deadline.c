@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 #include "proxy/deadline.h"
 
-#define LEAVE_MS	 20000
-#define LEAVE_REFUSED_MS 2000 /* there may be many */
-#define SEAT_RETRY_MS	 50
-#define RATE_WINDOW_MS	 60000
-#define LOOK_MS		 1000
+#define LEAVE_MS	  20000
+#define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
+#define SEAT_RETRY_MS	  50
+#define RATE_WINDOW_MS	  60000
+#define LOOK_MS		  1000
 /* Under stress strangers are waited for a tenth as long, but never less than so. */
 #define STRESS_LEAST_MS 10000
 
@@ -73,7 +73,7 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	case WAIT_BODY:
 		return 1000 * (uint64_t)set->timeout_data;
 	default:
-		return s->refused ? LEAVE_REFUSED_MS : stressed_ms(s, LEAVE_MS);
+		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}
 }
 

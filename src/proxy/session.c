@@ -145,18 +145,6 @@ static void finish_closing(struct session *s)
 	release(s);
 }
 
-/* Who lingers costs no seat, as far as there is room for such. */
-static void leave_seat(struct session *s)
-{
-	struct worker *w = s->worker;
-
-	if (!s->has_seat || w->refused >= WORKER_REFUSALS)
-		return;
-	seats_release(s->rt->seats, s->seat);
-	s->has_seat = false;
-	w->refused++;
-}
-
 static void left_received(struct io_op *op, int res);
 
 /* The last words have gone out. What the client still sends is thrown away until it has read them,
@@ -173,11 +161,8 @@ static void leave(struct session *s)
 		close_all(s);
 		return;
 	}
-	if (!s->shut && s->dest.fd >= 0)
-		return; /* it has a place there, which the client is not to find taken by himself */
 	if (!s->shut) {
 		s->shut = true;
-		leave_seat(s);
 		shutdown(s->client.fd, SHUT_WR);
 	}
 	if (!s->client.receiving) {
@@ -588,8 +573,7 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 	stats_now(w->stats, open, w->open_count);
 	s->started_us = io_now_us(w->io);
 	s->patience_ms = io_now_ms(w->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
-	s->refused = refusal != SESSION_SERVE;
-	s->has_seat = !s->refused;
+	s->has_seat = refusal == SESSION_SERVE;
 	s->counted = s->has_seat && !in_network;
 	s->seat = seat;
 	if (refusal == SESSION_SERVE) {

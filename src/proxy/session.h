@@ -94,7 +94,6 @@ struct session {
 	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
 	bool waits_for_seat;
 	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
-	bool refused;	/* it never had a seat */
 	bool reset;	/* the client's connection has failed: there is nothing to look for */
 	bool recorded;	/* the session's record is in the log */
 	bool body_sent; /* all of it is the kernel's, its answer has not come */

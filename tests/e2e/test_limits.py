@@ -164,19 +164,6 @@ class Sessions(harness.TestCase):
             self.assertGreaterEqual(told.count(BUSY), 200)
             self.assertEqual(2 + told.count(BUSY) + told.count(b""), len(told))
 
-    def test_who_lingers_has_no_seat(self):
-        """It is free before the client sees its end, however long he stays behind that."""
-        with harness.Sink() as sink, self.caronte(
-                sink, MAX_SESSIONS_PER_ADDRESS=1, MAX_SESSIONS=2, MAX_ERRORS=1) as daemon, \
-                contextlib.ExitStack() as stack:
-            for _ in range(20):
-                c = stack.enter_context(puppet.client(daemon.port))
-                self.assertEqual(c.reply()[:4], b"220 ")
-                c.send(b"FOO\r\n")
-                self.assertEqual(c.codes(2), [500, 421])
-                self.assertEqual(c.rest(), b"")
-            self.assertEqual(len(daemon.records("session", count=20, end="limit")), 20)
-
     def test_max_errors(self):
         """The error that reaches it is answered, then it ends. The destination's refusals count,
         its 4xx do not."""
