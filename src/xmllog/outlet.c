@@ -30,8 +30,10 @@ static int connect_outlet(struct outlet *o)
 		return -ENAMETOOLONG;
 	strcpy(sun.sun_path, o->path);
 	o->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (o->fd >= 0 && connect(o->fd, (struct sockaddr *)&sun, sizeof(sun)) == 0)
+	if (o->fd >= 0 && connect(o->fd, (struct sockaddr *)&sun, sizeof(sun)) == 0) {
+		o->met = true;
 		return 0;
+	}
 	err = -errno;
 	outlet_close(o);
 	return err;

@@ -16,10 +16,12 @@
 struct outlet {
 	const char *path; /* of a Unix datagram socket, "" is none */
 	int fd;		  /* -1: not connected; tried again with the next batch */
+	bool met;	  /* somebody came to be there; the caller clears it */
 };
 
 void outlet_init(struct outlet *o, const char *path);
-/* Passes on the lines of a batch that was written. 0, or -errno: nobody is there. */
+/* Passes on the lines of a batch that was written. 0, or -errno: nobody is there (any more: the
+ * lines before may have reached somebody). */
 int outlet_lines(struct outlet *o, struct span text);
 void outlet_close(struct outlet *o);
 

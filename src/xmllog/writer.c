@@ -243,9 +243,9 @@ static void pass_on(struct writer *w, struct span text)
 {
 	int rc = outlet_lines(&w->outlet, text);
 
-	if (rc == 0) {
-		w->alone = false;
-	} else if (!w->alone && !w->note_what) {
+	if (w->outlet.met)
+		w->alone = w->outlet.met = false;
+	if (rc < 0 && !w->alone && !w->note_what) {
 		note(w, "log-syslog", "%s: %s", w->c->syslog, strerror(-rc));
 		w->alone = true;
 	}
