@@ -13,11 +13,7 @@
  * addresses that share a bucket. A misuse by our own code (a seat released twice) is a CHECK: the
  * process ends, and the others go on as after any other death.
  *
- * After an upgrade to a program that lays the table out in another way, the old workers end on
- * theirs, and the new ones count both. What they then read of the old one is its head (struct
- * head) and the first fields of its seats (struct seat up to `key`): these stay as they are for
- * ever, whatever else a layout changes. They are read without the old table's lock; since nobody
- * takes a seat there any more, what is read can only be too much.
+ * What other tables hold (seats_other.h) counts too.
  *
  * What a dead worker leaves at a destination is released by whoever takes the mutex when it is due:
  * no process has a timer that could be lost with it.
@@ -34,19 +30,16 @@
 
 #include "base/diag.h"
 #include "base/siphash.h"
+#include "proxy/seats_other.h"
 
 #define NONE	       UINT32_MAX
 #define NO_DESTINATION 0xff
-#define KEY_SIZE       17 /* family, address; an IPv6 address is cut to its /64 */
 #define SESSIONS_MAX   (UINT32_C(1) << 30)
 #define NEVER	       UINT64_MAX
 
 struct seat {
 	/* The truth. */
-	_Atomic uint8_t taken; /* last when a seat is taken, first when it is freed */
-	_Atomic uint8_t counted;
-	_Atomic uint8_t destination;
-	uint8_t key[KEY_SIZE]; /* all zero: a place */
+	struct seat_head is; /* its key all zero: a place */
 	uint32_t worker;
 	/* 0, or its worker is dead, and it is a place until then, of nobody. */
 	_Atomic uint64_t until_ms;
@@ -61,25 +54,12 @@ struct address {
 	uint32_t next; /* in its bucket, or of the free ones */
 };
 
-#define MARK	   "caronte seats "
-#define OTHERS_MAX 16
-
 /* To be changed with anything below or in struct seat. Programs with another one do not share a
  * table. */
-static const char layout[32] = MARK "layout 3";
-
-/* The same in every layout. */
-struct head {
-	char layout[32];
-	_Atomic uint32_t closed;      /* nobody is left: it does not count */
-	uint32_t max;		      /* seats, of sessions and places */
-	uint32_t seats_at, seat_size; /* octets: where the seats begin, from one to the next */
-	_Atomic uint32_t sessions;
-	_Atomic uint32_t at_destination[SEATS_DESTINATIONS];
-};
+static const char layout[SEATS_LAYOUT_SIZE] = SEATS_MARK "layout 3";
 
 struct seats {
-	struct head head;
+	struct seats_head head;
 	pthread_mutex_t lock;
 	uint32_t max_sessions;
 	uint32_t bucket_mask;
@@ -97,7 +77,6 @@ struct seats {
 	struct seat seat[];
 };
 
-static struct head *others[OTHERS_MAX];
 static const uint8_t nobody[KEY_SIZE];
 
 static void free_seat(struct seats *s, uint32_t seat);
@@ -144,7 +123,7 @@ size_t seats_room(unsigned max_sessions)
 
 static bool is_place(const struct seat *seat)
 {
-	return seat->key[0] == 0 || seat->until_ms; /* of no family, or nobody's */
+	return seat->is.key[0] == 0 || seat->until_ms; /* of no family, or nobody's */
 }
 
 static void due_at(struct seats *s, uint64_t until_ms)
@@ -177,17 +156,17 @@ static uint32_t find_address(struct seats *s, const uint8_t key[KEY_SIZE])
 /* Adds the counted seat to its address, which gets a record when it has none. */
 static void count_in(struct seats *s, struct seat *seat)
 {
-	uint32_t i = find_address(s, seat->key);
+	uint32_t i = find_address(s, seat->is.key);
 
 	if (i == NONE) {
-		uint32_t *bucket = bucket_of(s, seat->key);
+		uint32_t *bucket = bucket_of(s, seat->is.key);
 
 		i = s->free_address;
 		CHECK(i != NONE); /* there are as many as sessions */
 		struct address *a = &addresses(s)[i];
 
 		s->free_address = a->next;
-		memcpy(a->key, seat->key, KEY_SIZE);
+		memcpy(a->key, seat->is.key, KEY_SIZE);
 		a->sessions = 0;
 		a->next = *bucket;
 		*bucket = i;
@@ -230,23 +209,23 @@ static void rebuild(struct seats *s)
 	for (uint32_t i = s->head.max; i-- > 0;) {
 		struct seat *seat = &s->seat[i];
 
-		if (!seat->taken) {
+		if (!seat->is.taken) {
 			seat->link = s->free_seat;
 			s->free_seat = i;
 			continue;
 		}
 		if (is_place(seat))
-			s->places_at[seat->destination]++;
+			s->places_at[seat->is.destination]++;
 		else
 			s->head.sessions++;
 		if (seat->until_ms)
 			due_at(s, seat->until_ms);
 		else if (is_place(seat))
 			s->places++;
-		if (seat->counted)
+		if (seat->is.counted)
 			count_in(s, seat);
-		if (seat->destination != NO_DESTINATION)
-			s->head.at_destination[seat->destination]++;
+		if (seat->is.destination != NO_DESTINATION)
+			s->head.at_destination[seat->is.destination]++;
 	}
 }
 
@@ -261,7 +240,7 @@ static void free_due(struct seats *s)
 	for (uint32_t i = 0; i < s->head.max; i++) {
 		const struct seat *seat = &s->seat[i];
 
-		if (!seat->taken || !seat->until_ms)
+		if (!seat->is.taken || !seat->until_ms)
 			continue;
 		if (seat->until_ms <= now)
 			free_seat(s, i);
@@ -317,59 +296,9 @@ int seats_init(struct seats *s, unsigned max_sessions)
 	return 0;
 }
 
-/* ---- tables of other layouts ---- */
-
-static struct seat *other_seat(struct head *h, uint32_t i)
-{
-	return (void *)((char *)h + h->seats_at + (size_t)i * h->seat_size);
-}
-
-static uint32_t others_sessions(void)
-{
-	uint32_t n = 0;
-
-	for (unsigned i = 0; i < OTHERS_MAX && others[i]; i++)
-		if (!others[i]->closed)
-			n += others[i]->sessions;
-	return n;
-}
-
-static uint32_t others_at(unsigned dest)
-{
-	uint32_t n = 0;
-
-	for (unsigned i = 0; i < OTHERS_MAX && others[i]; i++)
-		if (!others[i]->closed)
-			n += others[i]->at_destination[dest];
-	return n;
-}
-
-static uint32_t others_of_address(const uint8_t key[KEY_SIZE])
-{
-	uint32_t n = 0;
-
-	for (unsigned o = 0; o < OTHERS_MAX && others[o]; o++) {
-		if (others[o]->closed || !others[o]->sessions)
-			continue;
-		for (uint32_t i = 0; i < others[o]->max; i++) {
-			struct seat *seat = other_seat(others[o], i);
-
-			n += seat->taken && seat->counted && memcmp(seat->key, key, KEY_SIZE) == 0;
-		}
-	}
-	return n;
-}
-
 bool seats_count_with(struct seats *s)
 {
-	unsigned i = 0;
-
-	while (i < OTHERS_MAX && others[i] && !others[i]->closed)
-		i++;
-	if (i == OTHERS_MAX || memcmp(s->head.layout, MARK, strlen(MARK)) != 0)
-		return false;
-	others[i] = &s->head;
-	return true;
+	return others_add(&s->head);
 }
 
 bool seats_fits(const void *mem, size_t size, unsigned max_sessions)
@@ -413,7 +342,7 @@ bool seats_stress_turned(struct seats *s)
 /* A taken seat; asking for another one is a fault of ours. The mutex is held. */
 static struct seat *taken_seat(struct seats *s, uint32_t seat)
 {
-	CHECK(seat < s->head.max && s->seat[seat].taken);
+	CHECK(seat < s->head.max && s->seat[seat].is.taken);
 	return &s->seat[seat];
 }
 
@@ -437,11 +366,11 @@ static struct seat *prepare_seat(struct seats *s, unsigned worker, const uint8_t
 	struct seat *new = &s->seat[s->free_seat];
 
 	s->free_seat = new->link;
-	memcpy(new->key, key, KEY_SIZE);
+	memcpy(new->is.key, key, KEY_SIZE);
 	new->worker = worker;
 	new->until_ms = 0;
-	new->counted = 0;
-	new->destination = NO_DESTINATION;
+	new->is.counted = 0;
+	new->is.destination = NO_DESTINATION;
 	return new;
 }
 
@@ -458,8 +387,8 @@ enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct add
 	if (verdict == SEATS_OK) {
 		struct seat *new = prepare_seat(s, worker, key);
 
-		new->counted = counted;
-		new->taken = 1;
+		new->is.counted = counted;
+		new->is.taken = 1;
 		s->head.sessions++;
 		if (counted)
 			count_in(s, new);
@@ -475,8 +404,8 @@ void seats_uncount(struct seats *s, uint32_t seat)
 	lock(s);
 	struct seat *own = taken_seat(s, seat);
 
-	if (own->counted) {
-		own->counted = 0;
+	if (own->is.counted) {
+		own->is.counted = 0;
 		count_out(s, own);
 	}
 	unlock(s);
@@ -485,9 +414,9 @@ void seats_uncount(struct seats *s, uint32_t seat)
 /* The mutex is held. NO_DESTINATION: leaves. */
 static void move_to(struct seats *s, struct seat *own, uint8_t dest)
 {
-	uint8_t before = own->destination;
+	uint8_t before = own->is.destination;
 
-	own->destination = dest;
+	own->is.destination = dest;
 	if (before != NO_DESTINATION)
 		s->head.at_destination[before]--;
 	if (dest != NO_DESTINATION)
@@ -506,7 +435,7 @@ bool seats_at_destination(struct seats *s, uint32_t seat, unsigned dest, unsigne
 	CHECK(dest < SEATS_DESTINATIONS);
 	lock(s);
 	struct seat *own = taken_seat(s, seat);
-	bool there = own->destination == dest;
+	bool there = own->is.destination == dest;
 	bool room = there || has_room(s, dest, max);
 
 	if (room && !there)
@@ -530,8 +459,8 @@ static struct seat *take_place(struct seats *s, unsigned worker, uint8_t dest)
 	if (s->places == SEATS_PLACES(s->max_sessions) || s->free_seat == NONE)
 		return NULL;
 	new = prepare_seat(s, worker, nobody);
-	new->destination = dest;
-	new->taken = 1;
+	new->is.destination = dest;
+	new->is.taken = 1;
 	s->places++;
 	s->places_at[dest]++;
 	return new;
@@ -543,12 +472,12 @@ bool seats_part(struct seats *s, uint32_t seat, uint32_t *place)
 
 	lock(s);
 	own = taken_seat(s, seat);
-	if (own->destination != NO_DESTINATION)
-		new = take_place(s, own->worker, own->destination);
+	if (own->is.destination != NO_DESTINATION)
+		new = take_place(s, own->worker, own->is.destination);
 	if (new) {
 		/* Killed before this, the worker has one too many there until its seats are freed:
 		 * one too few would let in another before its connection is closed. */
-		own->destination = NO_DESTINATION;
+		own->is.destination = NO_DESTINATION;
 		*place = (uint32_t)(new - s->seat);
 	}
 	unlock(s);
@@ -576,14 +505,14 @@ static void free_seat(struct seats *s, uint32_t seat)
 {
 	struct seat *own = taken_seat(s, seat);
 
-	own->taken = 0;
-	if (own->destination != NO_DESTINATION)
-		s->head.at_destination[own->destination]--;
-	if (own->counted)
+	own->is.taken = 0;
+	if (own->is.destination != NO_DESTINATION)
+		s->head.at_destination[own->is.destination]--;
+	if (own->is.counted)
 		count_out(s, own);
 	if (is_place(own)) {
 		s->places -= !own->until_ms;
-		s->places_at[own->destination]--;
+		s->places_at[own->is.destination]--;
 	} else {
 		s->head.sessions--;
 	}
@@ -597,7 +526,7 @@ void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)
 	uint8_t dest;
 
 	lock(s);
-	dest = taken_seat(s, place)->destination;
+	dest = taken_seat(s, place)->is.destination;
 	move_to(s, taken_seat(s, seat), dest); /* before, as in seats_part() */
 	free_seat(s, place);
 	unlock(s);
@@ -620,10 +549,10 @@ static void leave_behind(struct seats *s, struct seat *own, uint64_t until_ms)
 		s->places--;
 	} else {
 		s->head.sessions--;
-		s->places_at[own->destination]++;
+		s->places_at[own->is.destination]++;
 	}
-	if (own->counted) {
-		own->counted = 0;
+	if (own->is.counted) {
+		own->is.counted = 0;
 		count_out(s, own);
 	}
 	own->until_ms = until_ms;
@@ -640,10 +569,10 @@ unsigned seats_release_worker(struct seats *s, unsigned worker, unsigned linger_
 	for (uint32_t i = 0; i < s->head.max; i++) {
 		struct seat *seat = &s->seat[i];
 
-		if (!seat->taken || seat->worker != worker || seat->until_ms)
+		if (!seat->is.taken || seat->worker != worker || seat->until_ms)
 			continue;
 		freed += !is_place(seat);
-		if (seat->destination != NO_DESTINATION && s->limited[seat->destination])
+		if (seat->is.destination != NO_DESTINATION && s->limited[seat->is.destination])
 			leave_behind(s, seat, until_ms);
 		else
 			free_seat(s, i);
@@ -665,9 +594,9 @@ static void inherit(struct seats *s, unsigned dest, uint64_t until_ms)
 {
 	struct seat *new = prepare_seat(s, 0, nobody);
 
-	new->destination = (uint8_t)dest;
+	new->is.destination = (uint8_t)dest;
 	new->until_ms = until_ms;
-	new->taken = 1;
+	new->is.taken = 1;
 	s->head.at_destination[dest]++;
 	s->places_at[dest]++;
 	due_at(s, until_ms);
