@@ -250,8 +250,24 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
 	w->saved_len = (uint16_t)reply.n;
 }
 
+/* Recipients that the destination has not answered, and never will. */
+static void record_unanswered(struct dialog *d, struct span reply)
+{
+	const struct dialog_work *w = d->work;
+
+	for (unsigned i = 0; i < w->count; i++) {
+		const struct dialog_pending *p = &w->pending[(w->head + i) % SMTP_OPEN_MAX];
+
+		if (!p->passed || p->verb != SMTP_VERB_RCPT)
+			continue;
+		d->refusals++;
+		record_recipient(d, p->address, (enum policy_rule)p->rule, reply, false);
+	}
+}
+
 void dialog_record_cut_off(struct dialog *d, struct span reply)
 {
+	record_unanswered(d, reply);
 	if (d->server.state == SMTP_SERVER_EOD || dialog_chunk_awaits(d))
 		dialog_record_message(d, reply);
 	record_login(d, false, reply);

@@ -189,6 +189,26 @@ class Levels(harness.TestCase):
             login = daemon.record("login")
             self.assertEqual((login.get("mechanism"), login.get("name")), ("TOKEN", None))
 
+    def test_recipients_that_are_answered_by_the_end(self):
+        rules = ["--drop", "RCPT:lost@", "--reply", "RCPT:busy@=421 4.3.2 Busy"]
+        for end, code in ("lost", "451"), ("busy", "421"):
+            with puppet.case(end), harness.Sink(*rules) as sink, self.caronte(sink) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.hello()
+                client.envelope(recipients=())
+                client.send(b"RCPT TO:<fine@local.test>\r\nRCPT TO:<%s@local.test>\r\n"
+                            b"RCPT TO:<late@local.test>\r\n" % end.encode())
+                fine, last = client.reply().decode(), client.reply().decode()
+                self.assertEqual((fine[:3], last[:3], client.rest()), ("250", code, b""))
+                self.assertEqual(daemon.record("session").get("refusals"), "2")
+                self.assertEqual(
+                    [[record.get(key) for key in ("sender", "recipient", "verdict", "rule", "reply")]
+                     for record in daemon.records("recipient")],
+                    [["a@client.test", recipient + "@local.test", *verdict] for recipient, verdict in (
+                        ("fine", ("accept", "recipient", fine.strip())),
+                        (end, ("refuse", "destination", last.strip())),
+                        ("late", ("refuse", "destination", last.strip())))])
+
     def test_a_session_ends_in_one_of_these_ways(self):
         rules = ["--drop", "RCPT:lost@", "--reply", "RCPT:odd@=354 what"]
         with harness.Sink(*rules) as sink, \
@@ -231,7 +251,7 @@ class Levels(harness.TestCase):
         self.assertEqual((len(names), len(set(names))), (60, 60))
 
     def test_a_destination_goes_and_comes(self):
-        with harness.Sink() as sink, self.caronte(sink, LOG_LEVEL=1, TIMEOUT_CONNECT=1) as daemon:
+        with harness.Sink() as sink, self.caronte(sink, LOG_LEVEL=2, TIMEOUT_CONNECT=1) as daemon:
             if self.gateway:  # a worker has asked what it can do
                 harness.wait_until(lambda: len(sink.commands()) == 1)
             sink.kill()
@@ -245,6 +265,8 @@ class Levels(harness.TestCase):
             self.assertEqual(down.get("address"), "127.0.0.1:%d" % sink.port)
             self.assertTrue(down.get("why"))
             self.assertEqual(daemon.records("session", count=1)[0].get("end"), "lost-destination")
+            self.assertEqual([record.get("reply")[:9] for record in daemon.records("recipient")],
+                             ["421 4.3.2"] * self.gateway)
             sink.start()
             sink.expect_status = 0
             up = daemon.records("destination", state="up", count=1)[0]
