@@ -182,22 +182,18 @@ static void drain(struct control *k, const char *name, bool on, FILE *out)
 {
 	const struct runtime *rt = k->rt;
 	const char *state = on ? "drained" : "ready";
-	bool found = false, changed = false;
+	int dest = route_find(rt->route, name);
 
-	/* The same name may stand in the list twice. */
-	for (unsigned i = 0; i < rt->route->count; i++) {
-		if (strcmp(rt->route->destination[i].name, name) != 0)
-			continue;
-		found = true;
-		if (!route_drain(rt->route_shared, i, on))
-			continue;
-		changed = true;
-		record_destination(k, i, state);
-	}
-	if (found)
-		fprintf(out, "ok %s is %s%s\n", name, changed ? "" : "already ", state);
-	else
+	if (dest < 0) {
 		fprintf(out, "error %s is no destination of this daemon\n", name);
+		return;
+	}
+	bool changed = route_drain(rt->route_shared, (unsigned)dest, on);
+
+	if (changed)
+		record_destination(k, (unsigned)dest, state);
+	fprintf(out, "ok %s is %s%s\n", rt->route->destination[dest].name,
+		changed ? "" : "already ", state);
 }
 
 static void answer(struct control *k, struct client *c, uint64_t now)

@@ -201,6 +201,24 @@ static bool same_destination(const char *a, const char *b)
 	return n == m && strncasecmp(a, b, n) == 0;
 }
 
+static void ignore(void *ctx, const char *what)
+{
+	(void)ctx;
+	(void)what;
+}
+
+int route_find(const struct route *r, const char *name)
+{
+	struct parser p = { .report = ignore };
+
+	if (!parse_host_port(&p, name))
+		return -1;
+	for (unsigned i = 0; i < r->count; i++)
+		if (same_destination(r->destination[i].name, name))
+			return (int)i;
+	return -1;
+}
+
 static void parse_option(struct parser *p, const char *option, struct route_destination *d,
 			 unsigned *seen)
 {
@@ -230,14 +248,9 @@ static void add(struct parser *p, const struct route_destination *d)
 {
 	struct route *r = p->route;
 
-	for (unsigned i = 0; i < r->count; i++) {
-		if (same_destination(r->destination[i].name, d->name)) {
-			fault(p, "\"%s\": stands there twice, each destination is named once",
-			      p->quote);
-			return;
-		}
-	}
-	if (r->count < ROUTE_MAX)
+	if (route_find(r, d->name) >= 0)
+		fault(p, "\"%s\": stands there twice, each destination is named once", p->quote);
+	else if (r->count < ROUTE_MAX)
 		r->destination[r->count++] = *d;
 }
 
@@ -245,6 +258,7 @@ static void add(struct parser *p, const struct route_destination *d)
 static void parse_entry(struct parser *p, char *entry)
 {
 	struct route_destination d = { .weight = 1 };
+	struct addr literal;
 	unsigned seen = 0;
 	char *options;
 
@@ -264,7 +278,10 @@ static void parse_entry(struct parser *p, char *entry)
 	}
 	if (!good)
 		return;
-	strcpy(d.name, entry);
+	if (route_literal(entry, &literal))
+		addr_format(&literal, d.name);
+	else
+		strcpy(d.name, entry);
 	add(p, &d);
 }
 

@@ -24,9 +24,10 @@ enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
 enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
 
 struct route_destination {
-	char name[ROUTE_NAME_MAX]; /* "HOST:PORT" as configured, for the log and for resolving */
-	unsigned weight;	   /* 1 to 1000 */
-	unsigned max;		   /* sessions at most, 0: no limit */
+	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it */
+	char name[ROUTE_NAME_MAX];
+	unsigned weight; /* 1 to 1000 */
+	unsigned max;	 /* sessions at most, 0: no limit */
 };
 
 struct route {
@@ -44,6 +45,9 @@ struct route {
 bool route_parse(struct route *r, const char *list, enum route_cooperation cooperation,
 		 enum route_balance balance, void (*report)(void *ctx, const char *what),
 		 void *ctx);
+
+/* The destination that NAME ("HOST:PORT", any text) means, or -1: none. */
+int route_find(const struct route *r, const char *name);
 
 struct route_shared; /* opaque, pointer-free, shared between processes */
 size_t route_shared_room(void);

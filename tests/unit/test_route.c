@@ -145,6 +145,52 @@ static void test_list_faults(void **state)
 	}
 }
 
+static void test_names(void **state)
+{
+	static const struct {
+		const char *list, *name;
+	} rows[] = {
+		{ "Mx.Example.COM.:025", "Mx.Example.COM.:025" },
+		{ "192.0.2.1:025,max=3", "192.0.2.1:25" },
+		{ "[2001:DB8:0::1]:25", "[2001:db8::1]:25" },
+		{ "[::FFFF:192.0.2.1]:26", "192.0.2.1:26" },
+		{ "[::FFFF:c000:0201]:26", "192.0.2.1:26" },
+	};
+	static const char *const same[] = { "mx.example.com:25", "192.0.2.1:25", "[2001:db8::1]:25",
+					    "[::ffff:192.0.2.1]:26", "192.0.2.1:26" };
+	static const char *const none[] = {
+		"",
+		":",
+		":25",
+		"192.0.2.1",
+		"192.0.2.1:25 ",
+		" 192.0.2.1:25",
+		"192.0.2.1:26",
+		"192.0.2.1:25,max=3",
+		"[192.0.2.1]:25",
+		"mx.example.com:0",
+		"2001:db8::1:25",
+	};
+	struct reported r = { 0 };
+	struct route route;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_true(route_parse(&route, rows[i].list, ROUTE_SINGLE, ROUTE_LEAST_SESSIONS,
+					report, &r));
+		assert_string_equal(route.destination[0].name, rows[i].name);
+		assert_int_equal(route_find(&route, rows[i].name), 0);
+		assert_int_equal(route_find(&route, same[i]), 0);
+	}
+	assert_true(route_parse(&route, "192.0.2.1:25 [2001:DB8::1]:25 mx.example.com:25",
+				ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report, &r));
+	assert_int_equal(route_find(&route, "[2001:DB8:0:0::1]:25"), 1);
+	assert_int_equal(route_find(&route, "MX.example.com:25"), 2);
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		if (route_find(&route, none[i]) >= 0)
+			fail_msg("\"%s\" is one", none[i]);
+}
+
 static void test_all_faults_in_one_run(void **state)
 {
 	struct reported r = { 0 };
@@ -1209,6 +1255,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_list_faults),
+		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_all_faults_in_one_run),
 		cmocka_unit_test(test_most_destinations),
 		cmocka_unit_test(test_single),
