@@ -32,7 +32,7 @@ void destination_words(enum probe_heard heard, const struct smtp_reply *reply, c
 unsigned destination_hear(struct destination_check *k, char *words);
 
 /* Which other ends of data it takes: so many messages to the recipient at most. */
-#define DESTINATION_ENDS     8
+#define DESTINATION_ENDS     9
 #define DESTINATION_MESSAGES (2 * DESTINATION_ENDS)
 void destination_check_ends(struct destination_check *k);
 

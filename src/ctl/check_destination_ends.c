@@ -34,6 +34,9 @@ static const struct end {
 	{ "CR . CR", false, { (const uint8_t *)"\r.\r", 3 } },
 	{ "CR LF . CR CR LF", false, { (const uint8_t *)"\r\n.\r\r\n", 6 } },
 	{ "CR LF . NUL CR LF", false, { (const uint8_t *)"\r\n.\0\r\n", 6 } },
+	{ "CR LF . CR LF with the eighth bit",
+	  false,
+	  { (const uint8_t *)"\x8d\x8a\xae\x8d\x8a", 5 } },
 };
 
 /* The message up to the end in question; its length. */

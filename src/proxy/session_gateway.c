@@ -70,16 +70,22 @@ void session_gateway_connected(struct session *s)
 	dialog_gateway_connected(&s->dialog, &s->connecting);
 }
 
+/* Of what this session has given the destination, which is something. */
+static bool nothing_is_acknowledged(const struct session *s)
+{
+	int unacknowledged = 0;
+
+	return ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0 &&
+	       (uint32_t)unacknowledged >= s->given;
+}
+
 bool session_gateway_dead(struct session *s)
 {
 	const struct dialog_gateway *g = &s->dialog.gateway;
 	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
-	int unacknowledged = 0;
 
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || s->dest.eof ||
-	    io_now_ms(s->worker->io) - s->taken_ms < limit_ms)
-		return false;
-	if (ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) != 0 || unacknowledged == 0)
+	    io_now_ms(s->worker->io) - s->taken_ms < limit_ms || !nothing_is_acknowledged(s))
 		return false;
 	s->dest.eof = true;
 	session_changed(s);
@@ -89,14 +95,10 @@ bool session_gateway_dead(struct session *s)
 bool session_gateway_stray(const struct session *s)
 {
 	const struct dialog_gateway *g = &s->dialog.gateway;
-	int unacknowledged = 0;
 
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
 		return false;
-	if (s->given == 0 && !s->dest.sending)
-		return true;
-	return ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0 &&
-	       (uint32_t)unacknowledged >= s->given;
+	return (s->given == 0 && !s->dest.sending) || nothing_is_acknowledged(s);
 }
 
 /* No operation uses the connection, and it is not ours any more. */

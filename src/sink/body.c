@@ -24,7 +24,7 @@ void sink_body_begin(struct sink_session *s)
 	s->in_message = true;
 	s->message_number++;
 	s->body_octets = 0;
-	s->scan = (struct sink_scan){ .lax = s->sink->opt->lax };
+	s->scan = (struct sink_scan){ .lax = s->sink->opt->line_ends == SINK_LAX };
 	s->body_rule = NULL;
 	next_rule(s);
 	sink_message_begin(&s->message, s->sink->store, s->number, s->message_number);
@@ -123,8 +123,19 @@ static void whole_message(struct sink_session *s, enum sink_event event, struct 
 	sink_transaction_reset(s);
 }
 
+/* Takes the eighth bit off the first of these octets, in COPY of CAP octets. */
+static struct span seven_bits(struct span in, uint8_t *copy, size_t cap)
+{
+	size_t n = in.n < cap ? in.n : cap;
+
+	for (size_t i = 0; i < n; i++)
+		copy[i] = in.p[i] & 0x7f;
+	return span_of(copy, n);
+}
+
 bool sink_body_data_step(struct sink_session *s)
 {
+	uint8_t copy[4096];
 	struct span in, content;
 	size_t n, used = 0;
 	bool end = false;
@@ -134,6 +145,8 @@ bool sink_body_data_step(struct sink_session *s)
 	in = up_to_rule(s);
 	if (in.n == 0)
 		return false;
+	if (s->seven)
+		in = seven_bits(in, copy, sizeof(copy));
 	while (used < in.n && !end) {
 		n = sink_scan_next(&s->scan, span_from(in, used), &content, &end);
 		sink_message_add(&s->message, content);

@@ -181,11 +181,13 @@ static struct span param_size(struct sink_session *s, struct span value)
 
 static struct span param_body(struct sink_session *s, struct span value)
 {
+	bool seven = span_eq_nocase(value, SPAN("7BIT"));
+
 	s->binary = span_eq_nocase(value, SPAN("BINARYMIME"));
+	s->seven |= seven && s->sink->opt->line_ends == SINK_LAX;
 	if (s->binary && !(s->offered & SMTP_EXT_BINARYMIME))
 		return SPAN("555 5.5.4 BINARYMIME was not offered\r\n");
-	if (!s->binary && !span_eq_nocase(value, SPAN("7BIT")) &&
-	    !span_eq_nocase(value, SPAN("8BITMIME")))
+	if (!s->binary && !seven && !span_eq_nocase(value, SPAN("8BITMIME")))
 		return SPAN("501 5.5.4 Bad BODY\r\n");
 	return SPAN("");
 }
@@ -249,6 +251,7 @@ static struct span judge_mail(struct sink_session *s, struct span arg)
 	if (!s->greeted || s->mail)
 		return OUT_OF_ORDER;
 	s->binary = false;
+	s->seven = s->sink->opt->line_ends == SINK_7BIT;
 	return judge_path(s, SINK_EV_MAIL, SPAN("FROM:"), arg, SPAN("250 2.1.0 Ok\r\n"));
 }
 
@@ -407,8 +410,9 @@ static bool line_step(struct sink_session *s)
 	enum smtp_line_result r;
 	size_t used;
 
-	r = s->sink->opt->lax ? lax_line(in, &line, &used)
-			      : smtp_line_cut(in, SMTP_AUTH_LINE_MAX, &line, &used);
+	r = s->sink->opt->line_ends == SINK_LAX
+		    ? lax_line(in, &line, &used)
+		    : smtp_line_cut(in, SMTP_AUTH_LINE_MAX, &line, &used);
 	if (r == SMTP_LINE_MORE)
 		return false;
 	if (r == SMTP_LINE_BAD) {

@@ -78,7 +78,8 @@ static const struct argp_option keys[] = {
 	  "none: offer nothing",
 	  4 },
 	{ "auth", KEY_AUTH, "USER:PASSWORD", 0, "Take AUTH PLAIN and LOGIN of this user", 4 },
-	{ "line-ends", KEY_LINE_ENDS, "strict|lax", 0, "lax: LF ends lines and data too", 4 },
+	{ "line-ends", KEY_LINE_ENDS, "strict|lax|7bit", 0,
+	  "lax: LF ends lines and data too; 7bit: so does what has the eighth bit set", 4 },
 	{ NULL, 0, NULL, 0, "How it misbehaves (all repeatable):", 5 },
 	{ "reply", KEY_REPLY, "WHEN=TEXT", 0, "Answer this", 5 },
 	{ "delay", KEY_DELAY, "WHEN=MS", 0, "Wait before the answer", 5 },
@@ -231,7 +232,7 @@ static error_t take_script(struct sink_options *o, int key, char *arg)
 static error_t take_key(int key, char *arg, struct argp_state *state)
 {
 	static const char *const engines[] = { "auto", "io_uring", "epoll", NULL };
-	static const char *const ends[] = { "strict", "lax", NULL };
+	static const char *const ends[] = { "strict", "lax", "7bit", NULL };
 	struct sink_options *o = state->input;
 
 	switch (key) {
@@ -260,7 +261,7 @@ static error_t take_key(int key, char *arg, struct argp_state *state)
 		take_auth(o, arg);
 		return 0;
 	case KEY_LINE_ENDS:
-		o->lax = choice(arg, "--line-ends", ends) == 1;
+		o->line_ends = (enum sink_line_ends)choice(arg, "--line-ends", ends);
 		return 0;
 	case KEY_SLOW:
 		o->rate = number(arg, "--slow", 1, UINT32_MAX);

@@ -16,11 +16,14 @@
 #define SINK_EXTS_MAX	 32
 #define SINK_WORKERS_MAX 64
 
+enum sink_line_ends { SINK_STRICT, SINK_LAX, SINK_7BIT };
+
 struct sink_options {
 	struct addr listen;
 	const char *name;				 /* as which it greets */
 	const char *maildir, *raw, *transcript, *report; /* NULL: not wanted */
-	bool fsync, digest, lax;
+	bool fsync, digest;
+	enum sink_line_ends line_ends;
 	enum io_engine engine;
 	unsigned sessions; /* at once */
 	unsigned workers;

@@ -112,6 +112,7 @@ struct sink_session {
 	bool greeted, mail, logged_in, said_quit;
 	uint32_t offered;
 	unsigned recipients;
+	bool seven; /* it takes the eighth bit off a message by DATA */
 	bool binary, chunked, chunk_failed, chunk_last, chunk_void;
 	uint64_t chunk_size, chunk_left;
 	enum sink_login login; /* what the next line of AUTH will be */

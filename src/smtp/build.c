@@ -17,9 +17,11 @@ static void put_mail(struct smtp_put *w, const struct smtp_command *cmd,
 	if (cmd->has_body && cmd->body_binary) {
 		if (how->ext & SMTP_EXT_BINARYMIME)
 			smtp_put_str(w, " BODY=BINARYMIME");
-	} else if (cmd->has_body && (how->ext & SMTP_EXT_8BITMIME)) {
-		smtp_put_str(w, cmd->body_8bit ? " BODY=8BITMIME" : " BODY=7BIT");
+	} else if (cmd->body_8bit && (how->ext & SMTP_EXT_8BITMIME)) {
+		smtp_put_str(w, " BODY=8BITMIME");
 	}
+	/* BODY=7BIT says what no BODY says (RFC 6152 3), and makes sendmail take off the eighth bit
+	 * before it looks for the end of data: CR LF AE CR LF would be one. */
 	if (cmd->smtputf8 && (how->ext & SMTP_EXT_SMTPUTF8))
 		smtp_put_str(w, " SMTPUTF8");
 	if (how->ext & SMTP_EXT_DSN) {

@@ -363,6 +363,27 @@ class Dialog(unittest.TestCase):
                     self.assertEqual(sink.mails(), [b"seen" + end[:end.index(b".")],
                                                     b"smuggled\r\n"])
 
+    def test_eighth_bit(self):
+        evil = b"MAIL FROM:<\xc3\xa9@x>\r\nRCPT TO:<b@y>\r\nDATA\r\nsmuggled\xae\r\n.\r\n"
+        for ends, body, end, split in (("7bit", b"", b"\x8d\x8a\xae\x8d\x8a", True),
+                                       ("7bit", b" BODY=8BITMIME", b"\r\n\xae\r\n", True),
+                                       ("lax", b" BODY=7BIT", b"\r\n\xae\r\n", True),
+                                       ("lax", b" BODY=8BITMIME", b"\r\n\xae\r\n", False),
+                                       ("strict", b" BODY=7BIT", b"\r\n\xae\r\n", False)):
+            with self.subTest((ends, body)), Sink("--maildir", "md", "--line-ends", ends) as sink, \
+                    sink.talk() as t:
+                t.reply()
+                t.send(HELLO + b"MAIL FROM:<a@x>%s\r\nRCPT TO:<b@y>\r\nDATA\r\n" % body)
+                self.assertEqual(t.codes(4), [250, 250, 250, 354])
+                t.send(b"seen" + end + evil)
+                if split:
+                    self.assertEqual(t.codes(5), [250, 250, 250, 354, 250])
+                    self.assertEqual(sink.mails(), [
+                        b"seen\r\n", b"smuggled%c\r\n" % (0xae if ends == "lax" else 0x2e)])
+                else:
+                    self.assertEqual(t.codes(1), [250])
+                    self.assertEqual(sink.mails(), [b"seen" + end + evil[:-3]])
+
 
 class Records(unittest.TestCase):
     def test_transcript_and_raw(self):

@@ -226,13 +226,13 @@ class Bodies(harness.TestCase):
 class Sink(harness.TestCase):
     """Against a destination that takes LF for a line's end: it must not get the occasion."""
 
-    def attack(self, daemon, ending):
+    def attack(self, daemon, ending, mail=MAIL):
         """The whole dialog of an attacker; what he was answered."""
         with puppet.client(daemon.port) as c:
             c.reply()
             c.send(EHLO)
             c.reply()
-            c.send(MAIL + RCPT + DATA)
+            c.send(mail + RCPT + DATA)
             self.assertEqual(c.codes(3), [250, 250, 354])
             c.send(HEAD + ending + SMUGGLED)
             replies = []
@@ -262,6 +262,21 @@ class Sink(harness.TestCase):
                         self.check(sink, number)
                         self.assertNotIn(b"evil", sink.raw(number))
                 self.assertEqual(sink.mails(), [])
+
+    def test_seven_bits(self):
+        """sendmail takes the eighth bit off a message that was said to have none."""
+        mail = MAIL.replace(b"\r\n", b" BODY=7BIT\r\n")
+        for settings in *({body: True} for body in BODIES), {"BARE_NEWLINE_NORMALIZE": True}:
+            with harness.Sink("--line-ends", "lax", maildir=True) as sink, \
+                    self.caronte(sink, WORKERS=1, **settings) as daemon:
+                for ending in b"\r\n\xae\r\n", b"\x8d\x8a\xae\x8d\x8a", b"\x8d\x8a.\x8d\x8a":
+                    with case(settings, ending):
+                        before = sink.mails()
+                        replies = self.attack(daemon, ending, mail)
+                        self.assertEqual([r[:3] for r in replies], [b"250", b"221"])
+                        self.assertEqual(sink.mails(),
+                                         before + [HEAD + ending + SMUGGLED_TEXT[:-3]])
+                self.assertFalse([line for line in sink.commands() if "victim" in line])
 
     def test_normalize(self):
         for body in BODIES:

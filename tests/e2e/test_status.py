@@ -812,6 +812,7 @@ class CheckDestination(harness.TestCase):
     LAX = ("LF . LF", "LF . LF behind a head with LF", "LF . CR LF", "CR LF . LF",
            "CR LF . CR CR LF")
     STRICT = ("CR LF . CR", "CR . CR", "CR LF . NUL CR LF")
+    EIGHTH = ("CR LF . CR LF with the eighth bit",)
 
     def check(self, destinations, *arguments, status):
         done = harness.ctl("check-destination", "-c", "/dev/null", "-o", "DESTINATIONS=" + destinations,
@@ -895,13 +896,14 @@ class CheckDestination(harness.TestCase):
             self.assertEqual(len(lines), 8)
 
     def test_ends_of_data(self):
-        for mode, taken, refused in (("strict", (), self.LAX + self.STRICT),
-                                     ("lax", self.LAX, self.STRICT)):
+        for mode, taken, refused in (("strict", (), self.LAX + self.STRICT + self.EIGHTH),
+                                     ("lax", self.LAX, self.STRICT + self.EIGHTH),
+                                     ("7bit", self.EIGHTH, self.LAX + self.STRICT)):
             with self.subTest(mode), harness.Sink("--auth", "joe:secret", "--line-ends", mode,
                                                   *self.REFUSE, maildir=True) as sink:
                 lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test",
                                              status=1 if taken else 0)
-                self.assertEqual(lines[0], "up to 16 messages may be delivered to b@local.test at "
+                self.assertEqual(lines[0], "up to 18 messages may be delivered to b@local.test at "
                                  "each address of each of 1 destinations")
                 self.assertEqual(warnings, ["it takes %s as the end of a message" % end
                                             for end in taken])
@@ -910,7 +912,7 @@ class CheckDestination(harness.TestCase):
                                   (name_of(sink), end), lines)
                 # As many messages as announced; nothing but NOOP was ever smuggled.
                 mails = sink.mails()
-                self.assertEqual(len(mails), 8)
+                self.assertEqual(len(mails), 9)
                 commands = sink.commands()
                 self.assertEqual(commands.count("NOOP"), len(taken))
                 self.assertEqual(commands.count("."), len(taken))
@@ -918,7 +920,7 @@ class CheckDestination(harness.TestCase):
                                  {"EHLO", "MAIL", "RCPT", "DATA", "QUIT", "RSET"})
                 self.assertEqual(sum(b"NOOP" in mail for mail in mails), len(refused))
                 self.assertEqual([line for line in commands if line.startswith("RCPT")][2:],
-                                 ["RCPT TO:<b@local.test>"] * 8)
+                                 ["RCPT TO:<b@local.test>"] * 9)
 
     def check_server(self, server, pipelining, takes):
         """A mail server that trusts us, and the ends that it takes."""
@@ -947,22 +949,22 @@ class CheckDestination(harness.TestCase):
         with harness.Sink("--auth", "joe:secret", "--reply", "EOD=550 5.6.0 Bare newline",
                           *self.REFUSE) as sink:
             lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test", status=0)
-            self.assertEqual(sum("550 5.6.0 Bare newline" in line for line in lines), 8)
+            self.assertEqual(sum("550 5.6.0 Bare newline" in line for line in lines), 9)
         # Whether it has read one message or two is not known of one that is gone.
         with harness.Sink("--auth", "joe:secret", "--reply", "EOD=554 5.6.0 Bare newline\\!",
                           *self.REFUSE) as sink:
             lines, warnings = self.check(name_of(sink), "--recipient", "b@local.test", status=0)
-            self.assertEqual(sum("it refuses a message with " in line for line in lines), 8)
+            self.assertEqual(sum("it refuses a message with " in line for line in lines), 9)
             self.assertFalse([line for line in lines if "does not take" in line])
         # One without PIPELINING is asked again, and by silence says that it takes none of them.
         with harness.Sink("--ext", "AUTH PLAIN", "--reply", "EOD=554 5.6.0 Bare newline\\!",
                           *self.REFUSE) as sink:
             lines, warnings = self.check(name_of(sink), "-r", "b@local.test", "-t", 1, status=1)
             self.assertEqual(len(warnings), 1)
-            self.assertEqual(sum("goes away: 554 5.6.0 Bare newline" in line for line in lines), 8)
+            self.assertEqual(sum("goes away: 554 5.6.0 Bare newline" in line for line in lines), 9)
         with harness.Sink("--auth", "joe:secret", "--reply", "RCPT=550 5.1.1 Unknown") as sink:
             lines, warnings = self.check(name_of(sink), "-r", "b@local.test", status=1)
-            self.assertEqual(len(warnings), 8)
+            self.assertEqual(len(warnings), 9)
             self.assertEqual(warnings[0], "LF . LF: RCPT gets 550 5.1.1 Unknown: not tried")
             self.assertNotIn("DATA", sink.commands())
 

@@ -174,6 +174,8 @@ static void on_line(struct model *m, struct span line)
 		greet(m, cmd.verb == SMTP_VERB_EHLO);
 		return;
 	case SMTP_VERB_MAIL:
+		/* BODY=7BIT would change how it reads the message (build.c). */
+		CHECK(!cmd.has_body || cmd.body_8bit || cmd.body_binary);
 		CHECK(!m->mail || !m->gateway || m->logged_in);
 		no |= m->mail;
 		m->mail |= !no;

@@ -164,7 +164,7 @@ static const struct row rows[] = {
 	{ S("MAIL FROM:<u@c>   size=5   BODY=8bitmime"), SMTP_VERB_MAIL,
 	  "MAIL FROM:<u@c> SIZE=5 BODY=8BITMIME\r\n" },
 	{ S("MAIL FROM:<u@c> AUTH=<> ENVID=a RET=full SMTPUTF8 BODY=7bit SIZE=1"), SMTP_VERB_MAIL,
-	  "MAIL FROM:<u@c> SIZE=1 BODY=7BIT SMTPUTF8 RET=FULL ENVID=a AUTH=<>\r\n" },
+	  "MAIL FROM:<u@c> SIZE=1 SMTPUTF8 RET=FULL ENVID=a AUTH=<>\r\n" },
 	/* SIZE. */
 	{ S("MAIL FROM:<> SIZE=0"), SMTP_VERB_MAIL, "MAIL FROM:<> SIZE=0\r\n" },
 	{ S("MAIL FROM:<> SIZE=000000000000000000012"), SMTP_VERB_MAIL, ARG }, /* 21 digits */
