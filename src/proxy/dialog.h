@@ -23,6 +23,7 @@
 #include "smtp/command.h"
 #include "proxy/dialog_gateway.h"
 #include "smtp/eod.h"
+#include "smtp/header.h"
 #include "smtp/offer.h"
 #include "smtp/server.h"
 #include "xmllog/xmllog.h"
@@ -42,6 +43,7 @@ struct dialog_env {
 	struct stats_worker *stats; /* NULL: nothing is counted */
 	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
+	uint64_t header_max;	    /* octets, MAX_HEADER_KIB; 0: no limit */
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
 	const struct smtp_offer *offer;
 	const char *name;
@@ -124,6 +126,7 @@ struct dialog {
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;
+	struct smtp_header header;
 	/* Where one of the two is longer than usual; read them by dialog_helo(), dialog_login(). */
 	struct dialog_names *names;
 	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];

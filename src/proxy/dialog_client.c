@@ -211,6 +211,8 @@ static void on_bdat(struct dialog *d, const struct smtp_command *cmd)
 		dialog_chunk_refuse(d, cmd, lacks);
 		return;
 	}
+	if (dialog_chunk_too_big(d, cmd))
+		return;
 	pass(d, cmd);
 	dialog_chunk_begin(d, cmd);
 }

@@ -10,10 +10,36 @@
 #include "proxy/records.h"
 #include "proxy/stats.h"
 
+#define CLOSING 3 /* octets of the dot line behind a message */
+
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
+static const char reply_header[] = "552 5.3.4 Message header too big\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
 
+const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
+
 /* ---- the body ---- */
+
+/*
+ * What is too big for the destination does not reach it. One that gives up a message in the middle
+ * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
+ * its message_size_limit): then a dot ends the message there and is text here. NULL or the refusal.
+ * Dots that stuff lines count too.
+ */
+static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends)
+{
+	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
+	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
+
+	if (d->destination.size_max && size > d->destination.size_max + closing)
+		return dialog_too_big;
+	if (d->header.over || !d->env->header_max)
+		return NULL;
+	if (cr_first)
+		header += smtp_header_take(&d->header, SPAN("\r"));
+	header += smtp_header_take(&d->header, octets);
+	return header > d->env->header_max ? reply_header : NULL;
+}
 
 static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
 		    struct dialog_forward *out)
@@ -39,8 +65,8 @@ static void end_of_data(struct dialog *d)
 {
 	smtp_server_body_done(&d->server);
 	if (!d->discard) {
-		d->bytes -= 3; /* the closing dot line is no part of it */
-		d->body_bytes -= 3;
+		d->bytes -= CLOSING; /* it is no part of it */
+		d->body_bytes -= CLOSING;
 		return;
 	}
 	d->discard = false;
@@ -54,17 +80,24 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 	enum smtp_eod_result result;
 	size_t safe = 0;
 	bool cr_first = false;
+	struct span octets;
 
 	*out = (struct dialog_forward){ 0 };
 	if (d->env->normalize) {
 		buf_clear(repaired);
 		result = smtp_repair(&d->repair, in, &out->consumed, repaired);
-		if (!d->discard)
-			forward(d, buf_span(repaired), false, false, out);
+		octets = buf_span(repaired);
 	} else {
 		result = smtp_eod_scan(&d->eod, in, &out->consumed, &safe, &cr_first);
-		if (!d->discard && result != SMTP_EOD_BARE)
-			forward(d, span_of(in.p, safe), cr_first, spliced, out);
+		octets = span_of(in.p, safe);
+	}
+	if (!d->discard && result != SMTP_EOD_BARE) {
+		const char *refusal = too_big(d, octets, cr_first, result == SMTP_EOD_END);
+
+		if (refusal)
+			dialog_discard_body(d, span_str(refusal), false);
+		else
+			forward(d, octets, cr_first, spliced, out);
 	}
 	switch (result) {
 	case SMTP_EOD_MORE:
@@ -138,6 +171,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 	d->spliced = d->copied = false;
 	d->eod = (struct smtp_eod){ 0 };
 	d->repair = (struct smtp_repair){ 0 };
+	d->header = (struct smtp_header){ 0 };
 	d->discard = d->discard_ends = d->chunked = false;
 	if (d->server.state == SMTP_SERVER_BODY) {
 		d->message_open = true;

@@ -34,10 +34,16 @@ void dialog_record_message(struct dialog *d, struct span reply);
 /* The records of what REPLY cuts off: a message, an attempt to log in. */
 void dialog_record_cut_off(struct dialog *d, struct span reply);
 
+/* Answers a message that is larger than its destination takes. */
+extern const char dialog_too_big[];
+
 /* ---- dialog_chunk.c ---- */
 
 /* BDAT was passed on. */
 void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd);
+/* True when the destination does not take so much: then it is answered, and the destination's
+ * connection is closed. */
+bool dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd);
 /* BDAT is not passed on: its octets are thrown away, REPLY answers it. */
 void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const char *reply);
 /* True when the answer to a chunk that was not the last is open. */

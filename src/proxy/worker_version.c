@@ -30,6 +30,7 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.log = &v->log,
 		.stats = w->stats,
 		.max_errors = (unsigned)set->max_errors,
+		.header_max = (uint64_t)set->max_header_kib << 10,
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
 		.offer = v->warm ? warm_offer(v->warm) : NULL,
 		.name = w->name,

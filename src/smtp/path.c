@@ -131,6 +131,13 @@ static bool is_encapsulated(struct span local, bool quoted)
 	return type < s.n && s.p[type] == '-';
 }
 
+/* Python's servers (aiosmtpd, smtpd) decode what looks like a word of RFC 2047, as headers have
+ * them: "=?utf-8?q?user=25domain?=". */
+static bool is_encoded(struct span local)
+{
+	return local.n >= 2 && memmem(local.p, local.n, "=?", 2);
+}
+
 static bool take_local(struct smtp_path *path, struct cursor *c)
 {
 	size_t start = c->at;
@@ -138,7 +145,7 @@ static bool take_local(struct smtp_path *path, struct cursor *c)
 	if (!(take(c, '"') ? take_quoted(path, c) : take_dot_string(path, c)))
 		return false;
 	path->local = span_of(c->in.p + start, c->at - start);
-	path->routed |= is_encapsulated(path->local, path->quoted);
+	path->routed |= is_encapsulated(path->local, path->quoted) || is_encoded(path->local);
 	return path->local.n <= SMTP_LOCAL_MAX;
 }
 

@@ -5,7 +5,7 @@
  *
  *   # text            a comment
  *   set NAME VALUE    before the first turn: networks, recipients, guard, normalize, max-errors,
- *                     client (an address); recipients are separated by blanks
+ *                     max-header, client (an address); recipients are separated by blanks
  *   C: line           the client sends the line and CR LF; lines that follow one another are one
  * turn C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood D< line, D<! … the
  * destination sends S: line           the client receives exactly this line next D> line, D>! … the
@@ -271,6 +271,8 @@ static void setting(struct play *p, char *name, char *value)
 		p->policy.guard = strcmp(value, "y") == 0;
 	} else if (strcmp(name, "normalize") == 0) {
 		p->env.normalize = strcmp(value, "y") == 0;
+	} else if (strcmp(name, "max-header") == 0) {
+		p->env.header_max = (uint64_t)atoi(value);
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
 	} else if (strcmp(name, "gateway") == 0) {

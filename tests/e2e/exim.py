@@ -30,7 +30,7 @@ dsn_advertise_hosts = *
 smtp_accept_queue_per_connection = 0
 smtp_accept_max = 200
 check_spool_space = 0
-message_size_limit = 0
+message_size_limit = {size_limit}
 acl_smtp_rcpt = recipient
 begin acl
 recipient:
@@ -62,8 +62,9 @@ class Exim(mailserver.Confined):
     title = "Exim"
     users = ("Debian-exim",)
 
-    def __init__(self):
+    def __init__(self, size_limit=0):
         super().__init__()
+        self.size_limit = size_limit
         self.program = mailserver.runnable(
             harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
 
@@ -73,7 +74,8 @@ class Exim(mailserver.Confined):
         self.port = harness.free_port()
         (self.etc / "exim4").mkdir()
         (self.etc / "exim4/exim4.conf").write_text(
-            CONFIGURATION.format(top=self.dir, port=self.port, program=self.program))
+            CONFIGURATION.format(
+            top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit))
         self.launch_confined([self.program, "-bdf"], {"/etc": self.etc})
         return self
 

@@ -285,6 +285,7 @@ class Addresses(Guard):
         '<"u%far.test"@local.test>', '<"far.test!u"@local.test>', '<"u:far"@local.test>',
         '<"u\\\\far"@local.test>', "<u%x%far.test@local.test>", "<exact%route@one.test>",
         "<far!exact%route@local.test>", "<postmaster%far.test@local.test>",
+        "<=?utf-8?q?u=25far.test?=@local.test>", '<"=?utf-8?b?dUBmYXIudGVzdA==?="@local.test>',
     ]
     BAD = [
         "<u@far.test@local.test>", "<u\\@far.test@local.test>", "<b@local.test@far.test>",

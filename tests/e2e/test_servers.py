@@ -8,6 +8,7 @@ it.
 """
 import collections
 import contextlib
+import functools
 import re
 
 import exim
@@ -228,6 +229,75 @@ class Exim(Tests, test_delivery.Delivery):
                 client.quit()
             self.assertEqual(len(server.mails(len(texts))), len(texts))
             self.check_unharmed(server, [RCPT.decode().strip()] * len(texts))
+
+
+class LostPlaces(harness.TestCase):
+    """Where Exim gives up a message in the middle of a line, it takes what comes next for the
+    beginning of one, or of a command."""
+    each_engine = False
+    dialogs = ("sniff", "gateway")
+    LIMIT = 200000
+    HIDDEN = b"From: evil@evil.test\r\nSubject: smuggled\r\n\r\nsmuggled\r\n"
+    COMMANDS = (b"MAIL FROM:<evil@evil.test>\r\nRCPT TO:<victim@far.test>\r\n" +
+                bdat(HIDDEN, True))
+
+    def attack(self, port, *octets):
+        """The codes that one gets who sends this as a message, and leaves."""
+        codes = []
+        with puppet.client(port) as c:
+            c.reply()
+            c.send(EHLO)
+            c.reply()
+            c.send(MAIL + RCPT + (b"" if octets[0].startswith(b"BDAT") else DATA))
+            c.codes(2)
+            with sending(functools.partial(self.push, c), *octets, b"QUIT\r\n"), \
+                    contextlib.suppress(ConnectionResetError):
+                while reply := c.reply():
+                    codes.append(int(reply[:3]))
+        return codes
+
+    def push(self, client, octets):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.send(octets)
+
+    def check(self, size_limit, *octets):
+        with exim.Exim(size_limit) as server:
+            self.attack(server.port, *octets)
+            hidden, = server.mails(1, mailserver.FAR)
+            self.assertIn(b"\r\nSubject: smuggled\r\n", hidden)
+            known = len(server.recipients())
+            for body in BODIES:
+                with case(body), self.caronte(server, **{body: True}) as daemon:
+                    codes = self.attack(daemon.port, *octets)
+                    # (What comes behind a refused chunk is refused, too.)
+                    self.assertEqual([code for code in codes if code not in (250, 354, 503)],
+                                     self.by_dialog([552, 421], [552, 221]))
+                    with harness.Client(daemon.port) as client:
+                        client.hello()
+                        client.send_message(HEAD + b"\r\n")
+                        client.quit()
+                    self.assertEqual([record.get("reply")[:3] for record in
+                                      daemon.records("message", count=2)], ["552", "250"])
+            self.assertEqual(len(server.mails(len(BODIES))), len(BODIES))
+            self.assertEqual(len(server.mails(1, mailserver.FAR)), 1)
+            self.assertEqual(server.recipients()[known:],
+                             [RCPT.decode().strip()] * 2 * len(BODIES))
+
+    def fill(self, begin, size):
+        return begin + b"x" * (size - len(begin))
+
+    def test_header(self):
+        text = self.fill(b"X: ", 1 << 20) + b".\r\n"
+        self.check(0, text + self.COMMANDS + b"\r\n.\r\n")
+
+    def test_size(self):
+        """Exim does not count the CRs, of which there are three."""
+        text = self.fill(b"Subject: t\r\n\r\n", self.LIMIT + 3) + b".\r\n"
+        self.check(self.LIMIT, text + self.COMMANDS + b"\r\n.\r\n")
+
+    def test_size_of_chunks(self):
+        text = self.fill(b"From: a@client.test\r\nSubject: t\r\n\r\n", self.LIMIT + 4)
+        self.check(self.LIMIT, bdat(text), bdat(b"Z" + self.COMMANDS))
 
 
 class OpenSmtpd(Tests, test_delivery.Delivery):

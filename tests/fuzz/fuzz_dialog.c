@@ -17,7 +17,9 @@
 #include "local.h"
 #include "proxy/dialog.h"
 
-#define OUT_MAX (1u << 17)
+#define OUT_MAX	   (1u << 17)
+#define SIZE	   40
+#define HEADER_MAX 30
 
 enum mode { LINE, DATA, CHUNK, CONTINUATION };
 
@@ -40,9 +42,10 @@ struct model {
 	bool early, spoke_early; /* it answers the first chunk in its middle */
 	bool dead;		 /* it reads and says nothing any more */
 	bool gateway, logged_in;
+	bool sized; /* it takes SIZE_MAX octets, and never gets one more */
 	bool mail, chunked, last;
 	unsigned recipients, commands, accepted;
-	uint64_t left, half;
+	uint64_t left, half, size;
 	size_t seen; /* of what it got */
 	char replies[OUT_MAX];
 	size_t said;
@@ -90,6 +93,7 @@ static void forget(struct model *m)
 {
 	m->mail = m->chunked = false;
 	m->recipients = 0;
+	m->size = 0;
 }
 
 static void message_over(struct model *m)
@@ -131,6 +135,8 @@ static void greet(struct model *m, bool extended)
 		say(m, "250-PIPELINING\r\n");
 	if (m->offers & WITH_AUTH)
 		say(m, "250-AUTH PLAIN\r\n");
+	if (m->sized)
+		say(m, "250-SIZE 40\r\n");
 	say(m, "250 8BITMIME\r\n");
 }
 
@@ -140,6 +146,8 @@ static void on_chunk(struct model *m, const struct smtp_command *cmd)
 	CHECK((m->offers & WITH_CHUNKING) && m->mail && m->recipients > 0);
 	m->chunked = true;
 	m->mode = CHUNK;
+	m->size += cmd->chunk_size;
+	CHECK(!m->sized || m->size <= SIZE);
 	m->left = cmd->chunk_size;
 	m->half = m->left / 2;
 	m->last = cmd->chunk_last;
@@ -233,18 +241,31 @@ static bool step_line(struct model *m, struct span in)
 	return true;
 }
 
+/* Octets of a message up to its first empty line, or all. */
+static size_t header_of(struct span message)
+{
+	const uint8_t *empty;
+
+	if (message.n >= 2 && memcmp(message.p, "\r\n", 2) == 0)
+		return 2;
+	empty = memmem(message.p, message.n, "\r\n\r\n", 4);
+	return empty ? (size_t)(empty - message.p) + 4 : message.n;
+}
+
 static bool step_data(struct model *m, struct span in)
 {
+	const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
 	/* What it begins with is behind the CR LF of DATA. */
-	if (in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0) {
-		m->seen += 3;
-	} else {
-		const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
+	bool empty = in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0;
 
-		if (!end)
-			return false;
-		m->seen += (size_t)(end - in.p) + 5;
-	}
+	/* It is never more than it takes, and a dot. */
+	CHECK(!m->sized || empty || end || in.n <= SIZE + 1);
+	if (!empty && !end)
+		return false;
+	in.n = empty ? 3 : (size_t)(end - in.p) + 5;
+	CHECK(!m->sized || in.n <= SIZE + 3);
+	CHECK(header_of(in) <= HEADER_MAX);
+	m->seen += in.n;
 	m->mode = LINE;
 	message_over(m);
 	return true;
@@ -505,6 +526,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 		.policy = &p->policy, .log = &p->log, .max_errors = 20, .names = names()
 	};
 	p->env.normalize = flags & WITH_NORMALIZE;
+	p->env.header_max = HEADER_MAX;
 	p->deaths = flags & WITH_DEATHS;
 	xmllog_open(&p->log, NULL, -1, 0);
 	p->model = (struct model){
@@ -512,6 +534,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 		.early = flags & WITH_EARLY,
 		.gateway = flags & WITH_GATEWAY,
 		.seed = seed,
+		.sized = seed & 64,
 	};
 	dialog_work_init(&p->work);
 	if (flags & WITH_GATEWAY)
