@@ -196,7 +196,7 @@ class BackPressure(harness.TestCase):
     SIZE = 50 << 20
 
     def test_a_slow_destination_slows_its_client(self):
-        whole = text(self.SIZE) + END
+        whole = b"\r\n" + text(self.SIZE) + END
         for body in BODIES:
             with puppet.Destination(rcvbuf=65536) as destination, \
                     self.caronte(destination, **{body: True}) as daemon, \
@@ -300,6 +300,7 @@ class SameKernel(harness.TestCase):
                     puppet.Session(daemon.port, destination, "data") as s, case(body):
                 self.write_file(pages)
                 filler = text(BLOCK)
+                s.client.send(b"\r\n")
                 s.client.socket.setblocking(False)
                 # The proxy's own buffers fill up: what follows waits in the queue before it.
                 while select.select([], [s.client.socket], [], 0.05)[1]:
@@ -308,7 +309,7 @@ class SameKernel(harness.TestCase):
                 sender = threading.Thread(target=self.send_file, args=(s, pages))
                 sender.start()
                 self.rewrite(self.ATTACK, range(pages // 2, pages))
-                self.check(s, filler)
+                self.check(s, b"\r\n" + filler)
                 if not self.gateway:  # else it never hears of him
                     s.server.expect(b"MAIL FROM:<evil@evil.test>\r\n")
                     s.server.send(OK)

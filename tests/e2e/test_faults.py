@@ -412,7 +412,7 @@ class Destinations(Base):
                 rows = [(size, refusal, [refusal, CLOSING]) for size in sizes]
                 rows += [(size, *others[number % 3]) for number, size in enumerate(sizes)]
                 for size, answer, replies in rows:
-                    octets = line * (size // len(line)) + END
+                    octets = b"\r\n" + line * (size // len(line)) + END
                     with case(body, size, answer), \
                             puppet.Session(daemon.port, destination, "data") as s:
                         sender = threading.Thread(target=s.client.send, args=(octets,))

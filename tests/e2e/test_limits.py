@@ -281,7 +281,7 @@ class Deadlines(harness.TestCase):
 
     def test_destination_does_not_take_a_body(self):
         """The destination is out of time, not the client, who is told so at the end of its body."""
-        text = b"0123456789abcde\r\n" * (16 << 20 >> 4)
+        text = b"\r\n" + b"0123456789abcde\r\n" * (16 << 20 >> 4)
         for body in "BODY_AUTO", "BODY_SPLICE":
             with puppet.Destination(rcvbuf=4096) as destination, self.caronte(
                     destination, TIMEOUT_DATA=2, **{body: True}) as daemon, \
