@@ -32,9 +32,9 @@ struct smtp_path {
 	bool postmaster; /* <postmaster>, no domain; any case */
 	bool quoted;	 /* the local part is a quoted string */
 	/* The local part holds % ! @ : \ (quoted or not), or a character that Unicode's
-	 * compatibility forms make one of these, or is an address of another mail system packed by
-	 * Exchange ("IMCEASMTP-user+40domain") or encoded as headers do ("=?utf-8?q?user=40domain?="):
-	 * a server may find another domain in it. */
+	 * compatibility forms make one of these; or it is an address of another mail system packed
+	 * by Exchange ("IMCEASMTP-user+40domain"), or encoded as in headers
+	 * ("=?utf-8?q?user=40domain?="): a server may find another domain in it. */
 	bool routed;
 	bool eight_bit;	    /* holds octets above 0x7f (allowed only with SMTPUTF8) */
 	bool literal;	    /* the domain is an address literal, [...] */
