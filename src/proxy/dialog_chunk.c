@@ -65,25 +65,22 @@ void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd)
 	chunk_starts(d, cmd);
 }
 
+bool dialog_chunk_is_too_big(const struct dialog *d, const struct smtp_command *cmd)
+{
+	uint64_t size = cmd->chunk_size + (d->message_open ? d->body_bytes : 0);
+
+	return d->destination.size_max && size > d->destination.size_max;
+}
+
 /* As if the destination had refused it at its first octet: what it is in the middle of is not
  * completed. */
-static void refuse_too_big(struct dialog *d, const struct smtp_command *cmd)
+void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 {
 	smtp_server_passed(&d->server, cmd);
 	open_message(d);
 	d->discard = d->chunk_void = false;
 	dialog_discard_body(d, span_str(dialog_too_big), false);
 	chunk_starts(d, cmd);
-}
-
-bool dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
-{
-	uint64_t size = cmd->chunk_size + (d->message_open ? d->body_bytes : 0);
-
-	if (!d->destination.size_max || size <= d->destination.size_max)
-		return false;
-	refuse_too_big(d, cmd);
-	return true;
 }
 
 void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const char *reply)

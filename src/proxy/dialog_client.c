@@ -211,8 +211,10 @@ static void on_bdat(struct dialog *d, const struct smtp_command *cmd)
 		dialog_chunk_refuse(d, cmd, lacks);
 		return;
 	}
-	if (dialog_chunk_too_big(d, cmd))
+	if (dialog_chunk_is_too_big(d, cmd)) {
+		dialog_chunk_too_big(d, cmd);
 		return;
+	}
 	pass(d, cmd);
 	dialog_chunk_begin(d, cmd);
 }

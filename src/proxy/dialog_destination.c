@@ -31,7 +31,7 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
 	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
 
-	if (d->destination.size_max && size > d->destination.size_max + closing)
+	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
 		return dialog_too_big;
 	if (d->header.over || !d->env->header_max)
 		return NULL;

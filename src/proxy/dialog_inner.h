@@ -41,9 +41,11 @@ extern const char dialog_too_big[];
 
 /* BDAT was passed on. */
 void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd);
-/* True when the destination does not take so much: then it is answered, and the destination's
- * connection is closed. */
-bool dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd);
+/* With this chunk the message is larger than the destination takes. */
+bool dialog_chunk_is_too_big(const struct dialog *d, const struct smtp_command *cmd);
+/* Such a BDAT is not passed on: the destination's connection is closed, its octets are thrown away,
+ * and then it is answered. */
+void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd);
 /* BDAT is not passed on: its octets are thrown away, REPLY answers it. */
 void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const char *reply);
 /* True when the answer to a chunk that was not the last is open. */

@@ -75,7 +75,7 @@ class Exim(mailserver.Confined):
         (self.etc / "exim4").mkdir()
         (self.etc / "exim4/exim4.conf").write_text(
             CONFIGURATION.format(
-            top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit))
+                top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit))
         self.launch_confined([self.program, "-bdf"], {"/etc": self.etc})
         return self
 
