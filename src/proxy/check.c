@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -26,6 +27,9 @@
 #define WORKERS_MOST 256
 /* Engine, eventfd, signalfd, pipes between the processes, standard streams, and some to spare. */
 #define DESCRIPTORS_OWN 64
+
+/* Among what check_fixed() writes: MAX_SESSIONS is what RLIMIT_NOFILE carries. */
+static const char follows_limit[] = "MAX_SESSIONS follows RLIMIT_NOFILE";
 
 struct report_to {
 	struct config *config;
@@ -60,6 +64,17 @@ uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned address
 	       DESCRIPTORS_OWN;
 }
 
+/* Behind START, at the beginning of one of LINES; NULL: none begins so. */
+static const char *behind(const char *lines, const char *start)
+{
+	size_t n = strlen(start);
+
+	for (const char *at = lines; at && *at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL)
+		if (strncmp(at, start, n) == 0)
+			return at + n;
+	return NULL;
+}
+
 static void check_user(struct check *k, struct config *c)
 {
 	const char *wrong = privilege_find(&k->id, c->set.user);
@@ -72,28 +87,78 @@ static void check_user(struct check *k, struct config *c)
 		k->id.uid = 0;
 }
 
+static uint64_t descriptors(const struct check *k, unsigned sessions)
+{
+	return check_descriptors(sessions, k->workers, k->listen.count);
+}
+
+/* The most sessions, up to MOST, that so many open files carry; 0: not even one. */
+static unsigned carried(const struct check *k, uint64_t files, unsigned most)
+{
+	unsigned least = 0;
+
+	while (least < most) {
+		unsigned middle = least + (most - least + 1) / 2;
+
+		if (descriptors(k, middle) <= files)
+			least = middle;
+		else
+			most = middle - 1;
+	}
+	return least;
+}
+
+/* Raises the soft limit to the hard one's height, as root that one too. */
+static bool raise_files(struct rlimit limit, uint64_t need)
+{
+	if (limit.rlim_cur >= need)
+		return true;
+	limit.rlim_cur = need;
+	if (limit.rlim_max < need)
+		limit.rlim_max = need;
+	return setrlimit(RLIMIT_NOFILE, &limit) == 0;
+}
+
 /*
- * Raises the limit as far as needed: the soft one to the hard one's height, as root that one too. A
- * daemon that runs has the limit of its start, and no more than that; it is to be refused nothing
- * for the copies of messages, without which it serves.
+ * Whoever has not set MAX_SESSIONS is content with what the limit carries. A running daemon that
+ * has taken its number so keeps it: the limit, or what this program needs, may differ from that of
+ * its start.
  */
-static void check_limit(const struct check *k, struct config *c, bool running)
+static bool follow_limit(struct check *k, struct config *c, const char *running, uint64_t files)
+{
+	unsigned wished = (unsigned)c->set.max_sessions, most = carried(k, files, wished);
+	const char *number = behind(running, "MAX_SESSIONS=");
+
+	if (c->where[SETTING_MAX_SESSIONS].file)
+		return false;
+	if (number && behind(running, follows_limit))
+		most = (unsigned)strtoul(number, NULL, 10);
+	if (most == 0 || most >= wished)
+		return false;
+	c->set.max_sessions = (int)most;
+	k->sessions_wished = wished;
+	return true;
+}
+
+/*
+ * Raises the limit as far as needed. A daemon that runs has the limit of its start, and no more
+ * than that; it is to be refused nothing for the copies of messages, without which it serves.
+ */
+static void check_limit(struct check *k, struct config *c, const char *running)
 {
 	unsigned sessions = (unsigned)c->set.max_sessions;
-	uint64_t need = check_descriptors(sessions, k->workers, k->listen.count) -
-			(running ? COPY_OPEN : 0);
-	struct rlimit limit, want;
+	uint64_t spare = running ? COPY_OPEN : 0, need = descriptors(k, sessions) - spare;
+	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
 		config_fault(c, SETTING_MAX_SESSIONS, "RLIMIT_NOFILE cannot be read: %s",
 			     strerror(errno));
 		return;
 	}
-	if (limit.rlim_cur >= need)
+	if (raise_files(limit, need))
 		return;
-	want.rlim_cur = need;
-	want.rlim_max = limit.rlim_max > need ? limit.rlim_max : need;
-	if (setrlimit(RLIMIT_NOFILE, &want) == 0)
+	if (follow_limit(k, c, running, limit.rlim_max) &&
+	    raise_files(limit, descriptors(k, (unsigned)c->set.max_sessions) - spare))
 		return;
 	config_fault(c, SETTING_MAX_SESSIONS,
 		     "%u sessions need %llu open files, and RLIMIT_NOFILE allows %llu; raise the "
@@ -226,8 +291,8 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	return status;
 }
 
-static int judge(struct check *k, struct config *c, const struct listen_set *handed, bool running,
-		 char *why, size_t cap)
+static int judge(struct check *k, struct config *c, const struct listen_set *handed,
+		 const char *running, char *why, size_t cap)
 {
 	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
 	bool routed;
@@ -263,7 +328,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 
 int check_run(struct check *k, struct config *c, char *why, size_t cap)
 {
-	return judge(k, c, NULL, false, why, cap);
+	return judge(k, c, NULL, NULL, why, cap);
 }
 
 void check_release(struct check *k)
@@ -290,7 +355,7 @@ static bool needs_restart(enum setting s)
 	}
 }
 
-bool check_fixed(const struct settings *set, char *out, size_t cap)
+bool check_fixed(const struct settings *set, bool fewer_sessions, char *out, size_t cap)
 {
 	size_t used = 0;
 
@@ -307,18 +372,11 @@ bool check_fixed(const struct settings *set, char *out, size_t cap)
 			return false;
 		used += (size_t)n;
 	}
-	return true;
-}
+	if (!fewer_sessions)
+		return true;
+	int n = snprintf(out + used, cap - used, "%s\n", follows_limit);
 
-/* Behind START, at the beginning of one of LINES; NULL: none begins so. */
-static const char *behind(const char *lines, const char *start)
-{
-	size_t n = strlen(start);
-
-	for (const char *at = lines; at && *at; at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL)
-		if (strncmp(at, start, n) == 0)
-			return at + n;
-	return NULL;
+	return n >= 0 && (size_t)n < cap - used;
 }
 
 static bool has_line(const char *lines, const char *line)
@@ -396,6 +454,11 @@ void check_print_notes(const struct check *k, const struct config *c, FILE *out)
 		fprintf(out,
 			"caronte: %s: cannot be read as USER (%s): each reload will be refused\n",
 			c->path, k->probe.unreadable);
+	if (k->sessions_wished)
+		fprintf(out,
+			"caronte: MAX_SESSIONS is %d and not %u: RLIMIT_NOFILE allows no more open "
+			"files\n",
+			c->set.max_sessions, k->sessions_wished);
 	for (unsigned i = 0; i < k->route.count; i++)
 		if (!k->probe.resolved[i].n)
 			fprintf(out, "caronte: %s does not resolve now; it is asked for again\n",

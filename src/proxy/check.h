@@ -27,6 +27,9 @@ struct check {
 	struct tables_size tables;
 	struct addr metrics; /* METRICS_ADDRESS; family 0: none */
 	unsigned workers;    /* the number in WORKERS, or one for each processor available */
+	/* MAX_SESSIONS where it is not set and RLIMIT_NOFILE carries fewer, which the configuration
+	 * then says; 0: it was left as it is. */
+	unsigned sessions_wished;
 	struct probe probe;
 };
 
@@ -48,9 +51,9 @@ struct check_source {
  */
 int check_load(struct check *k, struct config **c, const struct check_source *source, FILE *err)
 	__attribute__((warn_unused_result));
-/* The settings that need a restart to change, and LOG_FILE, one "NAME=VALUE" a line, into OUT.
- * False: no room. */
-bool check_fixed(const struct settings *set, char *out, size_t cap);
+/* The settings that need a restart to change, and LOG_FILE, one "NAME=VALUE" a line, into OUT; and
+ * whether their MAX_SESSIONS is what RLIMIT_NOFILE carries. False: no room. */
+bool check_fixed(const struct settings *set, bool fewer_sessions, char *out, size_t cap);
 /* Room for that. */
 #define CHECK_FIXED_MAX 8192
 
@@ -63,8 +66,8 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 /* Gives back what check_run() has built. */
 void check_release(struct check *k);
 
-/* Says on OUT what is no fault of C but good to know: names that do not resolve now, and a file
- * that only the superuser can read. */
+/* Says on OUT what is no fault of C but good to know: names that do not resolve now, a file that
+ * only the superuser can read, and a limit that carries fewer sessions than the default. */
 void check_print_notes(const struct check *k, const struct config *c, FILE *out);
 
 /* Descriptors that one worker needs: a session has two, a pipe two; every listening socket is open

@@ -59,7 +59,8 @@ static _Noreturn void check_child(struct master *m)
 	m->asked_image = -1;
 	children_close(m);
 	m->source.running = running;
-	if (!check_fixed(&m->version->config.set, running, sizeof(running)))
+	if (!check_fixed(&m->version->config.set, m->version->fewer_sessions, running,
+			 sizeof(running)))
 		_exit(EX_SOFTWARE);
 	status = check_load(&check, &c, &m->source, stderr);
 	if (status)

@@ -188,7 +188,10 @@ static int describe(struct master *m, struct state *s)
 		err = list_places(m, s);
 	if (err)
 		return err;
-	return check_fixed(&m->version->config.set, s->fixed, sizeof(s->fixed)) ? 0 : -E2BIG;
+	return check_fixed(&m->version->config.set, m->version->fewer_sessions, s->fixed,
+			   sizeof(s->fixed))
+		       ? 0
+		       : -E2BIG;
 }
 
 /* Executes the program with the state of now. Returns -errno, with everything as it was. */

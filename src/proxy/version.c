@@ -32,6 +32,7 @@ struct version_image {
 	struct probe probe;
 	struct addr metrics;
 	unsigned workers;
+	bool fewer_sessions;
 };
 
 static void make_mark(char out[MARK_MAX])
@@ -69,6 +70,7 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 	i->probe.route = NULL;
 	i->metrics = k->metrics;
 	i->workers = k->workers;
+	i->fewer_sessions = k->sessions_wished != 0;
 	if (k->policy.networks)
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
@@ -140,6 +142,7 @@ int version_map(struct version *v, int fd)
 	v->probe = &i->probe;
 	v->metrics = i->metrics;
 	v->workers = i->workers;
+	v->fewer_sessions = i->fewer_sessions;
 	return 0;
 }
 

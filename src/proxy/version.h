@@ -9,6 +9,7 @@
 #ifndef PROXY_VERSION_H
 #define PROXY_VERSION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config/config.h"
@@ -28,6 +29,7 @@ struct version {
 	const struct probe *probe; /* its answers */
 	struct addr metrics;
 	unsigned workers;
+	bool fewer_sessions; /* MAX_SESSIONS is what RLIMIT_NOFILE carries */
 };
 
 /* An empty memfd to write an image into, close on exec; or -errno. */

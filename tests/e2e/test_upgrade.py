@@ -185,6 +185,40 @@ class Upgrade(Base):
             self.assertEqual([] if rings else ["epoll is used"],
                              [record.get("detail").split(",")[0] for record in said])
 
+    @unittest.skipIf(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 20000,
+                     "RLIMIT_NOFILE is less than this test's")
+    def test_as_many_sessions_as_the_limit_carries(self):
+        """MAX_SESSIONS is not set, and nobody may raise RLIMIT_NOFILE: the number is made smaller,
+        said at the start, and the same to a reload and to an upgrade, whatever these find."""
+        def become():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 20000))
+            if harness.ROOT:
+                os.setgroups([])
+                os.setuid(pwd.getpwnam("nobody").pw_uid)
+        with harness.Sink() as sink:
+            daemon = self.copy(sink, engine="auto", MAX_SESSIONS=None,
+                               LISTEN_PORT=harness.free_port())
+            daemon.configure()
+            for each in daemon.dir, daemon.conf:
+                harness.give_to_user(each)
+            daemon.launch([harness.CARONTE, "-c", daemon.conf], preexec_fn=become)
+            self.assertTrue(daemon.wait_ready(), daemon.stderr())
+            said = re.search(r"MAX_SESSIONS is (\d+) and not 10000: RLIMIT_NOFILE", daemon.stderr())
+            self.assertTrue(8000 < int(said[1]) < 9000, said)
+            self.deliver(daemon)
+            self.assertTrue(self.reload(daemon), daemon.stderr())
+            self.assertTrue(self.upgrade(daemon), daemon.stderr())
+            subprocess.run(["prlimit", "--pid", str(daemon.pid), "--nofile=19950"], check=True,
+                           **({"user": "nobody", "extra_groups": []} if harness.ROOT else {}))
+            self.assertTrue(self.reload(daemon), daemon.stderr())
+            self.assertTrue(self.upgrade(daemon), daemon.stderr())
+            self.deliver(daemon)
+            daemon.configure(MAX_SESSIONS=int(said[1]))
+            self.assertTrue(self.reload(daemon), daemon.stderr())
+            daemon.configure(MAX_SESSIONS=int(said[1]) - 1)
+            self.assert_refused(daemon, "MAX_SESSIONS: needs a restart")
+            self.assertEqual(daemon.stop(), 0)
+
     def signal_all(self, pids, sig):
         """Those that the first ones' signals have ended are gone."""
         for pid in pids:

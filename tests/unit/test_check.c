@@ -490,6 +490,26 @@ static void another_user_ignores_user(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* Where no number is set, it is the greatest that the limit carries. */
+static int carried_child(void)
+{
+	struct config *c = load(NULL, 0);
+	char why[PROBE_TEXT_MAX];
+	int status = 0;
+	unsigned n;
+
+	c->set.max_sessions = 10000;
+	c->where[SETTING_MAX_SESSIONS].file = NULL; /* as if load() had not set it */
+	if (check_run(&checked, c, why, sizeof(why)) != 0 || c->fault_count != 0)
+		return 94;
+	n = (unsigned)c->set.max_sessions;
+	if (check_descriptors(n, 2, 1) > 2000 || check_descriptors(n + 1, 2, 1) <= 2000 ||
+	    checked.sessions_wished != 10000)
+		status = 93;
+	config_free(c);
+	return status;
+}
+
 /* In a child, too: a limit once lowered stays. */
 static int limit_child(void)
 {
@@ -520,7 +540,7 @@ static int limit_child(void)
 	    limit.rlim_cur != check_descriptors(50, 2, 1) || limit.rlim_max != 2000)
 		return 95;
 	config_free(c);
-	return 0;
+	return carried_child();
 }
 
 static void open_files_must_carry_the_sessions(void **state)
