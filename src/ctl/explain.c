@@ -102,20 +102,23 @@ static int read_arguments(struct explain *e, int argc, char **argv)
 	return e->sender && e->recipient ? -1 : EX_OSERR;
 }
 
-/* False: the client is told 501, and nothing is judged. */
-static bool parse(struct smtp_path *path, const char *text, bool reverse)
+/* The client is told 501, and nothing is judged. */
+static int refuse_path(enum smtp_path_fault fault, bool reverse)
+{
+	printf("verdict:  refuse\nreply:    %s", smtp_path_reply(fault, reverse));
+	printf("because:  %s is not taken for an address\n",
+	       reverse ? "what stands in MAIL" : "what stands in RCPT");
+	return STATUS_REFUSED;
+}
+
+static enum smtp_path_fault parse(struct smtp_path *path, const char *text, bool reverse)
 {
 	struct span s = span_str(text);
 	size_t used;
+	enum smtp_path_fault fault = smtp_path_parse(path, s, reverse, &used);
 
 	/* Parameters may follow a path in a command, but not here. */
-	if (smtp_path_parse(path, s, reverse, &used) && used == s.n)
-		return true;
-	printf("verdict:  refuse\n"
-	       "reply:    501 5.1.3 to %s\n"
-	       "because:  %s\n",
-	       reverse ? "MAIL" : "RCPT", explain_refusal(text, reverse));
-	return false;
+	return fault == SMTP_PATH_OK && used < s.n ? SMTP_PATH_BESIDE : fault;
 }
 
 /* Reads the tables as the daemon will: as USER. An exit status when that cannot be. */
@@ -197,6 +200,9 @@ static int judge(const struct explain *e)
 		.in_network = policy_networks_match(e->policy.networks, &e->client),
 	};
 	const struct smtp_path *p = &e->path;
+
+	if (e->from_path.bare && !client.logged_in && !client.in_network)
+		return refuse_path(SMTP_PATH_NO_DOMAIN, true);
 	struct policy_address a = { p->local, p->domain, p->postmaster, p->routed, p->quoted };
 	enum policy_rule rule = policy_judge(&e->policy, &client, &a);
 
@@ -229,6 +235,7 @@ static int judge(const struct explain *e)
 static int run(struct explain *e)
 {
 	struct config *c = ctl_config_load(&e->from);
+	enum smtp_path_fault fault;
 	int status;
 
 	if (!c)
@@ -238,8 +245,12 @@ static int run(struct explain *e)
 	config_free(c);
 	if (status)
 		return status;
-	if (!parse(&e->from_path, e->sender, true) || !parse(&e->path, e->recipient, false))
-		return STATUS_REFUSED;
+	fault = parse(&e->from_path, e->sender, true);
+	if (fault != SMTP_PATH_OK)
+		return refuse_path(fault, true);
+	fault = parse(&e->path, e->recipient, false);
+	if (fault != SMTP_PATH_OK)
+		return refuse_path(fault, false);
 	return judge(e);
 }
 

@@ -13,9 +13,6 @@
 #include "policy/policy.h"
 #include "proxy/tables.h"
 
-/* Why smtp_path_parse() refuses PATH, which begins with an angle bracket: static text. */
-const char *explain_refusal(const char *path, bool reverse);
-
 /*
  * Prints where the entry stands that lets the client A (in NETWORK), or the recipient, through:
  * "entry: " with "SETTING: entry" or "FILE:LINE: entry"; where it is not found any more, nothing.

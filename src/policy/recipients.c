@@ -18,7 +18,8 @@
  * all, so a line with quotes is what lets it through (or an `@d` line, unless it carries routing).
  *
  * Refuses, by faults that name the line: no @, `*@`, empty parts, blanks, control characters, angle
- * brackets, characters that no path can hold unquoted, over-long parts (RFC 5321 4.5.3.1: 64, 255).
+ * brackets, characters that no path can hold unquoted, an address longer than a path can hold
+ * (RFC 5321 4.5.3.1: 256 octets with its angle brackets).
  * The caller owns the memory; the image is read-only when built.
  */
 #include "policy/policy.h"
@@ -27,12 +28,13 @@
 #include "base/siphash.h"
 #include "policy/lines.h"
 
-#define LOCAL_MAX     64
 #define DOMAIN_MAX    255
+#define ADDRESS_MAX   254 /* "local@domain" */
+#define LOCAL_MAX     (ADDRESS_MAX - 2)
 #define TEXT_MAX      ((size_t)1 << 30) /* offsets have 32 bits */
 #define BUCKET_SLOTS  12
 #define BUCKET_FILL   9	   /* entries for each bucket: three quarters */
-#define DOMAIN_LISTED 0x80 /* in the first octet: an `@domain` line is there */
+#define DOMAIN_LISTED 0xff /* instead of the local part's length 0: an `@domain` line is there */
 
 struct bucket {
 	uint32_t offset[BUCKET_SLOTS]; /* of the entry, from the image's start; 0: free, so are the
@@ -71,7 +73,7 @@ static uint8_t *at(void *image, size_t offset)
 /* The packed form: both lengths, the text. */
 static struct entry entry_view(const uint8_t *packed)
 {
-	return (struct entry){ packed + ENTRY_HEAD, packed[0] & (uint8_t)~DOMAIN_LISTED,
+	return (struct entry){ packed + ENTRY_HEAD, packed[0] == DOMAIN_LISTED ? 0 : packed[0],
 			       packed[1] };
 }
 
@@ -260,7 +262,7 @@ static const char *check_domain(struct span d)
 static const char *check_local(struct span local)
 {
 	if (local.n > LOCAL_MAX)
-		return "local part too long, 64 octets are allowed";
+		return "local part too long, no path holds more than 252 octets of one";
 	if (local.n && local.p[0] == '"')
 		return NULL; /* well-formed: quoted_length() found its end */
 	if (local.n == 1 && local.p[0] == '*')
@@ -295,7 +297,11 @@ static const char *parse_line(struct span line, struct span *local, struct span 
 	if (domain->n && domain->p[domain->n - 1] == '.')
 		domain->n--;
 	wrong = check_local(*local);
-	return wrong ? wrong : check_domain(*domain);
+	if (!wrong)
+		wrong = check_domain(*domain);
+	if (!wrong && local->n && local->n + 1 + domain->n > ADDRESS_MAX)
+		wrong = "address too long, no path holds more than 254 octets";
+	return wrong;
 }
 
 /* ---- building ---- */
@@ -385,8 +391,8 @@ static void add_line(struct builder *b, struct span local, struct span domain)
 		append(b, &e);
 		b->addresses++;
 	} else {
-		b->image->count += !(own[0] & DOMAIN_LISTED);
-		own[0] |= DOMAIN_LISTED;
+		b->image->count += own[0] != DOMAIN_LISTED;
+		own[0] = DOMAIN_LISTED;
 	}
 }
 
@@ -484,7 +490,7 @@ static const char *match_word(const struct policy_recipients *t, const struct po
 
 	if (!domain)
 		return NULL;
-	if (domain[0] & DOMAIN_LISTED)
+	if (domain[0] == DOMAIN_LISTED)
 		return "domain";
 	return span_eq_nocase(a->local, SPAN("postmaster")) ? "postmaster" : NULL;
 }

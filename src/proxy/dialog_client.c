@@ -302,10 +302,15 @@ static struct smtp_server_view view_of(const struct dialog *d)
 
 	/* What is held waits here for whatever the destination owes. */
 	if (d->gateway.on)
-		return (struct smtp_server_view){ d->work->count > 0 || d->partial, true };
+		return (struct smtp_server_view){
+			.open = d->work->count > 0 || d->partial,
+			.pipelining = true,
+			.trusted = d->who.in_network,
+		};
 	return (struct smtp_server_view){
 		.open = owes || d->partial,
 		.pipelining = owes && (d->destination.ext & SMTP_EXT_PIPELINING),
+		.trusted = d->who.in_network,
 	};
 }
 

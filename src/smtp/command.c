@@ -9,10 +9,17 @@
 
 /* An EHLO name; RFC 5321 4.5.3.1.2. */
 #define HELO_NAME_MAX 255
-/* NOOP's and HELP's text: a server that cuts longer lines in two (4.5.3.1.4) would take the second
- * part for a command that nobody has judged. */
-#define TEXT_MAX      500
+/* NOOP's and HELP's text, in a line of 512 octets: a server that cuts longer lines in two
+ * (4.5.3.1.4) would take the second part for a command that nobody has judged. */
+#define TEXT_MAX      (512 - 5 - 2)
 #define MECHANISM_MAX 20 /* RFC 4422 3.1 */
+
+#define SAY_NO_FROM "501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
+#define SAY_NO_TO   "501 5.5.4 Syntax: RCPT TO:<address>\r\n"
+#define SAY_BAD_NAME                                                                               \
+	"501 5.5.4 Name is missing, too long, or holds a blank or control character\r\n"
+#define SAY_NO_ARG   "501 5.5.4 No argument is allowed\r\n"
+#define SAY_BAD_TEXT "501 5.5.4 Text too long or not printable ASCII\r\n"
 
 struct verb {
 	const char *name;
@@ -20,14 +27,16 @@ struct verb {
 	const char *(*parse)(struct smtp_command *cmd, struct span arg, uint32_t offered);
 };
 
+/* Devices call themselves "(none)" or "M\xdcLLER-PC". Nothing is done with the name but to pass it
+ * on and to log it. */
 static const char *parse_name(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
 	(void)offered;
 	if (arg.n < 1 || arg.n > HELO_NAME_MAX)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SAY_BAD_NAME;
 	for (size_t i = 0; i < arg.n; i++)
-		if (arg.p[i] < 0x21 || arg.p[i] > 0x7e || strchr("<>()\"\\;,", arg.p[i]))
-			return SMTP_SAY_BAD_ARGUMENT;
+		if (arg.p[i] < 0x21 || arg.p[i] == 0x7f)
+			return SAY_BAD_NAME;
 	cmd->arg = arg;
 	return NULL;
 }
@@ -35,22 +44,25 @@ static const char *parse_name(struct smtp_command *cmd, struct span arg, uint32_
 static const char *parse_path(struct smtp_command *cmd, struct span arg, uint32_t offered,
 			      struct span prefix)
 {
+	bool reverse = cmd->verb == SMTP_VERB_MAIL;
+	enum smtp_path_fault wrong;
 	const char *fault;
 	size_t used;
 
 	if (!span_starts_nocase(arg, prefix))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return reverse ? SAY_NO_FROM : SAY_NO_TO;
 	arg = span_from(arg, prefix.n);
-	if (!smtp_path_parse(&cmd->path, arg, cmd->verb == SMTP_VERB_MAIL, &used))
-		return SMTP_SAY_BAD_PATH;
+	wrong = smtp_path_parse(&cmd->path, arg, reverse, &used);
+	if (wrong != SMTP_PATH_OK)
+		return smtp_path_reply(wrong, reverse);
 	fault = smtp_params_parse(cmd, span_from(arg, used), offered);
 	if (fault)
 		return fault;
 	if (!cmd->path.eight_bit)
 		return NULL;
 	/* RFC 6531 3.4: MAIL says so itself; whether RCPT's MAIL has is the dialog's to know. */
-	if (!(offered & SMTP_EXT_SMTPUTF8) || (cmd->verb == SMTP_VERB_MAIL && !cmd->smtputf8))
-		return SMTP_SAY_BAD_PATH;
+	if (!(offered & SMTP_EXT_SMTPUTF8) || (reverse && !cmd->smtputf8))
+		return smtp_path_reply(SMTP_PATH_NEEDS_UTF8, reverse);
 	cmd->ext |= SMTP_EXT_SMTPUTF8;
 	return NULL;
 }
@@ -68,17 +80,17 @@ static const char *parse_rcpt(struct smtp_command *cmd, struct span arg, uint32_
 static const char *parse_nothing(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
 	(void)cmd, (void)offered;
-	return arg.n == 0 ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	return arg.n == 0 ? NULL : SAY_NO_ARG;
 }
 
 static const char *parse_text(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
 	(void)offered;
 	if (arg.n > TEXT_MAX)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SAY_BAD_TEXT;
 	for (size_t i = 0; i < arg.n; i++)
 		if (arg.p[i] < 0x20 || arg.p[i] > 0x7e)
-			return SMTP_SAY_BAD_ARGUMENT;
+			return SAY_BAD_TEXT;
 	cmd->arg = arg;
 	return NULL;
 }
@@ -88,7 +100,9 @@ static const char *parse_bdat(struct smtp_command *cmd, struct span arg, uint32_
 	struct span rest = span_from(cmd->line, 4), digits;
 
 	(void)arg, (void)offered;
-	/* To the letter (RFC 3030 2): "BDAT", a blank, digits, and perhaps a blank and "LAST". */
+	/* To the letter (RFC 3030 2): "BDAT", a blank, digits, and perhaps a blank and "LAST". One
+	 * blank more at the end means nothing else to anybody, and clients there are that send it.
+	 */
 	if (rest.n == 0 || rest.p[0] != ' ')
 		return SMTP_SAY_BAD_ARGUMENT;
 	rest = span_from(rest, 1);
@@ -98,6 +112,8 @@ static const char *parse_bdat(struct smtp_command *cmd, struct span arg, uint32_
 	if (!smtp_number(digits, &cmd->chunk_size) || cmd->chunk_size > SMTP_CHUNK_MAX)
 		return SMTP_SAY_BAD_ARGUMENT;
 	rest = span_from(rest, digits.n);
+	if (rest.n > 0 && rest.p[rest.n - 1] == ' ')
+		rest.n--;
 	cmd->chunk_last = span_eq_nocase(rest, SPAN(" LAST"));
 	return rest.n == 0 || cmd->chunk_last ? NULL : SMTP_SAY_BAD_ARGUMENT;
 }

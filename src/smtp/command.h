@@ -103,7 +103,7 @@ struct smtp_command {
 
 /*
  * Parses one line. OFFERED (enum smtp_ext bits) is what our EHLO answer offered: a parameter of
- * another extension is 555 5.5.4, a bad value 501 5.5.4, a bad path 501 5.1.3 (path.h). On any
+ * another extension is 555 5.5.4, a bad value 501 5.5.4, a bad path what path.h says. On any
  * fault the return value is the whole reply to give (static text with CR LF, "" never), cmd->verb
  * still says which command it was, and of the rest only `line` counts; NULL when all is well. For
  * UNKNOWN and REFUSED it is the 500 and 502. AUTH's and BDAT's arguments are judged syntactically
@@ -111,7 +111,8 @@ struct smtp_command {
  *
  * Forgiven, since a rebuilt line does not have it: white space at the end of the line, several
  * blanks where one belongs (but not between the colon of FROM: or TO: and the path: path.h).
- * Nothing is forgiven in BDAT: whoever sends octets behind it must mean the number that we read.
+ * Nothing but one blank at the end is forgiven in BDAT: whoever sends octets behind it must mean
+ * the number that we read.
  */
 const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint32_t offered);
 

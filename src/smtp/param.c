@@ -3,8 +3,8 @@
  * param: the parameters of MAIL and RCPT: RFC 5321 4.1.2, RFC 1870 SIZE, RFC 6152 and 3030 BODY,
  * RFC 6531 SMTPUTF8, RFC 3461 and 6533 RET, ENVID, NOTIFY, ORCPT, RFC 4954 5 AUTH. Each once, each
  * only when its extension was offered. Text that is no parameter at all ("<other@path>", a comment)
- * is text beside the path: 501 5.1.3. What is kept of a value is opaque but checked to its last
- * octet, decoded too: it ends up in the header of somebody's bounce.
+ * is text beside the path: 501 5.1.3 or 5.1.7. What is kept of a value is opaque but checked to its
+ * last octet, decoded too: it ends up in the header of somebody's bounce.
  */
 #include "smtp/param.h"
 
@@ -84,7 +84,7 @@ static const char *param_size(struct smtp_command *cmd, struct span value, uint3
 {
 	(void)offered;
 	cmd->has_size = true;
-	return smtp_number(value, &cmd->size) ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	return smtp_number(value, &cmd->size) ? NULL : SMTP_SAY_BAD_VALUE;
 }
 
 static const char *param_body(struct smtp_command *cmd, struct span value, uint32_t offered)
@@ -96,7 +96,7 @@ static const char *param_body(struct smtp_command *cmd, struct span value, uint3
 	else if (span_eq_nocase(value, SPAN("BINARYMIME")))
 		cmd->body_binary = true, need = SMTP_EXT_BINARYMIME;
 	else if (!span_eq_nocase(value, SPAN("7BIT")))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	if (!(offered & need))
 		return SMTP_SAY_BAD_PARAM;
 	cmd->has_body = true;
@@ -117,7 +117,7 @@ static const char *param_ret(struct smtp_command *cmd, struct span value, uint32
 	(void)offered;
 	cmd->ret_full = span_eq_nocase(value, SPAN("FULL"));
 	cmd->ret_hdrs = span_eq_nocase(value, SPAN("HDRS"));
-	return cmd->ret_full || cmd->ret_hdrs ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	return cmd->ret_full || cmd->ret_hdrs ? NULL : SMTP_SAY_BAD_VALUE;
 }
 
 static const char *param_envid(struct smtp_command *cmd, struct span value, uint32_t offered)
@@ -127,7 +127,7 @@ static const char *param_envid(struct smtp_command *cmd, struct span value, uint
 	(void)offered;
 	cmd->envid = value;
 	if (!xtext_valid(value, &decoded) || decoded > SMTP_ENVID_MAX)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	return NULL;
 }
 
@@ -141,7 +141,7 @@ static const char *param_auth(struct smtp_command *cmd, struct span value, uint3
 	if (span_eq(value, SPAN("<>")))
 		return NULL;
 	if (value.n > SMTP_AUTH_PARAM_MAX || !xtext_valid(value, &decoded))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	return NULL;
 }
 
@@ -167,14 +167,14 @@ static const char *param_notify(struct smtp_command *cmd, struct span value, uin
 		uint8_t bit = notify_bit(span_of(value.p, n));
 
 		if (bit == 0 || (cmd->notify & bit))
-			return SMTP_SAY_BAD_ARGUMENT;
+			return SMTP_SAY_BAD_VALUE;
 		cmd->notify |= bit;
 		if (!comma)
 			break;
 		value = span_from(value, n + 1);
 	}
 	if ((cmd->notify & SMTP_NOTIFY_NEVER) && cmd->notify != SMTP_NOTIFY_NEVER)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	return NULL;
 }
 
@@ -207,18 +207,18 @@ static const char *param_orcpt(struct smtp_command *cmd, struct span value, uint
 
 	cmd->orcpt = value;
 	if (type == 0 || value.n > SMTP_ORCPT_MAX)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	for (size_t i = 0; i < type;
 	     i++) /* an atom (RFC 5322 3.2.3), and one that xtext can hold */
 		if (value.p[i] < 0x21 || value.p[i] > 0x7e ||
 		    strchr("()<>[]:;@\\,.\"+=", value.p[i]))
-			return SMTP_SAY_BAD_ARGUMENT;
+			return SMTP_SAY_BAD_VALUE;
 	address = span_from(value, type + 1);
 	if (!has_eight_bit(address))
-		return xtext_valid(address, &decoded) ? NULL : SMTP_SAY_BAD_ARGUMENT;
+		return xtext_valid(address, &decoded) ? NULL : SMTP_SAY_BAD_VALUE;
 	if (!(offered & SMTP_EXT_SMTPUTF8) || !span_starts_nocase(value, SPAN("utf-8;")) ||
 	    !utf8_address_valid(address))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return SMTP_SAY_BAD_VALUE;
 	cmd->ext |= SMTP_EXT_SMTPUTF8;
 	return NULL;
 }
@@ -257,7 +257,7 @@ static const char *param_parse(struct smtp_command *cmd, struct span word, uint3
 	struct span keyword, value;
 
 	if (!split(word, &keyword, &value))
-		return SMTP_SAY_BAD_PATH;
+		return smtp_path_reply(SMTP_PATH_BESIDE, cmd->verb == SMTP_VERB_MAIL);
 	for (unsigned i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
 		const struct param *p = &params[i];
 
@@ -265,7 +265,7 @@ static const char *param_parse(struct smtp_command *cmd, struct span word, uint3
 		    !span_eq_nocase(keyword, span_str(p->keyword)))
 			continue;
 		if ((*seen & 1u << i) || p->valued != (value.p != NULL) || (p->valued && !value.n))
-			return SMTP_SAY_BAD_ARGUMENT;
+			return SMTP_SAY_BAD_VALUE;
 		*seen |= 1u << i;
 		/* A parameter of one extension alone needs that one; BODY says itself which. */
 		if ((p->ext & (p->ext - 1)) == 0)

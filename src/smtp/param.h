@@ -10,8 +10,8 @@
 
 #define SMTP_SAY_UNKNOWN_VERB "500 5.5.2 Command not recognized\r\n"
 #define SMTP_SAY_REFUSED_VERB "502 5.5.1 Command not served here\r\n"
-#define SMTP_SAY_BAD_PATH     "501 5.1.3 Bad address syntax\r\n"
 #define SMTP_SAY_BAD_ARGUMENT "501 5.5.4 Bad or missing argument\r\n"
+#define SMTP_SAY_BAD_VALUE    "501 5.5.4 Bad or repeated parameter value\r\n"
 #define SMTP_SAY_BAD_PARAM    "555 5.5.4 Parameter not known or not offered\r\n"
 
 #define SMTP_ENVID_MAX	    100 /* decoded: RFC 3461 4.4 */

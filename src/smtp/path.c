@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * path: see path.h. One pass from left to right; each part takes only the octets that it may hold,
- * so that whatever is left over at its end is a fault of the whole path.
+ * so that whatever is left over at its end is a fault of the whole path. The first fault that is
+ * met, from left to right, is the one that is told.
  */
 #include "smtp/path.h"
 
@@ -13,6 +14,7 @@
 struct cursor {
 	struct span in;
 	size_t at;
+	enum smtp_path_fault fault;
 };
 
 /* The octet at the cursor, or -1 at the end. */
@@ -27,6 +29,42 @@ static bool take(struct cursor *c, int octet)
 		return false;
 	c->at++;
 	return true;
+}
+
+static bool fail(struct cursor *c, enum smtp_path_fault fault)
+{
+	c->fault = fault;
+	return false;
+}
+
+/* What is wrong with the octet at the cursor, which ends no part of a path. */
+static bool fail_here(struct cursor *c, enum smtp_path_fault otherwise)
+{
+	int octet = peek(c);
+
+	if (octet < 0)
+		return fail(c, SMTP_PATH_NOT_CLOSED);
+	if (octet < 0x20 || octet == 0x7f)
+		return fail(c, SMTP_PATH_CONTROL);
+	switch (octet) {
+	case ' ':
+		return fail(c, SMTP_PATH_BLANK);
+	case '(':
+	case ')':
+		return fail(c, SMTP_PATH_COMMENT);
+	case ':':
+	case '\\':
+		return fail(c, SMTP_PATH_ROUTING);
+	case '"':
+		return fail(c, SMTP_PATH_QUOTE);
+	case '<':
+	case '>':
+		return fail(c, SMTP_PATH_BRACKET);
+	case '@':
+		return fail(c, SMTP_PATH_TWO_AT);
+	default:
+		return fail(c, otherwise);
+	}
 }
 
 static bool is_alnum(int c)
@@ -62,7 +100,7 @@ static bool take_utf8(struct smtp_path *path, struct cursor *c, int32_t *code)
 {
 	*code = smtp_utf8_next(c->in, &c->at);
 	if (*code < 0xa0 || *code == 0x2028 || *code == 0x2029)
-		return false;
+		return fail(c, SMTP_PATH_UTF8);
 	path->eight_bit = true;
 	return true;
 }
@@ -88,16 +126,27 @@ static bool take_quoted(struct smtp_path *path, struct cursor *c)
 			octet = peek(c);
 			c->at++;
 		}
+		if (octet < 0)
+			break;
+		if (octet < 0x20 || octet == 0x7f)
+			return fail(c, SMTP_PATH_CONTROL);
+		if (octet >= 0x80)
+			return fail(c, SMTP_PATH_UTF8);
 		/* A server that looks for the first > would see another path. */
-		if (octet < 0x20 || octet > 0x7e || octet == '<' || octet == '>')
-			return false;
+		if (octet == '<' || octet == '>')
+			return fail(c, SMTP_PATH_BRACKET);
 		path->routed |= strchr("%!@:", octet) != NULL;
 	}
-	return c->at > start && take(c, '"');
+	if (octet < 0)
+		return fail(c, SMTP_PATH_QUOTE_OPEN);
+	if (c->at == start)
+		return fail(c, SMTP_PATH_NO_LOCAL);
+	return take(c, '"');
 }
 
 static bool take_dot_string(struct smtp_path *path, struct cursor *c)
 {
+	size_t start = c->at;
 	bool any = false;
 	int32_t code;
 	int octet;
@@ -114,7 +163,11 @@ static bool take_dot_string(struct smtp_path *path, struct cursor *c)
 		path->routed |= octet == '%' || octet == '!';
 		c->at++;
 	}
-	return any; /* neither nothing nor dots alone */
+	if (any)
+		return true;
+	if (c->at > start) /* dots alone */
+		return fail(c, SMTP_PATH_NO_LOCAL);
+	return octet == '@' ? fail(c, SMTP_PATH_SOURCE_ROUTE) : fail_here(c, SMTP_PATH_LOCAL);
 }
 
 /* Exchange packs foreign addresses as IMCEAtype-address and unpacks them before it routes; EX is
@@ -146,7 +199,7 @@ static bool take_local(struct smtp_path *path, struct cursor *c)
 		return false;
 	path->local = span_of(c->in.p + start, c->at - start);
 	path->routed |= is_encapsulated(path->local, path->quoted) || is_encoded(path->local);
-	return path->local.n <= SMTP_LOCAL_MAX;
+	return path->local.n <= SMTP_LOCAL_MAX || fail(c, SMTP_PATH_LOCAL_LONG);
 }
 
 /* Behind the opening bracket, to behind the closing one (4.1.3): an IPv4 or an IPv6 address. */
@@ -159,7 +212,7 @@ static bool take_literal(struct smtp_path *path, struct cursor *c)
 	int family = AF_INET;
 
 	if (!close)
-		return false;
+		return fail(c, SMTP_PATH_LITERAL);
 	body.n = (size_t)(close - body.p);
 	c->at += body.n + 1;
 	if (span_starts_nocase(body, SPAN("IPv6:"))) {
@@ -167,11 +220,11 @@ static bool take_literal(struct smtp_path *path, struct cursor *c)
 		family = AF_INET6;
 	}
 	if (body.n >= sizeof(text) || (body.n && memchr(body.p, '\0', body.n)))
-		return false;
+		return fail(c, SMTP_PATH_LITERAL);
 	memcpy(text, body.p, body.n);
 	text[body.n] = '\0';
 	path->literal = true;
-	return inet_pton(family, text, address) == 1;
+	return inet_pton(family, text, address) == 1 || fail(c, SMTP_PATH_LITERAL);
 }
 
 /* Labels of letters, digits, hyphens, underscores and UTF-8; none is empty but for one final dot.
@@ -189,16 +242,16 @@ static bool take_name(struct smtp_path *path, struct cursor *c, bool *final_dot)
 			label = true;
 			continue;
 		}
-		c->at++;
 		if (octet == '.') {
 			if (!label)
-				return false;
+				return fail(c, SMTP_PATH_LABEL);
 			label = false;
 		} else if (is_alnum(octet) || octet == '-' || octet == '_') {
 			label = true;
 		} else {
-			return false;
+			return fail_here(c, SMTP_PATH_DOMAIN);
 		}
+		c->at++;
 	}
 	*final_dot = !label;
 	return true;
@@ -213,41 +266,94 @@ static bool take_domain(struct smtp_path *path, struct cursor *c)
 		return false;
 	path->domain = span_of(c->in.p + start, c->at - start);
 	if (path->domain.n == 0)
-		return false;
+		return fail(c, SMTP_PATH_NO_DOMAIN);
 	path->domain.n -= final_dot;
-	return path->domain.n <= SMTP_DOMAIN_MAX &&
-	       path->local.n + path->domain.n + 3 <= SMTP_PATH_MAX;
+	return (path->domain.n <= SMTP_DOMAIN_MAX &&
+		path->local.n + path->domain.n + 3 <= SMTP_PATH_MAX) ||
+	       fail(c, SMTP_PATH_LONG);
 }
 
 /* Between the brackets. */
-static bool take_mailbox(struct smtp_path *path, struct cursor *c)
+static bool take_mailbox(struct smtp_path *path, struct cursor *c, bool reverse)
 {
 	if (peek(c) == '>') {
 		path->null = true;
-		return true;
+		return reverse || fail(c, SMTP_PATH_EMPTY);
 	}
 	if (!take_local(path, c))
 		return false;
 	if (take(c, '@'))
 		return take_domain(path, c);
-	path->postmaster = span_eq_nocase(path->local, SPAN("postmaster"));
-	return path->postmaster;
+	if (peek(c) != '>')
+		return fail_here(c, path->quoted ? SMTP_PATH_QUOTE : SMTP_PATH_LOCAL);
+	path->bare = reverse && !path->quoted && !path->routed;
+	path->postmaster = !reverse && span_eq_nocase(path->local, SPAN("postmaster"));
+	return path->bare || path->postmaster || fail(c, SMTP_PATH_NO_DOMAIN);
 }
 
-bool smtp_path_parse(struct smtp_path *path, struct span in, bool reverse, size_t *used)
+/* To the octet that follows the path. */
+static bool take_path(struct smtp_path *path, struct cursor *c, bool reverse)
+{
+	take(c, ' ');
+	if (!take(c, '<'))
+		return fail(c, SMTP_PATH_NO_BRACKETS);
+	if (!take_mailbox(path, c, reverse))
+		return false;
+	if (!take(c, '>'))
+		return fail_here(c, SMTP_PATH_DOMAIN);
+	return c->at == c->in.n || peek(c) == ' ' || fail(c, SMTP_PATH_BESIDE);
+}
+
+enum smtp_path_fault smtp_path_parse(struct smtp_path *path, struct span in, bool reverse,
+				     size_t *used)
 {
 	struct cursor c = { .in = in };
 
 	*path = (struct smtp_path){ 0 };
 	*used = 0;
-	take(&c, ' ');
-	if (!take(&c, '<') || !take_mailbox(path, &c) || !take(&c, '>') ||
-	    (c.at < in.n && peek(&c) != ' ') || (reverse ? path->postmaster : path->null)) {
+	if (!take_path(path, &c, reverse)) {
 		*path = (struct smtp_path){ 0 }; /* half an address must not be taken for one */
-		return false;
+		return c.fault;
 	}
 	*used = c.at;
-	return true;
+	return SMTP_PATH_OK;
+}
+
+#define SAY(text)                                                                                  \
+	{                                                                                          \
+		"501 5.1.3 " text "\r\n", "501 5.1.7 " text "\r\n"                                 \
+	}
+
+const char *smtp_path_reply(enum smtp_path_fault fault, bool reverse)
+{
+	static const char *const replies[][2] = {
+		[SMTP_PATH_NO_BRACKETS] = SAY("Angle brackets are missing"),
+		[SMTP_PATH_NOT_CLOSED] = SAY("Closing angle bracket is missing"),
+		[SMTP_PATH_BESIDE] = SAY("Text beside the address"),
+		[SMTP_PATH_BRACKET] = SAY("Angle bracket inside the address"),
+		[SMTP_PATH_EMPTY] = SAY("Recipient is empty"),
+		[SMTP_PATH_SOURCE_ROUTE] = SAY("Source route, or local part is missing"),
+		[SMTP_PATH_NO_LOCAL] = SAY("Local part is missing"),
+		[SMTP_PATH_LOCAL] = SAY("Character not allowed in the local part"),
+		[SMTP_PATH_LOCAL_LONG] = SAY("Local part too long"),
+		[SMTP_PATH_QUOTE] = SAY("Quoted string beside other text"),
+		[SMTP_PATH_QUOTE_OPEN] = SAY("Quoted string is not closed"),
+		[SMTP_PATH_TWO_AT] = SAY("More than one @ outside of quotes"),
+		[SMTP_PATH_ROUTING] = SAY(": or \\ outside of quotes"),
+		[SMTP_PATH_COMMENT] = SAY("Comment in the address"),
+		[SMTP_PATH_BLANK] = SAY("Blank outside of quotes"),
+		[SMTP_PATH_CONTROL] = SAY("Control character in the address"),
+		[SMTP_PATH_UTF8] = SAY("Octets that are no UTF-8 text of an address"),
+		[SMTP_PATH_NO_DOMAIN] = SAY("Domain is missing"),
+		[SMTP_PATH_DOMAIN] = SAY("Character not allowed in the domain"),
+		[SMTP_PATH_LABEL] = SAY("Empty label in the domain"),
+		[SMTP_PATH_LITERAL] = SAY("Address literal is no IP address"),
+		[SMTP_PATH_LONG] = SAY("Address too long"),
+		[SMTP_PATH_NEEDS_UTF8] = SAY("Address needs SMTPUTF8"),
+	};
+
+	CHECK(fault > SMTP_PATH_OK && fault <= SMTP_PATH_NEEDS_UTF8);
+	return replies[fault][reverse];
 }
 
 int smtp_path_build(const struct smtp_path *path, struct buf *out)
@@ -260,7 +366,8 @@ int smtp_path_build(const struct smtp_path *path, struct buf *out)
 		smtp_put_str(&w, "postmaster");
 	} else if (!path->null) {
 		smtp_put_span(&w, path->local);
-		smtp_put_str(&w, "@");
+		if (!path->bare)
+			smtp_put_str(&w, "@");
 		smtp_put_span(&w, path->domain);
 	}
 	smtp_put_str(&w, ">");

@@ -22,7 +22,6 @@ static const char reply_early_auth[] =
 	"503 5.5.0 Command sent before the answer to AUTH, closing connection\r\n";
 static const char reply_early_data[] =
 	"554 5.5.0 Data sent before the answer to DATA, closing connection\r\n";
-static const char reply_not_utf8[] = "501 5.1.3 Address needs SMTPUTF8\r\n";
 
 /* What a command may do in a state. */
 enum cell {
@@ -104,7 +103,8 @@ static enum smtp_server_event answer_here(const struct smtp_server *s,
 }
 
 /* What the order table does not tell: NULL, or the reply that refuses. */
-static const char *refuse_more(const struct smtp_server *s, const struct smtp_command *cmd)
+static const char *refuse_more(const struct smtp_server *s, const struct smtp_command *cmd,
+			       bool trusted)
 {
 	switch (cmd->verb) {
 	case SMTP_VERB_AUTH:
@@ -112,9 +112,15 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 			return reply_logged_in;
 		return s->offered & SMTP_EXT_AUTH ? NULL : reply_no_auth;
 	case SMTP_VERB_MAIL:
-		return cmd->path.eight_bit && !cmd->smtputf8 ? reply_not_utf8 : NULL;
+		if (cmd->path.bare && !trusted)
+			return smtp_path_reply(SMTP_PATH_NO_DOMAIN, true);
+		return cmd->path.eight_bit && !cmd->smtputf8
+			       ? smtp_path_reply(SMTP_PATH_NEEDS_UTF8, true)
+			       : NULL;
 	case SMTP_VERB_RCPT:
-		return cmd->path.eight_bit && !s->smtputf8 ? reply_not_utf8 : NULL;
+		return cmd->path.eight_bit && !s->smtputf8
+			       ? smtp_path_reply(SMTP_PATH_NEEDS_UTF8, false)
+			       : NULL;
 	case SMTP_VERB_DATA:
 		if (s->binary)
 			return reply_binary;
@@ -191,7 +197,7 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 	if (cell == LOCAL)
 		return answer_here(s, step, fault);
 	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
-		fault = refuse_more(s, &step->cmd);
+		fault = refuse_more(s, &step->cmd, view.trusted || s->logged_in);
 	if (fault)
 		return local(step, fault);
 	return SMTP_SERVER_COMMAND;

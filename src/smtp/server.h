@@ -69,10 +69,11 @@ struct smtp_server_step {
 	size_t consumed;
 };
 
-/* What the destination's side is like now. */
+/* What the destination's side is like now, and who the client is. */
 struct smtp_server_view {
 	bool open;	 /* it owes replies, or is in the middle of one */
 	bool pipelining; /* it takes a command while it owes replies */
+	bool trusted;	 /* the client is in a relay network */
 };
 
 /* The next event of the client's input IN. STEP is defined only for the events that name it. */

@@ -275,7 +275,7 @@ class Addresses(Guard):
         "<only@one.test>": "<only@one.test>", '<"b"@local.test>': '<"b"@local.test>',
         "<exact%route@local.test>": "<exact%route@local.test>",
         "<EXACT%Route@Local.test>": "<EXACT%Route@Local.test>",
-        '<"quo@ted"@local.test>': '<"quo@ted"@local.test>', "<%s@local.test>" % ("l" * 64): None,
+        '<"quo@ted"@local.test>': '<"quo@ted"@local.test>', "<%s@local.test>" % ("l" * 243): None,
     }
     STRANGE = [
         "<x@far.test>", "<b@local.test.far.test>", "<b@far.local.test>", "<b@xlocal.test>",
@@ -295,7 +295,7 @@ class Addresses(Guard):
         "  <b@local.test>", "\t<b@local.test>", "x <b@local.test>", '"Name" <b@local.test>',
         "<b @local.test>", "<b@local.test >", "< b@local.test>", "<b(x)@local.test>",
         "<b@local.test(far)>", "<b@local.test\x01>", "<b\x7f@local.test>", "<b>", "<b@>",
-        "<@local.test>", '<""@local.test>', "<>", "<", "", "<%s@local.test>" % ("l" * 65),
+        "<@local.test>", '<""@local.test>', "<>", "<", "", "<%s@local.test>" % ("l" * 244),
         "<b@%s.test>" % ("d" * 64 + "." + "d" * 250), "<u:far.test@local.test>", "<b@local.test..>",
         "<b@.local.test>", '<"b@local.test>', '<b"@local.test>', '<b."x@far.test"@local.test>',
     ]

@@ -45,18 +45,19 @@ static void check_parts(const struct smtp_path *path, bool reverse)
 {
 	struct span local = path->local, domain = path->domain;
 
-	CHECK(!path->null || (reverse && !path->postmaster));
+	CHECK(!path->null || (reverse && !path->postmaster && !path->bare));
+	CHECK(!path->bare || reverse);
 	CHECK(!path->postmaster || !reverse);
 	if (path->null || path->postmaster) {
 		CHECK(domain.n == 0 && !path->routed && !path->quoted && !path->eight_bit);
 		return;
 	}
 	CHECK(local.n >= 1 && local.n <= SMTP_LOCAL_MAX);
-	CHECK(domain.n >= 1 && domain.n <= SMTP_DOMAIN_MAX);
+	CHECK(path->bare ? domain.n == 0 : domain.n >= 1 && domain.n <= SMTP_DOMAIN_MAX);
 	CHECK(path->quoted == (local.p[0] == '"'));
 	CHECK(path->eight_bit == (holds_eight_bit(local) || holds_eight_bit(domain)));
-	CHECK(path->literal == (domain.p[0] == '['));
-	CHECK(domain.p[domain.n - 1] != '.');
+	CHECK(path->literal == (domain.n > 0 && domain.p[0] == '['));
+	CHECK(domain.n == 0 || domain.p[domain.n - 1] != '.');
 	/* More may count as routing than these, but never less. */
 	CHECK(path->routed || !holds(local, "%!@:\\"));
 	CHECK(path->quoted || !holds(local, " @:\\\"<>(),;[]"));
@@ -74,15 +75,16 @@ static void check_rebuilt(const struct smtp_path *path, struct span built, bool 
 	CHECK(built.n >= 2 && built.n <= SMTP_PATH_MAX);
 	CHECK(built.p[0] == '<' && built.p[built.n - 1] == '>');
 	CHECK(unquoted(built, '<') == 1 && unquoted(built, '>') == 1);
-	CHECK(unquoted(built, '@') == (path->null || path->postmaster ? 0 : 1));
+	CHECK(unquoted(built, '@') == (path->null || path->postmaster || path->bare ? 0 : 1));
 	CHECK(!memchr(built.p + 1, '<', built.n - 1) && !memchr(built.p, '>', built.n - 1));
 	for (size_t i = 0; i < built.n; i++)
 		CHECK(!fuzz_is_control(built.p[i]));
 	CHECK(text[len] == '\0' && span_eq(span_of(text, len), span_of(built.p + 1, built.n - 2)));
 
-	CHECK(smtp_path_parse(&again, span_of(copy, built.n), reverse, &used));
+	CHECK(smtp_path_parse(&again, span_of(copy, built.n), reverse, &used) == SMTP_PATH_OK);
 	CHECK(used == built.n);
 	CHECK(again.null == path->null && again.postmaster == path->postmaster);
+	CHECK(again.bare == path->bare);
 	CHECK(again.quoted == path->quoted && again.routed == path->routed);
 	CHECK(again.eight_bit == path->eight_bit && again.literal == path->literal);
 	CHECK(path->postmaster ? span_eq_nocase(again.local, path->local)
@@ -101,11 +103,12 @@ static void check_followed(struct span in, bool reverse)
 	CHECK(more);
 	memcpy(more, in.p, in.n);
 	memcpy(more + in.n, " X", 2);
-	CHECK(smtp_path_parse(&path, span_of(more, in.n + 2), reverse, &used) && used == in.n);
+	CHECK(smtp_path_parse(&path, span_of(more, in.n + 2), reverse, &used) == SMTP_PATH_OK);
+	CHECK(used == in.n);
 	memcpy(more + in.n, "X ", 2);
-	CHECK(!smtp_path_parse(&path, span_of(more, in.n + 2), reverse, &used));
+	CHECK(smtp_path_parse(&path, span_of(more, in.n + 2), reverse, &used) == SMTP_PATH_BESIDE);
 	memcpy(more + in.n, ">", 1);
-	CHECK(!smtp_path_parse(&path, span_of(more, in.n + 1), reverse, &used));
+	CHECK(smtp_path_parse(&path, span_of(more, in.n + 1), reverse, &used) == SMTP_PATH_BESIDE);
 	free(more);
 }
 
@@ -118,7 +121,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct buf out;
 	size_t used = 0;
 
-	if (smtp_path_parse(&path, span_of(copy, in.n), reverse, &used)) {
+	enum smtp_path_fault fault = smtp_path_parse(&path, span_of(copy, in.n), reverse, &used);
+
+	if (fault != SMTP_PATH_OK) {
+		CHECK(*smtp_path_reply(fault, reverse) == '5' && fault != SMTP_PATH_NEEDS_UTF8);
+	} else {
 		CHECK(used >= 2 && used <= in.n);
 		CHECK(used == in.n || copy[used] == ' ');
 		check_parts(&path, reverse);

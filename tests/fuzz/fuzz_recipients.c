@@ -58,7 +58,7 @@ static size_t read_lines(struct span text, struct recipient *list)
 		list[n].domain = span_from(line, list[n].local.n + 1);
 		if (list[n].domain.n && list[n].domain.p[list[n].domain.n - 1] == '.')
 			list[n].domain.n--;
-		CHECK(list[n].local.n <= 64 && list[n].domain.n > 0);
+		CHECK(list[n].local.n <= 252 && list[n].domain.n > 0);
 		for (size_t i = 0; i < line.n; i++)
 			CHECK(!fuzz_is_control(line.p[i]));
 		n++;
@@ -118,7 +118,7 @@ static struct span other_case(struct span s, uint8_t *out)
 /* Each local part of the list at each domain of it, and what differs from them a little. */
 static void check_all(const struct policy_recipients *t, const struct recipient *list, size_t n)
 {
-	static uint8_t local[64], domain[255];
+	static uint8_t local[252], domain[255];
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j < n; j++) {

@@ -22,6 +22,7 @@
 #define UNKNOWN "500 5.5.2 "
 #define REFUSED "502 5.5.1 "
 #define PATH	"501 5.1.3 "
+#define SENDER	"501 5.1.7 "
 #define ARG	"501 5.5.4 "
 #define PARAM	"555 5.5.4 "
 
@@ -96,16 +97,20 @@ static const struct row rows[] = {
 	{ S("HELO "), SMTP_VERB_HELO, ARG },
 	{ S("HELO a b"), SMTP_VERB_HELO, ARG },
 	{ S("EHLO a\tb"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO <c>"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a(b"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a)b"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a\"b"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a\\b"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a;b"), SMTP_VERB_EHLO, ARG },
-	{ S("EHLO a,b"), SMTP_VERB_EHLO, ARG },
+	/* Devices. */
+	{ S("HELO (none)"), SMTP_VERB_HELO, "HELO (none)\r\n" },
+	{ S("EHLO <c>"), SMTP_VERB_EHLO, "EHLO <c>\r\n" },
+	{ S("EHLO a\"b;c"), SMTP_VERB_EHLO, "EHLO a\"b;c\r\n" },
+	{ S("EHLO host\\"), SMTP_VERB_EHLO, "EHLO host\\\r\n" },
+	{ S("EHLO host, "), SMTP_VERB_EHLO, "EHLO host,\r\n" },
+	{ S("EHLO M\xdcLLER-PC"), SMTP_VERB_EHLO, "EHLO M\xdcLLER-PC\r\n" },
 	{ S("EHLO b\xc3\xbc"
 	    "cher"),
-	  SMTP_VERB_EHLO, ARG },
+	  SMTP_VERB_EHLO,
+	  "EHLO b\xc3\xbc"
+	  "cher\r\n" },
+	{ S("EHLO \x85\xff"), SMTP_VERB_EHLO, "EHLO \x85\xff\r\n" },
+	{ S("EHLO a\x1b[m"), SMTP_VERB_EHLO, ARG },
 	{ S("EHLO a\0"), SMTP_VERB_EHLO, ARG },
 	{ S("EHLO a\x7f"), SMTP_VERB_EHLO, ARG },
 	/* Paths in commands. */
@@ -124,10 +129,13 @@ static const struct row rows[] = {
 	{ S("RCPT FROM:<u@c>"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT <u@c>"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO<u@c>"), SMTP_VERB_RCPT, ARG },
-	{ S("MAIL FROM:"), SMTP_VERB_MAIL, PATH },
+	{ S("MAIL FROM:"), SMTP_VERB_MAIL, SENDER },
 	{ S("RCPT TO: "), SMTP_VERB_RCPT, PATH },
 	{ S("RCPT TO:<>"), SMTP_VERB_RCPT, PATH },
-	{ S("MAIL FROM:<postmaster>"), SMTP_VERB_MAIL, PATH },
+	{ S("MAIL FROM:<postmaster>"), SMTP_VERB_MAIL, "MAIL FROM:<postmaster>\r\n" },
+	{ S("MAIL FROM: <root> "), SMTP_VERB_MAIL, "MAIL FROM:<root>\r\n" },
+	{ S("MAIL FROM:<root@>"), SMTP_VERB_MAIL, SENDER },
+	{ S("MAIL FROM:<@>"), SMTP_VERB_MAIL, SENDER },
 	{ S("RCPT TO:  <u@c>"), SMTP_VERB_RCPT, PATH },
 	{ S("RCPT TO:\t<u@c>"), SMTP_VERB_RCPT, PATH },
 	{ S("RCPT TO:u@c"), SMTP_VERB_RCPT, PATH },
@@ -147,8 +155,8 @@ static const struct row rows[] = {
 	/* Octets above ASCII. */
 	{ S("MAIL FROM:<\xc3\xbc@c> SMTPUTF8"), SMTP_VERB_MAIL,
 	  "MAIL FROM:<\xc3\xbc@c> SMTPUTF8\r\n" },
-	{ S("MAIL FROM:<\xc3\xbc@c>"), SMTP_VERB_MAIL, PATH },
-	{ S("MAIL FROM:<\xc3@c> SMTPUTF8"), SMTP_VERB_MAIL, PATH },
+	{ S("MAIL FROM:<\xc3\xbc@c>"), SMTP_VERB_MAIL, SENDER },
+	{ S("MAIL FROM:<\xc3@c> SMTPUTF8"), SMTP_VERB_MAIL, SENDER },
 	{ S("RCPT TO:<\xc3\xbc@c>"), SMTP_VERB_RCPT, "RCPT TO:<\xc3\xbc@c>\r\n" },
 	{ S("RCPT TO:<u@\xfc>"), SMTP_VERB_RCPT, PATH },
 	/* Parameters in general. */
@@ -275,9 +283,12 @@ static const struct row rows[] = {
 	{ S("BDAT"), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT "), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT  5"), SMTP_VERB_BDAT, ARG },
-	{ S("BDAT 5 "), SMTP_VERB_BDAT, ARG },
+	{ S("BDAT 86 "), SMTP_VERB_BDAT, "BDAT 86\r\n" },
+	{ S("BDAT 0 LAST "), SMTP_VERB_BDAT, "BDAT 0 LAST\r\n" },
+	{ S("BDAT 5  "), SMTP_VERB_BDAT, ARG },
+	{ S("BDAT 5\t"), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT 5  LAST"), SMTP_VERB_BDAT, ARG },
-	{ S("BDAT 5 LAST "), SMTP_VERB_BDAT, ARG },
+	{ S("BDAT 5 LAST  "), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT 5 LAST\t"), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT 5LAST"), SMTP_VERB_BDAT, ARG },
 	{ S("BDAT +5"), SMTP_VERB_BDAT, ARG },
@@ -513,7 +524,7 @@ static void utf8_needs(void **state)
 	assert_int_equal(cmd.ext, SMTP_EXT_SMTPUTF8);
 	assert_true(cmd.path.eight_bit);
 	check_reply(0, smtp_command_parse(&cmd, SPAN("RCPT TO:<\xc3\xbc@c>"), ascii.ext), PATH);
-	check_reply(1, smtp_command_parse(&cmd, SPAN("MAIL FROM:<\xc3\xbc@c>"), ascii.ext), PATH);
+	check_reply(1, smtp_command_parse(&cmd, SPAN("MAIL FROM:<\xc3\xbc@c>"), ascii.ext), SENDER);
 	check_reply(2, smtp_command_parse(&cmd, SPAN("MAIL FROM:<\xc3\xbc@c> SMTPUTF8"), ascii.ext),
 		    PARAM);
 	assert_null(smtp_command_parse(&cmd, SPAN("RCPT TO:<u@c> ORCPT=utf-8;\xc3\xbc@c"), ALL));
@@ -583,14 +594,15 @@ static void limits(void **state)
 		const char *refusal;
 	} cases[] = {
 		{ "EHLO ", "x", "", 255, ARG },
-		{ "NOOP ", "x", "", 500, ARG },
-		{ "HELP ", "x", "", 500, ARG },
+		{ "NOOP ", "x", "", 505, ARG }, /* 512 with its CR LF */
+		{ "HELP ", "x", "", 505, ARG },
 		{ "MAIL FROM:<> ENVID=", "x", "", 100, ARG },
 		{ "MAIL FROM:<> ENVID=", "+2B", "", 100, ARG },
 		{ "MAIL FROM:<> AUTH=", "x", "", 500, ARG },
 		{ "RCPT TO:<u@c> ORCPT=rfc822;", "x", "", 493, ARG },
-		{ "RCPT TO:<", "x", "@c>", 64, PATH },
-		{ "MAIL FROM:<u@", "x", ">", 252, PATH },
+		{ "RCPT TO:<", "x", "@c>", 252, PATH },
+		{ "MAIL FROM:<", "x", "@c>", 252, SENDER },
+		{ "MAIL FROM:<u@", "x", ">", 252, SENDER },
 		{ "AUTH ", "x", "", 20, ARG },
 	};
 

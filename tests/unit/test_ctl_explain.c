@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * carontectl explain: its words for each rule of smtp/path.h that an address may break, which never
- * say that a good one is broken, and the line of a table that it names.
+ * carontectl explain: the line of a table that it names.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,96 +12,8 @@
 
 #include <unistd.h>
 
-#include "ctl/explain_refusal.c"
 #include "ctl/explain_where.c"
-
-#define A10 "aaaaaaaaaa"
-#define A60 A10 A10 A10 A10 A10 A10
-#define L60 "." A60
-
-static const struct {
-	const char *path, *word; /* in the reason */
-	bool reverse;
-} refusals[] = {
-	{ "<>", "empty", false },
-	{ "<a>", "no domain", false },
-	{ "<a@>", "no domain", false },
-	{ "<postmaster>", "no domain", true },
-	{ "<@b.test>", "source route, or no local", false },
-	{ "<@b.test:a@c.test>", "source route", false },
-	{ "<\"\"@b.test>", "no local part", false },
-	{ "<a@b@c.test>", "more than one @", false },
-	{ "<a:b@c.test>", "a : or a \\", false },
-	{ "<a\\@b@c.test>", "a : or a \\", false },
-	{ "<a b@c.test>", "blank", false },
-	{ "<(x)a@c.test>", "comment", false },
-	{ "<a@c.test(x)>", "comment", false },
-	{ "<a\"b\"@c.test>", "beside other text", false },
-	{ "<\"a\"b@c.test>", "neither may hold", false },
-	{ "<\"a@c.test>", "not closed", false },
-	{ "<\"a<b\"@c.test>", "angle bracket inside", false },
-	{ "<\"a>b\"@c.test>", "angle bracket inside", false },
-	{ "<a<b@c.test>", "angle bracket inside", false },
-	{ "<<a@c.test>", "angle bracket inside", false },
-	{ "<a\rb@c.test>", "control", false },
-	{ "<a@c.test\x7f>", "control", false },
-	{ "<a@c.test", "not closed", false },
-	{ "<a@c.test>x", "behind it", false },
-	{ "<a@c.test> SIZE=1", "behind it", false },
-	{ "<" A60 "aaaaa@c.test>", "longer than 64", false },
-	{ "<a@a" L60 L60 L60 L60 L60 ">", "too long", false },
-	{ "<" A60 "@a" L60 L60 L60 ".aaaaaaaaaa>", "too long", false },
-	{ "<a@[1.2.3]>", "literal", false },
-	{ "<a@[IPv6:::g]>", "literal", false },
-	{ "<a@[1.2.3.4>", "literal", false },
-	{ "<a@b\xff.test>", "UTF-8", false },
-	{ "<a@b\xe2\x80\xa8.test>", "UTF-8", false },
-	{ "<a@b..test>", "neither may hold", false },
-	{ "<a@.test>", "neither may hold", false },
-	{ "<...@c.test>", "neither may hold", false },
-	{ "<a@b_%.test>", "neither may hold", false },
-};
-
-static void test_refusals(void **state)
-{
-	(void)state;
-	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-		const char *path = refusals[i].path;
-		const char *why = explain_refusal(path, refusals[i].reverse);
-		struct smtp_path p;
-		size_t used;
-
-		/* The row itself is right: nobody takes this address. */
-		assert_false(smtp_path_parse(&p, span_str(path), refusals[i].reverse, &used) &&
-			     used == strlen(path));
-		if (!strstr(why, refusals[i].word))
-			fail_msg("%s: %s", path, why);
-	}
-}
-
-/* Whatever the octets, it looks at no octet behind the end. */
-static void test_any_text(void **state)
-{
-	static const char octets[] = "<>\"\\@:[] a.\x01\xc3(";
-	char path[8];
-	uint32_t seed = 1;
-
-	(void)state;
-	for (unsigned i = 0; i < 200000; i++) {
-		size_t n = 1 + i % 6;
-		char *exact;
-
-		path[0] = '<';
-		for (size_t j = 1; j <= n; j++) {
-			seed = seed * 1664525 + 1013904223;
-			path[j] = octets[(seed >> 16) % (sizeof(octets) - 1)];
-		}
-		path[n + 1] = '\0';
-		exact = strdup(path);
-		assert_true(strlen(explain_refusal(exact, i & 1)) > 0);
-		free(exact);
-	}
-}
+#include "smtp/path.h"
 
 static const char *const networks_text = "# LAN\n"
 					 "10.0.0.0/8\r\n"
@@ -198,7 +109,8 @@ static void test_recipient_lines(void **state)
 		struct smtp_path p;
 		size_t used;
 
-		assert_true(smtp_path_parse(&p, span_str(rows[i].path), false, &used));
+		assert_int_equal(smtp_path_parse(&p, span_str(rows[i].path), false, &used),
+				 SMTP_PATH_OK);
 		struct policy_address a = { p.local, p.domain, p.postmaster, p.routed, p.quoted };
 
 		explain_recipient(&plan, &a, rows[i].which, out);
@@ -218,8 +130,6 @@ static void test_recipient_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_any_text),
 		cmocka_unit_test(test_network_lines),
 		cmocka_unit_test(test_recipient_lines),
 	};

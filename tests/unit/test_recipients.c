@@ -86,6 +86,8 @@ static const char *routed(const struct policy_recipients *t, const char *local, 
 #define D100                                                                                       \
 	"abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi."         \
 	"abcdefghi.abcdefghi."
+#define L240 L64 L64 L64 "012345678901234567890123456789012345678901234567"
+#define D252 D100 D100 "abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi.ab"
 #define D255 D100 D100 "abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcdefghi.abcde"
 
 static void test_line_faults(void **state)
@@ -109,8 +111,11 @@ static void test_line_faults(void **state)
 		  NULL },
 		{ "u@under_score.example", NULL },
 		{ L64 "@example.com", NULL },
-		{ "u@" D255, NULL },
-		{ "u@" D255 ".", NULL },
+		{ L64 "x@example.com", NULL },	 /* more than RFC 5321 asks for */
+		{ L240 "xx@example.com", NULL }, /* 254, and 256 in a path */
+		{ "u@" D252, NULL },
+		{ "u@" D252 ".", NULL },
+		{ "@" D255, NULL },
 		{ "user", "no @" },
 		{ "\"user\"", "no @" },
 		{ "user@", "empty domain" },
@@ -161,9 +166,12 @@ static void test_line_faults(void **state)
 		{ "@[example.com]", "no address" },
 		{ "user@[a]b", "domain" },
 		{ "user@example.com:25", "domain" },
-		{ "x" L64 "@example.com", "64" },
-		{ "\"" L64 "\"@example.com", "64" },
+		{ L240 "xxx@example.com", "254" },
+		{ "\"" L240 "x\"@example.com", "254" },
+		{ L240 "0123456789abc@e", "252" },
+		{ "u@x" D252, "254" },
 		{ "u@x" D255, "255" },
+		{ "@x" D255, "255" },
 	};
 
 	(void)state;
@@ -333,13 +341,20 @@ static void test_case_is_ascii_only(void **state)
 static void test_long_parts(void **state)
 {
 	static char big[70000];
-	struct policy_recipients *t = build(L64 "@" D255 "\n@example.com");
+	struct policy_recipients *t =
+		build("u@" D252 "\n" L240 "xx@Example.com\n@x.test\n@" D255 "\n");
 
 	(void)state;
 	memset(big, 'a', sizeof(big) - 1);
-	assert_string_equal(plain(t, L64, D255), "address");
-	assert_null(plain(t, L64 "x", D255));
-	assert_null(plain(t, L64, D255 "x"));
+	assert_string_equal(plain(t, "u", D252), "address");
+	assert_string_equal(plain(t, L240 "XX", "example.com"), "address");
+	assert_string_equal(plain(t, "any", D255), "domain");
+	assert_null(plain(t, L240 "xy", "example.com"));
+	assert_null(plain(t, L240 "x", "example.com"));
+	assert_null(plain(t, "ux", D252));
+	assert_null(plain(t, "u", D252 "x"));
+	/* The longest local part is not taken for the mark of an `@domain` line. */
+	assert_null(plain(t, "any", "example.com"));
 	/* The lengths are kept in octets: what would be right modulo 256 is not. */
 	assert_null(ask(t, (struct policy_address){ .local = span_of(big, 256 + 4),
 						    .domain = SPAN("example.com") }));

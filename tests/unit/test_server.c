@@ -16,8 +16,8 @@
 
 #define CHUNKS (SMTP_EXT_PIPELINING | SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_8BITMIME)
 
-static const struct smtp_server_view quiet = { false, false };
-static const struct smtp_server_view busy = { true, true };
+static const struct smtp_server_view quiet = { 0 };
+static const struct smtp_server_view busy = { .open = true, .pipelining = true };
 
 /* The event of LINE, and what it refuses with. What stands behind the line changes nothing. */
 static enum smtp_server_event ask(const struct smtp_server *s, const char *line,
@@ -148,9 +148,9 @@ static void test_waits(void **state)
 
 static void test_fatal(void **state)
 {
-	static const char *const bad[] = { "BDAT",    "BDAT x",		 "BDAT 5 5",
-					   "BDAT -1", "BDAT  5",	 "BDAT 5  LAST",
-					   "BDAT 5 ", "BDAT 4294967301", "BDAT\t5" };
+	static const char *const bad[] = { "BDAT",     "BDAT x",	  "BDAT 5 5",
+					   "BDAT -1",  "BDAT  5",	  "BDAT 5  LAST",
+					   "BDAT 5  ", "BDAT 4294967301", "BDAT\t5" };
 	struct smtp_server s;
 
 	(void)state;
