@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * seats: what all workers count together, in memory that they share: sessions in all, sessions of
- * one client address (IPv6 by /64), sessions at one destination. One seat a session, which names
- * its worker, is the truth; the counters are derived from the seats. A place is the seat of a
- * connection to a destination that no session has: it counts there and nowhere else, and takes no
- * room from sessions. A robust mutex guards both: when a worker dies inside, whoever comes next
- * derives the counters anew; when it dies outside, the master frees its seats. But a destination
- * with a limit has yet to see that its connections have ended: there each counts for a while as a
- * place that is nobody's. So no limit is ever exceeded, and at worst one session is refused too
- * many.
+ * one client address (IPv6 by /64, /56 and /48), sessions at one destination. One seat a session,
+ * which names its worker, is the truth; the counters are derived from the seats. A place is the
+ * seat of a connection to a destination that no session has: it counts there and nowhere else, and
+ * takes no room from sessions. A robust mutex guards both: when a worker dies inside, whoever comes
+ * next derives the counters anew; when it dies outside, the master frees its seats. But a
+ * destination with a limit has yet to see that its connections have ended: there each counts for a
+ * while as a place that is nobody's. So no limit is ever exceeded, and at worst one session is
+ * refused too many.
  */
 #ifndef PROXY_SEATS_H
 #define PROXY_SEATS_H
@@ -37,12 +37,13 @@ int seats_init(struct seats *s, unsigned max_sessions) __attribute__((warn_unuse
 
 /*
  * Takes a seat for worker WORKER. PER_ADDRESS is the limit for ADDR's sessions that are counted, 0:
- * no limit; COUNTED false (relay networks): the session is not counted against its address. *SEAT
- * is its number.
+ * no limit; IPv6 addresses are counted by their /64, four times as many by their /56, sixteen times
+ * by their /48. COUNTED false (relay networks): the session is not counted against its address.
+ * *SEAT is its number.
  */
 enum seats_verdict seats_take(struct seats *s, unsigned worker, const struct addr *addr,
 			      bool counted, unsigned per_address, uint32_t *seat);
-/* A login takes the session out of its address's count. */
+/* A login takes the session out of its address's count; and it is no stranger any more. */
 void seats_uncount(struct seats *s, uint32_t seat);
 /*
  * Puts the session at destination DEST; false when it has MAX (0: no limit) sessions already, and
@@ -94,6 +95,25 @@ bool seats_fits(const void *mem, size_t size, unsigned max_sessions);
  */
 bool seats_stressed(const struct seats *s);
 bool seats_stress_turned(struct seats *s);
+
+/*
+ * Whose seat a newcomer takes past three quarters: the stranger's (whose session is counted) that
+ * has gone longest without being of use, IDLE_MS at least, and does not wait for others than its
+ * client. The seat may be of any worker, which has to look for what it was asked: seats_asked()
+ * changes with each. Until the session has left, the newcomer needs a seat that is free.
+ */
+#define SEATS_IDLE_MS 30000
+/* True: one was asked for, on behalf of a newcomer that has its seat, or finds none. */
+bool seats_ask(struct seats *s, unsigned idle_ms);
+uint32_t seats_asked(const struct seats *s);
+bool seats_is_asked(const struct seats *s, uint32_t seat);
+/* Its worker ends the session; false: it has become of use meanwhile, and stays. */
+bool seats_gives_up(struct seats *s, uint32_t seat, unsigned idle_ms);
+/* The session has been of use just now: a new one, a recipient or a message that was taken, a good
+ * piece of a message that has come. */
+void seats_useful(struct seats *s, uint32_t seat);
+/* The session waits for others than its client, or does not any more. */
+void seats_spare(struct seats *s, uint32_t seat, bool spared);
 
 unsigned seats_sessions(struct seats *s);
 unsigned seats_of_address(struct seats *s, const struct addr *addr);

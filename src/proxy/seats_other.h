@@ -14,6 +14,7 @@
 #define SEATS_MARK	  "caronte seats "
 #define SEATS_LAYOUT_SIZE 32
 #define KEY_SIZE	  17 /* family, address; an IPv6 address is cut to its /64 */
+#define SEATS_WIDTHS	  3  /* IPv6 networks that are counted: /64, /56, /48 */
 
 struct seats_head {
 	char layout[SEATS_LAYOUT_SIZE]; /* begins with SEATS_MARK */
@@ -33,9 +34,11 @@ struct seat_head {
 
 /* H counts from now on, until it is closed. False: it is no table, or there are too many. */
 bool others_add(struct seats_head *h);
-/* Sessions in all, at destination DEST, and counted ones of an address. */
+/* Sessions in all, and at destination DEST. */
 uint32_t others_sessions(void);
 uint32_t others_at(unsigned dest);
-uint32_t others_of_address(const uint8_t key[KEY_SIZE]);
+/* Adds to N the counted sessions of an IPv4 address, or of the three networks around an IPv6 one.
+ */
+void others_of_networks(const uint8_t key[KEY_SIZE], uint32_t n[SEATS_WIDTHS]);
 
 #endif
