@@ -21,6 +21,7 @@ const char *dialog_end_name(enum dialog_end end)
 	static const char *const names[] = {
 		[DIALOG_RUNS] = "stop",
 		[DIALOG_QUIT] = "quit",
+		[DIALOG_REFUSED] = "refused",
 		[DIALOG_LOST_CLIENT] = "lost-client",
 		[DIALOG_LOST_DESTINATION] = "lost-destination",
 		[DIALOG_TIMEOUT] = "timeout",
@@ -114,10 +115,16 @@ void dialog_connected(struct dialog *d, const struct addr *destination)
 	smtp_client_start(&d->destination);
 }
 
-void dialog_end_as(struct dialog *d, enum dialog_end why)
+void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why)
 {
+	if (d->turned_away &&
+	    (end == DIALOG_QUIT || end == DIALOG_LOST_CLIENT || end == DIALOG_LOST_DESTINATION)) {
+		end = DIALOG_REFUSED; /* whoever goes first then */
+		why = REASON_NONE;
+	}
 	if (d->end == DIALOG_RUNS) {
-		d->end = why;
+		d->end = end;
+		d->reason = why;
 		/* An attempt that a reset or a deadline ends is an attempt too. */
 		record_login(d, false, (struct span){ 0 });
 	}
@@ -135,7 +142,7 @@ void dialog_say(struct dialog *d, struct span reply)
 	if (buf_put(&d->work->to_client, reply) < 0) {
 		/* Room is kept for every answer that can come; a client for which even that is used
 		 * up has not read any for long, and half an answer is worse than none. */
-		dialog_end_as(d, DIALOG_LIMIT);
+		dialog_end_as(d, DIALOG_LIMIT, REASON_UNREAD_REPLIES);
 		return;
 	}
 	record_reply(d, reply, "to", "client");
@@ -146,7 +153,7 @@ void dialog_say(struct dialog *d, struct span reply)
 		return;
 	d->errors++;
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
-		dialog_end_as(d, DIALOG_LIMIT);
+		dialog_end_as(d, DIALOG_LIMIT, REASON_MAX_ERRORS);
 		dialog_say(d, SPAN(reply_errors));
 	}
 }
@@ -169,7 +176,8 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 	struct dialog_pending *p = &w->pending[(w->head + w->count++) % SMTP_OPEN_MAX];
 
 	p->verb = (uint8_t)verb;
-	p->passed = p->fatal = false;
+	p->passed = false;
+	p->fatal = REASON_NONE;
 	p->local = NULL;
 	p->address[0] = '\0';
 	return p;
@@ -187,25 +195,32 @@ void dialog_drain(struct dialog *d)
 
 	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
 		const char *text = p->local;
-		bool fatal = p->fatal;
+		enum reason fatal = (enum reason)p->fatal;
 
 		dialog_take_oldest(d->work);
 		dialog_say_text(d, text);
 		if (fatal)
-			dialog_end_as(d, DIALOG_PROTOCOL);
+			dialog_end_as(d, DIALOG_PROTOCOL, fatal);
 	}
 }
 
-void dialog_desync(struct dialog *d)
+void dialog_desync(struct dialog *d, enum reason why)
 {
 	d->drop_destination = true;
-	dialog_close(d, reply_desync, DIALOG_LOST_DESTINATION);
+	dialog_close(d, reply_desync, DIALOG_LOST_DESTINATION, why);
 }
 
-void dialog_say_closing(struct dialog *d)
+/* How a session ends that cannot go on without the destination's connection: a message beyond a
+ * limit is not the destination's fault. */
+static enum dialog_end end_for(enum reason why)
+{
+	return reason_is_limit(why) ? DIALOG_LIMIT : DIALOG_LOST_DESTINATION;
+}
+
+void dialog_say_closing(struct dialog *d, enum reason why)
 {
 	if (!d->gateway.on)
-		dialog_close(d, reply_closing, DIALOG_LOST_DESTINATION);
+		dialog_close(d, reply_closing, end_for(why), why);
 }
 
 void dialog_record_message(struct dialog *d, struct span reply)
@@ -215,17 +230,17 @@ void dialog_record_message(struct dialog *d, struct span reply)
 	d->message_open = false;
 }
 
-void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends)
+void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why)
 {
 	dialog_record_message(d, reply);
 	if (ends)
-		dialog_end_as(d, DIALOG_LOST_DESTINATION);
+		dialog_end_as(d, end_for(why), why);
 	dialog_say(d, reply);
 	/* The destination's connection is gone with the body, and with it what it knew of us. */
-	dialog_say_closing(d);
+	dialog_say_closing(d, why);
 }
 
-void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
+void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why)
 {
 	struct dialog_work *w = d->work;
 
@@ -233,18 +248,19 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends)
 	if (d->discard && !d->chunk_void)
 		return;
 	if (dialog_chunk_awaits(d)) {
-		dialog_chunk_cut_off(d, reply, ends);
+		dialog_chunk_cut_off(d, reply, ends, why);
 		return;
 	}
 	if (d->server.state == SMTP_SERVER_EOD) {
 		/* It has come already; its octets are on their way and are not waited for. */
 		smtp_server_message_answered(&d->server);
-		dialog_answer_untaken(d, reply, ends);
+		dialog_answer_untaken(d, reply, ends, why);
 		return;
 	}
 	d->discard = true;
 	d->chunk_void = false;
 	d->discard_ends = ends;
+	d->discard_why = (uint8_t)why;
 	CHECK(reply.n <= sizeof(w->saved));
 	memcpy(w->saved, reply.p, reply.n);
 	w->saved_len = (uint16_t)reply.n;
@@ -273,16 +289,16 @@ void dialog_record_cut_off(struct dialog *d, struct span reply)
 	record_login(d, false, reply);
 }
 
-void dialog_close(struct dialog *d, const char *reply, enum dialog_end why)
+void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why)
 {
 	if (d->end != DIALOG_RUNS)
 		return;
-	if (dialog_in_body(d) && why == DIALOG_LOST_DESTINATION) {
-		dialog_discard_body(d, span_str(reply), true);
+	if (dialog_in_body(d) && end == DIALOG_LOST_DESTINATION) {
+		dialog_discard_body(d, span_str(reply), true, why);
 		return;
 	}
 	dialog_record_cut_off(d, span_str(reply));
-	dialog_end_as(d, why);
+	dialog_end_as(d, end, why);
 	dialog_say_text(d, reply);
 }
 
@@ -292,7 +308,7 @@ void dialog_client_closed(struct dialog *d)
 	/* A message that was cut off is never delivered. Commands are still answered as far as they
 	 * are whole: dialog_from_client() sees to the end. */
 	if (d->server.state == SMTP_SERVER_BODY)
-		dialog_end_as(d, DIALOG_LOST_CLIENT);
+		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
 }
 
 void dialog_client_lost(struct dialog *d)
@@ -300,12 +316,12 @@ void dialog_client_lost(struct dialog *d)
 	d->client_closed = true;
 	/* A complete message is the destination's already: its answer is awaited for the log. */
 	if (d->server.state != SMTP_SERVER_EOD)
-		dialog_end_as(d, DIALOG_LOST_CLIENT);
+		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
 }
 
 void dialog_client_timeout(struct dialog *d)
 {
-	dialog_close(d, reply_client_slow, DIALOG_TIMEOUT);
+	dialog_close(d, reply_client_slow, DIALOG_TIMEOUT, REASON_NONE);
 }
 
 void dialog_destination_lost(struct dialog *d, bool timeout)
@@ -316,7 +332,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	if (d->discard && !d->chunk_void)
 		return;
 	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
-		dialog_end_as(d, DIALOG_QUIT);
+		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
 		dialog_say_text(d, reply_bye);
 		return;
 	}
@@ -324,7 +340,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	const char *text = timeout ? (waits ? reply_slow : reply_slow_idle)
 				   : (waits ? reply_lost : reply_lost_idle);
 
-	dialog_close(d, text, DIALOG_LOST_DESTINATION);
+	dialog_close(d, text, DIALOG_LOST_DESTINATION, timeout ? REASON_TIMEOUT : REASON_CLOSED);
 }
 
 bool dialog_idle(const struct dialog *d)

@@ -53,6 +53,7 @@ struct dialog_env {
 enum dialog_end {
 	DIALOG_RUNS,
 	DIALOG_QUIT,
+	DIALOG_REFUSED,
 	DIALOG_LOST_CLIENT,
 	DIALOG_LOST_DESTINATION,
 	DIALOG_TIMEOUT,
@@ -68,7 +69,7 @@ struct dialog_pending {
 	uint8_t verb;			 /* enum smtp_verb */
 	uint8_t rule;			 /* enum policy_rule, of a RCPT */
 	bool passed;			 /* the destination answers it; else `local` does */
-	bool fatal;			 /* the session ends behind this answer */
+	uint8_t fatal;			 /* enum reason: the session ends after this answer */
 	const char *local;		 /* static text with CR LF */
 	char address[SMTP_PATH_MAX + 1]; /* of a RCPT */
 };
@@ -106,12 +107,15 @@ struct dialog {
 	struct stats_destination *at; /* figures of the destination; NULL: none */
 
 	enum dialog_end end;   /* other than DIALOG_RUNS: say what is in to_client, then close */
+	enum reason reason;    /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
 	bool drop_destination; /* close the destination's connection now, whatever it was sent */
+	bool turned_away;      /* the destination greeted with a refusal */
 	bool partial;	       /* a reply has begun and was not dealt with yet */
 	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	       /* an attempt to log in has no record yet */
 	bool discard;	       /* BODY, CHUNK: read and throw away; `saved` answers its end */
+	uint8_t discard_why;   /* enum reason: … because of that */
 	bool discard_ends;     /* … and the session ends without more words */
 	bool client_closed;    /* the client has sent its last octet */
 	bool spliced, copied;  /* how the octets of this body went */
@@ -201,8 +205,9 @@ void dialog_client_lost(struct dialog *d);
 void dialog_client_timeout(struct dialog *d);
 /* The destination closed, failed, or was out of time; no further call of its octets follows. */
 void dialog_destination_lost(struct dialog *d, bool timeout);
-/* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends. */
-void dialog_close(struct dialog *d, const char *reply, enum dialog_end end);
+/* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends.
+ * WHY: see dialog_end_as(). */
+void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why);
 
 /* True when nothing is under way and `work` may be taken back. */
 bool dialog_idle(const struct dialog *d);

@@ -36,7 +36,7 @@ static void chunk_over(struct dialog *d)
 		smtp_server_message_answered(&d->server);
 	else if (d->server.state == SMTP_SERVER_CHUNKED)
 		smtp_server_answered(&d->server, SMTP_VERB_BDAT, 550);
-	dialog_answer_untaken(d, saved, d->discard_ends);
+	dialog_answer_untaken(d, saved, d->discard_ends, (enum reason)d->discard_why);
 }
 
 static void chunk_starts(struct dialog *d, const struct smtp_command *cmd)
@@ -79,7 +79,7 @@ void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 	smtp_server_passed(&d->server, cmd);
 	open_message(d);
 	d->discard = d->chunk_void = false;
-	dialog_discard_body(d, span_str(dialog_too_big), false);
+	dialog_discard_body(d, span_str(dialog_too_big), false, REASON_SIZE);
 	chunk_starts(d, cmd);
 }
 
@@ -128,10 +128,10 @@ void dialog_chunk_answered(struct dialog *d, const struct smtp_reply *reply)
 		dialog_record_message(d, reply->text);
 }
 
-void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends)
+void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends, enum reason why)
 {
 	CHECK(dialog_chunk_awaits(d));
 	dialog_take_oldest(d->work);
 	smtp_server_answered(&d->server, SMTP_VERB_BDAT, 550);
-	dialog_answer_untaken(d, reply, ends);
+	dialog_answer_untaken(d, reply, ends, why);
 }

@@ -63,12 +63,13 @@ static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *
 	return p;
 }
 
-static void answer_local(struct dialog *d, enum smtp_verb verb, const char *reply, bool fatal)
+static void answer_local(struct dialog *d, enum smtp_verb verb, const char *reply,
+			 enum reason fatal)
 {
 	struct dialog_pending *p = dialog_add_pending(d, verb);
 
 	p->local = reply;
-	p->fatal = fatal;
+	p->fatal = (uint8_t)fatal;
 	dialog_drain(d);
 }
 
@@ -82,7 +83,7 @@ static void refuse_rcpt(struct dialog *d, const struct smtp_command *cmd, enum p
 	smtp_path_text(&cmd->path, text);
 	smtp_server_rcpt_refused(&d->server);
 	record_recipient(d, text, rule, span_str(reply), false);
-	answer_local(d, SMTP_VERB_RCPT, reply, false);
+	answer_local(d, SMTP_VERB_RCPT, reply, REASON_NONE);
 }
 
 static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
@@ -197,7 +198,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	smtp_path_text(&cmd->path, d->work->sender);
 	if (lacks) {
 		smtp_server_mail_refused(&d->server);
-		answer_local(d, SMTP_VERB_MAIL, lacks, false);
+		answer_local(d, SMTP_VERB_MAIL, lacks, REASON_NONE);
 	} else {
 		pass(d, cmd);
 	}
@@ -246,7 +247,7 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 }
 
 /* Octets came while the client had to wait. The command that it had to wait for is the youngest. */
-static void on_early(struct dialog *d, const char *reply)
+static void on_early(struct dialog *d, const char *reply, enum reason why)
 {
 	struct dialog_work *w = d->work;
 	struct dialog_pending *p = &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
@@ -254,7 +255,7 @@ static void on_early(struct dialog *d, const char *reply)
 	CHECK(w->count > 0);
 	record_login(d, false, span_str(reply));
 	p->passed = false;
-	p->fatal = true;
+	p->fatal = (uint8_t)why;
 	p->local = reply;
 	dialog_drain(d);
 }
@@ -282,7 +283,7 @@ static bool fatal_waits(const struct dialog_work *w)
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };
 
 /* A command that is answered here. */
-static void on_refused(struct dialog *d, const struct smtp_server_step *s, bool fatal)
+static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum reason fatal)
 {
 	if (s->cmd.verb == SMTP_VERB_AUTH)
 		begin_login(d, &s->cmd);
@@ -349,10 +350,10 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 		dialog_chunk_refuse(d, &s.cmd, s.reply);
 		break;
 	case SMTP_SERVER_EARLY:
-		on_early(d, s.reply);
+		on_early(d, s.reply, s.why);
 		break;
 	default:
-		on_refused(d, &s, event == SMTP_SERVER_FATAL);
+		on_refused(d, &s, event == SMTP_SERVER_FATAL ? s.why : REASON_NONE);
 	}
 	dialog_gateway_step(d);
 	return PROGRESS;
@@ -367,6 +368,6 @@ size_t dialog_from_client(struct dialog *d, struct span in)
 		progress = step(d, span_from(in, consumed), &consumed);
 	if (d->end == DIALOG_RUNS && d->client_closed && progress == NEEDS_OCTETS &&
 	    d->work->count == 0)
-		dialog_end_as(d, DIALOG_LOST_CLIENT);
+		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
 	return consumed;
 }

@@ -26,13 +26,16 @@ const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
  * its message_size_limit): then a dot ends the message there and is text here. NULL or the refusal.
  * Dots that stuff lines count too.
  */
-static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends)
+static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
+			   enum reason *why)
 {
 	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
 	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
 
+	*why = REASON_SIZE;
 	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
 		return dialog_too_big;
+	*why = REASON_MAX_HEADER;
 	if (d->header.over || !d->env->header_max)
 		return NULL;
 	if (cr_first)
@@ -71,7 +74,8 @@ static void end_of_data(struct dialog *d)
 	}
 	d->discard = false;
 	smtp_server_message_answered(&d->server);
-	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends);
+	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
+			      (enum reason)d->discard_why);
 }
 
 void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
@@ -92,10 +96,11 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 		octets = span_of(in.p, safe);
 	}
 	if (!d->discard && result != SMTP_EOD_BARE) {
-		const char *refusal = too_big(d, octets, cr_first, result == SMTP_EOD_END);
+		enum reason why;
+		const char *refusal = too_big(d, octets, cr_first, result == SMTP_EOD_END, &why);
 
 		if (refusal)
-			dialog_discard_body(d, span_str(refusal), false);
+			dialog_discard_body(d, span_str(refusal), false, why);
 		else
 			forward(d, octets, cr_first, spliced, out);
 	}
@@ -108,7 +113,7 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 	case SMTP_EOD_BARE:
 		*out = (struct dialog_forward){ .consumed = in.n };
 		smtp_server_body_done(&d->server);
-		dialog_close(d, reply_bare, DIALOG_PROTOCOL);
+		dialog_close(d, reply_bare, DIALOG_PROTOCOL, REASON_BARE_NEWLINE);
 		break;
 	}
 }
@@ -177,13 +182,13 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 		d->message_open = true;
 		dialog_say(d, reply->text);
 		if (d->client_closed)
-			dialog_end_as(d, DIALOG_LOST_CLIENT);
+			dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
 		return;
 	}
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
 	d->drop_destination = true;
 	dialog_say_text(d, reply_none_left);
-	dialog_say_closing(d);
+	dialog_say_closing(d, REASON_NO_RECIPIENTS);
 }
 
 void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
@@ -200,7 +205,8 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 		reply = &refusal;
 	}
 	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
-		dialog_desync(d); /* the client took its attempt back (RFC 4954 4) */
+		/* The client took its attempt back (RFC 4954 4). */
+		dialog_desync(d, REASON_OUT_OF_ORDER);
 		return;
 	}
 	smtp_server_answered(&d->server, verb, reply->code);
@@ -220,7 +226,7 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 	if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
 		d->destination.ext = 0;
 	if (verb == SMTP_VERB_QUIT)
-		dialog_end_as(d, DIALOG_QUIT);
+		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
 	dialog_drain(d);
 }
 
@@ -241,11 +247,12 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 {
 	if (dialog_in_body(d)) {
-		dialog_discard_body(d, reply->text, true);
+		dialog_discard_body(d, reply->text, true, REASON_CLOSING);
 		return;
 	}
+	d->turned_away = d->turned_away || d->begun == SMTP_OWES_GREETING;
 	dialog_record_cut_off(d, reply->text);
-	dialog_end_as(d, DIALOG_LOST_DESTINATION);
+	dialog_end_as(d, DIALOG_LOST_DESTINATION, REASON_CLOSING);
 	dialog_say(d, reply->text);
 }
 
@@ -261,6 +268,7 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 			break;
 		} else if (owed == SMTP_OWES_GREETING) {
 			smtp_server_greeted(&d->server, reply->code);
+			d->turned_away = reply->code / 100 != 2;
 			dialog_say(d, reply->text);
 		} else if (owed == SMTP_OWES_EOD) {
 			on_message_answer(d, reply);
@@ -269,13 +277,13 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 		}
 		break;
 	case SMTP_CLIENT_EARLY:
-		dialog_discard_body(d, reply->text, false);
+		dialog_discard_body(d, reply->text, false, REASON_REFUSED_DATA);
 		break;
 	case SMTP_CLIENT_CLOSING:
 		on_closing(d, reply);
 		break;
 	case SMTP_CLIENT_DESYNC:
-		dialog_desync(d);
+		dialog_desync(d, REASON_OUT_OF_ORDER);
 		break;
 	}
 }
@@ -310,7 +318,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 			break;
 		d->partial = false;
 		if (result == SMTP_REPLY_BAD) {
-			dialog_desync(d);
+			dialog_desync(d, REASON_MALFORMED_REPLY);
 			break;
 		}
 		consumed += n;

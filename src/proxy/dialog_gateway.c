@@ -124,7 +124,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		say_hello(d, cmd->verb == SMTP_VERB_EHLO);
 		return NULL;
 	case SMTP_VERB_QUIT:
-		dialog_end_as(d, DIALOG_QUIT);
+		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
 		dialog_say_text(d, reply_bye);
 		return NULL;
 	default: /* RSET, NOOP, HELP */

@@ -18,17 +18,18 @@
 void dialog_say(struct dialog *d, struct span reply);
 /* The same for static text. */
 void dialog_say_text(struct dialog *d, const char *reply);
-/* The session ends; what was said so far still reaches the client. The first reason stands. */
-void dialog_end_as(struct dialog *d, enum dialog_end why);
+/* The session ends; what was said so far still reaches the client. The first end stands, with its
+ * reason: LIMIT, PROTOCOL and LOST_DESTINATION have one, the others REASON_NONE. */
+void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why);
 /* The two sides disagree: the oldest open command, or the client alone, gets one 451. */
-void dialog_desync(struct dialog *d);
+void dialog_desync(struct dialog *d, enum reason why);
 /* Answers the end of data, or of the chunk, with REPLY once it comes; until then the body is thrown
- * away. ENDS: the session ends without more words. */
-void dialog_discard_body(struct dialog *d, struct span reply, bool ends);
+ * away. ENDS: the session ends without more words. WHY it cannot go on with that connection. */
+void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why);
 /* The client's end of data, or of a chunk, has come, and the destination did not take it. */
-void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends);
+void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why);
 /* 421 where the session cannot go on without the destination's connection, which was closed. */
-void dialog_say_closing(struct dialog *d);
+void dialog_say_closing(struct dialog *d, enum reason why);
 /* The record of the message, once. */
 void dialog_record_message(struct dialog *d, struct span reply);
 /* The records of what REPLY cuts off: a message, an attempt to log in. */
@@ -53,7 +54,7 @@ bool dialog_chunk_awaits(const struct dialog *d);
 /* The destination's answer to such a chunk. */
 void dialog_chunk_answered(struct dialog *d, const struct smtp_reply *reply);
 /* REPLY is our answer to it; the destination's connection is gone. */
-void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends);
+void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends, enum reason why);
 
 /* ---- dialog.c ---- */
 

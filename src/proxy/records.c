@@ -203,5 +203,7 @@ void record_session(struct dialog *d, uint64_t us)
 	xmllog_num(log, XMLLOG_A_BYTES, d->bytes);
 	xmllog_seconds(log, XMLLOG_A_SECONDS, us);
 	xmllog_text(log, XMLLOG_A_END, dialog_end_name(d->end));
+	if (d->reason != REASON_NONE)
+		xmllog_text(log, XMLLOG_A_REASON, reason_name(d->reason));
 	xmllog_end(log);
 }

@@ -490,11 +490,11 @@ static void turn(struct io_task *task)
 	session_deadline(s);
 }
 
-void session_refuse(struct session *s, const char *reply, enum dialog_end end)
+void session_refuse(struct session *s, const char *reply, enum dialog_end end, enum reason why)
 {
 	s->state = SESSION_RUNNING;
 	session_borrow(s);
-	dialog_close(&s->dialog, reply, end);
+	dialog_close(&s->dialog, reply, end, why);
 	session_changed(s);
 }
 
@@ -580,7 +580,9 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 		session_connect(s);
 	} else {
 		w->refused++;
-		session_refuse(s, words, DIALOG_LIMIT);
+		session_refuse(s, words, DIALOG_LIMIT,
+			       refusal == SESSION_ADDRESS_TOO_MANY ? REASON_MAX_SESSIONS_PER_ADDRESS
+								   : REASON_MAX_SESSIONS);
 	}
 	return true;
 }
@@ -598,6 +600,6 @@ void session_stop(struct session *s, bool polite)
 	session_borrow(s);
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;
-	dialog_close(&s->dialog, reply_stop, DIALOG_STOP);
+	dialog_close(&s->dialog, reply_stop, DIALOG_STOP, REASON_NONE);
 	session_changed(s);
 }

@@ -31,7 +31,8 @@ bool session_gateway_begin(struct session *s)
 		}
 		/* fall through */
 	case WARM_HOPELESS:
-		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION);
+		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION,
+			       REASON_NO_CONNECTION);
 		break;
 	}
 	return true;

@@ -81,9 +81,11 @@ static enum smtp_server_event local(struct smtp_server_step *step, const char *r
 	return SMTP_SERVER_LOCAL;
 }
 
-static enum smtp_server_event fatal(struct smtp_server_step *step, const char *reply)
+static enum smtp_server_event fatal(struct smtp_server_step *step, const char *reply,
+				    enum reason why)
 {
 	step->reply = reply;
+	step->why = why;
 	return SMTP_SERVER_FATAL;
 }
 
@@ -145,11 +147,11 @@ static enum smtp_server_event judge_chunk(const struct smtp_server *s,
 	bool failed = s->mail_failed && s->state == SMTP_SERVER_READY;
 
 	if (!(s->offered & SMTP_EXT_CHUNKING))
-		return fatal(step, reply_no_bdat);
+		return fatal(step, reply_no_bdat, REASON_BDAT_UNOFFERED);
 	if (fault)
-		return fatal(step, reply_bad_bdat);
+		return fatal(step, reply_bad_bdat, REASON_BDAT_SIZE);
 	if (!chunked && !failed && (s->state != SMTP_SERVER_MAIL || s->rcpt_tried == 0))
-		return fatal(step, reply_lone_bdat);
+		return fatal(step, reply_lone_bdat, REASON_BDAT_ALONE);
 	if (chunked ? !s->chunk_refused : s->rcpt_accepted > 0)
 		return SMTP_SERVER_COMMAND;
 	step->reply = chunked ? reply_chunk_refused : failed ? reply_sequence : reply_no_recipients;
@@ -165,7 +167,7 @@ static enum smtp_server_event cut_line(struct span in, size_t max, struct smtp_s
 	case SMTP_LINE_BAD:
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
-		return fatal(step, reply_bad_line);
+		return fatal(step, reply_bad_line, REASON_BAD_LINE);
 	default:
 		return SMTP_SERVER_LINE;
 	}
@@ -189,9 +191,9 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 	/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4), and
 	 * what does is never read as commands, whatever the answer would have been. */
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_AUTH)
-		return fatal(step, reply_early_auth);
+		return fatal(step, reply_early_auth, REASON_EARLY_AUTH);
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_DATA)
-		return fatal(step, reply_early_data);
+		return fatal(step, reply_early_data, REASON_EARLY_DATA);
 	if (cell == NO || cell == SYNC_NO)
 		return local(step, reply_sequence);
 	if (cell == LOCAL)
@@ -214,10 +216,10 @@ static enum smtp_server_event next_continuation(struct span in, struct smtp_serv
 	if (cut != SMTP_SERVER_LINE)
 		return cut;
 	if (in.n > step->consumed)
-		return fatal(step, reply_early_auth);
+		return fatal(step, reply_early_auth, REASON_EARLY_AUTH);
 	/* "=" is the empty initial response of AUTH alone (RFC 4954 4). */
 	if (!smtp_base64_valid(step->line) || span_eq(step->line, SPAN("=")))
-		return fatal(step, reply_bad_continuation);
+		return fatal(step, reply_bad_continuation, REASON_BAD_CONTINUATION);
 	return SMTP_SERVER_LINE;
 }
 
@@ -230,8 +232,11 @@ enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span
 	case READ_STRICT:
 		if (in.n == 0)
 			return SMTP_SERVER_MORE;
-		step->reply = s->state == SMTP_SERVER_AUTH ? reply_early_auth : reply_early_data;
 		step->consumed = in.n;
+		if (s->state == SMTP_SERVER_AUTH)
+			fatal(step, reply_early_auth, REASON_EARLY_AUTH);
+		else
+			fatal(step, reply_early_data, REASON_EARLY_DATA);
 		return SMTP_SERVER_EARLY;
 	case READ_CONTINUATION:
 		return next_continuation(in, view, step);

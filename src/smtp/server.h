@@ -17,6 +17,7 @@
 
 #include "base/span.h"
 #include "smtp/command.h"
+#include "smtp/reason.h"
 
 enum smtp_server_state {
 	SMTP_SERVER_CONNECT,   /* no greeting yet: nothing is read */
@@ -66,6 +67,7 @@ struct smtp_server_step {
 	struct smtp_command cmd;
 	struct span line;  /* the line as received; empty where it was no line */
 	const char *reply; /* static, with CR LF */
+	enum reason why;   /* FATAL, EARLY: what ends the session */
 	size_t consumed;
 };
 

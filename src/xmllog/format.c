@@ -44,6 +44,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_FROM] = "from",
 	[XMLLOG_A_TO] = "to",
 	[XMLLOG_A_COPY] = "copy",
+	[XMLLOG_A_REASON] = "reason",
 };
 
 /* Length of the XML 1.0 character (2.2 Char) in UTF-8 (RFC 3629) at V, and its code; 0: none. */

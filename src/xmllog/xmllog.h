@@ -65,6 +65,7 @@ enum xmllog_attr {
 	XMLLOG_A_FROM,
 	XMLLOG_A_TO,
 	XMLLOG_A_COPY,
+	XMLLOG_A_REASON,
 	XMLLOG_ATTRS
 };
 

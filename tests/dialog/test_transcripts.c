@@ -25,7 +25,7 @@
  *   gives HOW         it has done with its connection: clean, begun (a transaction), closed
  *   logins N          so many attempts to log in are in the log by now
  *   login NAME        that is who has logged in ("-": nobody)
- *   end REASON        the session ends by now, for this reason ("runs": it goes on)
+ *   end END [REASON]  the session ends by now, in this way ("runs": it goes on), for this reason
  *
  * At the end nothing may be left that was not expected.
  */
@@ -488,8 +488,12 @@ static void check_word(struct play *p, const char *word, const char *arg)
 			wrong(p, "somebody else has logged in", NULL, (const uint8_t *)arg,
 			      strlen(arg));
 	} else if (strcmp(word, "end") == 0) {
-		const char *is = d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end);
+		char is[64];
+		bool asked = strchr(arg, ' ') != NULL; /* without a reason, any will do */
 
+		snprintf(is, sizeof(is), "%s%s%s",
+			 d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end), asked ? " " : "",
+			 asked ? reason_name(d->reason) : "");
 		if (strcmp(is, arg) != 0)
 			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));
 	} else {

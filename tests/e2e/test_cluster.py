@@ -207,7 +207,7 @@ class Full(ClusterCase):
                 self.assertEqual(report["peak"], most)
             self.assertEqual(sum(report["messages"] for report in reports),
                              self.CLIENTS * self.EACH)
-            self.assertEqual(len(daemon.records("session", end="limit")), 0)
+            self.assertEqual(daemon.records("session", reason="full"), [])
 
     def test_least_sessions(self):
         self.check()
@@ -239,7 +239,8 @@ class Full(ClusterCase):
                 self.assertLess(time.monotonic() - began, 5)
                 self.assertEqual([sink.report()["peak"] for sink in sinks], [1, 1])
             daemon.records("session", count=3)
-            self.assertEqual(len(daemon.records("session", end="limit")), 1)
+            full, = daemon.records("session", reason="full")
+            self.assertEqual(full.get("end"), "lost-destination")
             self.assertEqual(daemon.records("destination"), [])
 
 

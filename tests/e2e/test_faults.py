@@ -113,9 +113,9 @@ class Destinations(Base):
 
     def test_greetings(self):
         rows = [
-            (b"421 4.3.2 Full\r\n", [b"421 4.3.2 Full\r\n"], "lost-destination"),
+            (b"421 4.3.2 Full\r\n", [b"421 4.3.2 Full\r\n"], "refused"),
             (b"421-4.3.2 a\r\n421 4.3.2 b\r\n", [b"421-4.3.2 a\r\n421 4.3.2 b\r\n"],
-             "lost-destination"),
+             "refused"),
             (b"220-puppet.test\r\n220-\r\n220 \xc3\xa4\r\n",
              [b"220-puppet.test\r\n220-\r\n220 \xc3\xa4\r\n"], None),
             (b"220\r\n", [b"220\r\n"], None),

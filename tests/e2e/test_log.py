@@ -213,6 +213,7 @@ class Levels(harness.TestCase):
         rules = ["--drop", "RCPT:lost@", "--reply", "RCPT:odd@=354 what"]
         with harness.Sink(*rules) as sink, \
                 self.caronte(sink, TIMEOUT_COMMAND=1, MAX_ERRORS=2, WORKERS=1) as daemon:
+            whys = {"lost-destination": "closed", "limit": "MAX_ERRORS", "protocol": "bdat-alone"}
             ways = {
                 "quit": lambda client: client.command("QUIT", 221),
                 "lost-client": lambda client: client.command("NOOP", 250),
@@ -227,7 +228,9 @@ class Levels(harness.TestCase):
                     client.hello()
                     do(client)
                     client.close()
-                    self.assertEqual(daemon.records("session", count=count)[-1].get("end"), end)
+                    record = daemon.records("session", count=count)[-1]
+                    self.assertEqual((record.get("end"), record.get("reason")),
+                                     (end, whys.get(end)))
         with harness.Sink() as sink, self.caronte(sink, STOP_GRACE=0) as daemon:
             with harness.Client(daemon.port) as client:
                 client.hello()

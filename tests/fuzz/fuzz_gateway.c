@@ -552,7 +552,8 @@ static bool reach(struct client *c)
 
 	CHECK(!c->conn);
 	if (!conn && (all->conns == CONNS || choose(32) == 31)) {
-		dialog_close(&c->d, "421 4.3.2 No destination\r\n", DIALOG_LOST_DESTINATION);
+		dialog_close(&c->d, "421 4.3.2 No destination\r\n", DIALOG_LOST_DESTINATION,
+			     REASON_NO_CONNECTION);
 		return true;
 	}
 	if (conn) {

@@ -66,6 +66,8 @@ static void refused(const struct smtp_server *s, const char *line, enum smtp_ser
 
 	assert_int_equal(ask(s, line, quiet, &step), event);
 	assert_memory_equal(step.reply, code, 3);
+	if (event == SMTP_SERVER_FATAL)
+		assert_int_not_equal(step.why, REASON_NONE);
 }
 
 static void start(struct smtp_server *s, uint32_t offered)
