@@ -166,19 +166,27 @@ static void print_recipient(const struct explain *e, const struct policy_address
 {
 	const char *which = "";
 
-	policy_recipients_match(e->policy.recipients, a, &which);
+	policy_recipients_match(e->policy.recipients, a, e->policy.delimiters, &which);
 	if (strcmp(which, "address") == 0)
 		printf("because:  the address is in RECIPIENTS\n");
 	else if (strcmp(which, "domain") == 0)
 		printf("because:  its domain is in RECIPIENTS\n");
+	else if (strcmp(which, "extension") == 0)
+		printf("because:  the address without its extension is in RECIPIENTS\n"
+		       "          (RECIPIENT_DELIMITER is \"%s\")\n",
+		       e->policy.delimiters);
+	else if (strcmp(which, "bounce") == 0)
+		printf("because:  it is the address of a bounce, and is in RECIPIENTS\n"
+		       "          without its tag (prvs=TAG=user, RECIPIENT_DELIMITER)\n");
 	else if (a->postmaster)
 		printf("because:  <postmaster> is always local\n");
 	else
 		printf("because:  the postmaster of a domain in RECIPIENTS is local\n");
-	explain_recipient(&e->plan, a, which, stdout);
+	explain_recipient(&e->plan, a, e->policy.delimiters, which, stdout);
 }
 
-static void print_denied(const struct explain *e, const struct policy_address *a)
+static void print_denied(const struct explain *e, const struct policy_address *a,
+			 enum policy_rule rule)
 {
 	struct policy_address plain = *a;
 
@@ -186,7 +194,10 @@ static void print_denied(const struct explain *e, const struct policy_address *a
 	printf("because:  not logged in, %s is in no network of RELAY_NETWORKS,\n          ",
 	       e->ip);
 	plain.routed = false;
-	if (a->routed && policy_recipients_match(e->policy.recipients, &plain, NULL))
+	if (rule == POLICY_UNKNOWN_USER)
+		printf("and of the recipient only the domain is in RECIPIENTS, not the user\n");
+	else if (a->routed &&
+		 policy_recipients_match(e->policy.recipients, &plain, e->policy.delimiters, NULL))
 		printf("and the local part carries routing, so that only this very address in\n"
 		       "          RECIPIENTS would let it through\n");
 	else
@@ -203,7 +214,8 @@ static int judge(const struct explain *e)
 
 	if (e->from_path.bare && !client.logged_in && !client.in_network)
 		return refuse_path(SMTP_PATH_NO_DOMAIN, true);
-	struct policy_address a = { p->local, p->domain, p->postmaster, p->routed, p->quoted };
+	struct policy_address a = { p->local,  p->domain, p->postmaster,
+				    p->routed, p->quoted, e->from_path.null };
 	enum policy_rule rule = policy_judge(&e->policy, &client, &a);
 
 	printf("verdict:  %s\nrule:     %s\n", policy_accepts(rule) ? "accept" : "refuse",
@@ -221,9 +233,8 @@ static int judge(const struct explain *e)
 	case POLICY_GUARD_OFF:
 		printf("because:  RELAY_GUARD is off: everybody may send to anybody\n");
 		break;
-	case POLICY_RELAYING_DENIED:
-		print_denied(e, &a);
-		break;
+	default:
+		print_denied(e, &a, rule);
 	}
 	if (e->from_path.eight_bit || p->eight_bit)
 		printf("note:     the %s needs SMTPUTF8 of the client's MAIL and of the "

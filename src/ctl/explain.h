@@ -20,6 +20,6 @@
 void explain_network(const struct tables_plan *plan, const struct addr *a, const char *network,
 		     FILE *out);
 void explain_recipient(const struct tables_plan *plan, const struct policy_address *a,
-		       const char *which, FILE *out);
+		       const char *delimiters, const char *which, FILE *out);
 
 #endif

@@ -38,13 +38,14 @@ static bool is_network(struct span line, const struct addr *a, const char *netwo
 }
 
 /* Whether this line alone would let A through in the same way. */
-static bool is_recipient(struct span line, const struct policy_address *a, const char *which)
+static bool is_recipient(struct span line, const struct policy_address *a, const char *delimiters,
+			 const char *which)
 {
 	size_t room = policy_recipients_room(line);
 	void *mem = image(room);
 	const char *how = NULL;
 	bool same = mem && policy_recipients_build(mem, room, line, NULL) &&
-		    policy_recipients_match(mem, a, &how) && strcmp(how, which) == 0;
+		    policy_recipients_match(mem, a, delimiters, &how) && strcmp(how, which) == 0;
 
 	free(mem);
 	return same;
@@ -56,6 +57,7 @@ struct question {
 	const struct addr *client;
 	const char *network; /* NULL: it is about the recipient */
 	const struct policy_address *recipient;
+	const char *delimiters;
 	const char *which;
 };
 
@@ -72,7 +74,7 @@ static bool fits(const struct question *q, struct span line)
 {
 	if (q->network)
 		return is_network(line, q->client, q->network);
-	return holds(line, q->recipient->domain) && is_recipient(line, q->recipient, q->which);
+	return holds(line, q->recipient->domain) && is_recipient(line, q->recipient, q->delimiters, q->which);
 }
 
 static bool find_in_file(const struct question *q, const struct tables_file *f, FILE *out)
@@ -133,9 +135,12 @@ void explain_network(const struct tables_plan *plan, const struct addr *a, const
 }
 
 void explain_recipient(const struct tables_plan *plan, const struct policy_address *a,
-		       const char *which, FILE *out)
+		       const char *delimiters, const char *which, FILE *out)
 {
-	struct question q = { .setting = SETTING_RECIPIENTS, .recipient = a, .which = which };
+	struct question q = { .setting = SETTING_RECIPIENTS,
+			      .recipient = a,
+			      .delimiters = delimiters,
+			      .which = which };
 
 	/* <postmaster> is local by itself. */
 	if (a->domain.n)

@@ -3,7 +3,8 @@
  * policy: the verdict on one RCPT, a pure function of the tables, the client and the address. It
  * remembers nothing between recipients, so that every one of them is judged. The first rule that
  * lets the recipient through names the verdict: the guard that is off, a login, the client's
- * network, the recipient itself.
+ * network, the recipient itself. Of those that are refused, routing through a user of a known domain
+ * is an attempt to relay as one to a strange domain is; else the user is not known.
  */
 #include "policy/policy.h"
 
@@ -18,8 +19,10 @@ enum policy_rule policy_judge(const struct policy *p, const struct policy_client
 		return POLICY_LOGIN;
 	if (c->in_network)
 		return POLICY_RELAY_NETWORK;
-	if (policy_recipients_match(p->recipients, a, NULL))
+	if (policy_recipients_match(p->recipients, a, p->delimiters, NULL))
 		return POLICY_RECIPIENT;
+	if (!a->routed && policy_recipients_domain(p->recipients, a))
+		return POLICY_UNKNOWN_USER;
 	return POLICY_RELAYING_DENIED;
 }
 
@@ -31,6 +34,7 @@ const char *policy_rule_name(enum policy_rule rule)
 		[POLICY_RECIPIENT] = "recipient",
 		[POLICY_GUARD_OFF] = "guard-off",
 		[POLICY_RELAYING_DENIED] = "relaying-denied",
+		[POLICY_UNKNOWN_USER] = "unknown-user",
 	};
 
 	CHECK((unsigned)rule < sizeof(names) / sizeof(names[0]));

@@ -15,6 +15,9 @@
 #include "base/addr.h"
 #include "base/span.h"
 
+/* Of the images: one of another number is not understood. */
+#define POLICY_LAYOUT 2
+
 /* A fault in a table: LINE counts from 1. Called for each, in order; building goes on. */
 struct policy_faults {
 	void (*report)(struct policy_faults *f, unsigned line, const char *what);
@@ -58,16 +61,29 @@ struct policy_address {
 	bool postmaster; /* <postmaster> without a domain */
 	bool routed;	 /* the local part carries routing, or is quoted and holds such */
 	bool quoted;
+	bool bounce; /* the sender of its message is the null one */
 };
 
 /*
  * True when the address is a valid local recipient: it stands in the table itself; or, unless
  * `routed`, an `@domain` line does; or it is <postmaster>, or postmaster@D for a domain D of any
  * line. A quoted local part equals only one that is quoted in the table too. T may be NULL (no
- * table). *WHICH, when not NULL: a word for explain: "address", "domain", "postmaster".
+ * table).
+ *
+ * DELIMITERS (RECIPIENT_DELIMITER): the local part, neither quoted nor `routed`, is also looked up
+ * without what follows the first of these characters, and of a bounce also without a "prvs=TAG="
+ * before it; "": neither.
+ *
+ * *WHICH, when not NULL: a word for explain: "address", "domain", "postmaster", "extension",
+ * "bounce".
  */
 bool policy_recipients_match(const struct policy_recipients *t, const struct policy_address *a,
-			     const char **which);
+			     const char *delimiters, const char **which);
+/* True when any line is of the address's domain. */
+bool policy_recipients_domain(const struct policy_recipients *t, const struct policy_address *a);
+/* Checks RECIPIENT_DELIMITER; NULL or what is wrong. */
+#define POLICY_DELIMITERS_MAX 16
+const char *policy_delimiter_check(const char *delimiters);
 size_t policy_recipients_count(const struct policy_recipients *t);
 
 /* The verdict on one RCPT. */
@@ -77,12 +93,15 @@ enum policy_rule {
 	POLICY_RECIPIENT,     /* accept */
 	POLICY_GUARD_OFF,     /* accept */
 	POLICY_RELAYING_DENIED,
+	POLICY_UNKNOWN_USER, /* the same of a domain of RECIPIENTS */
+	POLICY_RULES
 };
 
 struct policy {
 	bool guard;				    /* RELAY_GUARD */
 	const struct policy_networks *networks;	    /* NULL: none */
 	const struct policy_recipients *recipients; /* NULL: none */
+	char delimiters[POLICY_DELIMITERS_MAX + 1]; /* RECIPIENT_DELIMITER */
 };
 
 /* A client as the policy sees it: IN_NETWORK is policy_networks_match(), asked once a session. */
@@ -93,11 +112,11 @@ struct policy_client {
 
 enum policy_rule policy_judge(const struct policy *p, const struct policy_client *c,
 			      const struct policy_address *a);
-/* "login", "relay-network", "recipient", "guard-off", "relaying-denied". */
+/* "login", "relay-network", "recipient", "guard-off", "relaying-denied", "unknown-user". */
 const char *policy_rule_name(enum policy_rule rule);
 static inline bool policy_accepts(enum policy_rule rule)
 {
-	return rule != POLICY_RELAYING_DENIED;
+	return rule < POLICY_RELAYING_DENIED;
 }
 
 #endif

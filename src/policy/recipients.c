@@ -475,12 +475,67 @@ static const uint8_t *look_up(const struct policy_recipients *t, struct span loc
 	return find(t, &t->table, (const void *)((const uint8_t *)t + t->bucket_offset), &e);
 }
 
-static const char *match_word(const struct policy_recipients *t, const struct policy_address *a)
+/* LOCAL, which is not quoted and carries no routing, without what makes a bounce's address hard to
+ * guess (BATV): "prvs=TAG=user" is user. */
+static struct span without_tag(struct span local)
+{
+	size_t n = 5;
+
+	if (!span_starts_nocase(local, SPAN("prvs=")))
+		return local;
+	while (n < local.n && is_alnum(local.p[n]))
+		n++;
+	if (n == 5 || n + 1 >= local.n || local.p[n] != '=')
+		return local;
+	return span_from(local, n + 1);
+}
+
+/* "user+anything" is user; what begins with a delimiter has no user before it. */
+static struct span without_extension(struct span local, const char *delimiters)
+{
+	for (size_t i = 1; i < local.n; i++)
+		if (local.p[i] && strchr(delimiters, local.p[i]))
+			return span_of(local.p, i);
+	return local;
+}
+
+/* The user that an address of a known domain stands for under RECIPIENT_DELIMITER. */
+static const char *match_user(const struct policy_recipients *t, const struct policy_address *a,
+			      const char *delimiters)
+{
+	const char *word = "bounce";
+	struct span user = a->local;
+
+	if (a->quoted || *delimiters == '\0')
+		return NULL;
+	if (a->bounce)
+		user = without_tag(user);
+	/* The user itself comes first here too: it may hold a delimiter. */
+	if (user.n == a->local.n || !look_up(t, user, a->domain)) {
+		struct span whole = user;
+
+		user = without_extension(user, delimiters);
+		if (whole.n == a->local.n)
+			word = "extension";
+	}
+	if (user.n < a->local.n &&
+	    (look_up(t, user, a->domain) || span_eq_nocase(user, SPAN("postmaster"))))
+		return word;
+	return NULL;
+}
+
+static bool can_be_listed(const struct policy_recipients *t, const struct policy_address *a)
+{
+	return t && a->local.n > 0 && a->local.n <= LOCAL_MAX && a->domain.n > 0 &&
+	       a->domain.n <= DOMAIN_MAX;
+}
+
+static const char *match_word(const struct policy_recipients *t, const struct policy_address *a,
+			      const char *delimiters)
 {
 	if (a->postmaster)
 		return "postmaster";
-	if (!t || a->local.n == 0 || a->local.n > LOCAL_MAX || a->domain.n == 0 ||
-	    a->domain.n > DOMAIN_MAX)
+	if (!can_be_listed(t, a))
 		return NULL;
 	if (look_up(t, a->local, a->domain))
 		return "address";
@@ -492,17 +547,39 @@ static const char *match_word(const struct policy_recipients *t, const struct po
 		return NULL;
 	if (domain[0] == DOMAIN_LISTED)
 		return "domain";
-	return span_eq_nocase(a->local, SPAN("postmaster")) ? "postmaster" : NULL;
+	if (span_eq_nocase(a->local, SPAN("postmaster")))
+		return "postmaster";
+	return match_user(t, a, delimiters);
 }
 
 bool policy_recipients_match(const struct policy_recipients *t, const struct policy_address *a,
-			     const char **which)
+			     const char *delimiters, const char **which)
 {
-	const char *word = match_word(t, a);
+	const char *word = match_word(t, a, delimiters);
 
 	if (word && which)
 		*which = word;
 	return word;
+}
+
+bool policy_recipients_domain(const struct policy_recipients *t, const struct policy_address *a)
+{
+	return can_be_listed(t, a) && look_up(t, span_of(NULL, 0), a->domain);
+}
+
+const char *policy_delimiter_check(const char *delimiters)
+{
+	if (strlen(delimiters) > POLICY_DELIMITERS_MAX)
+		return "is too long, 16 characters are allowed";
+	for (const char *c = delimiters; *c; c++) {
+		if (strchr("%!@:\\", *c))
+			return "%, !, @, : and \\ lead to another domain for some servers, and cannot "
+			       "part a user from an extension";
+		if (is_alnum((uint8_t)*c) || (uint8_t)*c >= 0x80 || !is_local_octet((uint8_t)*c))
+			return "characters of a local part that are no letters or digits are "
+			       "allowed, \"+\" or \"+-\" for example";
+	}
+	return NULL;
 }
 
 size_t policy_recipients_count(const struct policy_recipients *t)

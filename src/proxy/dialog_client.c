@@ -12,7 +12,7 @@ static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
 /* How much longer than its line a rebuilt command may be, and more. */
 #define ROOM_REBUILT 256
 
-static struct policy_address address_of(const struct smtp_path *path)
+static struct policy_address address_of(const struct dialog *d, const struct smtp_path *path)
 {
 	return (struct policy_address){
 		.local = path->local,
@@ -20,6 +20,7 @@ static struct policy_address address_of(const struct smtp_path *path)
 		.postmaster = path->postmaster,
 		.routed = path->routed,
 		.quoted = path->quoted,
+		.bounce = d->work->sender[0] == '\0',
 	};
 }
 
@@ -88,7 +89,7 @@ static void refuse_rcpt(struct dialog *d, const struct smtp_command *cmd, enum p
 
 static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
 {
-	struct policy_address address = address_of(&cmd->path);
+	struct policy_address address = address_of(d, &cmd->path);
 	enum policy_rule rule = policy_judge(d->env->policy, &d->who, &address);
 	const char *reply = policy_accepts(rule) ? dialog_gateway_lacks(d, cmd) : reply_denied;
 	struct dialog_pending *p;

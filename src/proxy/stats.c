@@ -15,7 +15,7 @@ size_t stats_room(unsigned workers)
 }
 
 /* To be changed with what a figure means; what they are shows in their size. */
-#define LAYOUT 1
+#define LAYOUT 2
 
 static void make_layout(char out[32])
 {

@@ -49,7 +49,7 @@ enum stats_result { STATS_ACCEPTED, STATS_DEFERRED, STATS_REFUSED, STATS_RESULTS
 enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS };
 
 /* The rules of the policy, and behind them the destination's own refusal. */
-#define STATS_RULE_DESTINATION (POLICY_RELAYING_DENIED + 1)
+#define STATS_RULE_DESTINATION POLICY_RULES
 #define STATS_RULES	       (STATS_RULE_DESTINATION + 1)
 /* How sessions end, and behind that those of a worker that died, which have no record. */
 #define STATS_END_WORKER_DIED (DIALOG_STOP + 1)

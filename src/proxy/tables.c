@@ -70,6 +70,10 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 	plan->entries = calloc(1, strlen(at) + 2);
 	if (!plan->entries)
 		return -ENOMEM;
+	const char *wrong = policy_delimiter_check(c->set.recipient_delimiter);
+
+	if (wrong)
+		config_fault(c, SETTING_RECIPIENT_DELIMITER, "%s", wrong);
 	while (*at && !err) {
 		size_t n = strcspn(at, BLANKS);
 
@@ -256,6 +260,11 @@ static int build_recipients(struct policy *p, struct tables_size *size, const st
 	return mem ? 0 : -ENOMEM;
 }
 
+void tables_delimiters(struct policy *p, const struct settings *set)
+{
+	snprintf(p->delimiters, sizeof(p->delimiters), "%s", set->recipient_delimiter);
+}
+
 int tables_build(struct policy *p, const struct tables_plan *plan, struct config *c)
 {
 	struct tables_size size;
@@ -270,6 +279,7 @@ int tables_build_sized(struct policy *p, struct tables_size *size, const struct 
 
 	*size = (struct tables_size){ 0 };
 	*p = (struct policy){ .guard = c->set.relay_guard };
+	tables_delimiters(p, &c->set);
 	if (*plan->entries || (plan->count && plan->file[0].setting == SETTING_RELAY_NETWORKS))
 		err = build_networks(p, size, plan, c);
 	for (unsigned i = 0; i < plan->count && !err; i++)

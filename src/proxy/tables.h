@@ -49,6 +49,8 @@ int tables_build(struct policy *p, const struct tables_plan *plan, struct config
 /* The same, for one who will give them back or copy them. */
 int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
 		       struct config *c) __attribute__((warn_unused_result));
+/* The part of P that has no image. */
+void tables_delimiters(struct policy *p, const struct settings *set);
 /* Gives the images' memory back. */
 void tables_release(struct policy *p, const struct tables_size *size);
 void tables_free(struct tables_plan *plan);

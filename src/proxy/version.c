@@ -38,7 +38,7 @@ struct version_image {
 static void make_mark(char out[MARK_MAX])
 {
 	memset(out, 0, MARK_MAX);
-	snprintf(out, MARK_MAX, "caronte version image %s %zu", CARONTE_VERSION,
+	snprintf(out, MARK_MAX, "caronte version image %s %d %zu", CARONTE_VERSION, POLICY_LAYOUT,
 		 sizeof(struct version_image));
 }
 
@@ -137,6 +137,7 @@ int version_map(struct version *v, int fd)
 		.networks = i->networks.n ? (const void *)(base + i->networks.at) : NULL,
 		.recipients = i->recipients.n ? (const void *)(base + i->recipients.at) : NULL,
 	};
+	tables_delimiters(&v->policy, &v->config.set);
 	v->route = &i->route;
 	v->listen = &i->listen;
 	v->probe = &i->probe;

@@ -5,7 +5,7 @@
  *
  *   # text            a comment
  *   set NAME VALUE    before the first turn: networks, recipients, guard, normalize, max-errors,
- *                     max-header, client (an address); recipients are separated by blanks
+ *                     max-header, delimiter, client (an address); recipients are separated by blanks
  *   C: line           the client sends the line and CR LF; lines that follow one another are one
  * turn C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood D< line, D<! … the
  * destination sends S: line           the client receives exactly this line next D> line, D>! … the
@@ -267,6 +267,8 @@ static void setting(struct play *p, char *name, char *value)
 		p->recipients = image(room);
 		assert_true(policy_recipients_build(p->recipients, room, text, &faults) > 0);
 		p->policy.recipients = p->recipients;
+	} else if (strcmp(name, "delimiter") == 0) {
+		snprintf(p->policy.delimiters, sizeof(p->policy.delimiters), "%s", value);
 	} else if (strcmp(name, "guard") == 0) {
 		p->policy.guard = strcmp(value, "y") == 0;
 	} else if (strcmp(name, "normalize") == 0) {

@@ -60,16 +60,18 @@ class Explain(harness.TestCase):
         recipients = ["a@local.test", "A@LOCAL.TEST.", "joe@other.test", "ann@other.test",
                       "postmaster", "postmaster@other.test", "u%evil@local.test",
                       "o%dd@other.test", '"u@evil"@local.test', '"a b"@local.test', "a@far.test",
-                      "a@[192.0.2.1]"]
-        for networks in "", "127.0.0.0/8":
+                      "a@[192.0.2.1]", "joe+x@other.test", "ann+x@other.test",
+                      "postmaster+x@other.test", '"joe+x"@other.test', "joe+x%y@other.test",
+                      "prvs=0123abcdef=joe@other.test"]
+        for networks, sender in (("", "s@client.test"), ("", ""), ("127.0.0.0/8", "s@client.test")):
             with harness.Sink() as sink, self.caronte(
                     sink, RECIPIENTS=self.RECIPIENTS, RELAY_NETWORKS=networks) as daemon:
                 with harness.Client(daemon.port) as client:
                     client.hello()
-                    client.command("MAIL FROM:<s@client.test>", 250)
+                    client.command("MAIL FROM:<%s>" % sender, 250)
                     for number, recipient in enumerate(recipients, 1):
                         reply = client.command("RCPT TO:<%s>" % recipient)
-                        said = self.explain(daemon, "127.0.0.1", "s@client.test", recipient,
+                        said = self.explain(daemon, "127.0.0.1", sender, recipient,
                                             status=0 if reply[:1] == b"2" else 1)
                         record = daemon.records("recipient", count=number)[-1]
                         self.assertEqual((said["verdict"], said["rule"]),

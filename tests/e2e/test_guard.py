@@ -243,7 +243,37 @@ class Exceptions(Guard):
                     reply = self.try_far(daemon.port)
                     self.assertEqual(reply[:3], b"250" if lets_in else b"550")
                     self.check_rules(daemon, ("accept", "recipient") if lets_in else
-                                     ("refuse", "relaying-denied"))
+                                     ("refuse", "unknown-user" if lines == ["y@far.test"]
+                                      else "relaying-denied"))
+
+    def test_extensions(self):
+        """RECIPIENT_DELIMITER: what is judged without its extension goes on with it."""
+        forms = {"<joe+news@local.test>": True, "<JOE+a+b@local.test>": True,
+                 "<joes+a@local.test>": False, "<+joe@local.test>": False,
+                 "<joe%far.test+x@local.test>": False, '<"joe+x"@local.test>': False,
+                 "<prvs=1234abcdef=joe@local.test>": False, "<joe-x@local.test>": False}
+        bounces = {"<prvs=1234abcdef=joe@local.test>": True, "<prvs=1234abcdef=ann@local.test>": False,
+                   "<joe+news@local.test>": True}
+        with harness.Sink() as sink:
+            for delimiter, names in ("+", forms), ("", dict.fromkeys(forms, False)):
+                with case(delimiter), self.caronte(
+                        sink, RECIPIENTS=["joe@local.test"], RECIPIENT_DELIMITER=delimiter,
+                        MAX_ERRORS=0) as daemon, harness.Client(daemon.port) as client:
+                    client.hello()
+                    client.command("MAIL FROM:<a@client.test>", 250)
+                    for path, taken in names.items():
+                        reply = client.command("RCPT TO:" + path)
+                        self.assertEqual(reply[:3] if taken else reply,
+                                         b"250" if taken else DENIED, path)
+                    client.command("RSET", 250)
+                    client.command("MAIL FROM:<>", 250)
+                    for path, taken in bounces.items():
+                        reply = client.command("RCPT TO:" + path)
+                        self.assertEqual(reply[:3], b"250" if taken and delimiter else b"550", path)
+                    client.quit()
+            heard = [line.partition(":")[2] for line in sink.commands() if line[:4] == "RCPT"]
+            self.assertEqual(heard, [path for path, taken in [*forms.items(), *bounces.items()]
+                                     if taken])
 
     def test_guard_off(self):
         with harness.Sink() as sink, self.caronte(sink, RELAY_GUARD=False) as daemon:

@@ -120,7 +120,8 @@ class Figures(TestCase):
             self.assertEqual(found["messages"], {"accepted": 2, "deferred": 0, "refused": 1})
             self.assertEqual(found["accepted"], {"login": 2, "relay-network": 0, "recipient": 1,
                                                  "guard-off": 0})
-            self.assertEqual(found["refused"], {"relaying-denied": 1, "destination": 1})
+            self.assertEqual(found["refused"], {"relaying-denied": 1, "unknown-user": 0,
+                                                "destination": 1})
             self.assertEqual(found["logins"], {"accepted": 1, "refused": 1})
             self.assertEqual(found["errors"], 3)
             self.assertEqual(found["octets"], 3 * (len(BODY) + 3))
@@ -706,6 +707,7 @@ class Metrics(TestCase):
                     ("message_bytes_total", "", document["octets"]),
                     ("recipients_total", 'verdict="accept",rule="recipient"', 3),
                     ("recipients_total", 'verdict="refuse",rule="relaying-denied"', 1),
+                    ("recipients_total", 'verdict="refuse",rule="unknown-user"', 0),
                     ("recipients_total", 'verdict="refuse",rule="destination"', 0),
                     ("turned_away_total", 'limit="max-sessions"', 0),
                     ("session_ends_total", 'end="quit"', 0), ("errors_total", "", 1),

@@ -86,14 +86,43 @@ static const char *expected(const struct recipient *list, size_t n, const struct
 	return word;
 }
 
+/* With a delimiter only what is neither quoted nor routed may find more: the user before the first
+ * one. */
+static void check_extension(const struct policy_recipients *t, const struct recipient *list,
+			    size_t n, struct policy_address a, const char *want)
+{
+	const uint8_t *plus = a.local.n > 1 ? memchr(a.local.p + 1, '+', a.local.n - 1) : NULL;
+	const char *which = "none";
+
+	if (!want && plus && !a.routed && !a.quoted) {
+		struct policy_address user = a;
+
+		user.local.n = (size_t)(plus - a.local.p);
+		want = expected(list, n, &user) ? "extension" : NULL;
+	}
+	policy_recipients_match(t, &a, "+", &which);
+	CHECK(strcmp(which, want ? want : "none") == 0);
+	if (a.quoted || a.routed)
+		return;
+	uint8_t tagged[6 + 252] = "prvs=1=";
+
+	if (a.local.n == 0 || a.local.n > 252 - 7)
+		return;
+	memcpy(tagged + 7, a.local.p, a.local.n);
+	a.local = span_of(tagged, a.local.n + 7);
+	a.bounce = true;
+	CHECK(!want || policy_recipients_match(t, &a, "+", NULL));
+}
+
 static void check_one(const struct policy_recipients *t, const struct recipient *list, size_t n,
 		      struct policy_address a)
 {
 	const char *want = expected(list, n, &a), *which = "none";
 
-	CHECK(policy_recipients_match(t, &a, &which) == (want != NULL));
+	CHECK(policy_recipients_match(t, &a, "", &which) == (want != NULL));
 	CHECK(strcmp(which, want ? want : "none") == 0);
-	CHECK(policy_recipients_match(t, &a, NULL) == (want != NULL));
+	check_extension(t, list, n, a, want);
+	CHECK(policy_recipients_match(t, &a, "", NULL) == (want != NULL));
 }
 
 static bool routed(struct span local)

@@ -268,9 +268,9 @@ static void tables_are_built_read_only(void **state)
 		assert_int_equal(addr_parse_ip(&in, i ? "172.31.255.255" : "192.0.2.1"), 0);
 		assert_true(policy_networks_match(checked.policy.networks, &in));
 	}
-	assert_true(policy_recipients_match(checked.policy.recipients, &known, NULL));
+	assert_true(policy_recipients_match(checked.policy.recipients, &known, "", NULL));
 	other.local = SPAN("other");
-	assert_false(policy_recipients_match(checked.policy.recipients, &other, NULL));
+	assert_false(policy_recipients_match(checked.policy.recipients, &other, "", NULL));
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {

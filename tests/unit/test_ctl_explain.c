@@ -95,6 +95,7 @@ static void test_recipient_lines(void **state)
 		{ "<\"a b\"@local.test>", "address", ":5: \"a b\"@local.test\n" },
 		{ "<postmaster@local.test>", "postmaster", ":3: Joe@Local.test\n" },
 		{ "<postmaster>", "postmaster", "" },
+		{ "<joe+news@local.test>", "extension", ":3: Joe@Local.test\n" },
 		{ "<bob@local.test>", "address", "" },
 	};
 	char path[] = "/tmp/caronte-test-XXXXXX", text[512], none[] = "";
@@ -111,18 +112,18 @@ static void test_recipient_lines(void **state)
 
 		assert_int_equal(smtp_path_parse(&p, span_str(rows[i].path), false, &used),
 				 SMTP_PATH_OK);
-		struct policy_address a = { p.local, p.domain, p.postmaster, p.routed, p.quoted };
+		struct policy_address a = { p.local, p.domain, p.postmaster, p.routed, p.quoted, false };
 
-		explain_recipient(&plan, &a, rows[i].which, out);
+		explain_recipient(&plan, &a, "+", rows[i].which, out);
 		take_output(out, text, sizeof(text), path);
 		assert_string_equal(text, rows[i].said);
 	}
 	unlink(path);
 	/* A file that is gone by now: nothing is said. */
 	FILE *out = tmpfile();
-	struct policy_address a = { SPAN("joe"), SPAN("local.test"), false, false, false };
+	struct policy_address a = { SPAN("joe"), SPAN("local.test"), false, false, false, false };
 
-	explain_recipient(&plan, &a, "address", out);
+	explain_recipient(&plan, &a, "+", "address", out);
 	take_output(out, text, sizeof(text), path);
 	assert_string_equal(text, "");
 }

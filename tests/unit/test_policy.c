@@ -59,6 +59,30 @@ static void test_strangers(void **state)
 	assert_int_equal(policy_judge(&p, &c, &a), POLICY_RELAYING_DENIED);
 }
 
+static void test_unknown_user(void **state)
+{
+	struct policy p = make_policy(true);
+	struct policy_client c = { 0 };
+	struct policy_address a = { .local = SPAN("user+x"), .domain = SPAN("Local.Example") };
+
+	(void)state;
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_UNKNOWN_USER);
+	assert_false(policy_accepts(POLICY_UNKNOWN_USER));
+	strcpy(p.delimiters, "+");
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_RECIPIENT);
+	a.local = SPAN("other");
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_UNKNOWN_USER);
+	a.routed = true; /* an attempt to relay */
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_RELAYING_DENIED);
+	a = (struct policy_address){ .local = SPAN("user"), .domain = SPAN("x.local.example") };
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_RELAYING_DENIED);
+	a = (struct policy_address){ .local = SPAN("prvs=0123abc=user"),
+				     .domain = SPAN("local.example") };
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_UNKNOWN_USER);
+	a.bounce = true;
+	assert_int_equal(policy_judge(&p, &c, &a), POLICY_RECIPIENT);
+}
+
 static void test_without_tables(void **state)
 {
 	struct policy p = { .guard = true };
@@ -81,6 +105,7 @@ static void test_names(void **state)
 	assert_string_equal(policy_rule_name(POLICY_RECIPIENT), "recipient");
 	assert_string_equal(policy_rule_name(POLICY_GUARD_OFF), "guard-off");
 	assert_string_equal(policy_rule_name(POLICY_RELAYING_DENIED), "relaying-denied");
+	assert_string_equal(policy_rule_name(POLICY_UNKNOWN_USER), "unknown-user");
 }
 
 int main(void)
@@ -88,6 +113,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order_of_rules),
 		cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_unknown_user),
 		cmocka_unit_test(test_without_tables),
 		cmocka_unit_test(test_names),
 	};

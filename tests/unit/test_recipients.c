@@ -61,10 +61,10 @@ static struct policy_recipients *build(const char *text)
 static const char *ask(const struct policy_recipients *t, struct policy_address a)
 {
 	const char *which = NULL;
-	bool found = policy_recipients_match(t, &a, &which);
+	bool found = policy_recipients_match(t, &a, "+", &which);
 
 	assert_int_equal(found, which != NULL);
-	assert_int_equal(policy_recipients_match(t, &a, NULL), found);
+	assert_int_equal(policy_recipients_match(t, &a, "+", NULL), found);
 	return which;
 }
 
@@ -363,6 +363,97 @@ static void test_long_parts(void **state)
 	free(t);
 }
 
+static void test_extensions(void **state)
+{
+	static const struct {
+		const char *local, *delimiters;
+		bool bounce, quoted, routed;
+		const char *word;
+	} rows[] = {
+		{ "user+tag", "+", false, false, false, "extension" },
+		{ "USER+", "+", false, false, false, "extension" },
+		{ "user+a+b", "+", false, false, false, "extension" },
+		{ "user-a+b", "+-", false, false, false, "extension" },
+		{ "user+tag", "", false, false, false, NULL },
+		{ "user-tag", "+", false, false, false, NULL },
+		{ "user+tag", "-=", false, false, false, NULL },
+		{ "users+tag", "+", false, false, false, NULL },
+		{ "+user", "+", false, false, false, NULL },
+		{ "+", "+", false, false, false, NULL },
+		{ "++user", "+", false, false, false, NULL },
+		/* An exact entry comes first, and one that holds a delimiter is no other user's. */
+		{ "list+owner", "+", false, false, false, "address" },
+		{ "list+other", "+", false, false, false, NULL },
+		{ "list", "+", false, false, false, NULL },
+		{ "list+owner+x", "+", false, false, false, NULL },
+		{ "postmaster+x", "+", false, false, false, "extension" },
+		/* What could be read as another address has no extension. */
+		{ "user+x%else.example", "+", false, false, true, NULL },
+		{ "user%else.example+x", "+", false, false, true, NULL },
+		{ "\"user+tag\"", "+", false, true, false, NULL },
+		{ "\"user\"+tag", "+", false, true, false, NULL },
+		/* Bounces. */
+		{ "prvs=1234abcdef=user", "+", true, false, false, "bounce" },
+		{ "PRVS=1=User", "+", true, false, false, "bounce" },
+		{ "prvs=1234abcdef=list+owner", "+", true, false, false, "bounce" },
+		{ "prvs=1234abcdef=user+tag", "+", true, false, false, "bounce" },
+		{ "prvs=1234abcdef=user", "+", false, false, false, NULL },
+		{ "prvs=1234abcdef=user", "", true, false, false, NULL },
+		{ "prvs=1234abcdef=users", "+", true, false, false, NULL },
+		{ "prvs=1234abcdef=", "+", true, false, false, NULL },
+		{ "prvs==user", "+", true, false, false, NULL },
+		{ "prvs=user", "+", true, false, false, NULL },
+		{ "prvs=a.b=user", "+", true, false, false, NULL },
+		{ "prvs=1=prvs=1=user", "+", true, false, false, NULL },
+		{ "xprvs=1=user", "+", true, false, false, NULL },
+		{ "user+tag", "+", true, false, false, "extension" },
+		{ "prvs=1=user%else", "+", true, false, true, NULL },
+		{ "\"prvs=1=user\"", "+", true, true, false, NULL },
+	};
+	struct policy_recipients *t = build("user@e.test\nlist+owner@e.test\n@all.test\n");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct policy_address a = {
+			.local = feed_guard(span_str(rows[i].local)),
+			.domain = SPAN("e.test"),
+			.routed = rows[i].routed,
+			.quoted = rows[i].quoted,
+			.bounce = rows[i].bounce,
+		};
+		const char *word = NULL;
+
+		policy_recipients_match(t, &a, rows[i].delimiters, &word);
+		if ((word == NULL) != (rows[i].word == NULL) ||
+		    (word && strcmp(word, rows[i].word) != 0))
+			fail_msg("%s: %s", rows[i].local, word ? word : "none");
+		assert_true(policy_recipients_domain(t, &a));
+		a.domain = SPAN("f.test");
+		assert_false(policy_recipients_match(t, &a, rows[i].delimiters, NULL));
+		assert_false(policy_recipients_domain(t, &a));
+	}
+	free(t);
+}
+
+static void test_delimiters(void **state)
+{
+	(void)state;
+	assert_null(policy_delimiter_check(""));
+	assert_null(policy_delimiter_check("+"));
+	assert_null(policy_delimiter_check("+-=_."));
+	for (const char *c = "%!@:\\"; *c; c++) {
+		char text[] = { '+', *c, '\0' };
+
+		assert_non_null(strstr(policy_delimiter_check(text), "another domain"));
+	}
+	assert_non_null(policy_delimiter_check("+a"));
+	assert_non_null(policy_delimiter_check("0"));
+	assert_non_null(policy_delimiter_check(" "));
+	assert_non_null(policy_delimiter_check("\""));
+	assert_non_null(policy_delimiter_check("\xc3\xbc"));
+	assert_non_null(policy_delimiter_check("+++++++++++++++++"));
+}
+
 /* Names that share their lengths, so that only text tells them apart; odd ones are in the table. */
 static void test_random(void **state)
 {
@@ -416,7 +507,7 @@ static size_t look_up_many(const struct policy_recipients *t, unsigned many, uns
 		struct policy_address address = { .local = span_of(name, (size_t)a),
 						  .domain = span_of(domain, (size_t)b) };
 
-		hits += policy_recipients_match(t, &address, NULL);
+		hits += policy_recipients_match(t, &address, "+", NULL);
 	}
 	return hits;
 }
@@ -469,7 +560,9 @@ int main(void)
 		cmocka_unit_test(test_lines),	    cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_domains),	    cmocka_unit_test(test_routing),
 		cmocka_unit_test(test_quoted),	    cmocka_unit_test(test_case_is_ascii_only),
-		cmocka_unit_test(test_long_parts),  cmocka_unit_test(test_random),
+		cmocka_unit_test(test_long_parts),
+		cmocka_unit_test(test_extensions),
+		cmocka_unit_test(test_delimiters),  cmocka_unit_test(test_random),
 		cmocka_unit_test(test_many),
 	};
 

@@ -100,7 +100,7 @@ static bool is_local(const struct version *v, const char *local, const char *dom
 {
 	struct policy_address a = { .local = span_str(local), .domain = span_str(domain) };
 
-	return policy_recipients_match(v->policy.recipients, &a, NULL);
+	return policy_recipients_match(v->policy.recipients, &a, "", NULL);
 }
 
 static void comes_back_whole(void **state)
