@@ -178,8 +178,11 @@ static void print_json(const struct log_record *r, struct log_text *out)
 	log_text_str(out, "{\"element\":");
 	add_json_string(r->element, out);
 	for (size_t i = 0; i < r->n; i++) {
+		bool number = span_eq(r->attr[i].name, SPAN("message"));
+
 		log_text_str(out, ",");
-		add_json_string(r->attr[i].name, out);
+		/* As LOG_JSON_FILE has it (xmllog/json.h). */
+		add_json_string(number ? SPAN("message_no") : r->attr[i].name, out);
 		log_text_str(out, ":");
 		if (is_number(r->attr[i].name, r->attr[i].value))
 			log_text_add(out, r->attr[i].value.p, r->attr[i].value.n);

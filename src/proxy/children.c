@@ -97,9 +97,10 @@ static bool keep_words(struct master *m, struct xmllog_writer_config *c)
 	c->file = strdup(c->file);
 	c->archive_dir = strdup(c->archive_dir);
 	c->syslog = strdup(c->syslog);
+	c->json = strdup(c->json);
 	version_unmap(m->version);
 	runtime_forget_route(m->rt.route_shared);
-	return c->file && c->archive_dir && c->syslog;
+	return c->file && c->archive_dir && c->syslog && c->json;
 }
 
 static _Noreturn void writer_child(struct master *m)

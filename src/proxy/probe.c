@@ -109,6 +109,7 @@ struct xmllog_writer_config probe_log_config(const struct settings *set)
 		.rotate_mib = (unsigned)set->log_rotate_mib,
 		.rotate_hours = (unsigned)set->log_rotate_hours,
 		.syslog = set->log_syslog,
+		.json = set->log_json_file,
 	};
 }
 
@@ -119,6 +120,8 @@ static void try_log(int to, const struct settings *set)
 
 	if (xmllog_writer_check(&log, why, sizeof(why)))
 		tell_fault(to, SETTING_LOG_FILE, "%s", why);
+	if (xmllog_json_check(&log, why, sizeof(why)))
+		tell_fault(to, SETTING_LOG_JSON_FILE, "%s", why);
 	if (xmllog_archive_check(&log, why, sizeof(why)))
 		tell_fault(to, SETTING_LOG_ARCHIVE_DIR, "%s", why);
 }

@@ -185,7 +185,7 @@ static bool log_changes(const struct settings *was, const struct settings *is)
 	struct xmllog_writer_config a = probe_log_config(was), b = probe_log_config(is);
 
 	return strcmp(a.file, b.file) != 0 || strcmp(a.archive_dir, b.archive_dir) != 0 ||
-	       strcmp(a.syslog, b.syslog) != 0 || a.rotate_mib != b.rotate_mib ||
+	       strcmp(a.syslog, b.syslog) != 0 || strcmp(a.json, b.json) != 0 || a.rotate_mib != b.rotate_mib ||
 	       a.rotate_hours != b.rotate_hours;
 }
 

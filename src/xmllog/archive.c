@@ -1,23 +1,15 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * archive: moves a log file into the archive under a name made of date and time. Never overwrites
- * anything. Within a file system it is a rename; across, the copy gets its name when it is whole,
- * and then the original goes: killed in between, the worst is the same records in two files.
- *
- * A log that another one replaces is missing at its place between two renames, no longer: its
- * successor is whole before. (Changing places in one step, RENAME_EXCHANGE, would leave an empty
- * log in the archive, or a full one beside its place, with who is killed behind it.)
- */
+#include "xmllog/archive.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-#include "xmllog/logfile.h"
 
 #define ARCHIVE_SAME_SECOND 10000
 
@@ -72,7 +64,8 @@ static int copy_file(const char *path, const char *part)
 }
 
 /* FROM under the first free name; -ERANGE when there is none. */
-static int rename_dated(const char *from, const char *dir, char *name, size_t cap)
+static int rename_dated(const char *from, const char *dir, const char *ending, char *name,
+			size_t cap)
 {
 	char stamp[32];
 	time_t now = time(NULL);
@@ -83,9 +76,9 @@ static int rename_dated(const char *from, const char *dir, char *name, size_t ca
 	strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &tm);
 	for (int i = 0; rc == -EEXIST && i < ARCHIVE_SAME_SECOND; i++) {
 		if (i == 0)
-			n = snprintf(name, cap, "%s/caronte-%s.xml", dir, stamp);
+			n = snprintf(name, cap, "%s/caronte-%s%s", dir, stamp, ending);
 		else
-			n = snprintf(name, cap, "%s/caronte-%s-%d.xml", dir, stamp, i);
+			n = snprintf(name, cap, "%s/caronte-%s-%d%s", dir, stamp, i, ending);
 		if (n < 0 || (size_t)n >= cap)
 			return -ENAMETOOLONG;
 		rc = archive_rename(from, name);
@@ -94,7 +87,7 @@ static int rename_dated(const char *from, const char *dir, char *name, size_t ca
 }
 
 /* Across file systems: PATH stays. */
-static int copy_dated(const char *path, const char *dir, char *name, size_t cap)
+static int copy_dated(const char *path, const char *dir, const char *ending, char *name, size_t cap)
 {
 	char part[PATH_MAX];
 	int rc;
@@ -104,19 +97,19 @@ static int copy_dated(const char *path, const char *dir, char *name, size_t cap)
 	rc = copy_file(path, part);
 	if (rc < 0)
 		return rc;
-	rc = rename_dated(part, dir, name, cap);
+	rc = rename_dated(part, dir, ending, name, cap);
 	if (rc < 0)
 		unlink(part);
 	return rc;
 }
 
-int archive_move(const char *path, const char *dir, char *name, size_t cap)
+int archive_move(const char *path, const char *dir, const char *ending, char *name, size_t cap)
 {
-	int rc = rename_dated(path, dir, name, cap);
+	int rc = rename_dated(path, dir, ending, name, cap);
 
 	if (rc != -EXDEV)
 		return rc;
-	rc = copy_dated(path, dir, name, cap);
+	rc = copy_dated(path, dir, ending, name, cap);
 	if (rc < 0)
 		return rc;
 	return unlink(path) == 0 ? 0 : -errno;
@@ -124,7 +117,7 @@ int archive_move(const char *path, const char *dir, char *name, size_t cap)
 
 int archive_replace(const char *path, const char *next, const char *dir, char *name, size_t cap)
 {
-	int rc = rename_dated(path, dir, name, cap);
+	int rc = rename_dated(path, dir, ".xml", name, cap);
 
 	if (rc == 0) {
 		rc = archive_rename(next, path);
@@ -134,7 +127,7 @@ int archive_replace(const char *path, const char *next, const char *dir, char *n
 	}
 	if (rc != -EXDEV)
 		return rc;
-	rc = copy_dated(path, dir, name, cap);
+	rc = copy_dated(path, dir, ".xml", name, cap);
 	if (rc < 0)
 		return rc;
 	if (rename(next, path) == 0)

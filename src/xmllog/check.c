@@ -88,39 +88,68 @@ bool xmllog_writer_busy(const struct xmllog_writer_config *c)
 	return busy;
 }
 
+static bool has_json(const struct xmllog_writer_config *c)
+{
+	return c->json && *c->json;
+}
+
 static bool rotates(const struct xmllog_writer_config *c)
 {
-	return !is_output(c) && (c->rotate_mib || c->rotate_hours);
+	return c->rotate_mib || c->rotate_hours;
 }
 
 const char *xmllog_archive_check(const struct xmllog_writer_config *c, char *out, size_t cap)
 {
-	return rotates(c) ? xmllog_dir_check(c->archive_dir, out, cap) : NULL;
+	bool any = !is_output(c) || has_json(c);
+
+	return any && rotates(c) ? xmllog_dir_check(c->archive_dir, out, cap) : NULL;
+}
+
+/* A file that is written as it is, or made, and moved away from its place when MOVES. */
+static const char *check_file(const char *file, bool moves, char *out, size_t cap)
+{
+	int fd = open(file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	const char *fault = NULL;
+	bool there = fd >= 0;
+
+	if (!there && errno == ELOOP)
+		return say(out, cap, "%s: a symbolic link", file);
+	if (!there && errno != ENOENT)
+		return say(out, cap, "%s: %s", file, strerror(errno));
+	if (there) {
+		fault = check_open_file(file, fd, out, cap);
+		close(fd);
+	}
+	if (!fault && (!there || moves))
+		fault = check_parent(file, out, cap);
+	return fault;
 }
 
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap)
 {
-	bool there;
-	const char *fault = NULL;
-	int fd;
-
 	if (is_output(c))
 		return fcntl(STDOUT_FILENO, F_GETFD) >= 0
 			       ? NULL
 			       : say(out, cap, "standard output: %s", strerror(errno));
 	if (c->file[0] == '\0')
 		return say(out, cap, "no file is named");
-	fd = open(c->file, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	there = fd >= 0;
-	if (!there && errno == ELOOP)
-		return say(out, cap, "%s: a symbolic link", c->file);
-	if (!there && errno != ENOENT)
-		return say(out, cap, "%s: %s", c->file, strerror(errno));
-	if (there) {
-		fault = check_open_file(c->file, fd, out, cap);
-		close(fd);
-	}
-	if (!fault && (!there || rotates(c)))
-		fault = check_parent(c->file, out, cap);
-	return fault;
+	return check_file(c->file, rotates(c), out, cap);
+}
+
+static bool are_one(const char *a, const char *b)
+{
+	struct stat sa, sb;
+
+	return strcmp(a, b) == 0 || (stat(a, &sa) == 0 && stat(b, &sb) == 0 &&
+				     sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+const char *xmllog_json_check(const struct xmllog_writer_config *c, char *out, size_t cap)
+{
+	if (!has_json(c))
+		return NULL;
+	if (!is_output(c) && are_one(c->file, c->json))
+		return say(out, cap, "%s: this is LOG_FILE; the two need files of their own",
+			   c->json);
+	return check_file(c->json, rotates(c), out, cap);
 }

@@ -8,8 +8,6 @@
 #include "base/digits.h"
 
 #define DATE 19 /* octets of "2026-01-02T03:04:05" */
-/* More than a name and any value that is no text, or the beginning of a record, can take. */
-#define FIXED_MAX 256
 
 static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_VERSION] = "version",
@@ -47,8 +45,12 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_REASON] = "reason",
 };
 
-/* Length of the XML 1.0 character (2.2 Char) in UTF-8 (RFC 3629) at V, and its code; 0: none. */
-static size_t character(struct span v, uint32_t *code)
+const char *format_attr_name(enum xmllog_attr a)
+{
+	return attr_names[a];
+}
+
+size_t format_character(struct span v, uint32_t *code)
 {
 	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	uint8_t c = v.p[0];
@@ -140,7 +142,7 @@ size_t format_escape(struct span v, char *out)
 			len = 1;
 			continue;
 		}
-		len = character(v, &u);
+		len = format_character(v, &u);
 		if (len) {
 			n += put_character(out + n, u);
 		} else {
@@ -191,8 +193,7 @@ void format_restart(struct format *f)
 	f->n = 0;
 }
 
-/* Where N octets more can be put, or NULL. */
-static char *more_room(struct format *f, size_t n)
+char *format_room(struct format *f, size_t n)
 {
 	if (f->room - f->n < n) {
 		size_t room = 2 * (f->n + n);
@@ -206,7 +207,7 @@ static char *more_room(struct format *f, size_t n)
 	return f->text + f->n;
 }
 
-static size_t put_value(char *out, const struct record_attr *a)
+size_t format_plain_value(const struct record_attr *a, char *out)
 {
 	size_t n;
 
@@ -223,7 +224,7 @@ static size_t put_value(char *out, const struct record_attr *a)
 	case KINDS:
 		break;
 	}
-	return format_escape(a->text, out);
+	return 0;
 }
 
 /* Opens an attribute; what follows is its value and a quotation mark. */
@@ -239,7 +240,7 @@ static size_t put_name(char *out, const char *name)
 
 int format_record(struct format *f, const struct record *r)
 {
-	char *out = more_room(f, FIXED_MAX);
+	char *out = format_room(f, FORMAT_FIXED_MAX);
 	size_t n = 0;
 
 	if (!out)
@@ -259,15 +260,16 @@ int format_record(struct format *f, const struct record *r)
 		const struct record_attr *a = &r->attr[i];
 		size_t text = a->kind == KIND_TEXT ? a->text.n * FORMAT_EXPAND : 0;
 
-		out = more_room(f, FIXED_MAX + text);
+		out = format_room(f, FORMAT_FIXED_MAX + text);
 		if (!out)
 			return -ENOMEM;
 		n = put_name(out, attr_names[a->attr]);
-		n += put_value(out + n, a);
+		n += a->kind == KIND_TEXT ? format_escape(a->text, out + n)
+					  : format_plain_value(a, out + n);
 		out[n++] = '"';
 		f->n += n;
 	}
-	out = more_room(f, FIXED_MAX);
+	out = format_room(f, FORMAT_FIXED_MAX);
 	if (!out)
 		return -ENOMEM;
 	f->n += put_text(out, "/>\n");

@@ -29,6 +29,18 @@ struct span format_text(const struct format *f);
 /* Empties the text. */
 void format_restart(struct format *f);
 
+/* The attribute's name in the log. */
+const char *format_attr_name(enum xmllog_attr a);
+/* Length of the XML 1.0 character (2.2 Char) in UTF-8 (RFC 3629) at the front of V, which is not
+ * empty, and its code; 0: there is none. */
+size_t format_character(struct span v, uint32_t *code);
+/* Where N octets more can be put, or NULL. */
+char *format_room(struct format *f, size_t n);
+/* A number, a duration or an address, as both forms of the log have it; the length. */
+size_t format_plain_value(const struct record_attr *a, char *out);
+/* More than a name and any value that is no text, or the beginning of a record, can take. */
+#define FORMAT_FIXED_MAX 256
+
 /* The escaped form of V; OUT has room for FORMAT_EXPAND times its length. The length. */
 #define FORMAT_EXPAND 6
 size_t format_escape(struct span v, char *out);

@@ -100,14 +100,4 @@ int logfile_repair(struct logfile *f) __attribute__((warn_unused_result));
 /* Gives the padding back as far as possible. */
 void logfile_shrink(struct logfile *f);
 
-/* archive.c: moves PATH to DIR as caronte-YYYYMMDD-HHMMSS[-N].xml, across file systems too. Where
- * it is then comes into NAME. 0 or -errno. */
-int archive_move(const char *path, const char *dir, char *name, size_t cap)
-	__attribute__((warn_unused_result));
-/* The same, and NEXT, a file beside PATH, takes its place. On failure PATH is what it was. */
-int archive_replace(const char *path, const char *next, const char *dir, char *name, size_t cap)
-	__attribute__((warn_unused_result));
-/* rename(2) that never replaces: then it is -EEXIST. */
-int archive_rename(const char *from, const char *to) __attribute__((warn_unused_result));
-
 #endif

@@ -19,6 +19,7 @@
 
 #include <libxml/xmlreader.h>
 
+#include "xmllog/archive.h"
 #include "xmllog/logfile.h"
 
 #define CLOSE_TAG     "</caronte-log>"
@@ -359,12 +360,13 @@ static int resume(struct logfile *f, const struct ending *e, uint64_t size)
 /* The archive need not be there where nothing is rotated; a log is to begin all the same. */
 static int move_away(struct logfile *f)
 {
-	int rc = archive_move(f->path, f->archive_dir, f->moved, sizeof(f->moved));
+	int rc = archive_move(f->path, f->archive_dir, ".xml", f->moved, sizeof(f->moved));
 	char beside[PATH_MAX];
 
 	if (rc == 0 || snprintf(beside, sizeof(beside), "%s", f->path) >= (int)sizeof(beside))
 		return rc;
-	return archive_move(f->path, dirname(beside), f->moved, sizeof(f->moved)) == 0 ? 0 : rc;
+	return archive_move(f->path, dirname(beside), ".xml", f->moved, sizeof(f->moved)) == 0 ? 0
+										       : rc;
 }
 
 /* Goes on with the file F->fd if that can be done; -EAGAIN when it was moved away. */

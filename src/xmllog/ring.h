@@ -41,6 +41,9 @@ struct xmllog_ring {
 	uint32_t commit_valid;
 	uint32_t stream_begun;
 	uint64_t commit_dev, commit_ino, commit_tail;
+	/* Likewise of the JSON file: which one it is, and its size before the batch. */
+	uint32_t json_valid;
+	uint64_t json_dev, json_ino, json_size;
 
 	_Alignas(64) uint8_t data[];
 };

@@ -184,13 +184,25 @@ void take_prepare(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
+void take_prepare_json(struct take *t, uint64_t dev, uint64_t ino, uint64_t size)
+{
+	struct xmllog_ring *first = t->src[0].ring;
+
+	first->json_dev = dev;
+	first->json_ino = ino;
+	first->json_size = size;
+	atomic_signal_fence(memory_order_seq_cst);
+	first->json_valid = 1;
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
 void take_commit(struct take *t)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		struct xmllog_ring *r = t->src[i].ring;
 
 		if (t->src[i].lost) {
-			t->src[i].told = true;
+			t->src[i].told |= !t->src[i].damaged;
 			continue;
 		}
 		atomic_store_explicit(&r->head, r->next_head, memory_order_release);
@@ -198,24 +210,47 @@ void take_commit(struct take *t)
 	}
 	atomic_signal_fence(memory_order_seq_cst);
 	t->src[0].ring->commit_valid = 0;
+	t->src[0].ring->json_valid = 0;
 }
 
-void take_recover(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail)
+/* The source as it was in the batch that ended at its ring's next_head. */
+static void begin_again(struct take_source *s)
+{
+	struct xmllog_ring *r = s->ring;
+
+	begin_source(s);
+	if (s->lost)
+		return;
+	if (r->next_head - s->at <= s->end - s->at) {
+		s->end = r->next_head;
+	} else {
+		s->end = r->next_head = s->at;
+		r->next_reported = r->reported;
+	}
+	look_at_front(s);
+}
+
+bool take_recover(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail)
 {
 	struct xmllog_ring *first = t->src[0].ring;
-	bool written = first->commit_valid == 1 && first->commit_dev == dev &&
-		       first->commit_ino == ino && first->commit_tail == tail;
 
-	for (size_t i = 0; written && i < t->n; i++) {
-		struct xmllog_ring *r = t->src[i].ring;
-		uint32_t head = atomic_load(&r->head), tail_now = atomic_load(&r->tail);
-
-		if (r->next_head - head <= tail_now - head) {
-			atomic_store(&r->head, r->next_head);
-			r->reported = r->next_reported;
-		}
+	if (first->commit_valid != 1 || first->commit_dev != dev || first->commit_ino != ino ||
+	    first->commit_tail != tail) {
+		first->commit_valid = first->json_valid = 0;
+		return false;
 	}
-	first->commit_valid = 0;
+	t->octets = 0;
+	for (size_t i = 0; i < t->n; i++)
+		begin_again(&t->src[i]);
+	return true;
+}
+
+uint64_t take_json_has(const struct take *t, uint64_t dev, uint64_t ino, uint64_t size)
+{
+	const struct xmllog_ring *first = t->src[0].ring;
+	bool same = first->json_valid == 1 && first->json_dev == dev && first->json_ino == ino;
+
+	return same && size > first->json_size ? size - first->json_size : 0;
 }
 
 bool take_wake_at(struct take *t, enum take_wake when)

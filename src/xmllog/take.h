@@ -49,10 +49,18 @@ uint64_t take_dropped(struct take *t);
 
 /* Notes that the batch is in the file as soon as file DEV, INO has its tail at TAIL. */
 void take_prepare(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail);
+/* Notes that the same batch is about to be appended to JSON file DEV, INO of SIZE octets. */
+void take_prepare_json(struct take *t, uint64_t dev, uint64_t ino, uint64_t size);
 /* The batch is in the file: frees its room. */
 void take_commit(struct take *t);
-/* At start: does what a killed writer had no time for, if its last batch did get into this file. */
-void take_recover(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail);
+/*
+ * At start: true when the last batch of a killed writer did get into this file. take_next() then
+ * hands out its records once more, for whoever else should have had them, and take_commit() does
+ * what the killed one had no time for.
+ */
+bool take_recover(struct take *t, uint64_t dev, uint64_t ino, uint64_t tail);
+/* After it: octets of that batch that JSON file DEV, INO, of SIZE octets now, has already. */
+uint64_t take_json_has(const struct take *t, uint64_t dev, uint64_t ino, uint64_t size);
 
 /* Says when to be woken, and then whether the rings hold anything: if so, do not sleep. */
 bool take_wake_at(struct take *t, enum take_wake when);

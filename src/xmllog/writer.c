@@ -23,6 +23,8 @@
 
 #include "base/diag.h"
 #include "xmllog/format.h"
+#include "xmllog/json.h"
+#include "xmllog/jsonfile.h"
 #include "xmllog/logfile.h"
 #include "xmllog/outlet.h"
 #include "xmllog/stream.h"
@@ -45,11 +47,14 @@ struct writer {
 	struct logfile file;
 	struct stream stream;
 	struct outlet outlet;
+	struct format json;
+	struct jsonfile json_file;
 	bool to_stream;
 	bool opened;  /* the file was open at least once: what a dead writer left is dealt with */
 	bool failing; /* and that has been said */
 	bool alone;   /* nobody is at the outlet, and that has been said */
-	bool ended;   /* all producers are gone */
+	bool json_failing; /* the file of JSON cannot be written, and that has been said */
+	bool ended;	   /* all producers are gone */
 	int wake_fd, life_fd;
 	uint64_t rotate_after_us; /* a failed rotation is not tried again before */
 	/* A fault of our own that the next batch is to report. */
@@ -122,6 +127,90 @@ static int failed(struct writer *w, int rc)
 	return rc;
 }
 
+/* ---- the file of JSON ---- */
+
+/* Said once for each spell. */
+static void json_went(struct writer *w, int rc, int rotation)
+{
+	if (rc == 0 && rotation < 0 && !w->note_what)
+		note(w, "log-rotate", "%s to %s: %s", w->c->json, w->c->archive_dir,
+		     strerror(-rotation));
+	if (rc < 0 && !w->json_failing && !w->note_what) {
+		note(w, "log-json", "%s: %s", w->c->json, strerror(-rc));
+		w->json_failing = true;
+	}
+	if (rc == 0)
+		w->json_failing = false;
+}
+
+/* Lines that were lost are told of where they are missing. */
+static int tell_lost(struct writer *w)
+{
+	uint64_t lost = jsonfile_take_lost(&w->json_file);
+	struct format line;
+	struct record r;
+	int rc;
+
+	if (!lost)
+		return 0;
+	rc = format_open(&line);
+	if (rc < 0)
+		return rc;
+	record_fault(&r, "log-dropped", NULL, lost);
+	rc = json_record(&line, &r);
+	if (rc == 0)
+		rc = jsonfile_add(&w->json_file, format_text(&line));
+	format_close(&line);
+	return rc;
+}
+
+/* The batch at hand, which is in the log; without one, what an earlier one left over. */
+static void write_json(struct writer *w)
+{
+	struct jsonfile *f = &w->json_file;
+	struct span text = format_text(&w->json);
+	int rotation, rc, added;
+
+	if (!jsonfile_wanted(f))
+		return;
+	rc = jsonfile_ready(f, text.n, record_now(), &rotation);
+	if (rc == 0)
+		rc = jsonfile_flush(f);
+	if (rc == 0)
+		rc = tell_lost(w);
+	if (rc == 0)
+		take_prepare_json(&w->take, f->dev, f->ino, f->size);
+	added = jsonfile_add(f, text);
+	json_went(w, rc < 0 ? rc : added, rotation);
+}
+
+/* A killed writer's last batch is in the log: the file of JSON gets what it lacks of it. Our own
+ * faults of that batch came last in it, and are not made again. */
+static void complete_json(struct writer *w)
+{
+	struct jsonfile *f = &w->json_file;
+	struct record r;
+	struct span text;
+	uint64_t has;
+	int rc;
+
+	if (!jsonfile_wanted(f))
+		return;
+	format_restart(&w->json);
+	rc = jsonfile_open(f);
+	while (rc == 0 && take_next(&w->take, &r))
+		rc = json_record(&w->json, &r);
+	text = format_text(&w->json);
+	has = take_json_has(&w->take, f->dev, f->ino, f->size);
+	if (rc == 0 && has < text.n) {
+		f->torn &= has == 0;
+		rc = jsonfile_add(f, span_from(text, (size_t)has));
+	}
+	json_went(w, rc, 0);
+}
+
+/* ---- the file ---- */
+
 static int open_file(struct writer *w)
 {
 	struct logfile *f = &w->file;
@@ -132,37 +221,63 @@ static int open_file(struct writer *w)
 	rc = logfile_open(f);
 	if (rc < 0)
 		return rc;
-	if (!w->opened)
-		take_recover(&w->take, f->dev, f->ino, f->tail);
+	if (!w->opened && take_recover(&w->take, f->dev, f->ino, f->tail)) {
+		complete_json(w);
+		take_commit(&w->take);
+	}
 	w->opened = true;
 	if (f->moved[0])
 		note(w, "log-not-well-formed", "moved to %s", f->moved);
 	return 0;
 }
 
-/* Formats a batch. 1: there is something to write, 0: nothing, or -errno. */
+static int add_json(struct writer *w, const struct record *r)
+{
+	return jsonfile_wanted(&w->json_file) ? json_record(&w->json, r) : 0;
+}
+
+static int add_record(struct writer *w, const struct record *r)
+{
+	int rc = format_record(&w->format, r);
+
+	return rc == 0 ? add_json(w, r) : rc;
+}
+
+/* What the writer itself has to say; the number of records. */
+static size_t own_faults(struct writer *w, struct record own[2])
+{
+	uint64_t dropped = take_dropped(&w->take);
+	size_t n = 0;
+
+	if (dropped)
+		record_fault(&own[n++], "log-dropped", NULL, dropped);
+	if (w->note_what) {
+		record_fault(&own[n++], w->note_what, w->note_detail, 0);
+		w->noted = true;
+	}
+	return n;
+}
+
+/* Formats a batch. 1: there is something to write, 0: nothing, or -errno. In JSON our own faults
+ * come last: complete_json() counts on the records of the rings being first. */
 static int make_batch(struct writer *w, struct span *text)
 {
-	struct record r;
-	uint64_t dropped;
+	struct record r, own[2];
+	size_t owns;
 	int rc = 0;
 
 	format_restart(&w->format);
+	format_restart(&w->json);
 	take_begin(&w->take);
-	dropped = take_dropped(&w->take);
-	if (dropped) {
-		record_fault(&r, "log-dropped", NULL, dropped);
-		rc = format_record(&w->format, &r);
-	}
-	if (rc == 0 && w->note_what) {
-		record_fault(&r, w->note_what, w->note_detail, 0);
-		rc = format_record(&w->format, &r);
-		w->noted = true;
-	}
+	owns = own_faults(w, own);
+	for (size_t i = 0; rc == 0 && i < owns; i++)
+		rc = format_record(&w->format, &own[i]);
 	while (rc == 0 && w->take.octets < BATCH_OCTETS && take_next(&w->take, &r))
-		rc = format_record(&w->format, &r);
+		rc = add_record(w, &r);
 	while (rc == 0 && take_damage(&w->take, &r))
-		rc = format_record(&w->format, &r);
+		rc = add_record(w, &r);
+	for (size_t i = 0; rc == 0 && i < owns; i++)
+		rc = add_json(w, &own[i]);
 	*text = format_text(&w->format);
 	return rc < 0 ? rc : text->n > 0;
 }
@@ -265,14 +380,16 @@ static int step(struct writer *w)
 		return failed(w, rc);
 	if (rc == 0) {
 		w->failing = false;
+		write_json(w);
 		return 0;
 	}
 	rc = w->to_stream ? write_stream(w, text) : write_file(w, text);
 	if (rc < 0)
 		return failed(w, rc);
-	take_commit(&w->take);
 	if (w->noted)
 		w->note_what = NULL;
+	write_json(w);
+	take_commit(&w->take);
 	pass_on(w, text);
 	w->failing = false;
 	if (w->to_stream) {
@@ -308,6 +425,7 @@ static void nap(struct writer *w, enum take_wake when, int ms)
 static void reopen(struct writer *w)
 {
 	reopen_asked = 0;
+	jsonfile_reopen(&w->json_file);
 	if (w->to_stream)
 		return;
 	logfile_close(&w->file);
@@ -401,20 +519,25 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	xmlInitParser();
 	w.to_stream = strcmp(c->file, "-") == 0;
 	outlet_init(&w.outlet, c->syslog ? c->syslog : "");
+	jsonfile_init(&w.json_file, c->json ? c->json : "", c->archive_dir,
+		      (uint64_t)c->rotate_mib << 20, c->rotate_hours * HOUR_US);
 	stream_init(&w.stream, STDOUT_FILENO);
 	logfile_init(&w.file, c->file, c->archive_dir, (uint64_t)c->rotate_mib << 20);
-	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0) {
+	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0 ||
+	    format_open(&w.json) < 0) {
 		say(&w, strerror(ENOMEM));
 		take_close(&w.take);
 		return EX_OSERR;
 	}
 	end_stream(&w);
 	run(&w);
-	good = finish(&w);
+	good = finish(&w) && jsonfile_flush(&w.json_file) == 0;
 	if (!good)
 		say(&w, "its last records could not be written");
 	outlet_close(&w.outlet);
+	jsonfile_close(&w.json_file);
 	take_close(&w.take);
 	format_close(&w.format);
+	format_close(&w.json);
 	return good ? EX_OK : EX_IOERR;
 }

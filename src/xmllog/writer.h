@@ -14,7 +14,8 @@ struct xmllog_writer_config {
 	const char *archive_dir;
 	unsigned rotate_mib;   /* 0 never */
 	unsigned rotate_hours; /* 0 never */
-	const char *syslog;    /* socket for levels 1 and 2 (outlet.h), NULL or \"\": none */
+	const char *syslog;    /* socket for levels 1 and 2 (outlet.h), NULL or "": none */
+	const char *json;      /* file of the same records (jsonfile.h), NULL or "": none */
 };
 
 /*
@@ -24,6 +25,8 @@ struct xmllog_writer_config {
 const char *xmllog_writer_check(const struct xmllog_writer_config *c, char *out, size_t cap);
 /* The same for the archive, where rotation needs it. */
 const char *xmllog_archive_check(const struct xmllog_writer_config *c, char *out, size_t cap);
+/* The same for the file of JSON. */
+const char *xmllog_json_check(const struct xmllog_writer_config *c, char *out, size_t cap);
 /* The same for any directory in which files are to be made. */
 const char *xmllog_dir_check(const char *dir, char *out, size_t cap);
 

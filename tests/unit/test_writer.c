@@ -10,8 +10,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <sys/ptrace.h>
-
 #include "writerproc.h"
 
 /* Adds what the file holds: each ring's numbers go on at NEXT. Drops that it tells are added up. */
@@ -281,34 +279,6 @@ static void test_killed_in_order(void **state)
 	for (int k = 0; k < 2; k++)
 		assert_in_range(next[k], made[k], made[k] + 1);
 	munmap(made, 4096);
-}
-
-/*
- * A writer that is killed as it enters or leaves its STOPth system call. False when it came to its
- * end before that; *REFUSED when we may not trace.
- */
-static bool killed_at_call(int stop, bool *refused)
-{
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
-			_exit(99);
-		raise(SIGSTOP);
-		_exit(xmllog_writer_main(&config, rings, RINGS, wake_fd, life[0]));
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	*refused = !WIFSTOPPED(status);
-	while (WIFSTOPPED(status) && stop-- > 0) {
-		assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-	}
-	if (!WIFSTOPPED(status))
-		return false;
-	kill(pid, SIGKILL);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return true;
 }
 
 /* At every system call that it makes, from the new file over several batches to its end. */

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -99,6 +100,34 @@ static inline void kill_writer(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	assert_int_equal(wait_for(pid), -SIGKILL);
+}
+
+/*
+ * A writer that is killed as it enters or leaves its STOPth system call. False when it came to its
+ * end before that; *REFUSED when we may not trace.
+ */
+static inline bool killed_at_call(int stop, bool *refused)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
+			_exit(99);
+		raise(SIGSTOP);
+		_exit(xmllog_writer_main(&config, rings, RINGS, wake_fd, life[0]));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	*refused = !WIFSTOPPED(status);
+	while (WIFSTOPPED(status) && stop-- > 0) {
+		assert_int_equal(ptrace(PTRACE_SYSCALL, pid, NULL, NULL), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+	}
+	if (!WIFSTOPPED(status))
+		return false;
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return true;
 }
 
 /* The last producer goes, and the writer ends. */
