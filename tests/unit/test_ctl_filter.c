@@ -408,7 +408,7 @@ static void test_numbers(void **state)
 	check_print(LOG_JSON, true, &r,
 		    "{\"element\":\"x\",\"bytes\":0,\"count\":\"007\",\"pid\":1.5,"
 		    "\"seconds\":0.000001,\"messages\":\"1e5\",\"refusals\":\"-1\","
-		    "\"recipients\":\"1234567890123456\",\"message\":\"\"}\n");
+		    "\"recipients\":\"1234567890123456\",\"message_no\":\"\"}\n");
 }
 
 static void test_table(void **state)

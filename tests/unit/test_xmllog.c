@@ -427,7 +427,8 @@ static void test_recover(void **state)
 	make_numbered(&l, 2);
 
 	assert_int_equal(take_open(&t, &ring, 1), 0);
-	take_recover(&t, 10, 20, 4000); /* the batch did not get into the file */
+	/* The batch did not get into the file. */
+	assert_false(take_recover(&t, 10, 20, 4000));
 	take_begin(&t);
 	assert_int_equal(take_dropped(&t), 9);
 	assert_true(take_next(&t, &r));
@@ -436,7 +437,12 @@ static void test_recover(void **state)
 	take_close(&t);
 
 	assert_int_equal(take_open(&t, &ring, 1), 0);
-	take_recover(&t, 10, 20, 4711); /* it did */
+	/* It did: that batch, and no more, is handed out for whoever else should have it. */
+	assert_true(take_recover(&t, 10, 20, 4711));
+	assert_true(take_next(&t, &r));
+	assert_int_equal(check_numbered(&r), 1);
+	assert_false(take_next(&t, &r));
+	take_commit(&t);
 	take_begin(&t);
 	assert_int_equal(take_dropped(&t), 0);
 	assert_true(take_next(&t, &r));
