@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * repair: BARE_NEWLINE_NORMALIZE, a DATA body made canonical on its way (RFC 5321 2.3.8, 4.5.2).
- * "On its own" is said of the client's octets as they came: CR NUL LF is a CR and an LF on their
- * own, two newlines, and only CR LF dot CR LF without anything between is an end of data. A dot at
- * the start of a line is the client's own (its stuffing, or its end) only right behind the client's
- * CR LF; any other one is text that repair has put there, and is stuffed. A line that loses its
- * NULs or gets its newline by repair, and would be a lone dot, gets a second dot.
+ * CRs directly before CR LF go, as many as there are: a client that writes CR LF for each LF of a
+ * text that has CR LF already sends CR CR LF at the end of each line, and two newlines for it would
+ * end the header after its first line. Then each CR or LF on its own becomes CR LF.
+ *
+ * "Directly" and "on its own" are said of the client's octets as they came: CR NUL LF is a CR and an
+ * LF on their own, two newlines, and only CR LF dot CR LF without anything between is an end of
+ * data. A dot at the start of a line is the client's own (its stuffing, or its end) only right
+ * after the client's CR LF; any other one is text that repair has put there, and is stuffed. A line
+ * that loses NULs or CRs or gets its newline by repair, and would be a lone dot, gets a second dot.
  *
  * So the output before the end has no NUL, no newline but CR LF, and no line that is a lone dot. It
- * does not depend on how the input was cut. It cannot fail, it only stops where OUT is full; a CR
- * at the end of the input is kept in the state until the next octet decides what it was.
+ * does not depend on how the input was cut. It cannot fail, it only stops where OUT is full. CRs at
+ * the end of the input are counted in the state until the next octet decides what they were.
  */
 #include "smtp/eod.h"
 
@@ -22,6 +26,8 @@ enum {
 	DOT_CR = SMTP_EOD_DOT_CR,
 	MADE_START, /* at the start of a line, but not right behind the client's own CR LF */
 	DOT_NUL,    /* behind the client's own dot at the start of a line and then NULs alone */
+	MANY_CR,    /* after `crs` of them, two at least, which are held back */
+	OWES,	    /* they were on their own: so many newlines must go out before the next octet */
 };
 
 static void put(struct buf *out, struct span s)
@@ -59,22 +65,43 @@ static uint8_t step_plain(uint8_t state, uint8_t c, struct buf *out)
 	}
 }
 
-/* One octet in any state; at most SMTP_REPAIR_ROOM octets of output. True: the end of data. */
-static bool step(uint8_t *state, uint8_t c, struct buf *out)
+/* An octet behind one CR or more, which ends the line or begins a newline of its own. */
+static void step_cr(struct smtp_repair *r, uint8_t c, struct buf *out)
 {
-	bool end = false;
-
-	if (*state == AFTER_CR || *state == DOT_CR) {
-		end = *state == DOT_CR && c == '\n';
-		if (*state == DOT_CR && c != '\n')
-			put(out, SPAN("."));
+	if (c == '\n') {
 		put(out, SPAN("\r\n"));
-		*state = c == '\n' ? LINE_START : MADE_START;
-		if (c == '\n')
-			return end;
+		r->state = LINE_START;
+	} else if (c == '\r') {
+		r->crs = r->state == MANY_CR ? r->crs + 1 : 2;
+		r->state = MANY_CR;
+	} else {
+		put(out, SPAN("\r\n"));
+		r->state = step_plain(MADE_START, c, out);
 	}
-	*state = step_plain(*state, c, out);
+}
+
+/* One octet in any state but OWES; at most SMTP_REPAIR_ROOM octets of output. True: the end of
+ * data. */
+static bool step(struct smtp_repair *r, uint8_t c, struct buf *out)
+{
+	bool end = r->state == DOT_CR && c == '\n';
+
+	if (r->state == DOT_CR && !end)
+		put(out, SPAN("."));
+	if (r->state == AFTER_CR || r->state == DOT_CR || r->state == MANY_CR)
+		step_cr(r, c, out);
+	else
+		r->state = step_plain(r->state, c, out);
 	return end;
+}
+
+/* Puts the newlines that are owed, as many as there is room for. */
+static void pay(struct smtp_repair *r, struct buf *out)
+{
+	for (; r->crs > 0 && buf_space(out) >= SMTP_REPAIR_ROOM; r->crs--)
+		put(out, SPAN("\r\n"));
+	if (r->crs == 0)
+		r->state = MADE_START;
 }
 
 /* Copies what is canonical at the start of IN; *USED octets of it are done with. */
@@ -104,13 +131,19 @@ enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *
 	while (at < in.n && buf_space(out) >= SMTP_REPAIR_ROOM) {
 		enum smtp_eod_result result = SMTP_EOD_BARE;
 
+		if (r->state == MANY_CR && in.p[at] != '\r' && in.p[at] != '\n')
+			r->state = OWES;
+		if (r->state == OWES) {
+			pay(r, out);
+			continue;
+		}
 		if (r->state <= DOT_CR) {
 			result = copy_canonical(r, span_from(in, at), &used, out);
 			at += used;
 		}
 		/* The scanner stopped at an octet that needs repair, or cannot take this state. */
 		if (result == SMTP_EOD_BARE && buf_space(out) >= SMTP_REPAIR_ROOM)
-			result = step(&r->state, in.p[at++], out) ? SMTP_EOD_END : SMTP_EOD_MORE;
+			result = step(r, in.p[at++], out) ? SMTP_EOD_END : SMTP_EOD_MORE;
 		if (result == SMTP_EOD_END) {
 			*scanned = at;
 			return SMTP_EOD_END;

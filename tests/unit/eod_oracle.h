@@ -82,8 +82,12 @@ static inline size_t oracle_repair(struct span body, uint8_t *out, size_t *used)
 		}
 		if (i == text) /* cannot be: the end of data has a CR LF before it */
 			__builtin_trap();
-		own_start = body.p[i] == '\r' && i + 1 < text && body.p[i + 1] == '\n';
-		i += own_start ? 2 : 1;
+		size_t crs = 0; /* CRs directly before CR LF go with it */
+
+		while (i + crs < text && body.p[i + crs] == '\r')
+			crs++;
+		own_start = crs > 0 && i + crs < text && body.p[i + crs] == '\n';
+		i += own_start ? crs + 1 : 1;
 		memcpy(out + n, "\r\n", 2);
 		n += 2;
 	}
