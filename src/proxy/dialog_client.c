@@ -10,7 +10,7 @@
 static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
 
 /* How much longer than its line a rebuilt command may be, and more. */
-#define ROOM_REBUILT 256
+#define ROOM_REBUILT (SMTP_REBUILT_MORE + 256)
 
 static struct policy_address address_of(const struct dialog *d, const struct smtp_path *path)
 {

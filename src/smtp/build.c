@@ -5,6 +5,7 @@
  * See command.h.
  */
 #include "smtp/command.h"
+#include "smtp/param.h"
 #include "smtp/put.h"
 
 static void put_mail(struct smtp_put *w, const struct smtp_command *cmd,
@@ -29,12 +30,15 @@ static void put_mail(struct smtp_put *w, const struct smtp_command *cmd,
 			smtp_put_str(w, cmd->ret_full ? " RET=FULL" : " RET=HDRS");
 		if (cmd->envid.p) {
 			smtp_put_str(w, " ENVID=");
-			smtp_put_span(w, cmd->envid);
+			smtp_put_xtext(w, cmd->envid, !how->trusted);
 		}
 	}
 	if (cmd->has_auth && (how->ext & SMTP_EXT_AUTH)) {
 		smtp_put_str(w, " AUTH=");
-		smtp_put_span(w, how->logged_in ? cmd->auth : SPAN("<>"));
+		if (how->logged_in && !span_eq(cmd->auth, SPAN("<>")))
+			smtp_put_xtext(w, cmd->auth, false);
+		else
+			smtp_put_str(w, "<>");
 	}
 }
 
@@ -81,8 +85,11 @@ static void put_rcpt(struct smtp_put *w, const struct smtp_command *cmd,
 	if (cmd->has_notify)
 		put_notify(w, cmd->notify, how->trusted);
 	if (cmd->orcpt.p && ((how->ext & SMTP_EXT_SMTPUTF8) || is_ascii(cmd->orcpt))) {
+		struct span address = smtp_orcpt_address(cmd->orcpt);
+
 		smtp_put_str(w, " ORCPT=");
-		smtp_put_span(w, cmd->orcpt);
+		smtp_put_span(w, span_of(cmd->orcpt.p, cmd->orcpt.n - address.n));
+		smtp_put_xtext(w, address, !how->trusted);
 	}
 }
 

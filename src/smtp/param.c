@@ -47,37 +47,94 @@ bool smtp_number(struct span s, uint64_t *number)
 	return true;
 }
 
-static int upper_hex(uint8_t c)
+static int hex(uint8_t c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	c = ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The octet that "+HH" at the start of S stands for, -1: none that may stand there. */
+static int decode_hex(struct span s)
+{
+	if (s.n < 3 || hex(s.p[1]) < 0 || hex(s.p[2]) < 0)
+		return -1;
+	int c = hex(s.p[1]) << 4 | hex(s.p[2]);
+
+	return c < 0x20 || c > 0x7e ? -1 : c;
 }
 
 /* xtext (RFC 3461 4) of at least one octet that decodes to printable ASCII; *DECODED is how many.
- */
+ * Lower case in +HH and "=", which the RFC excludes and clients send, are taken: what is built has
+ * neither. */
 static bool xtext_valid(struct span s, size_t *decoded)
 {
 	*decoded = 0;
 	for (size_t i = 0; i < s.n; i++, ++*decoded) {
-		int c = s.p[i];
-
-		if (c < 0x21 || c > 0x7e || c == '=')
+		if (s.p[i] < 0x21 || s.p[i] > 0x7e)
 			return false;
-		if (c != '+')
+		if (s.p[i] != '+')
 			continue;
-		if (s.n - i < 3)
-			return false;
-		int high = upper_hex(s.p[i + 1]), low = upper_hex(s.p[i + 2]);
-
-		if (high < 0 || low < 0)
-			return false;
-		c = high << 4 | low;
-		if (c < 0x20 || c > 0x7e)
+		if (decode_hex(span_from(s, i)) < 0)
 			return false;
 		i += 2;
 	}
 	return *decoded > 0;
+}
+
+/* Octets that only +HH may stand for: in a stranger's value, those too that a server which pastes
+ * it into an address, a comment or a command could take for the value's end. */
+static bool is_encoded(uint8_t c, bool stranger)
+{
+	return c == '=' || (stranger && c && strchr("<>\"\\,;()", c));
+}
+
+size_t smtp_xtext_length(struct span value, bool stranger)
+{
+	size_t n = value.n;
+
+	for (size_t i = 0; i < value.n; i++)
+		n += is_encoded(value.p[i], stranger) ? 2 : 0;
+	return n;
+}
+
+void smtp_put_xtext(struct smtp_put *w, struct span value, bool stranger)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	for (size_t i = 0; i < value.n; i++) {
+		uint8_t c = value.p[i];
+		bool encoded = is_encoded(c, stranger);
+
+		if (c == '+') {
+			c = (uint8_t)decode_hex(span_from(value, i));
+			i += 2;
+			encoded = true;
+		}
+		uint8_t text[3] = { '+', (uint8_t)digits[c >> 4], (uint8_t)digits[c & 15] };
+
+		smtp_put_span(w, encoded ? span_of(text, 3) : span_of(&c, 1));
+	}
+}
+
+struct span smtp_orcpt_address(struct span orcpt)
+{
+	const uint8_t *semicolon = memchr(orcpt.p, ';', orcpt.n);
+
+	return semicolon ? span_from(orcpt, (size_t)(semicolon - orcpt.p) + 1) : span_of(NULL, 0);
+}
+
+static bool orcpt_fits(const struct smtp_command *cmd, bool stranger)
+{
+	struct span address = smtp_orcpt_address(cmd->orcpt);
+
+	return cmd->orcpt.n - address.n + smtp_xtext_length(address, stranger) <= SMTP_ORCPT_MAX;
+}
+
+bool smtp_stranger_fits(const struct smtp_command *cmd)
+{
+	return !cmd->orcpt.p || orcpt_fits(cmd, true);
 }
 
 static const char *param_size(struct smtp_command *cmd, struct span value, uint32_t offered)
@@ -140,7 +197,7 @@ static const char *param_auth(struct smtp_command *cmd, struct span value, uint3
 	cmd->auth = value;
 	if (span_eq(value, SPAN("<>")))
 		return NULL;
-	if (value.n > SMTP_AUTH_PARAM_MAX || !xtext_valid(value, &decoded))
+	if (!xtext_valid(value, &decoded) || smtp_xtext_length(value, false) > SMTP_AUTH_PARAM_MAX)
 		return SMTP_SAY_BAD_VALUE;
 	return NULL;
 }
@@ -182,10 +239,12 @@ static const char *param_notify(struct smtp_command *cmd, struct span value, uin
 static bool utf8_address_valid(struct span s)
 {
 	for (size_t i = 0; i < s.n;) {
+		size_t at = i;
 		int32_t code = smtp_utf8_next(s, &i);
 
-		if (code < 0x21 || (code > 0x7e && code < 0xa0) || code == '+' || code == '=' ||
-		    code == 0x2028 || code == 0x2029)
+		if (code < 0x21 || (code > 0x7e && code < 0xa0) || code == 0x2028 || code == 0x2029)
+			return false;
+		if (code == '+' && decode_hex(span_from(s, at)) < 0)
 			return false;
 	}
 	return s.n > 0;
@@ -201,19 +260,17 @@ static bool has_eight_bit(struct span s)
 
 static const char *param_orcpt(struct smtp_command *cmd, struct span value, uint32_t offered)
 {
-	const uint8_t *semicolon = memchr(value.p, ';', value.n);
-	size_t type = semicolon ? (size_t)(semicolon - value.p) : 0, decoded;
-	struct span address;
+	struct span address = smtp_orcpt_address(value);
+	size_t type = address.p ? value.n - address.n - 1 : 0, decoded;
 
 	cmd->orcpt = value;
-	if (type == 0 || value.n > SMTP_ORCPT_MAX)
+	if (type == 0 || !orcpt_fits(cmd, false))
 		return SMTP_SAY_BAD_VALUE;
 	for (size_t i = 0; i < type;
 	     i++) /* an atom (RFC 5322 3.2.3), and one that xtext can hold */
 		if (value.p[i] < 0x21 || value.p[i] > 0x7e ||
 		    strchr("()<>[]:;@\\,.\"+=", value.p[i]))
 			return SMTP_SAY_BAD_VALUE;
-	address = span_from(value, type + 1);
 	if (!has_eight_bit(address))
 		return xtext_valid(address, &decoded) ? NULL : SMTP_SAY_BAD_VALUE;
 	if (!(offered & SMTP_EXT_SMTPUTF8) || !span_starts_nocase(value, SPAN("utf-8;")) ||

@@ -13,6 +13,7 @@ static const char reply_bad_bdat[] = "501 5.5.4 Bad or missing chunk size, closi
 static const char reply_lone_bdat[] =
 	"503 5.5.1 BDAT without sender and recipients, closing connection\r\n";
 static const char reply_chunk_refused[] = "503 5.5.1 Message was refused, RSET is needed\r\n";
+static const char reply_long_orcpt[] = "501 5.5.4 ORCPT is too long once it is encoded\r\n";
 static const char reply_binary[] = "503 5.5.1 BODY=BINARYMIME needs BDAT\r\n";
 static const char reply_bad_line[] =
 	"500 5.5.2 Line too long or not ended by CR LF, closing connection\r\n";
@@ -120,6 +121,8 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 			       ? smtp_path_reply(SMTP_PATH_NEEDS_UTF8, true)
 			       : NULL;
 	case SMTP_VERB_RCPT:
+		if (!trusted && !smtp_stranger_fits(cmd))
+			return reply_long_orcpt;
 		return cmd->path.eight_bit && !s->smtputf8
 			       ? smtp_path_reply(SMTP_PATH_NEEDS_UTF8, false)
 			       : NULL;

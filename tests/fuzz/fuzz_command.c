@@ -27,6 +27,33 @@ static bool same_span(struct span a, struct span b)
 	return !a.p == !b.p && span_eq(a, b);
 }
 
+/* The same text once decoded; each may be written in the loose or in the strict form. */
+static bool same_xtext(struct span a, struct span b)
+{
+	size_t i = 0, j = 0;
+
+	if (!a.p || !b.p)
+		return !a.p == !b.p;
+	for (; i < a.n && j < b.n; i++, j++) {
+		struct span in[2] = { span_from(a, i), span_from(b, j) };
+		unsigned c[2];
+
+		for (unsigned k = 0; k < 2; k++) {
+			c[k] = in[k].p[0];
+			if (c[k] != '+')
+				continue;
+			char text[3] = { (char)in[k].p[1], (char)in[k].p[2], '\0' };
+
+			CHECK(in[k].n >= 3);
+			c[k] = (unsigned)strtoul(text, NULL, 16);
+			*(k ? &j : &i) += 2;
+		}
+		if (c[0] != c[1])
+			return false;
+	}
+	return i == a.n && j == b.n;
+}
+
 static bool same_path(const struct smtp_path *a, const struct smtp_path *b)
 {
 	return a->null == b->null && a->postmaster == b->postmaster && a->bare == b->bare &&
@@ -47,9 +74,22 @@ static void check_same(const struct smtp_command *a, const struct smtp_command *
 	CHECK(a->body_binary == b->body_binary && a->smtputf8 == b->smtputf8);
 	CHECK(a->ret_full == b->ret_full && a->ret_hdrs == b->ret_hdrs);
 	CHECK(a->has_notify == b->has_notify && a->notify == b->notify);
-	CHECK(a->has_auth == b->has_auth && same_span(a->auth, b->auth));
-	CHECK(same_span(a->envid, b->envid) && same_span(a->orcpt, b->orcpt));
+	CHECK(a->has_auth == b->has_auth && same_xtext(a->auth, b->auth));
+	CHECK(same_xtext(a->envid, b->envid) && same_xtext(a->orcpt, b->orcpt));
 	CHECK(a->chunk_size == b->chunk_size && a->chunk_last == b->chunk_last);
+}
+
+static bool is_strict(struct span s, bool stranger)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '=' || (stranger && s.p[i] && strchr("<>\"\\,;()", s.p[i])))
+			return false;
+		if (s.p[i] == '+' &&
+		    (!memchr("0123456789ABCDEF", s.p[i + 1], 16) ||
+		     !memchr("0123456789ABCDEF", s.p[i + 2], 16)))
+			return false;
+	}
+	return true;
 }
 
 /* What a destination that was told HOW must not learn, and what it must. */
@@ -61,6 +101,15 @@ static void check_told(const struct smtp_command *a, const struct smtp_command *
 	CHECK(b->has_auth == (a->has_auth && (how->ext & SMTP_EXT_AUTH)));
 	if (b->has_auth && !how->logged_in)
 		CHECK(span_eq(b->auth, SPAN("<>")));
+	if (b->envid.p)
+		CHECK(same_xtext(a->envid, b->envid) && is_strict(b->envid, !how->trusted));
+	if (b->orcpt.p) {
+		const uint8_t *type = memchr(b->orcpt.p, ';', b->orcpt.n);
+
+		CHECK(same_xtext(a->orcpt, b->orcpt) && b->orcpt.n <= 500 && type);
+		CHECK(is_strict(span_from(b->orcpt, (size_t)(type - b->orcpt.p) + 1),
+				!how->trusted));
+	}
 	if (b->has_notify && !how->trusted) {
 		uint8_t left = a->notify & (uint8_t)~SMTP_NOTIFY_SUCCESS;
 
@@ -76,6 +125,8 @@ static void check_canonical(const struct smtp_command *cmd, struct span line)
 	const uint8_t *at;
 
 	CHECK(line.n > 2 && line.n <= smtp_line_limit(line));
+	CHECK(line.n <= cmd->line.n + 2 + SMTP_REBUILT_MORE);
+	CHECK(cmd->verb != SMTP_VERB_RCPT || line.n <= 512 + 500);
 	CHECK(smtp_line_cut(line, smtp_line_limit(line), &again, &used) == SMTP_LINE_OK);
 	CHECK(used == line.n && again.n == n);
 	for (size_t i = 0; i < n; i++)
@@ -180,7 +231,8 @@ static void check_line(struct span line, uint32_t offered, const struct smtp_reb
 	if (cmd.verb == SMTP_VERB_BDAT)
 		check_chunk(line, &cmd);
 	check_rebuilt(&cmd, &whole);
-	check_rebuilt(&cmd, how);
+	if (how->trusted || smtp_stranger_fits(&cmd)) /* else it is refused */
+		check_rebuilt(&cmd, how);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

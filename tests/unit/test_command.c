@@ -211,10 +211,14 @@ static const struct row rows[] = {
 	  "MAIL FROM:<> ENVID=QQ+2B1+3D+20\r\n" },
 	{ S("MAIL FROM:<> ENVID="), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID"), SMTP_VERB_MAIL, ARG },
-	{ S("MAIL FROM:<> ENVID=a=b"), SMTP_VERB_MAIL, ARG },
+	{ S("MAIL FROM:<> ENVID=a=b+3d"), SMTP_VERB_MAIL, "MAIL FROM:<> ENVID=a+3Db+3D\r\n" },
+	{ S("MAIL FROM:<> ENVID=<>\"\\,;()"), SMTP_VERB_MAIL,
+	  "MAIL FROM:<> ENVID=<>\"\\,;()\r\n" },
 	{ S("MAIL FROM:<> ENVID=a+"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+2"), SMTP_VERB_MAIL, ARG },
-	{ S("MAIL FROM:<> ENVID=a+2b"), SMTP_VERB_MAIL, ARG },
+	{ S("MAIL FROM:<> ENVID=a+2b+4A"), SMTP_VERB_MAIL, "MAIL FROM:<> ENVID=a+2B+4A\r\n" },
+	{ S("MAIL FROM:<> ENVID=a+0d"), SMTP_VERB_MAIL, ARG },
+	{ S("MAIL FROM:<> ENVID=a+7f"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+GG"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+0D+0ABcc:+20v"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+00"), SMTP_VERB_MAIL, ARG },
@@ -228,7 +232,7 @@ static const struct row rows[] = {
 	{ S("MAIL FROM:<> AUTH=e+3Dmc2@c"), SMTP_VERB_MAIL, "MAIL FROM:<> AUTH=e+3Dmc2@c\r\n" },
 	{ S("MAIL FROM:<> AUTH="), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> AUTH"), SMTP_VERB_MAIL, ARG },
-	{ S("MAIL FROM:<> AUTH=a=b"), SMTP_VERB_MAIL, ARG },
+	{ S("MAIL FROM:<> AUTH=a=b@c"), SMTP_VERB_MAIL, "MAIL FROM:<> AUTH=a+3Db@c\r\n" },
 	{ S("MAIL FROM:<> AUTH=a+0D"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> AUTH=<> AUTH=<>"), SMTP_VERB_MAIL, ARG },
 	/* NOTIFY. */
@@ -261,7 +265,12 @@ static const struct row rows[] = {
 	{ S("RCPT TO:<u@c> ORCPT=u@c"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO:<u@c> ORCPT="), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO:<u@c> ORCPT"), SMTP_VERB_RCPT, ARG },
-	{ S("RCPT TO:<u@c> ORCPT=rfc822;u=v@c"), SMTP_VERB_RCPT, ARG },
+	{ S("RCPT TO:<u@c> ORCPT=rfc822;u=v+3d@c"), SMTP_VERB_RCPT,
+	  "RCPT TO:<u@c> ORCPT=rfc822;u+3Dv+3D@c\r\n" },
+	{ S("RCPT TO:<u@c> ORCPT=UTF-8;b\xc3\xbc+3d=@c"), SMTP_VERB_RCPT,
+	  "RCPT TO:<u@c> ORCPT=UTF-8;b\xc3\xbc+3D+3D@c\r\n" },
+	{ S("RCPT TO:<u@c> ORCPT=UTF-8;b\xc3\xbc+@c"), SMTP_VERB_RCPT, ARG },
+	{ S("RCPT TO:<u@c> ORCPT=rfc=822;u@c"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO:<u@c> ORCPT=rfc822;u+0A@c"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO:<u@c> ORCPT=rfc822;u+tag@c"), SMTP_VERB_RCPT, ARG },
 	{ S("RCPT TO:<u@c> ORCPT=a.b;u@c"), SMTP_VERB_RCPT, ARG },
@@ -471,7 +480,7 @@ static void command_prefixes(void **state)
 			assert_int_equal(smtp_command_build(&cmd, &to_all, &out), 0);
 			struct span s = buf_span(&out);
 
-			assert_true(s.n >= 6 && s.n <= line.n + 3);
+			assert_true(s.n >= 6 && s.n <= line.n + 2 + SMTP_REBUILT_MORE);
 			assert_ptr_equal(memchr(s.p, '\n', s.n), s.p + s.n - 1);
 			assert_ptr_equal(memchr(s.p, '\r', s.n), s.p + s.n - 2);
 			assert_null(memchr(s.p, '\0', s.n));
@@ -554,6 +563,13 @@ static void strangers(void **state)
 		  "RCPT TO:<u@c> NOTIFY=NEVER\r\n", "RCPT TO:<u@c> NOTIFY=NEVER\r\n" },
 		{ S("RCPT TO:<u@c>"), "RCPT TO:<u@c>\r\n", "RCPT TO:<u@c>\r\n",
 		  "RCPT TO:<u@c>\r\n" },
+		/* What could act on a server that pastes it somewhere, raw or as +HH. */
+		{ S("RCPT TO:<u@c> ORCPT=rfc822;<\"a\\b,c;d(e)>+3c+2c@c"),
+		  "RCPT TO:<u@c> ORCPT=rfc822;+3C+22a+5Cb+2Cc+3Bd+28e+29+3E+3C+2C@c\r\n",
+		  "RCPT TO:<u@c> ORCPT=rfc822;<\"a\\b,c;d(e)>+3C+2C@c\r\n",
+		  "RCPT TO:<u@c> ORCPT=rfc822;<\"a\\b,c;d(e)>+3C+2C@c\r\n" },
+		{ S("MAIL FROM:<> ENVID=a<b>;c"), "MAIL FROM:<> ENVID=a+3Cb+3E+3Bc\r\n",
+		  "MAIL FROM:<> ENVID=a<b>;c\r\n", "MAIL FROM:<> ENVID=a<b>;c\r\n" },
 		{ S("MAIL FROM:<> AUTH=u"), "MAIL FROM:<> AUTH=<>\r\n", "MAIL FROM:<> AUTH=<>\r\n",
 		  "MAIL FROM:<> AUTH=u\r\n" },
 		{ S("MAIL FROM:<>"), "MAIL FROM:<>\r\n", "MAIL FROM:<>\r\n", "MAIL FROM:<>\r\n" },
@@ -600,6 +616,9 @@ static void limits(void **state)
 		{ "MAIL FROM:<> ENVID=", "+2B", "", 100, ARG },
 		{ "MAIL FROM:<> AUTH=", "x", "", 500, ARG },
 		{ "RCPT TO:<u@c> ORCPT=rfc822;", "x", "", 493, ARG },
+		{ "RCPT TO:<u@c> ORCPT=rfc822;", "=", "", 164, ARG }, /* as +3D */
+		{ "MAIL FROM:<> AUTH=", "=", "", 166, ARG },
+		{ "MAIL FROM:<> ENVID=", "=", "", 100, ARG },
 		{ "RCPT TO:<", "x", "@c>", 252, PATH },
 		{ "MAIL FROM:<", "x", "@c>", 252, SENDER },
 		{ "MAIL FROM:<u@", "x", ">", 252, SENDER },
@@ -617,6 +636,39 @@ static void limits(void **state)
 	}
 	/* Many parameters end at the first that is twice there, whatever their number. */
 	check_reply(COUNT(cases), parse_long("MAIL FROM:<>", " SIZE=1", 500, ""), ARG);
+}
+
+/* What grows most, and what does not fit as a stranger's. */
+static void growth(void **state)
+{
+	static const char before[] = "RCPT TO:<u@c> NOTIFY=NEVER ORCPT=rfc822;";
+	struct smtp_rebuild stranger = { .ext = ALL };
+	char text[1024];
+	uint8_t mem[2048];
+
+	(void)state;
+	for (size_t n = 1; n < 500; n++) {
+		struct smtp_command cmd;
+		struct buf out;
+		size_t len = sizeof(before) - 1;
+
+		memcpy(text, before, len);
+		memset(text + len, '<', n);
+		len += n;
+		const char *fault = smtp_command_parse(&cmd, feed_guard(span_of(text, len)), ALL);
+
+		assert_true((fault == NULL) == (n <= 493));
+		if (fault)
+			continue;
+		assert_true(smtp_stranger_fits(&cmd) == (n <= 164));
+		if (n > 164)
+			continue;
+		buf_init(&out, mem, sizeof(mem));
+		assert_int_equal(smtp_command_build(&cmd, &stranger, &out), 0);
+		assert_true(buf_len(&out) <= len + 2 + SMTP_REBUILT_MORE);
+		assert_true(buf_len(&out) <= 512 + 500);
+		assert_int_equal(buf_len(&out), len + 2 * n + 2);
+	}
 }
 
 static void fields(void **state)
@@ -694,6 +746,7 @@ int main(void)
 		cmocka_unit_test(command_prefixes), cmocka_unit_test(offered_only),
 		cmocka_unit_test(utf8_needs),	    cmocka_unit_test(strangers),
 		cmocka_unit_test(limits),	    cmocka_unit_test(fields),
+		cmocka_unit_test(growth),
 		cmocka_unit_test(command_random),
 	};
 
