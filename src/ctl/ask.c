@@ -53,10 +53,10 @@ char *ask_socket(const struct ask_where *where, int *status)
 	return path;
 }
 
-static int dial(const char *path)
+static int dial(const char *path, unsigned patience_s)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = PATIENCE_S };
+	struct timeval patience = { .tv_sec = (time_t)patience_s };
 	int fd, err;
 
 	if (strlen(path) >= sizeof(un.sun_path))
@@ -129,16 +129,25 @@ static int send_request(int fd, const char *request)
 	return (size_t)sent == n + 1 ? 0 : -EAGAIN;
 }
 
-/* The answer without its LF, or NULL and *ERR: -EPROTO where the daemon left in the middle. */
-static char *ask_once(const char *socket, const char *request, int *err)
+static pid_t peer_of(int fd)
 {
-	int fd = dial(socket);
+	struct ucred peer = { 0 };
+	socklen_t n = sizeof(peer);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) == 0 ? peer.pid : 0;
+}
+
+char *ask_once(const char *socket, const char *request, unsigned patience_s, pid_t *pid, int *err)
+{
+	int fd = dial(socket, patience_s);
 	char *text = NULL;
 	size_t n;
 
 	*err = fd;
 	if (fd < 0)
 		return NULL;
+	if (pid)
+		*pid = peer_of(fd);
 	*err = send_request(fd, request);
 	if (!*err)
 		text = read_all(fd, err);
@@ -177,6 +186,12 @@ static const char *text_of(int err)
 	}
 }
 
+int ask_failed(const char *socket, int err)
+{
+	fprintf(stderr, "carontectl: %s: %s\n", socket, text_of(err));
+	return status_of(err);
+}
+
 int ask_foreign(const char *socket)
 {
 	fprintf(stderr, "carontectl: %s: this is no answer of this version\n", socket);
@@ -194,11 +209,10 @@ char *ask(const char *socket, const char *request, int *status)
 	for (unsigned i = 0; i < TRIES && !text && err == -EPROTO; i++) {
 		if (i > 0)
 			nanosleep(&pause, NULL);
-		text = ask_once(socket, request, &err);
+		text = ask_once(socket, request, PATIENCE_S, NULL, &err);
 	}
 	if (text)
 		return text;
-	*status = status_of(err);
-	fprintf(stderr, "carontectl: %s: %s\n", socket, text_of(err));
+	*status = ask_failed(socket, err);
 	return NULL;
 }

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "ctl/ctl.h"
 
@@ -36,6 +37,14 @@ char *ask_socket(const struct ask_where *where, int *status);
  * the exit status: EX_UNAVAILABLE, EX_NOPERM, EX_PROTOCOL.
  */
 char *ask(const char *socket, const char *request, int *status);
+/*
+ * One try, which says nothing, with so many seconds for each step; 0: without end. The answer, or
+ * NULL and *ERR: -EPROTO where the daemon left in the middle, -EAGAIN where it gave none in time.
+ * *PID (may be NULL): the process that made the socket, 0: not known.
+ */
+char *ask_once(const char *socket, const char *request, unsigned patience_s, pid_t *pid, int *err);
+/* Says what went wrong there; the exit status. */
+int ask_failed(const char *socket, int err);
 /* Says that the answer is not the daemon's; EX_PROTOCOL. */
 int ask_foreign(const char *socket);
 

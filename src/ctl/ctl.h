@@ -25,6 +25,9 @@ int ctl_log(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_drain(int argc, char **argv);
 int ctl_ready(int argc, char **argv);
+int ctl_reload(int argc, char **argv);
+int ctl_upgrade(int argc, char **argv);
+int ctl_stop(int argc, char **argv);
 int ctl_check_destination(int argc, char **argv);
 
 /* The configuration that a subcommand asks about: -c and -o, as caronte takes them. */

@@ -44,6 +44,7 @@ static void close_one(int fd)
 static void close_masters(struct master *m)
 {
 	close(m->signal_fd);
+	close_one(m->pid_fd);
 	close(m->ready[0]);
 	close_one(m->asked.fd);
 	close_one(m->asked_image);

@@ -3,6 +3,7 @@
 #include "proxy/control.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,14 +23,20 @@
 #define QUEUE		16
 #define SOCKET_MODE	0660
 #define ACCEPT_PAUSE_MS 100 /* out of descriptors or memory: a pause instead of a spin */
+#define LOOK_MS		50  /* between two looks for a result */
+
+static volatile sig_atomic_t told_to_end;
 
 struct client {
 	int fd; /* -1: the place is free */
 	uint64_t until_ms;
 	size_t got;
 	char line[CONTROL_LINE];
-	char *answer; /* NULL: the request is not whole yet; owned */
+	char *answer; /* NULL: the request is not whole yet, or waits; owned */
 	size_t answer_size, sent;
+	/* What it waits for, RESULTS_KINDS: nothing; and how often that has ended then. */
+	enum results_kind kind;
+	uint64_t ended;
 };
 
 struct control {
@@ -196,6 +203,51 @@ static void drain(struct control *k, const char *name, bool on, FILE *out)
 		changed ? "" : "already ", state);
 }
 
+/* ---- reload, upgrade, stop ---- */
+
+/* False where the master has died: its number may be another process's by now. */
+static bool signal_master(const struct control *k, enum results_kind kind)
+{
+	static const int signals[RESULTS_KINDS] = { SIGHUP, SIGUSR2, SIGTERM };
+
+	return getppid() == k->rt->master && kill(k->rt->master, signals[kind]) == 0;
+}
+
+/* True when the line asks for something that C now waits for. */
+static bool wait_for(struct control *k, struct client *c, uint64_t now)
+{
+	static const char wait[] = "wait ";
+	const char *name = c->line;
+	size_t n = strlen(name);
+	char *end;
+
+	if (strncmp(name, wait, strlen(wait)) == 0) {
+		name += strlen(wait);
+		n = strcspn(name, " ");
+		c->kind = results_kind(name, n);
+		c->ended = strtoull(name + n, &end, 10);
+		if (*end)
+			c->kind = RESULTS_KINDS;
+	} else {
+		c->kind = results_kind(name, n);
+		if (c->kind < RESULTS_KINDS) {
+			/* There is one stop: a second one is told what became of the first. */
+			c->ended = c->kind == RESULTS_STOP
+					   ? 1
+					   : results_begun(k->rt->results, c->kind) + 1;
+			if (!signal_master(k, c->kind))
+				c->kind = RESULTS_KINDS;
+		}
+	}
+	if (c->kind == RESULTS_KINDS)
+		return false;
+	c->until_ms = now + CONTROL_PATIENCE_MS;
+	/* Who has asked for the end keeps his place: there is nobody to ask after it. */
+	if (c->kind == RESULTS_STOP && name == c->line)
+		c->until_ms = UINT64_MAX;
+	return true;
+}
+
 static void answer(struct control *k, struct client *c, uint64_t now)
 {
 	FILE *out = open_memstream(&c->answer, &c->answer_size);
@@ -204,7 +256,9 @@ static void answer(struct control *k, struct client *c, uint64_t now)
 		c->answer = NULL;
 		return;
 	}
-	if (strcmp(c->line, "status") == 0)
+	if (strcmp(c->line, "results") == 0)
+		results_print(k->rt->results, out);
+	else if (strcmp(c->line, "status") == 0)
 		figures_json(&k->figures, now, out);
 	else if (strncmp(c->line, "drain ", 6) == 0)
 		drain(k, c->line + 6, true, out);
@@ -222,7 +276,37 @@ static void forget(struct client *c)
 {
 	close(c->fd);
 	free(c->answer);
-	*c = (struct client){ .fd = -1 };
+	*c = (struct client){ .fd = -1, .kind = RESULTS_KINDS };
+}
+
+/* An answer that a client has waited for is over with, or out of time. */
+static void answer_waiting(struct control *k, uint64_t now, bool all)
+{
+	static const char results[] = "results";
+
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *c = &k->client[i];
+
+		if (c->fd < 0 || c->answer || c->kind == RESULTS_KINDS)
+			continue;
+		if (!all && now < c->until_ms && results_ended(k->rt->results, c->kind) < c->ended)
+			continue;
+		memcpy(c->line, results, sizeof(results));
+		c->until_ms = now + CONTROL_PATIENCE_MS;
+		answer(k, c, now);
+		if (!c->answer)
+			forget(c);
+	}
+}
+
+/* True while anybody waits: the master does not say when a result is there. */
+static bool anybody_waits(const struct control *k)
+{
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		if (k->client[i].fd >= 0 && !k->client[i].answer &&
+		    k->client[i].kind < RESULTS_KINDS)
+			return true;
+	return false;
 }
 
 /* What stands before the first LF is the request; a client that ends without one has none. */
@@ -246,6 +330,8 @@ static void receive(struct control *k, struct client *c, uint64_t now)
 		c->line[0] = '\0';
 	else
 		*end = '\0';
+	if (wait_for(k, c, now))
+		return;
 	answer(k, c, now);
 	if (!c->answer)
 		forget(c);
@@ -260,6 +346,16 @@ static void give(struct client *c)
 	if (n > 0)
 		c->sent += (size_t)n;
 	if (n < 0 || c->sent == c->answer_size)
+		forget(c);
+}
+
+/* Of one that waits: it may have gone away. What else it sends is passed over. */
+static void look(struct client *c)
+{
+	char octets[CONTROL_LINE];
+	ssize_t n = recv(c->fd, octets, sizeof(octets), 0);
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		forget(c);
 }
 
@@ -307,7 +403,7 @@ static int run_deadlines(struct control *k, uint64_t now)
 		if (c->fd >= 0 && now >= c->until_ms)
 			forget(c);
 		if (c->fd >= 0)
-			sooner(&wait, c->until_ms - now);
+			sooner(&wait, c->until_ms == UINT64_MAX ? INT_MAX : c->until_ms - now);
 	}
 	return wait;
 }
@@ -330,11 +426,40 @@ static void serve_clients(struct control *k, const struct pollfd *fds, uint64_t 
 
 		if (c->fd < 0 || c->fd != fds[i].fd || !fds[i].revents)
 			continue;
-		if (!c->answer)
+		if (!c->answer && c->kind == RESULTS_KINDS)
 			receive(k, c, now);
+		else if (!c->answer)
+			look(c);
 		if (c->fd >= 0 && c->answer)
 			give(c);
 	}
+}
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_end = 1;
+}
+
+/* poll(2), during which alone TERM comes. */
+static int poll_for(struct pollfd *fds, nfds_t n, int wait_ms)
+{
+	struct timespec wait = { .tv_sec = wait_ms / 1000,
+				 .tv_nsec = (long)(wait_ms % 1000) * 1000000 };
+	sigset_t set;
+
+	sigprocmask(SIG_SETMASK, NULL, &set);
+	sigdelset(&set, SIGTERM);
+	return ppoll(fds, n, wait_ms < 0 ? NULL : &wait, &set);
+}
+
+/* The master ends: whoever waits for that hears what became of it. */
+static void say_last_words(struct control *k, uint64_t now)
+{
+	answer_waiting(k, now, true);
+	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
+		if (k->client[i].fd >= 0 && k->client[i].answer)
+			give(&k->client[i]);
 }
 
 static void loop(struct control *k)
@@ -344,8 +469,12 @@ static void loop(struct control *k)
 	for (;;) {
 		struct pollfd fds[COUNT];
 		uint64_t now = now_ms();
-		int wait = run_deadlines(k, now);
+		int wait;
 
+		answer_waiting(k, now, false);
+		wait = run_deadlines(k, now);
+		if (anybody_waits(k))
+			sooner(&wait, LOOK_MS);
 		sooner(&wait, figures_keep(&k->figures, now));
 		for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
 			fds[i] =
@@ -356,9 +485,13 @@ static void loop(struct control *k)
 						.events = POLLIN };
 		if (k->metrics && metrics_wait_ms(k->metrics) >= 0)
 			sooner(&wait, (uint64_t)metrics_wait_ms(k->metrics));
-		if (poll(fds, COUNT, wait) < 0 && errno != EINTR)
+		if (poll_for(fds, COUNT, wait) < 0 && errno != EINTR)
 			return;
 		now = now_ms();
+		if (told_to_end) {
+			say_last_words(k, now);
+			return;
+		}
 		serve_clients(k, fds, now);
 		if (fds[LISTENER].revents)
 			take_clients(k, now);
@@ -370,19 +503,17 @@ static void loop(struct control *k)
 int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 {
 	struct control *k = calloc(1, sizeof(*k));
-	sigset_t set;
+	const struct sigaction term = { .sa_handler = on_term };
 
-	/* TERM, from the master or at its death, ends this process in the usual way: there is
-	 * nothing to put in order. */
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	/* TERM comes from the master, or at its death. */
+	if (sigaction(SIGTERM, &term, NULL) != 0)
+		return EX_OSERR;
 	if (!k || figures_init(&k->figures, rt, now_ms()) != 0)
 		return EX_OSERR;
 	k->rt = rt;
 	k->fd = control_fd;
 	for (unsigned i = 0; i < CONTROL_CLIENTS; i++)
-		k->client[i].fd = -1;
+		k->client[i] = (struct client){ .fd = -1, .kind = RESULTS_KINDS };
 	xmllog_open(&k->log, rt->rings[rt->ring_count - 1], rt->log_wake_fd,
 		    rt->config->set.log_level);
 	if (metrics_fd >= 0) {
@@ -391,5 +522,5 @@ int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 			return EX_OSERR;
 	}
 	loop(k);
-	return EX_OSERR;
+	return told_to_end ? EX_OK : EX_OSERR;
 }

@@ -19,7 +19,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,91 +38,6 @@
 #define TELL_MS	       1000  /* between two times that a worker is told to go */
 #define STOP_MARGIN_MS 5000  /* what workers get above STOP_GRACE, to leave politely */
 #define CLOSE_MS       10000 /* what the log writer gets to write the rest */
-
-/* ---- words ---- */
-
-uint64_t master_now_ms(void)
-{
-	struct timespec ts;
-
-	CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-void master_say(const char *fmt, ...)
-{
-	char line[1280], whole[sizeof(line) + 16];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
-	va_end(ap);
-	snprintf(whole, sizeof(whole), "caronte: %s\n", line);
-	diag_say(whole, strlen(whole));
-}
-
-void master_say_lines(const char *text)
-{
-	size_t n = strlen(text);
-
-	diag_say(text, n);
-	if (n > 0 && text[n - 1] != '\n')
-		diag_say("\n", 1);
-}
-
-void master_fault(struct master *m, const char *what, const char *fmt, ...)
-{
-	static char detail[ASKED_TEXT];
-	va_list ap;
-
-	if (!xmllog_begin(&m->log, XMLLOG_FAULT, NULL))
-		return;
-	va_start(ap, fmt);
-	vsnprintf(detail, sizeof(detail), fmt, ap);
-	va_end(ap);
-	xmllog_text(&m->log, XMLLOG_A_WHAT, what);
-	xmllog_text(&m->log, XMLLOG_A_DETAIL, detail);
-	xmllog_end(&m->log);
-}
-
-void master_record(struct master *m, enum xmllog_element e, const char *changed)
-{
-	if (!xmllog_begin(&m->log, e, NULL))
-		return;
-	xmllog_text(&m->log, XMLLOG_A_VERSION, CARONTE_VERSION);
-	xmllog_num(&m->log, XMLLOG_A_PID, (uint64_t)getpid());
-	if (changed)
-		xmllog_text(&m->log, XMLLOG_A_CHANGED, changed);
-	xmllog_end(&m->log);
-}
-
-void master_warn_guard(struct master *m)
-{
-	static const char what[] = "everybody may relay through this machine";
-	const char *why = !m->version->config.set.relay_guard ? "RELAY_GUARD is off"
-			  : policy_networks_everybody(m->rt.policy.networks)
-				  ? "RELAY_NETWORKS holds all addresses"
-				  : NULL;
-
-	if (!why)
-		return;
-	master_say("%s: %s", why, what);
-	master_fault(m, "relay-guard-off", "%s: %s", why, what);
-}
-
-void master_name_missing(struct master *m)
-{
-	for (unsigned i = 0; i < m->rt.route->count; i++) {
-		if (!m->version->probe->resolved[i].n)
-			master_fault(m, "resolve", "%s does not resolve",
-				     m->rt.route->destination[i].name);
-	}
-}
-
-void master_open_log(struct master *m)
-{
-	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
-}
 
 /* What the log says of each start, and of each program that has taken over. */
 static void log_notes(struct master *m)
@@ -226,6 +140,8 @@ static void stop(struct master *m, int sig, uint64_t after_ms)
 	}
 	notify_send(NOTIFY_STOPPING, "sessions are ending");
 	m->state = STOPPING;
+	stats_count_ends(m->rt.stats, m->stopped_before);
+	master_begin(m, RESULTS_STOP);
 	m->deadline_ms = deadline;
 	/* With the sockets open, clients would still be let into a queue that nobody serves. But
 	 * sockets that were handed to us are another's, who keeps the queue for the next start. */
@@ -423,6 +339,8 @@ static void become_ready(struct master *m)
 		master_record(m, XMLLOG_RELOAD, "program");
 		log_notes(m);
 		master_say("upgraded, this is version %s", CARONTE_VERSION);
+		master_end(m, RESULTS_UPGRADE, RESULTS_DONE,
+			   "upgraded, this is version " CARONTE_VERSION "\n");
 	}
 	for (unsigned i = 0; i < m->version->listen->count && !m->upgraded; i++) {
 		addr_format(&m->version->listen->addr[i], text);
@@ -472,6 +390,21 @@ static void run_serving(struct master *m, uint64_t now)
 	reload_run(m);
 }
 
+static void tell_stopped(struct master *m)
+{
+	unsigned long long cut = 0, all = 0;
+	char text[128];
+	uint64_t ends[2];
+
+	stats_count_ends(m->rt.stats, ends);
+	all = ends[0] - m->stopped_before[0];
+	cut = ends[1] - m->stopped_before[1];
+	snprintf(text, sizeof(text),
+		 "stopped; sessions that ended by themselves: %llu, that were cut off: %llu\n",
+		 all - cut, cut);
+	master_end(m, RESULTS_STOP, RESULTS_DONE, text);
+}
+
 static void run_ending(struct master *m, uint64_t now)
 {
 	bool any = false;
@@ -480,6 +413,7 @@ static void run_ending(struct master *m, uint64_t now)
 		any |= m->children[i].process.pid != 0;
 	if (m->state == STOPPING && !any) {
 		master_record(m, XMLLOG_STOP, NULL);
+		tell_stopped(m);
 		close(m->life[1]);
 		m->life[1] = -1;
 		m->state = CLOSING;
@@ -584,6 +518,8 @@ int master_live(struct master *m)
 	supervise(m);
 	if (m->control_fd >= 0)
 		control_remove(m->version->config.set.control_socket, m->control_fd);
+	if (m->pid_fd >= 0)
+		pidfile_remove(m->version->config.set.pid_file, m->pid_fd);
 	free(m->polled);
 	free(m->children);
 	free(m->listen_fds);

@@ -13,6 +13,7 @@
 #include "proxy/asked.h"
 #include "proxy/check.h"
 #include "proxy/master.h"
+#include "proxy/pidfile.h"
 #include "proxy/process.h"
 #include "proxy/resolver.h"
 #include "proxy/runtime.h"
@@ -56,14 +57,16 @@ struct master {
 	unsigned generation;	/* the one that is served by: children[generation * workers + i] */
 	int *listen_fds;
 	int control_fd, metrics_fd; /* -1: none */
+	int pid_fd;		    /* PID_FILE, locked; -1: none */
 	int signal_fd;
 	int life[2];  /* its end of file tells the log writer that nobody is left */
 	int ready[2]; /* slots of workers that accept connections */
 	enum master_state state;
-	bool upgraded;	      /* STARTING: not the first program: those before still serve */
-	uint64_t deadline_ms; /* STOPPING, CLOSING: who is left is killed; 0: was done */
-	int stop_signal;      /* STOPPING: what the workers are told */
-	uint64_t tell_ms;     /* when workers that are to go are told again */
+	bool upgraded;		    /* STARTING: not the first program: those before still serve */
+	uint64_t deadline_ms;	    /* STOPPING, CLOSING: who is left is killed; 0: was done */
+	int stop_signal;	    /* STOPPING: what the workers are told */
+	uint64_t tell_ms;	    /* when workers that are to go are told again */
+	uint64_t stopped_before[2]; /* sessions that had ended when the stop began: all, cut off */
 	uint64_t last_epoch_us;
 	struct other_seats other[STATE_OTHER_TABLES];
 	unsigned other_count;
@@ -96,6 +99,12 @@ void master_fault(struct master *m, const char *what, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The `start`, `stop` and `reload` records. CHANGED may be NULL. */
 void master_record(struct master *m, enum xmllog_element e, const char *changed);
+/* A reload, an upgrade or the stop begins, or is over with these words, for whoever waits for it.
+ */
+void master_begin(struct master *m, enum results_kind kind);
+void master_end(struct master *m, enum results_kind kind, enum results_how how, const char *text);
+/* Into the file beside PID_FILE, where there is one. */
+void master_write_results(struct master *m);
 /* The worker's own number: the one that its listening sockets have. */
 static inline struct child *master_current(struct master *m, unsigned i)
 {
@@ -155,8 +164,8 @@ int reload_wait_ms(const struct master *m);
 void reload_hear(struct master *m);
 /* The oldest version that a worker still uses. */
 uint64_t reload_oldest(const struct master *m);
-/* Says why nothing changes: the record, and HOW, the signal, on standard error. */
-void reload_refuse(struct master *m, const char *how, const char *why);
+/* Says why nothing changes: the record, the signal on standard error, and the result. */
+void reload_refuse(struct master *m, enum results_kind kind, const char *why);
 
 /* ---- upgrade.c ---- */
 

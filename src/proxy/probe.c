@@ -23,6 +23,7 @@
 
 #include "base/diag.h"
 #include "proxy/control.h"
+#include "proxy/pidfile.h"
 #include "proxy/runtime.h"
 #include "xmllog/writer.h"
 
@@ -141,6 +142,8 @@ static void try_control(int to, const struct settings *set)
 
 	if (*set->control_socket && control_check(set->control_socket, why, sizeof(why)))
 		tell_fault(to, SETTING_CONTROL_SOCKET, "%s", why);
+	if (*set->pid_file && pidfile_check(set->pid_file, why, sizeof(why)))
+		tell_fault(to, SETTING_PID_FILE, "%s", why);
 }
 
 /* Whether the rings of all workers, and of those that an upgrade puts beside them, may be. */

@@ -33,8 +33,9 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
-void reload_refuse(struct master *m, const char *how, const char *why)
+void reload_refuse(struct master *m, enum results_kind kind, const char *why)
 {
+	const char *how = kind == RESULTS_UPGRADE ? "SIGUSR2" : "SIGHUP";
 	size_t n = strlen(why);
 
 	while (n > 0 && why[n - 1] == '\n')
@@ -42,6 +43,7 @@ void reload_refuse(struct master *m, const char *how, const char *why)
 	master_say_lines(why);
 	master_say("%s: refused, nothing has changed", how);
 	master_fault(m, "configuration", "%s: refused: %.*s", how, (int)n, why);
+	master_end(m, kind, RESULTS_REFUSED, why);
 	if (m->state == RUNNING && !m->reloading)
 		notify_send(NOTIFY_READY, "accepting connections; a reload was refused");
 }
@@ -83,6 +85,7 @@ void reload_ask(struct master *m)
 		m->reload_again = true;
 		return;
 	}
+	master_begin(m, RESULTS_RELOAD);
 	notify_send(NOTIFY_RELOADING, "reading the configuration");
 	m->asked_image = version_file();
 	pid = m->asked_image < 0 ? m->asked_image
@@ -91,7 +94,7 @@ void reload_ask(struct master *m)
 		check_child(m);
 	if (pid < 0) {
 		close_one(&m->asked_image);
-		reload_refuse(m, "SIGHUP", strerror(-pid));
+		reload_refuse(m, RESULTS_RELOAD, strerror(-pid));
 		return;
 	}
 	m->asked_for = ASKED_RELOAD;
@@ -104,22 +107,35 @@ struct next {
 	struct version *version;
 	struct runtime rt;
 	struct slots slots;
-	int image_fd, route_fd, control_fd, metrics_fd;
-	bool control_changes, metrics_change;
+	int image_fd, route_fd, control_fd, metrics_fd, pid_fd;
+	bool control_changes, metrics_change, pid_changes;
 };
 
 static void give_up(struct next *n)
 {
 	runtime_forget_route(n->rt.route_shared);
-	if (n->version)
-		version_unmap(n->version);
-	free(n->version);
 	close_one(&n->image_fd);
 	close_one(&n->route_fd);
 	if (n->control_changes)
 		close_one(&n->control_fd);
 	if (n->metrics_change)
 		close_one(&n->metrics_fd);
+	if (n->pid_changes && n->pid_fd >= 0)
+		pidfile_remove(n->version->config.set.pid_file, n->pid_fd);
+	if (n->version)
+		version_unmap(n->version);
+	free(n->version);
+}
+
+static int take_pid_file(struct next *n, const struct version *old, char *why, size_t cap)
+{
+	const char *was = old->config.set.pid_file, *is = n->version->config.set.pid_file;
+
+	n->pid_changes = strcmp(was, is) != 0 || (n->pid_fd < 0 && *is);
+	if (!n->pid_changes)
+		return 0;
+	n->pid_fd = -1;
+	return *is ? pidfile_take(is, &n->pid_fd, why, cap) : 0;
 }
 
 static int open_controls(struct next *n, const struct version *old, char *why, size_t cap)
@@ -142,7 +158,7 @@ static int open_controls(struct next *n, const struct version *old, char *why, s
 		if (!status && *is->control_socket)
 			status = control_open(is->control_socket, &n->control_fd, why, cap);
 	}
-	return status;
+	return status ? status : take_pid_file(n, old, why, cap);
 }
 
 /* 0, or a status with WHY. */
@@ -200,6 +216,11 @@ static void change_controls(struct master *m, struct next *n)
 	if (n->metrics_change) {
 		close_one(&m->metrics_fd);
 		m->metrics_fd = n->metrics_fd;
+	}
+	if (n->pid_changes) {
+		if (m->pid_fd >= 0)
+			pidfile_remove(m->version->config.set.pid_file, m->pid_fd);
+		m->pid_fd = n->pid_fd;
 	}
 }
 
@@ -262,12 +283,13 @@ void reload_answered(struct master *m, int status)
 	}
 	n.control_fd = m->control_fd;
 	n.metrics_fd = m->metrics_fd;
+	n.pid_fd = m->pid_fd;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		process_status(status, why);
-		reload_refuse(m, "SIGHUP", m->asked.said ? m->asked.text : why);
+		reload_refuse(m, RESULTS_RELOAD, m->asked.said ? m->asked.text : why);
 		give_up(&n);
 	} else if (make_next(m, &n, why, sizeof(why)) != 0) {
-		reload_refuse(m, "SIGHUP", why);
+		reload_refuse(m, RESULTS_RELOAD, why);
 		give_up(&n);
 	} else {
 		version_changes(m->version, n.version, m->changed, sizeof(m->changed));
@@ -307,6 +329,17 @@ static void tell(struct master *m, struct child *c)
 			     (unsigned)(c - m->children), strerror(-err));
 }
 
+/* With what was said of the configuration: a name that does not resolve now. */
+static void tell_result(struct master *m)
+{
+	char text[sizeof(m->changed) + ASKED_TEXT + 64]; /* what is too long is cut off there */
+
+	snprintf(text, sizeof(text), "reloaded%s%s\n%s",
+		 *m->changed ? ", changed: " : ", nothing has changed", m->changed,
+		 m->asked.said ? m->asked.text : "");
+	master_end(m, RESULTS_RELOAD, RESULTS_DONE, text);
+}
+
 static void all_have_it(struct master *m)
 {
 	m->reloading = false;
@@ -315,6 +348,7 @@ static void all_have_it(struct master *m)
 		   m->changed);
 	master_warn_guard(m);
 	notify_send(NOTIFY_READY, "accepting connections");
+	tell_result(m);
 }
 
 /* A worker that could not take the news is told again. */

@@ -156,6 +156,7 @@ static void begin(struct runtime *rt, struct version *v)
 		.ready_fd = -1,
 		.channel_fd = -1,
 		.files = { -1, -1, -1 },
+		.results = results_make(),
 	};
 	runtime_use(rt, v);
 }
@@ -165,7 +166,7 @@ int runtime_make(struct runtime *rt, struct version *v)
 	int err;
 
 	begin(rt, v);
-	err = make_seats(rt, (unsigned)v->config.set.max_sessions);
+	err = rt->results ? make_seats(rt, (unsigned)v->config.set.max_sessions) : -ENOMEM;
 	if (!err)
 		err = make_stats(rt);
 	if (!err)
@@ -186,6 +187,8 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	begin(rt, v);
 	*other_seats = NULL;
 	rt->log_wake_fd = wake_fd;
+	if (!rt->results)
+		return -ENOMEM;
 	err = adopt_seats(rt, files->seats, max, other_seats);
 	if (err == 1)
 		err = make_seats(rt, max);

@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "io/io.h"
 #include "policy/policy.h"
+#include "proxy/results.h"
 #include "proxy/seats.h"
 #include "proxy/stats.h"
 #include "route/route.h"
@@ -46,6 +47,7 @@ struct runtime {
 	uint8_t slot[ROUTE_MAX]; /* where each destination is counted, in seats and stats */
 	struct seats *seats;
 	struct stats *stats;
+	struct results *results; /* of reloads, upgrades and the stop: the master's */
 	unsigned workers;
 	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */
 	unsigned generation;   /* the one that accepts connections */

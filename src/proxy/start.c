@@ -35,6 +35,7 @@ void start_nothing(struct master *m, const struct master_start *start)
 		.route_fd = -1,
 		.control_fd = -1,
 		.metrics_fd = -1,
+		.pid_fd = -1,
 		.signal_fd = -1,
 		.life = { -1, -1 },
 		.ready = { -1, -1 },
@@ -130,6 +131,21 @@ static int make_shared(struct master *m, const struct config *c, struct check *k
 	return err;
 }
 
+static int take_pid_file(struct master *m, char *why, size_t cap)
+{
+	const struct settings *set = &m->version->config.set;
+	int status;
+
+	if (!*set->pid_file)
+		return 0;
+	status = pidfile_take(set->pid_file, &m->pid_fd, why, cap);
+	if (status && m->control_fd >= 0)
+		control_remove(set->control_socket, m->control_fd);
+	if (!status)
+		master_write_results(m);
+	return status;
+}
+
 /* Everything up to the first fork. 0 or an exit status, said. */
 static int prepare(struct master *m, const struct config *c, struct check *k, const int *handed)
 {
@@ -157,6 +173,8 @@ static int prepare(struct master *m, const struct config *c, struct check *k, co
 	if (*m->version->config.set.control_socket)
 		status = control_open(m->version->config.set.control_socket, &m->control_fd, why,
 				      sizeof(why));
+	if (!status)
+		status = take_pid_file(m, why, sizeof(why));
 	master_open_log(m);
 	return status ? refuse(status, why, 0) : 0;
 }

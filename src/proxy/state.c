@@ -79,6 +79,10 @@ int state_write(int fd, const struct state *s)
 	put_one(out, "wake", s->wake_fd);
 	fprintf(out, "control %d %s\n", s->control_fd, s->control_at);
 	fprintf(out, "metrics %d %s\n", s->metrics_fd, s->metrics_at);
+	fprintf(out, "pidfile %s\n", s->pid_at);
+	for (enum results_kind kind = 0; kind < RESULTS_KINDS; kind++)
+		fprintf(out, "%s-result %llu\n", results_name(kind),
+			(unsigned long long)s->results[kind]);
 	put_one(out, "image", s->image_fd);
 	put_one(out, "reload", s->reload);
 	put_one(out, "upgrade", s->upgrade);
@@ -251,6 +255,28 @@ static bool take_place(const char *rest, int *fd, char at[STATE_PLACE_MAX])
 	return true;
 }
 
+/* The path may be empty. */
+static bool take_pidfile(struct state *s, const char *path)
+{
+	size_t n = strlen(path);
+
+	if (n >= sizeof(s->pid_at))
+		return false;
+	memcpy(s->pid_at, path, n + 1);
+	return true;
+}
+
+/* "KIND-result BEGUN" */
+static bool take_result(struct state *s, const char *word, const char *rest)
+{
+	const char *dash = strchr(word, '-');
+	enum results_kind kind = RESULTS_KINDS;
+
+	if (dash && strcmp(dash, "-result") == 0)
+		kind = results_kind(word, (size_t)(dash - word));
+	return kind < RESULTS_KINDS && take_u64(rest, &s->results[kind]);
+}
+
 static bool take_listed(struct reading *r, const char *word, char *rest)
 {
 	struct state *s = r->s;
@@ -277,7 +303,11 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 		return take_address(s, rest);
 	if (strcmp(word, "note") == 0)
 		return take_note(s, rest);
-	if (strcmp(word, "fixed") != 0 || r->fixed + n + 2 > sizeof(s->fixed))
+	if (strcmp(word, "pidfile") == 0)
+		return take_pidfile(s, rest);
+	if (strcmp(word, "fixed") != 0)
+		return take_result(s, word, rest);
+	if (r->fixed + n + 2 > sizeof(s->fixed))
 		return false;
 	memcpy(s->fixed + r->fixed, rest, n);
 	memcpy(s->fixed + r->fixed + n, "\n", 2);

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "proxy/check.h"
+#include "proxy/pidfile.h"
 #include "proxy/runtime.h"
 #include "proxy/slots.h"
 
@@ -54,6 +55,8 @@ struct state {
 	struct runtime_files files;
 	int wake_fd, life[2], control_fd, metrics_fd;		       /* -1: none */
 	char control_at[STATE_PLACE_MAX], metrics_at[STATE_PLACE_MAX]; /* "": none */
+	char pid_at[PIDFILE_MAX + 1];				       /* PID_FILE; "": none */
+	uint64_t results[RESULTS_KINDS];			       /* how many were begun */
 	int image_fd;	       /* an empty memfd for what the new program finds (version.h) */
 	bool reload, upgrade;  /* asked for and not begun: HUP and USR2 that came meanwhile */
 	bool handed;	       /* the listening sockets are not ours to end */

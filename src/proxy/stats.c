@@ -195,6 +195,20 @@ void stats_sum_slots(const struct stats *s, struct stats_sum *sum, const uint8_t
 	}
 }
 
+void stats_count_ends(const struct stats *s, uint64_t ends[2])
+{
+	ends[0] = ends[1] = 0;
+	for (unsigned i = 0; i < s->workers; i++) {
+		const struct stats_worker *w = &s->worker[i];
+
+		if (!get(&w->starts))
+			continue;
+		for (unsigned end = 0; end < STATS_ENDS; end++)
+			ends[0] += get(&w->ends[end]);
+		ends[1] += get(&w->ends[DIALOG_STOP]) + get(&w->ends[STATS_END_WORKER_DIED]);
+	}
+}
+
 uint64_t stats_times_count(const struct stats_times *t)
 {
 	uint64_t n = 0;

@@ -94,6 +94,8 @@ bool stats_fits(const struct stats *mem, unsigned workers);
 struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, uint64_t now_us);
 /* … and has ended, said by the master, with LOST sessions. */
 void stats_ended(struct stats *s, unsigned worker, unsigned lost);
+/* Sessions that have ended: all of them, and those that a stop or a worker's death cut off. */
+void stats_count_ends(const struct stats *s, uint64_t ends[2]);
 /* Destination number DEST, which no worker counts any more, begins anew: it is another one's now.
  * By the master. */
 void stats_forget(struct stats *s, unsigned dest);

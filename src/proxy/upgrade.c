@@ -35,8 +35,6 @@
 #include "proxy/notify.h"
 #include "proxy/shared.h"
 
-#define SIGNAL "SIGUSR2"
-
 extern char **environ;
 
 static void close_one(int *fd)
@@ -148,7 +146,15 @@ static int list_places(const struct master *m, struct state *s)
 	int control_n = snprintf(s->control_at, STATE_PLACE_MAX, "%s", control);
 	int metrics_n = snprintf(s->metrics_at, STATE_PLACE_MAX, "%s", metrics);
 
-	return control_n < STATE_PLACE_MAX && metrics_n < STATE_PLACE_MAX ? 0 : -E2BIG;
+	int pid_n =
+		snprintf(s->pid_at, sizeof(s->pid_at), "%s", m->pid_fd >= 0 ? set->pid_file : "");
+
+	for (enum results_kind kind = 0; kind < RESULTS_KINDS; kind++)
+		s->results[kind] = results_begun(m->rt.results, kind);
+	return control_n < STATE_PLACE_MAX && metrics_n < STATE_PLACE_MAX &&
+			       pid_n < (int)sizeof(s->pid_at)
+		       ? 0
+		       : -E2BIG;
 }
 
 /* S borrows the listening sockets. Its lists are to be freed in any case. */
@@ -251,7 +257,7 @@ static void drop(struct master *m)
 static void refuse(struct master *m, const char *why)
 {
 	drop(m);
-	reload_refuse(m, SIGNAL, why);
+	reload_refuse(m, RESULTS_UPGRADE, why);
 }
 
 static bool serves(const struct master *m)
@@ -272,6 +278,7 @@ void upgrade_ask(struct master *m)
 		m->upgrade_again = true;
 		return;
 	}
+	master_begin(m, RESULTS_UPGRADE);
 	if (!m->program) {
 		refuse(m, "caronte: the path of the program is not known");
 		return;
@@ -556,6 +563,20 @@ static void adopt_controls(struct master *m, const struct state *s)
 	}
 }
 
+/* The lock went with the program before; the process id is the same. */
+static void adopt_pid_file(struct master *m, const struct state *s)
+{
+	const char *is = m->version->config.set.pid_file;
+	char why[512];
+
+	if (*s->pid_at && strcmp(s->pid_at, is) != 0)
+		unlink(s->pid_at);
+	if (*is && pidfile_take(is, &m->pid_fd, why, sizeof(why)))
+		status_fault(m, why);
+	results_continue(m->rt.results, s->results);
+	master_write_results(m);
+}
+
 static int adopt(struct master *m, struct state *s)
 {
 	int err;
@@ -578,6 +599,7 @@ static int adopt(struct master *m, struct state *s)
 	adopt_notes(m, s);
 	master_open_log(m);
 	adopt_controls(m, s);
+	adopt_pid_file(m, s);
 	m->reload_again = s->reload;
 	m->upgrade_again = s->upgrade;
 	m->generation = m->rt.generation = free_generation(m);

@@ -199,6 +199,54 @@ class HandedOver(Base):
                 del os.environ["LISTEN_PID"], os.environ["LISTEN_FDS"]
 
 
+class Reload(Base):
+    dialogs = ("sniff",)
+    each_engine = False
+
+    def commands(self, what, daemon):
+        """The unit's lines of that name, for a daemon of the tests."""
+        text = (UNITS / "caronte.service").read_text()
+        for old, new in (("/usr/local/sbin/caronte", str(harness.CARONTE)),
+                         ("/etc/caronte/caronte.conf", str(daemon.conf)),
+                         ("/run/caronte", str(daemon.log.parent))):
+            text = text.replace(old, new)
+        return [line.split() for line in re.findall("^%s=(.*)$" % what, text, re.M)]
+
+    def reload_by_unit(self, daemon):
+        """As systemd does: one after the other, up to the first that fails."""
+        said = ""
+        for command in self.commands("ExecReload", daemon):
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                  text=True, timeout=60)
+            said += done.stdout
+            if done.returncode:
+                break
+        return done.returncode, said
+
+    def test_what_the_unit_runs(self):
+        with harness.Sink() as sink:
+            daemon = self.managed(sink, RECIPIENTS=["@local.test"])
+            daemon.options = self.commands("ExecStart", daemon)[0][3:]
+            with daemon:
+                self.assertEqual(self.reload_by_unit(daemon)[0], 0)
+                daemon.configure(RECIPIENTS=["@new.test"])
+                status, said = self.reload_by_unit(daemon)
+                self.assertEqual((status, said.splitlines()[-1]),
+                                 (0, "reloaded, changed: RECIPIENTS"))
+                daemon.configure(MAX_ERRORS=0)
+                before = self.refused(daemon)
+                status, said = self.reload_by_unit(daemon)
+                self.assertEqual(status, 78)
+                self.assertIn("MAX_ERRORS: 0 is out of range", said)
+                self.assertEqual(self.refused(daemon), before)
+                # What only the running daemon knows is told too.
+                daemon.configure(MAX_ERRORS=20, WORKERS=3)
+                status, said = self.reload_by_unit(daemon)
+                self.assertEqual(status, 1)
+                self.assertIn("WORKERS: needs a restart", said)
+                self.assertEqual(self.verdict(daemon.port, "x@new.test"), b"250")
+
+
 @unittest.skipUnless(shutil.which("systemd-analyze"), "no systemd-analyze")
 class Units(Base):
     def setUp(self):
