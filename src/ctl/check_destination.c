@@ -19,6 +19,7 @@
 #include "proxy/resolver.h"
 #include "route/route.h"
 #include "smtp/command.h"
+#include "smtp/offer.h"
 
 #define PATIENCE_S    30
 #define EXIT_WARNINGS 1
@@ -115,21 +116,17 @@ static void judge_extensions(struct destination_check *k, uint32_t ext)
 
 static bool check_hello(struct destination_check *k)
 {
-	uint8_t room[SMTP_REPLY_MAX];
 	char name[64], words[DESTINATION_TEXT];
 	struct smtp_reply reply;
 	enum probe_heard heard;
-	uint64_t size_max;
-	uint32_t ext = 0;
-	struct buf out;
+	struct smtp_offer offer;
 
 	probe_own_name(&k->smtp, name);
 	probe_say(&k->smtp, "EHLO %s", name);
 	heard = probe_hear(&k->smtp, &reply);
-	buf_init(&out, room, sizeof(room));
-	if (heard == PROBE_REPLY && reply.code == 250 &&
-	    smtp_ehlo_filter(&reply, UINT32_MAX, &ext, &size_max, &out) == 0) {
-		judge_extensions(k, ext);
+	if (heard == PROBE_REPLY && reply.code == 250) {
+		smtp_offer_read(&offer, &reply);
+		judge_extensions(k, offer.ext);
 		return true;
 	}
 	destination_words(heard, &reply, words);

@@ -113,6 +113,7 @@ void dialog_connected(struct dialog *d, const struct addr *destination)
 {
 	d->destination_addr = *destination;
 	smtp_client_start(&d->destination);
+	dialog_learn_nothing(d);
 }
 
 void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why)
@@ -176,7 +177,7 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 	struct dialog_pending *p = &w->pending[(w->head + w->count++) % SMTP_OPEN_MAX];
 
 	p->verb = (uint8_t)verb;
-	p->passed = false;
+	p->passed = p->as_ehlo = false;
 	p->fatal = REASON_NONE;
 	p->local = NULL;
 	p->address[0] = '\0';

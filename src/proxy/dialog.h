@@ -26,6 +26,7 @@
 #include "smtp/header.h"
 #include "smtp/offer.h"
 #include "smtp/server.h"
+#include "smtp/text.h"
 #include "xmllog/xmllog.h"
 
 /* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
@@ -43,7 +44,8 @@ struct dialog_env {
 	struct stats_worker *stats; /* NULL: nothing is counted */
 	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
-	uint64_t header_max;	    /* octets, MAX_HEADER_KIB; 0: no limit */
+	/* Octets; 0: no limit. MAX_HEADER_KIB, MAX_MESSAGE_MIB, MAX_LINE_KIB. */
+	uint64_t header_max, message_max, line_max;
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
 	const struct smtp_offer *offer;
 	const char *name;
@@ -70,6 +72,7 @@ struct dialog_pending {
 	uint8_t rule;			 /* enum policy_rule, of a RCPT */
 	bool passed;			 /* the destination answers it; else `local` does */
 	uint8_t fatal;			 /* enum reason: the session ends after this answer */
+	bool as_ehlo;			 /* of a HELO: the destination was told EHLO */
 	const char *local;		 /* static text with CR LF */
 	char address[SMTP_PATH_MAX + 1]; /* of a RCPT */
 };
@@ -131,6 +134,7 @@ struct dialog {
 	struct smtp_eod eod;
 	struct smtp_repair repair;
 	struct smtp_header header;
+	struct smtp_text text;
 	/* Where one of the two is longer than usual; read them by dialog_helo(), dialog_login(). */
 	struct dialog_names *names;
 	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];

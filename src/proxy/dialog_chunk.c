@@ -79,7 +79,7 @@ void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 	smtp_server_passed(&d->server, cmd);
 	open_message(d);
 	d->discard = d->chunk_void = false;
-	dialog_discard_body(d, span_str(dialog_too_big), false, REASON_SIZE);
+	dialog_discard_body(d, span_str(dialog_too_big), false, dialog_size_reason(d));
 	chunk_starts(d, cmd);
 }
 

@@ -38,6 +38,13 @@ static enum smtp_owed owed_for(enum smtp_verb verb)
 	}
 }
 
+/* What the client was offered and this destination can do: after HELO nothing. (The gateway's offer
+ * is that of all destinations.) */
+static uint32_t usable(const struct dialog *d)
+{
+	return d->server.offered & d->destination.ext;
+}
+
 /* Sends a judged command on, rebuilt. */
 static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *cmd)
 {
@@ -46,19 +53,25 @@ static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *
 		return dialog_gateway_pass(d, cmd);
 
 	struct buf *out = &d->work->to_destination;
+	struct smtp_command as = *cmd;
 	struct smtp_rebuild how = {
-		.ext = d->destination.ext,
+		.ext = usable(d),
 		.logged_in = d->server.logged_in,
 		.trusted = d->server.logged_in || d->who.in_network,
 	};
 	size_t before = buf_len(out);
-	int res = smtp_command_build(cmd, &how, out);
+
+	/* The destination is asked for its limits whatever the client says. */
+	if (cmd->verb == SMTP_VERB_HELO)
+		as.verb = SMTP_VERB_EHLO;
+	int res = smtp_command_build(&as, &how, out);
 
 	CHECK(res == 0);
-	record_sent(d, cmd, span_from(buf_span(out), before));
+	record_sent(d, &as, span_from(buf_span(out), before));
 	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
 	p->passed = true;
+	p->as_ehlo = as.verb != cmd->verb;
 	smtp_client_queued(&d->destination, owed_for(cmd->verb));
 	smtp_server_passed(&d->server, cmd);
 	return p;
@@ -189,9 +202,17 @@ static void on_continuation(struct dialog *d, struct span line)
 	smtp_server_passed(&d->server, &cmd);
 }
 
+/* MAIL says that the message is larger than we take a destination to accept that says no limit.
+ * (A limit of its own it tells the client itself.) */
+static bool is_more_than_ours(const struct dialog *d, const struct smtp_command *cmd)
+{
+	return dialog_size_is_ours(d) && cmd->has_size && cmd->size > d->env->message_max;
+}
+
 static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 {
-	const char *lacks = dialog_gateway_lacks(d, cmd);
+	const char *lacks =
+		is_more_than_ours(d, cmd) ? dialog_too_big : dialog_gateway_lacks(d, cmd);
 
 	d->transactions++;
 	d->recipients = 0;
@@ -311,7 +332,7 @@ static struct smtp_server_view view_of(const struct dialog *d)
 		};
 	return (struct smtp_server_view){
 		.open = owes || d->partial,
-		.pipelining = owes && (d->destination.ext & SMTP_EXT_PIPELINING),
+		.pipelining = owes && (usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
 	};
 }

@@ -14,17 +14,27 @@
 
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
 static const char reply_header[] = "552 5.3.4 Message header too big\r\n";
+static const char reply_line[] = "552 5.6.0 Line of message too long\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
 
 const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
 
 /* ---- the body ---- */
 
+/* A CR that was held back goes before the octets. */
+static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
+{
+	uint64_t max = d->env->line_max;
+
+	return !max || ((!cr_first || smtp_text_fits(&d->text, SPAN("\r"), max)) &&
+			smtp_text_fits(&d->text, octets, max));
+}
+
 /*
  * What is too big for the destination does not reach it. One that gives up a message in the middle
  * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
- * its message_size_limit): then a dot ends the message there and is text here. NULL or the refusal.
- * Dots that stuff lines count too.
+ * its message_size_limit; hMailServer does after 100,000 octets of a line): then a dot ends the
+ * message there and is text here. NULL or the refusal. Dots that stuff lines count too.
  */
 static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
 			   enum reason *why)
@@ -32,9 +42,12 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
 	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
 
-	*why = REASON_SIZE;
+	*why = dialog_size_reason(d);
 	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
 		return dialog_too_big;
+	*why = REASON_MAX_LINE;
+	if (!lines_fit(d, octets, cr_first))
+		return reply_line;
 	*why = REASON_MAX_HEADER;
 	if (d->header.over || !d->env->header_max)
 		return NULL;
@@ -155,18 +168,90 @@ static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
 	record_recipient(d, p->address, (enum policy_rule)p->rule, reply->text, good);
 }
 
+void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_offer *offer)
+{
+	struct smtp_client *c = &d->destination;
+
+	smtp_offer_read(offer, reply);
+	offer->size_max = smtp_size_bound(offer->size_max, d->env->message_max);
+	c->ext = offer->ext;
+	c->size_max = offer->size_max;
+	c->mechanisms = offer->login;
+}
+
+/* (A SIZE that the connection has told before still holds.) */
+void dialog_learn_nothing(struct dialog *d)
+{
+	struct smtp_client *c = &d->destination;
+
+	c->ext = 0;
+	c->size_max = smtp_size_bound(c->size_max, d->env->message_max);
+	c->mechanisms = (struct smtp_mechanisms){ 0 };
+}
+
+bool dialog_size_is_ours(const struct dialog *d)
+{
+	return d->env->message_max && d->destination.size_max == d->env->message_max;
+}
+
+enum reason dialog_size_reason(const struct dialog *d)
+{
+	return dialog_size_is_ours(d) ? REASON_MAX_MESSAGE : REASON_SIZE;
+}
+
 /* EHLO's answer goes to the client filtered, all others to the letter. */
 static void on_ehlo_answer(struct dialog *d, const struct smtp_reply *reply)
 {
-	struct smtp_client *c = &d->destination;
 	struct buf *out = &d->work->to_client;
 	size_t before = buf_len(out);
-	int res = smtp_ehlo_filter(reply, DIALOG_EXTENSIONS, &c->ext, &c->size_max, out);
+	struct smtp_offer offer;
+
+	dialog_learn(d, reply, &offer);
+	int res = smtp_ehlo_filter(reply, &offer, DIALOG_EXTENSIONS, out);
 
 	CHECK(res == 0);
-	d->server.offered = c->ext & DIALOG_EXTENSIONS;
-	d->gateway.size_offered = c->size_max;
+	d->server.offered = offer.ext & DIALOG_EXTENSIONS;
+	d->server.mechanisms = offer.login;
+	d->gateway.size_offered = offer.size_max;
 	record_reply(d, span_from(buf_span(out), before), "to", "client");
+}
+
+/* The client has said HELO: its answer is the first line of the answer to our EHLO. */
+static void on_helo_answer(struct dialog *d, const struct smtp_reply *reply, bool as_ehlo)
+{
+	char text[SMTP_REPLY_LINE_MAX + 1];
+	struct smtp_offer offer;
+	struct span first;
+	size_t at = 0;
+	int n;
+
+	if (!as_ehlo) {
+		dialog_learn_nothing(d);
+		dialog_say(d, reply->text);
+		return;
+	}
+	dialog_learn(d, reply, &offer);
+	d->server.mechanisms = offer.login;
+	d->gateway.size_offered = offer.size_max;
+	CHECK(smtp_reply_line(reply, &at, &first));
+	n = snprintf(text, sizeof(text), "%u %.*s\r\n", reply->code, (int)first.n,
+		     (const char *)first.p);
+	CHECK(n > 0 && (size_t)n < sizeof(text));
+	dialog_say(d, span_of(text, (size_t)n));
+}
+
+/* The destination refuses the EHLO that stands for the client's HELO: it gets the HELO. */
+static void say_helo(struct dialog *d, struct dialog_pending *p)
+{
+	struct buf *out = &d->work->to_destination;
+	size_t before = buf_len(out);
+	struct smtp_command helo = { .verb = SMTP_VERB_HELO, .arg = span_str(dialog_helo(d)) };
+	int res = smtp_command_build(&helo, &(struct smtp_rebuild){ 0 }, out);
+
+	CHECK(res == 0); /* nothing else is passed on before it is answered */
+	p->as_ehlo = false;
+	record_sent(d, &helo, span_from(buf_span(out), before));
+	smtp_client_queued(&d->destination, SMTP_OWES_COMMAND);
 }
 
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
@@ -177,6 +262,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 	d->eod = (struct smtp_eod){ 0 };
 	d->repair = (struct smtp_repair){ 0 };
 	d->header = (struct smtp_header){ 0 };
+	d->text = (struct smtp_text){ 0 };
 	d->discard = d->discard_ends = d->chunked = false;
 	if (d->server.state == SMTP_SERVER_BODY) {
 		d->message_open = true;
@@ -209,6 +295,12 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 		dialog_desync(d, REASON_OUT_OF_ORDER);
 		return;
 	}
+	if (p->as_ehlo && reply->code / 100 != 2) {
+		say_helo(d, p);
+		return;
+	}
+	bool as_ehlo = p->as_ehlo;
+
 	smtp_server_answered(&d->server, verb, reply->code);
 	if (verb == SMTP_VERB_AUTH)
 		on_auth_answer(d, reply);
@@ -219,12 +311,12 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 	dialog_take_oldest(w);
 	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
 		on_ehlo_answer(d, reply);
+	else if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
+		on_helo_answer(d, reply, as_ehlo);
 	else if (verb == SMTP_VERB_DATA && reply->code == 354)
 		on_go_ahead(d, reply);
 	else
 		dialog_say(d, reply->text);
-	if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
-		d->destination.ext = 0;
 	if (verb == SMTP_VERB_QUIT)
 		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
 	dialog_drain(d);

@@ -56,14 +56,14 @@ static void say_hello(struct dialog *d, bool extended)
 	int res;
 
 	smtp_server_answered(&d->server, SMTP_VERB_EHLO, 250);
-	d->gateway.size_offered = 0;
+	d->gateway.size_offered = offer->size_max;
+	d->server.mechanisms = offer->login;
 	if (!extended) {
 		snprintf(text, sizeof(text), "250 %s\r\n", d->env->name);
 		dialog_say_text(d, text);
 		return;
 	}
 	d->server.offered = offer->ext & DIALOG_EXTENSIONS;
-	d->gateway.size_offered = offer->size_max;
 	res = smtp_offer_write(offer, DIALOG_EXTENSIONS, d->env->name, out);
 	CHECK(res == 0); /* there is room for any reply: room_for_command() */
 	record_reply(d, span_from(buf_span(out), before), "to", "client");
@@ -213,13 +213,18 @@ void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
 	meet(d, destination, DIALOG_GREETED_BY);
 	smtp_client_start(&d->destination);
+	dialog_learn_nothing(d);
 }
 
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max)
+			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
 {
 	meet(d, destination, DIALOG_TOGETHER);
-	d->destination = (struct smtp_client){ .ext = ext, .size_max = size_max };
+	d->destination = (struct smtp_client){
+		.ext = ext,
+		.size_max = size_max,
+		.mechanisms = *mechanisms,
+	};
 	dialog_gateway_step(d);
 }
 
@@ -349,6 +354,23 @@ static bool is_worn(const struct dialog_gateway *g)
 	return g->tried || g->refusals >= REFUSALS_MAX;
 }
 
+struct span dialog_gateway_login(const struct dialog *d)
+{
+	bool held = d->work && d->gateway.on && d->server.state == SMTP_SERVER_AUTH;
+
+	return span_str(held ? d->work->auth_mechanism : "");
+}
+
+/* The connection at hand can do what is held for it. */
+static bool is_covered(const struct dialog *d)
+{
+	const struct smtp_client *c = &d->destination;
+	struct span login = dialog_gateway_login(d);
+
+	return smtp_offer_covers(c->ext, c->size_max, d->gateway.need, d->gateway.need_size) &&
+	       (login.n == 0 || smtp_mechanisms_have(&c->mechanisms, login));
+}
+
 void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
@@ -361,8 +383,7 @@ void dialog_gateway_step(struct dialog *d)
 		return;
 	}
 	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && g->given == 0 &&
-	    buf_len(&d->work->held) > 0 &&
-	    !smtp_offer_covers(d->destination.ext, d->destination.size_max, g->need, g->need_size))
+	    buf_len(&d->work->held) > 0 && !is_covered(d))
 		refuse(d, SPAN(reply_uncovered));
 	if (g->refused)
 		answer_refused(d);
@@ -405,9 +426,7 @@ static void hello_answered(struct dialog *d, const struct smtp_reply *reply)
 {
 	struct smtp_offer offer;
 
-	smtp_offer_read(&offer, reply);
-	d->destination.ext = offer.ext;
-	d->destination.size_max = offer.size_max;
+	dialog_learn(d, reply, &offer);
 	d->gateway.stage = DIALOG_TOGETHER;
 }
 

@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "smtp/mechanism.h"
+
 struct addr;
 struct dialog;
 
@@ -65,10 +67,13 @@ static inline bool dialog_gateway_apart(const struct dialog_gateway *g)
 
 /* The session begins: what the destinations can do is known. */
 void dialog_gateway_greet(struct dialog *d);
-/* A fresh connection stands; or one that has been used, and whose EHLO said EXT and SIZE_MAX. */
+/* A fresh connection stands; or one that has been used, and whose EHLO said EXT, SIZE_MAX (or our
+ * own limit in its place) and MECHANISMS. */
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination);
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max);
+			  uint64_t size_max, const struct smtp_mechanisms *mechanisms);
+/* The mechanism of the login that is held; empty: none is. */
+struct span dialog_gateway_login(const struct dialog *d);
 /* The connection is closed or given back, no operation uses it any more. */
 void dialog_gateway_parted(struct dialog *d);
 

@@ -35,6 +35,17 @@ void dialog_record_message(struct dialog *d, struct span reply);
 /* The records of what REPLY cuts off: a message, an attempt to log in. */
 void dialog_record_cut_off(struct dialog *d, struct span reply);
 
+/* What REPLY, an answer to EHLO, says that the destination can do. What it does not say is bounded
+ * by our own limits, whatever the client has said (HELO for EHLO). */
+void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_offer *offer);
+/* A destination that has not answered EHLO yet, or refuses it. */
+void dialog_learn_nothing(struct dialog *d);
+
+/* True where our own limit stands for one that the destination has not told. */
+bool dialog_size_is_ours(const struct dialog *d);
+/* Whose limit it is. */
+enum reason dialog_size_reason(const struct dialog *d);
+
 /* Answers a message that is larger than its destination takes. */
 extern const char dialog_too_big[];
 

@@ -44,7 +44,10 @@ bool session_gateway_take(struct session *s, unsigned dest)
 
 	if (!s->version->warm || g->fresh)
 		return false;
-	return warm_take(s->version->warm, dest, s->seat, g->need, g->need_size, &s->line);
+	return warm_take(
+		s->version->warm, dest, s->seat,
+		&(struct warm_need){ g->need, g->need_size, dialog_gateway_login(&s->dialog) },
+		&s->line);
 }
 
 void session_gateway_taken(struct session *s)
@@ -54,7 +57,8 @@ void session_gateway_taken(struct session *s)
 	s->given = 0;
 	s->taken_ms = io_now_ms(s->worker->io);
 	s->reaching = false;
-	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max);
+	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
+			     &s->line.mechanisms);
 	s->dialog.gateway.refusals = s->line.refusals;
 	session_changed(s);
 }
@@ -128,6 +132,7 @@ static bool hand_over(struct session *s, bool begun)
 	l->fd = s->dest.fd;
 	l->ext = c->ext;
 	l->size_max = c->size_max;
+	l->mechanisms = c->mechanisms;
 	l->refusals = s->dialog.gateway.refusals;
 	if (s->rt->route->destination[s->dest_index].max) {
 		if (!seats_part(s->rt->seats, s->seat, &l->place))

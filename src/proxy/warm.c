@@ -141,7 +141,8 @@ static bool is_as_known(const struct warm *p, const struct warm_line *l)
 {
 	const struct warm_known *k = &p->at[l->dest];
 
-	return !k->note || (l->ext == k->offer.ext && l->size_max == k->offer.size_max);
+	return !k->note || (l->ext == k->offer.ext && l->size_max == k->offer.size_max &&
+			    memcmp(&l->mechanisms, &k->offer.login, sizeof(l->mechanisms)) == 0);
 }
 
 static bool is_over(struct warm *p, const struct warm_line *l)
@@ -191,8 +192,14 @@ bool warm_is_silent(int fd)
 	return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
+static bool covers(const struct warm_line *l, const struct warm_need *need)
+{
+	return smtp_offer_covers(l->ext, l->size_max, need->ext, need->size) &&
+	       (need->login.n == 0 || smtp_mechanisms_have(&l->mechanisms, need->login));
+}
+
 /* The next one that is of use, or NULL. */
-static struct warm_conn *idle_for(struct warm *p, unsigned dest, uint32_t need, uint64_t size)
+static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct warm_need *need)
 {
 	struct list *pos = p->at[dest].idle.prev;
 
@@ -200,7 +207,7 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, uint32_t need, 
 		struct warm_conn *c = container_of(pos, struct warm_conn, link);
 
 		pos = pos->prev;
-		if (!smtp_offer_covers(c->line.ext, c->line.size_max, need, size))
+		if (!covers(&c->line, need))
 			continue; /* a new one may do, and this one for others */
 		if (warm_is_silent(c->line.fd))
 			return c;
@@ -209,10 +216,10 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, uint32_t need, 
 	return NULL;
 }
 
-bool warm_take(struct warm *p, unsigned dest, uint32_t seat, uint32_t need, uint64_t size,
+bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line)
 {
-	struct warm_conn *c = idle_for(p, dest, need, size);
+	struct warm_conn *c = idle_for(p, dest, need);
 	struct seats *seats = warm_runtime(p)->seats;
 
 	if (!c)

@@ -34,6 +34,7 @@ struct warm_line {
 	struct addr addr;
 	uint32_t ext; /* what its own EHLO offered */
 	uint64_t size_max;
+	struct smtp_mechanisms mechanisms;
 	uint64_t born_ms;
 	unsigned uses;	/* transactions */
 	uint32_t place; /* its seat at a destination with a max= */
@@ -64,9 +65,16 @@ enum warm_knowledge {
  * all destinations are asked again. */
 enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms);
 
-/* Takes an idle connection to DEST that covers NEED and SIZE (smtp_offer_covers()) for the session
- * with seat SEAT. False: there is none. */
-bool warm_take(struct warm *p, unsigned dest, uint32_t seat, uint32_t need, uint64_t size,
+/* What a transaction or a login uses. */
+struct warm_need {
+	uint32_t ext; /* enum smtp_ext */
+	uint64_t size;
+	struct span login; /* its mechanism; empty: none */
+};
+
+/* Takes an idle connection to DEST that covers NEED for the session with seat SEAT. False: there is
+ * none. */
+bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line);
 /* Owns LINE from here on. BEGUN: a transaction must be ended by RSET first. */
 void warm_give(struct warm *p, const struct warm_line *line, bool begun);

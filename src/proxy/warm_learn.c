@@ -116,6 +116,13 @@ static void hold(struct warm_conn *c)
 			warm_now_ms(c->pool), lease_ms(c->pool));
 }
 
+/* The note says what the destination said; what it did not say is for each configuration to
+ * bound. */
+static uint64_t size_bound(const struct warm *p, const struct smtp_offer *said)
+{
+	return smtp_size_bound(said->size_max, p->version->env.message_max);
+}
+
 void warm_see(struct warm *p, unsigned dest)
 {
 	struct route_shared *s = warm_runtime(p)->route_shared;
@@ -131,6 +138,7 @@ void warm_see(struct warm *p, unsigned dest)
 	if (n == 0 || smtp_reply_parse(span_of(note, n), &reply, &consumed) != SMTP_REPLY_OK)
 		return;
 	smtp_offer_read(&k->offer, &reply);
+	k->offer.size_max = size_bound(p, &k->offer);
 	k->note = number;
 }
 
@@ -167,7 +175,8 @@ static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
 	warm_see(p, c->line.dest);
 	warm_make_offer(p);
 	c->line.ext = offer->ext;
-	c->line.size_max = offer->size_max;
+	c->line.size_max = size_bound(p, offer);
+	c->line.mechanisms = offer->login;
 	if (c->line.has_place)
 		warm_drop(c, true); /* others may have better use for it */
 	else

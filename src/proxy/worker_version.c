@@ -31,6 +31,8 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.stats = w->stats,
 		.max_errors = (unsigned)set->max_errors,
 		.header_max = (uint64_t)set->max_header_kib << 10,
+		.message_max = (uint64_t)set->max_message_mib << 20,
+		.line_max = (uint64_t)set->max_line_kib << 10,
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
 		.offer = v->warm ? warm_offer(v->warm) : NULL,
 		.name = w->name,

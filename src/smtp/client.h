@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "smtp/mechanism.h"
 #include "smtp/reply.h"
 
 /* Commands in flight to one destination at most; more wait (back-pressure). */
@@ -39,9 +40,10 @@ enum smtp_client_verdict {
 struct smtp_client {
 	uint8_t owed[SMTP_OPEN_MAX]; /* a ring of enum smtp_owed, oldest first */
 	uint8_t head, count;
-	uint8_t unsent; /* of the youngest, how many have not left yet */
-	uint32_t ext;	/* enum smtp_ext: what its last EHLO answer offered */
-	uint64_t size_max;
+	uint8_t unsent;	   /* of the youngest, how many have not left yet */
+	uint32_t ext;	   /* enum smtp_ext: what its last EHLO answer offered */
+	uint64_t size_max; /* octets of a message that it takes; 0: no limit */
+	struct smtp_mechanisms mechanisms;
 };
 
 /* A fresh connection: the greeting is owed. */

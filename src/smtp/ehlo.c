@@ -2,14 +2,14 @@
 /*
  * ehlo: the answer to EHLO as the client sees it (RFC 5321 4.1.1.1): written anew from the lines
  * that both sides can live up to, so that no extension of the destination is ever used without us
- * knowing it. See reply.h.
+ * knowing it. See offer.h.
  */
 #include "smtp/ehlo.h"
 
 #include "base/diag.h"
+#include "smtp/offer.h"
 #include "smtp/param.h"
 #include "smtp/put.h"
-#include "smtp/reply.h"
 
 /* The line "AUTH=LOGIN" is another one than "AUTH LOGIN", for clients that know only that. */
 #define OLD_AUTH (1u << 31)
@@ -79,21 +79,22 @@ static bool read_offer(struct span line, struct offer *o)
 	return o->keyword->args != ARGS_SIZE || line.n == 0 || smtp_number(line, &o->size);
 }
 
-static void put_offer(struct smtp_put *w, const struct offer *o)
+static void put_offer(struct smtp_put *w, const struct offer *each, const struct smtp_offer *all)
 {
-	smtp_put_str(w, o->keyword->name);
-	if (o->keyword->args == ARGS_NONE || o->args.n == 0)
-		return;
-	smtp_put_str(w, o->old_auth ? "=" : " ");
-	if (o->keyword->args == ARGS_SIZE)
-		smtp_put_number(w, o->size);
-	else
-		smtp_put_span(w, o->args);
+	smtp_put_str(w, each->keyword->name);
+	if (each->keyword->args == ARGS_WORDS) {
+		smtp_put_str(w, each->old_auth ? "=" : " ");
+		smtp_put_str(w, all->mechanisms);
+	} else if (each->keyword->args == ARGS_SIZE && all->size_max) {
+		smtp_put_str(w, " ");
+		smtp_put_number(w, all->size_max);
+	}
 }
 
 /* The first line to the letter, but with the hyphen or the blank that its place now asks for. */
 static int put_answer(const struct smtp_reply *reply, struct span greeting,
-		      const struct offer *offers, size_t n, struct buf *out)
+		      const struct offer *offers, size_t n, const struct smtp_offer *all,
+		      struct buf *out)
 {
 	struct smtp_put w = smtp_put_start(out);
 
@@ -106,50 +107,30 @@ static int put_answer(const struct smtp_reply *reply, struct span greeting,
 	smtp_put_str(&w, "\r\n");
 	for (size_t i = 0; i < n; i++) {
 		smtp_put_str(&w, i + 1 < n ? "250-" : "250 ");
-		put_offer(&w, &offers[i]);
+		put_offer(&w, &offers[i], all);
 		smtp_put_str(&w, "\r\n");
 	}
 	return smtp_put_done(&w);
 }
 
-/* Takes the offer of EXT out; how many are left. */
-static size_t without(struct offer *offers, size_t n, uint32_t ext)
-{
-	size_t left = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (offers[i].keyword->ext != ext)
-			offers[left++] = offers[i];
-	return left;
-}
-
-int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext,
-		     uint64_t *size_max, struct buf *out)
+int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *all, uint32_t mask,
+		     struct buf *out)
 {
 	struct offer offers[OFFERS_MAX], o;
 	struct span greeting, line;
 	uint32_t seen = 0;
 	size_t at = 0, n = 0;
 
-	*ext = 0;
-	*size_max = 0;
 	if (reply->code != 250 || !smtp_reply_line(reply, &at, &greeting))
 		return buf_put(out, reply->text);
 	while (smtp_reply_line(reply, &at, &line)) {
 		if (!read_offer(line, &o) || (seen & (o.old_auth ? OLD_AUTH : o.keyword->ext)))
 			continue;
 		seen |= o.old_auth ? OLD_AUTH : o.keyword->ext;
-		*ext |= o.keyword->ext;
-		if (o.keyword->ext == SMTP_EXT_SIZE)
-			*size_max = o.size;
-		if (o.keyword->ext & mask)
+		if (o.keyword->ext & mask & all->ext)
 			offers[n++] = o;
 	}
-	if (!(*ext & mask & SMTP_EXT_CHUNKING)) {
-		*ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
-		n = without(offers, n, SMTP_EXT_BINARYMIME);
-	}
-	return put_answer(reply, greeting, offers, n, out);
+	return put_answer(reply, greeting, offers, n, all, out);
 }
 
 bool smtp_ehlo_line(struct span text, struct smtp_ehlo_line *line)

@@ -26,47 +26,31 @@ static bool has_word(const char *words, struct span word)
 	return false;
 }
 
-static void add_word(char *words, struct span word)
+/* WORD is in upper case. */
+static void add_mechanism(struct smtp_offer *o, struct span word)
 {
-	size_t n = strlen(words), blank = n > 0;
+	size_t n = strlen(o->mechanisms), blank = n > 0;
 
-	if (n + blank + word.n >= SMTP_MECHANISMS_MAX)
+	if (n + blank + word.n >= SMTP_MECHANISMS_MAX || has_word(o->mechanisms, word) ||
+	    !smtp_mechanisms_add(&o->login, word))
 		return;
 	if (blank)
-		words[n++] = ' ';
-	memcpy(words + n, word.p, word.n);
-	words[n + word.n] = '\0';
-}
-
-/* A SASL mechanism's name (RFC 4422 3.1), into OUT in upper case. */
-static bool mechanism(struct span word, char out[20])
-{
-	if (word.n > 20)
-		return false;
-	for (size_t i = 0; i < word.n; i++) {
-		uint8_t c = word.p[i];
-
-		if (c >= 'a' && c <= 'z')
-			c = (uint8_t)(c - 32);
-		if (!(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-' && c != '_')
-			return false;
-		out[i] = (char)c;
-	}
-	return true;
+		o->mechanisms[n++] = ' ';
+	memcpy(o->mechanisms + n, word.p, word.n);
+	o->mechanisms[n + word.n] = '\0';
 }
 
 static void add_mechanisms(struct smtp_offer *o, struct span args)
 {
-	char name[20];
+	char name[SMTP_MECHANISM_MAX];
 
 	while (args.n > 0) {
 		size_t n = 0;
 
 		while (n < args.n && args.p[n] != ' ')
 			n++;
-		if (n > 0 && mechanism(span_of(args.p, n), name) &&
-		    !has_word(o->mechanisms, span_of(name, n)))
-			add_word(o->mechanisms, span_of(name, n));
+		if (smtp_mechanism_name(span_of(args.p, n), name))
+			add_mechanism(o, span_of(name, n));
 		args = span_from(args, n + 1);
 	}
 }
@@ -114,9 +98,10 @@ void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with)
 		o->size_max = with->size_max;
 	memcpy(before, o->mechanisms, sizeof(before));
 	*o->mechanisms = '\0';
+	o->login = (struct smtp_mechanisms){ 0 };
 	while ((word = next_word(&at)).n > 0)
 		if (has_word(with->mechanisms, word))
-			add_word(o->mechanisms, word);
+			add_mechanism(o, word);
 	leave_out_useless(o);
 }
 

@@ -10,20 +10,29 @@
 #include <stdbool.h>
 
 #include "smtp/command.h"
+#include "smtp/mechanism.h"
 #include "smtp/reply.h"
 
 #define SMTP_MECHANISMS_MAX 256
 
 struct smtp_offer {
 	uint32_t ext;	   /* enum smtp_ext; AUTH only with a mechanism, BINARYMIME with CHUNKING */
-	uint64_t size_max; /* SIZE's number, 0: none was given */
+	uint64_t size_max; /* SIZE's number, 0: none was given, or 0, which says no more */
 	bool old_auth;	   /* a line "AUTH=…" too, for clients that know only that */
-	char mechanisms[SMTP_MECHANISMS_MAX]; /* upper case, a blank between, with a NUL */
+	struct smtp_mechanisms login;
+	/* The same as text: upper case, a blank between, with a NUL. */
+	char mechanisms[SMTP_MECHANISMS_MAX];
 };
 
 /* Reads an answer to EHLO; any but a 250 offers nothing. Mechanisms beyond the room are left out.
  */
 void smtp_offer_read(struct smtp_offer *o, const struct smtp_reply *reply);
+/* What a destination takes without having said so: OURS at most, 0: any size. RFC 1870 4 lets a
+ * server leave SIZE or its number out, and write 0, and then it may still have a limit. */
+static inline uint64_t smtp_size_bound(uint64_t said, uint64_t ours)
+{
+	return said ? said : ours;
+}
 /* Takes out of O whatever WITH does not offer too: of AUTH the mechanisms that only one of them
  * has; SIZE becomes the smaller one. */
 void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with);
@@ -31,6 +40,18 @@ void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with);
  */
 int smtp_offer_write(const struct smtp_offer *o, uint32_t mask, const char *name, struct buf *out)
 	__attribute__((warn_unused_result));
+/*
+ * The destination's answer to EHLO as its client sees it (RFC 5321 4.1.1.1): the first line to the
+ * letter, then only the lines of extensions in MASK that O has, which was read from REPLY, in the
+ * destination's order, each once, keywords in upper case, with parameters only where they are
+ * understood: SIZE with O's number, AUTH with O's mechanisms, in the forms that the destination has
+ * ("AUTH=LOGIN" of old servers is one). A reply other than 250 goes through to the letter. What is
+ * appended is longer than the reply by SMTP_EHLO_GROWS octets at most. 0, or -ENOBUFS with OUT as
+ * it was.
+ */
+int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *o, uint32_t mask,
+		     struct buf *out) __attribute__((warn_unused_result));
+#define SMTP_EHLO_GROWS (2 * SMTP_MECHANISMS_MAX + 32)
 /* Whether a destination with EXT and SIZE_MAX can take what uses NEED and SIZE (0: not said). */
 static inline bool smtp_offer_covers(uint32_t ext, uint64_t size_max, uint32_t need, uint64_t size)
 {

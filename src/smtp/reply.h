@@ -36,18 +36,4 @@ bool smtp_reply_line(const struct smtp_reply *reply, size_t *at, struct span *li
  * at CAP octets; no NUL. */
 size_t smtp_reply_log_text(const struct smtp_reply *reply, char *out, size_t cap);
 
-/*
- * EHLO's answer (RFC 5321 4.1.1.1): reads the destination's extensions and appends to OUT what the
- * client sees: the first line to the letter, then only the lines of extensions in MASK, with
- * parameters only where they are understood (SIZE n, AUTH mechanisms; "AUTH=LOGIN" of old servers
- * is passed on and counts as AUTH), in the destination's order, each once. *EXT is the
- * destination's set; what was offered is *EXT & MASK. BINARYMIME is in neither unless CHUNKING is
- * offered, without which it is of no use (RFC 3030 3). *SIZE_MAX is SIZE's number, 0: none. A line
- * that is no well-formed keyword line is dropped; keywords are written in upper case. A reply other
- * than 250 goes through to the letter and offers nothing. What is appended is never longer than the
- * reply. 0, or -ENOBUFS with OUT as it was.
- */
-int smtp_ehlo_filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext,
-		     uint64_t *size_max, struct buf *out) __attribute__((warn_unused_result));
-
 #endif

@@ -6,6 +6,7 @@
 static const char reply_sequence[] = "503 5.5.1 Bad sequence of commands\r\n";
 static const char reply_no_recipients[] = "554 5.5.1 No valid recipients\r\n";
 static const char reply_no_auth[] = "503 5.5.1 Authentication not available\r\n";
+static const char reply_not_offered[] = "504 5.5.4 Authentication mechanism not available\r\n";
 static const char reply_logged_in[] = "503 5.5.1 Already authenticated\r\n";
 static const char reply_no_starttls[] = "502 5.5.1 STARTTLS not available\r\n";
 static const char reply_no_bdat[] = "502 5.5.1 BDAT not available, closing connection\r\n";
@@ -113,7 +114,11 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 	case SMTP_VERB_AUTH:
 		if (s->logged_in)
 			return reply_logged_in;
-		return s->offered & SMTP_EXT_AUTH ? NULL : reply_no_auth;
+		if (smtp_mechanisms_have(&s->mechanisms, cmd->arg))
+			return NULL;
+		return smtp_mechanisms_empty(&s->mechanisms) && !smtp_mechanism_forbidden(cmd->arg)
+			       ? reply_no_auth
+			       : reply_not_offered;
 	case SMTP_VERB_MAIL:
 		if (cmd->path.bare && !trusted)
 			return smtp_path_reply(SMTP_PATH_NO_DOMAIN, true);
@@ -338,6 +343,7 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 		if (good) {
 			s->greeted = true;
 			s->offered = 0;
+			s->mechanisms = (struct smtp_mechanisms){ 0 };
 			enter(s, SMTP_SERVER_READY);
 		}
 		break;

@@ -17,6 +17,7 @@
 
 #include "base/span.h"
 #include "smtp/command.h"
+#include "smtp/mechanism.h"
 #include "smtp/reason.h"
 
 enum smtp_server_state {
@@ -38,8 +39,10 @@ enum smtp_server_state {
 
 struct smtp_server {
 	enum smtp_server_state state;
-	uint32_t offered; /* enum smtp_ext: what the last EHLO answer offered */
-	bool greeted;	  /* a HELO or EHLO was accepted */
+	uint32_t offered; /* enum smtp_ext: what the last EHLO answer offered, after HELO none */
+	/* What AUTH may name, after HELO too (there are devices that log in after HELO). */
+	struct smtp_mechanisms mechanisms;
+	bool greeted; /* a HELO or EHLO was accepted */
 	bool logged_in;
 	bool auth_cancelled; /* the continuation passed on was "*" */
 	bool mail_refused;   /* of this transaction: later 2xx of RCPT count for nothing */
@@ -95,8 +98,9 @@ void smtp_server_chunk_done(struct smtp_server *s, bool last);
 /* The destination's greeting. */
 void smtp_server_greeted(struct smtp_server *s, unsigned code);
 /* The destination's answer to a command that was passed on. For an accepted EHLO the caller then
- * sets `offered`. 354 to DATA is the client's turn only while a recipient is accepted. 235 to AUTH
- * logs in; the caller has seen to it that it answers that AUTH. */
+ * sets `offered` and `mechanisms`, for HELO `mechanisms` alone. 354 to DATA is the client's turn
+ * only while a recipient is accepted. 235 to AUTH logs in; the caller has seen to it that it
+ * answers that AUTH. */
 void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned code);
 /* The client's end of data has come; its answer is open. */
 void smtp_server_body_done(struct smtp_server *s);

@@ -5,7 +5,8 @@
  *
  *   # text            a comment
  *   set NAME VALUE    before the first turn: networks, recipients, guard, normalize, max-errors,
- *                     max-header, delimiter, client (an address); recipients are separated by blanks
+ *                     max-header, delimiter, max-message, max-line (octets), client (an address);
+ *                     recipients are separated by blanks
  *   C: line           the client sends the line and CR LF; lines that follow one another are one
  * turn C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood D< line, D<! … the
  * destination sends S: line           the client receives exactly this line next D> line, D>! … the
@@ -231,7 +232,7 @@ static void report(struct policy_faults *f, unsigned line, const char *what)
 }
 
 /* An answer to EHLO with these lines, parted by |. */
-static void read_offer(const char *lines, struct smtp_offer *offer)
+static void read_offer(const struct play *p, const char *lines, struct smtp_offer *offer)
 {
 	char text[2048];
 	size_t n = (size_t)snprintf(text, sizeof(text), "250-d.example\r\n250-%s\r\n", lines);
@@ -246,6 +247,7 @@ static void read_offer(const char *lines, struct smtp_offer *offer)
 	text[last + 3] = ' ';
 	assert_int_equal(smtp_reply_parse(span_of(text, n), &reply, &consumed), SMTP_REPLY_OK);
 	smtp_offer_read(offer, &reply);
+	offer->size_max = smtp_size_bound(offer->size_max, p->env.message_max);
 }
 
 static void setting(struct play *p, char *name, char *value)
@@ -275,10 +277,14 @@ static void setting(struct play *p, char *name, char *value)
 		p->env.normalize = strcmp(value, "y") == 0;
 	} else if (strcmp(name, "max-header") == 0) {
 		p->env.header_max = (uint64_t)atoi(value);
+	} else if (strcmp(name, "max-message") == 0) {
+		p->env.message_max = (uint64_t)atoi(value);
+	} else if (strcmp(name, "max-line") == 0) {
+		p->env.line_max = (uint64_t)atoi(value);
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
 	} else if (strcmp(name, "gateway") == 0) {
-		read_offer(value, &p->offer);
+		read_offer(p, value, &p->offer);
 		p->env.offer = &p->offer;
 		p->env.name = "proxy.example";
 	} else if (strcmp(name, "client") == 0) {
@@ -441,9 +447,9 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "connect") == 0) {
 		dialog_gateway_connected(d, &dest);
 	} else if (strcmp(word, "take") == 0) {
-		read_offer(arg, &offer);
+		read_offer(p, arg, &offer);
 		assert_false(d->gateway.fresh);
-		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max);
+		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max, &offer.login);
 	} else if (strcmp(word, "gives") == 0) {
 		check_gives(p, arg);
 	} else {

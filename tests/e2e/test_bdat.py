@@ -894,7 +894,7 @@ class Smuggling(harness.TestCase):
         # No transaction, no recipient, a transaction that is over.
         (bdat(EVIL, True), b"", [502, ENDED]),
         (b"HELO client.test\r\n" + MAIL + RCPT + bdat(EVIL, True),
-         b"HELO client.test\r\n" + MAIL + RCPT, [250] * 3 + [502, ENDED]),
+         EHLO + MAIL + RCPT, [250] * 3 + [502, ENDED]),
         (EHLO + bdat(EVIL, True), EHLO, [250, 503, ENDED]),
         (EHLO + b"BDAT 0\r\n" + EVIL, EHLO, [250, 503, ENDED]),
         (EHLO + MAIL + bdat(EVIL, True), EHLO + MAIL, [250, 250, 503, ENDED]),

@@ -80,7 +80,8 @@ class Stranger(Guard):
                 client.command("MAIL FROM:<a@local.test>", 250)
                 self.assertEqual(self.rcpt(client), DENIED)
                 client.command("RSET", 250)
-                client.command("AUTH PLAIN " + plain("wrong"), 503)  # HELO: nothing was offered
+                client.command("AUTH PLAIN " + plain("wrong"), 535)  # there are devices that do so
+                client.command("AUTH EXTERNAL =", 504)
                 client.command("EHLO new.test", 250)
                 client.command("AUTH PLAIN " + plain("wrong"), 535)
                 client.command("MAIL FROM:<a@client.test>", 250)

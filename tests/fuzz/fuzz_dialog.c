@@ -20,6 +20,9 @@
 #define OUT_MAX	   (1u << 17)
 #define SIZE	   40
 #define HEADER_MAX 30
+#define LINE_LIMIT 25
+/* Of a destination that says no SIZE, be it that it knows no EHLO. */
+#define MESSAGE_MAX 50
 
 enum mode { LINE, DATA, CHUNK, CONTINUATION };
 
@@ -42,7 +45,8 @@ struct model {
 	bool early, spoke_early; /* it answers the first chunk in its middle */
 	bool dead;		 /* it reads and says nothing any more */
 	bool gateway, logged_in;
-	bool sized; /* it takes SIZE_MAX octets, and never gets one more */
+	bool sized; /* it says that it takes SIZE octets, and never gets one more */
+	bool plain; /* it refuses EHLO */
 	bool mail, chunked, last;
 	unsigned recipients, commands, accepted;
 	uint64_t left, half, size;
@@ -67,7 +71,7 @@ struct play {
 	bool joined, idle;
 	unsigned connections, uses;
 	bool deaths;
-	uint32_t idle_ext;
+	struct smtp_client idle_offer; /* what is known of it */
 	struct smtp_offer clients_offer;
 	uint8_t repaired[4096];
 };
@@ -119,9 +123,26 @@ static void chunk_over(struct model *m)
 		say(m, refuses(m) ? "452 full\r\n" : "250 more\r\n");
 }
 
+static bool offers(const struct model *m, uint8_t what)
+{
+	return !m->plain && (m->offers & what);
+}
+
+/* Octets of a message that it may be sent, whatever its client has said. */
+static uint64_t limit(const struct model *m)
+{
+	return m->sized && !m->plain ? SIZE : MESSAGE_MAX;
+}
+
 static void greet(struct model *m, bool extended)
 {
+	/* It is asked for its limits before anything else, whatever the client says. */
+	CHECK(extended || m->plain);
 	forget(m);
+	if (extended && m->plain) {
+		say(m, "502 what\r\n");
+		return;
+	}
 	if (!extended) {
 		say(m, "250 d\r\n");
 		return;
@@ -143,11 +164,11 @@ static void greet(struct model *m, bool extended)
 static void on_chunk(struct model *m, const struct smtp_command *cmd)
 {
 	/* Nobody is asked to take octets for nobody. */
-	CHECK((m->offers & WITH_CHUNKING) && m->mail && m->recipients > 0);
+	CHECK(offers(m, WITH_CHUNKING) && m->mail && m->recipients > 0);
 	m->chunked = true;
 	m->mode = CHUNK;
 	m->size += cmd->chunk_size;
-	CHECK(!m->sized || m->size <= SIZE);
+	CHECK(m->size <= limit(m));
 	m->left = cmd->chunk_size;
 	m->half = m->left / 2;
 	m->last = cmd->chunk_last;
@@ -163,8 +184,9 @@ static void auth_over(struct model *m)
 /* What concerns the destination of a transaction, or of a login. */
 static bool is_its_business(enum smtp_verb verb)
 {
-	return verb == SMTP_VERB_EHLO || verb == SMTP_VERB_MAIL || verb == SMTP_VERB_RCPT ||
-	       verb == SMTP_VERB_DATA || verb == SMTP_VERB_BDAT || verb == SMTP_VERB_AUTH;
+	return verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO || verb == SMTP_VERB_MAIL ||
+	       verb == SMTP_VERB_RCPT || verb == SMTP_VERB_DATA || verb == SMTP_VERB_BDAT ||
+	       verb == SMTP_VERB_AUTH;
 }
 
 static void on_line(struct model *m, struct span line)
@@ -208,7 +230,7 @@ static void on_line(struct model *m, struct span line)
 		on_chunk(m, &cmd);
 		return;
 	case SMTP_VERB_AUTH:
-		CHECK((m->offers & WITH_AUTH) && !m->mail);
+		CHECK(offers(m, WITH_AUTH) && !m->mail && span_eq(cmd.arg, SPAN("PLAIN")));
 		if (cmd.rest.p) {
 			auth_over(m);
 		} else {
@@ -252,6 +274,19 @@ static size_t header_of(struct span message)
 	return empty ? (size_t)(empty - message.p) + 4 : message.n;
 }
 
+/* No line is longer than it may be, as far as it has come. */
+static bool lines_fit(struct span message)
+{
+	size_t line = 0;
+
+	for (size_t i = 0; i < message.n; i++) {
+		line = message.p[i] == '\n' ? 0 : line + 1;
+		if (line > LINE_LIMIT)
+			return false;
+	}
+	return true;
+}
+
 static bool step_data(struct model *m, struct span in)
 {
 	const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
@@ -259,11 +294,13 @@ static bool step_data(struct model *m, struct span in)
 	bool empty = in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0;
 
 	/* It is never more than it takes, and a dot. */
-	CHECK(!m->sized || empty || end || in.n <= SIZE + 1);
+	CHECK(empty || end || in.n <= limit(m) + 1);
+	if (empty || end)
+		in.n = empty ? 3 : (size_t)(end - in.p) + 5;
+	CHECK(lines_fit(in));
 	if (!empty && !end)
 		return false;
-	in.n = empty ? 3 : (size_t)(end - in.p) + 5;
-	CHECK(!m->sized || in.n <= SIZE + 3);
+	CHECK(in.n <= limit(m) + 3);
 	CHECK(header_of(in) <= HEADER_MAX);
 	m->seen += in.n;
 	m->mode = LINE;
@@ -396,7 +433,8 @@ static void used_connection(struct play *p, struct addr *addr)
 	CHECK(!p->d.gateway.fresh);
 	p->uses++;
 	p->model.dead = p->deaths && (p->model.seed + p->uses) % 3 == 0;
-	dialog_gateway_taken(&p->d, addr, p->idle_ext, 0);
+	dialog_gateway_taken(&p->d, addr, p->idle_offer.ext, p->idle_offer.size_max,
+			     &p->idle_offer.mechanisms);
 }
 
 /* It has done with the connection, and says what is to become of it. */
@@ -411,7 +449,8 @@ static void take_back(struct play *p)
 		CHECK(m->seen == p->dest_n && m->said == p->taken);
 		CHECK(how == DIALOG_GIVES_BEGUN || !m->mail);
 		forget(m);
-		p->idle_ext = p->d.destination.ext;
+		CHECK(p->d.destination.size_max == limit(m));
+		p->idle_offer = p->d.destination;
 		p->idle = true;
 	} else {
 		m->seen = p->dest_n;
@@ -497,6 +536,7 @@ static void make_offer(struct play *p)
 		ext |= SMTP_EXT_BINARYMIME;
 	p->clients_offer =
 		(struct smtp_offer){ .ext = ext, .size_max = 1000, .mechanisms = "PLAIN" };
+	smtp_mechanisms_add(&p->clients_offer.login, SPAN("PLAIN"));
 	p->env.offer = &p->clients_offer;
 	p->env.name = "proxy.example";
 }
@@ -527,6 +567,8 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	};
 	p->env.normalize = flags & WITH_NORMALIZE;
 	p->env.header_max = HEADER_MAX;
+	p->env.line_max = LINE_LIMIT;
+	p->env.message_max = MESSAGE_MAX;
 	p->deaths = flags & WITH_DEATHS;
 	xmllog_open(&p->log, NULL, -1, 0);
 	p->model = (struct model){
@@ -535,6 +577,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 		.gateway = flags & WITH_GATEWAY,
 		.seed = seed,
 		.sized = seed & 64,
+		.plain = seed % 16 == 3,
 	};
 	dialog_work_init(&p->work);
 	if (flags & WITH_GATEWAY)

@@ -24,6 +24,8 @@
 
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
 
+#define MESSAGE_MAX 450 /* of a destination that says no SIZE */
+
 enum kind { OTHER, MAIL, RCPT, DATA, MESSAGE, CHUNK, AUTH, CONTINUATION };
 
 struct octets {
@@ -517,6 +519,9 @@ static void part(struct client *c)
 		CHECK(conn->in.taken == conn->in.n && conn->out.taken == conn->out.n);
 		CHECK(how == DIALOG_GIVES_BEGUN || !conn->mail);
 		CHECK(c->d.destination.ext == conn->ext);
+		CHECK(c->d.destination.size_max == (conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX));
+		CHECK(smtp_mechanisms_empty(&c->d.destination.mechanisms) ==
+		      !(conn->ext & SMTP_EXT_AUTH));
 		conn->mail = conn->rcpts = 0;
 		conn->idle = true;
 		c->conn = NULL;
@@ -547,6 +552,7 @@ static struct conn *an_idle_one(void)
 
 static bool reach(struct client *c)
 {
+	static const struct smtp_mechanisms none;
 	struct addr addr = { .family = 4 };
 	struct conn *conn = c->d.gateway.fresh ? NULL : an_idle_one();
 
@@ -560,7 +566,9 @@ static bool reach(struct client *c)
 		conn->idle = false;
 		conn->owner = c->number;
 		c->conn = conn;
-		dialog_gateway_taken(&c->d, &addr, conn->ext, conn->ext & SMTP_EXT_SIZE ? 500 : 0);
+		dialog_gateway_taken(&c->d, &addr, conn->ext,
+				     conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX,
+				     conn->ext & SMTP_EXT_AUTH ? &all->offer.login : &none);
 		return true;
 	}
 	conn = &all->conn[all->conns++];
@@ -898,10 +906,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	all->policy = (struct policy){ .guard = true, .recipients = local_recipients() };
 	all->offer =
 		(struct smtp_offer){ .ext = extensions, .size_max = 500, .mechanisms = "PLAIN" };
+	smtp_mechanisms_add(&all->offer.login, SPAN("PLAIN"));
 	all->env = (struct dialog_env){ .policy = &all->policy,
 					.log = &all->log,
 					.offer = &all->offer,
 					.name = "p",
+					.message_max = MESSAGE_MAX,
 					.names = names() };
 	xmllog_open(&all->log, NULL, -1, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)

@@ -111,23 +111,67 @@ static void test_meet(void **state)
 	assert_written(&c, ALL, "250-p.example\r\n250-SIZE\r\n250-DSN\r\n250 AUTH LOGIN\r\n");
 }
 
-/* More mechanisms than there is room for: whole names only. */
+/* What is in the text is in the set, and the other way round. */
+static void assert_same(const struct smtp_offer *o)
+{
+	struct smtp_mechanisms set = { 0 };
+	char text[SMTP_MECHANISMS_MAX];
+
+	strcpy(text, o->mechanisms);
+	for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+		assert_true(smtp_mechanisms_have(&o->login, span_str(word)));
+		assert_true(smtp_mechanisms_add(&set, span_str(word)));
+	}
+	assert_memory_equal(&set, &o->login, sizeof(set));
+}
+
+/* More mechanisms than there is room for: whole names only, and few that nobody knows. */
 static void test_many_mechanisms(void **state)
 {
-	char answer[1200] = "250-d\r\n250 AUTH";
+	static const char known[] =
+		"PLAIN LOGIN CRAM-MD5 DIGEST-MD5 SCRAM-SHA-1 SCRAM-SHA-1-PLUS SCRAM-SHA-256 "
+		"SCRAM-SHA-256-PLUS SCRAM-SHA-512 SCRAM-SHA-512-PLUS SCRAM-SHA3-512 "
+		"SCRAM-SHA3-512-PLUS XOAUTH2 XOAUTH OAUTHBEARER OAUTH10A GSSAPI GSS-SPNEGO "
+		"GS2-KRB5 GS2-KRB5-PLUS KERBEROS_V4 KERBEROS_V5 SPNEGO SPNEGO-PLUS";
+	char answer[1600] = "250-d\r\n250-AUTH";
 	struct smtp_offer o, copy;
 
 	(void)state;
 	for (unsigned i = 0; i < 40; i++)
 		snprintf(answer + strlen(answer), sizeof(answer) - strlen(answer),
 			 " MECHANISM-NUMBER-%02u", i);
-	strcat(answer, "\r\n");
+	snprintf(answer + strlen(answer), sizeof(answer) - strlen(answer), "\r\n250 AUTH %s\r\n",
+		 known);
 	o = offer_of(answer);
 	assert_in_range(strlen(o.mechanisms), SMTP_MECHANISMS_MAX - 21, SMTP_MECHANISMS_MAX - 1);
-	assert_int_equal((strlen(o.mechanisms) + 1) % 20, 0);
+	assert_ptr_equal(strstr(o.mechanisms, "MECHANISM-NUMBER-00"), o.mechanisms);
+	assert_non_null(strstr(o.mechanisms, " MECHANISM-NUMBER-03 PLAIN LOGIN "));
+	assert_null(strstr(o.mechanisms, "MECHANISM-NUMBER-04"));
+	assert_same(&o);
 	copy = o;
 	smtp_offer_meet(&o, &copy);
-	assert_int_equal((strlen(o.mechanisms) + 1) % 20, 0);
+	assert_string_equal(o.mechanisms, copy.mechanisms);
+	assert_same(&o);
+}
+
+/* Two of them are never offered, whatever the destination says. */
+static void test_forbidden_mechanisms(void **state)
+{
+	static const char *const names[] = { "ANONYMOUS", "EXTERNAL", "anonymous", "External" };
+	struct smtp_mechanisms set = { 0 };
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(smtp_mechanism_forbidden(span_str(names[i])));
+		assert_false(smtp_mechanisms_add(&set, span_str(names[i])));
+		assert_false(smtp_mechanisms_have(&set, span_str(names[i])));
+	}
+	assert_true(smtp_mechanisms_empty(&set));
+	assert_true(smtp_mechanisms_add(&set, SPAN("x-own")));
+	assert_true(smtp_mechanisms_have(&set, SPAN("X-OWN")));
+	assert_false(smtp_mechanisms_have(&set, SPAN("X-OWN2")));
+	assert_false(smtp_mechanisms_have(&set, SPAN("PLAIN")));
+	assert_false(smtp_mechanisms_empty(&set));
 }
 
 static void test_covers(void **state)
@@ -146,6 +190,7 @@ int main(void)
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_meet),
 		cmocka_unit_test(test_many_mechanisms),
+		cmocka_unit_test(test_forbidden_mechanisms),
 		cmocka_unit_test(test_covers),
 	};
 
