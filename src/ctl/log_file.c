@@ -38,7 +38,7 @@ int log_file_open(struct log_file *f, const char *path)
 		err = -errno;
 	else if (S_ISDIR(st.st_mode))
 		err = -EISDIR;
-	else if (!(f->buf = malloc(ROOM)))
+	else if (!(f->buf = calloc(1, ROOM + 1))) /* a string, always */
 		err = -ENOMEM;
 	if (err) {
 		log_file_close(f);
@@ -115,21 +115,27 @@ bool log_file_cut(const struct log_file *f)
 	return fstat(f->fd, &st) == 0 && (uint64_t)st.st_size < f->at;
 }
 
-/* Octets read behind what the buffer holds; 0: the end of the file. */
+/*
+ * How much more the buffer holds now; 0: the end of the file. What it held already of a file is
+ * read again: half a closing tag may have been overwritten since, and the other half does not fit
+ * it.
+ */
 static ssize_t fill(struct log_file *f)
 {
+	size_t had = f->n;
 	ssize_t n;
 
+	f->n = f->seekable ? 0 : had;
 	do {
 		if (f->seekable)
-			n = pread(f->fd, f->buf + f->n, ROOM - f->n, (off_t)(f->at + f->n));
+			n = pread(f->fd, f->buf, ROOM, (off_t)f->at);
 		else
-			n = read(f->fd, f->buf + f->n, ROOM - f->n);
+			n = read(f->fd, f->buf + had, ROOM - had);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
 	f->n += (size_t)n;
-	return n;
+	return f->n > had ? (ssize_t)(f->n - had) : 0;
 }
 
 static void drop(struct log_file *f, size_t n)
@@ -237,6 +243,9 @@ static bool read_buffer(struct log_file *f, struct log_parse *p, bool grows)
 	if (!good)
 		return false;
 	if (!tag && f->n == ROOM) {
+		/* So many blanks are padding, and its tag was not seen: it has just moved. */
+		if (strspn(f->buf, " ") >= ROOM && doubtful(f))
+			return false;
 		/* A line longer than the buffer, in pieces that leave a tag whole. */
 		n -= CLOSING_LEN;
 		pass(f, p, 0, n, false);
@@ -299,7 +308,7 @@ int log_file_read(struct log_file *f, struct log_parse *p, bool grows, bool *any
 		*any |= f->at != before;
 		if (f->ended)
 			more = f->behind;
-		else if (n == 0)
+		else if (n == 0 && f->at == before)
 			more = at_end(f, p, grows);
 		else if (grows && memmem(f->buf, f->n, CLOSING, CLOSING_LEN))
 			more = false;

@@ -12,10 +12,37 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "xmllog/logfile.h"
 
+/* What a test does where log_file.c waits for the writer, and after it has read: it is the writer
+ * then, and no clock says when. */
+static void (*on_doubt)(void), (*on_pread)(void);
+
+static int doubt_sleep(const struct timespec *pause, struct timespec *rest)
+{
+	if (!on_doubt)
+		return nanosleep(pause, rest);
+	on_doubt();
+	return 0;
+}
+
+static ssize_t watched_pread(int fd, void *buf, size_t n, off_t at)
+{
+	ssize_t got = pread(fd, buf, n, at);
+
+	if (on_pread)
+		on_pread();
+	return got;
+}
+
+#define nanosleep doubt_sleep
+#define pread	  watched_pread
 #include "ctl/log_file.c"
+#undef nanosleep
+#undef pread
 #include "ctl/log_parse.c"
 
 #define HEAD_TEXT "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<caronte-log>\n"
@@ -375,24 +402,27 @@ static void test_read_while_written(void **state)
 	live_close(&l);
 }
 
-#define TORN_MS 4
-
-struct torn {
+static struct {
 	int fd;
 	off_t at;
-};
+	unsigned doubts; /* before it is mended */
+} torn;
 
-static void *mend(void *ctx)
+static void mend(void)
 {
 	static const char line[] = "                   \n";
-	struct torn *t = ctx;
 
-	usleep(TORN_MS * 1000);
-	write_all(t->fd, line, LOGFILE_TAIL_LEN, t->at);
-	return NULL;
+	write_all(torn.fd, line, LOGFILE_TAIL_LEN, torn.at);
 }
 
-/* The closing tag is seen half overwritten, in every way; a moment later it is whole. */
+static void mend_later(void)
+{
+	if (torn.doubts && --torn.doubts == 0)
+		mend();
+}
+
+/* The closing tag is seen half overwritten, in every way; when it is looked at again, it is whole.
+ */
 static void check_torn(unsigned from, unsigned to, bool grows)
 {
 	static const char blanks[] = "                   \n";
@@ -400,19 +430,21 @@ static void check_torn(unsigned from, unsigned to, bool grows)
 	struct got g = { 0 };
 	const struct log_sink sink = { got_record, got_damage, &g };
 	char path[] = "/tmp/caronte-test-XXXXXX";
-	struct torn t = { .fd = mkstemp(path), .at = strstr(text, TAIL) - text };
 	struct log_parse p;
 	struct log_file f;
-	pthread_t thread;
 	bool any;
 
-	write_all(t.fd, text, sizeof(text) - 1, 0);
-	write_all(t.fd, blanks + from, to - from, t.at + from);
+	torn.fd = mkstemp(path);
+	torn.at = strstr(text, TAIL) - text;
+	torn.doubts = DOUBTS / 2;
+	write_all(torn.fd, text, sizeof(text) - 1, 0);
+	write_all(torn.fd, blanks + from, to - from, torn.at + from);
 	assert_true(log_parse_open(&p, &sink));
 	assert_int_equal(log_file_open(&f, path), 0);
-	assert_int_equal(pthread_create(&thread, NULL, mend, &t), 0);
+	on_doubt = mend_later;
 	assert_int_equal(log_file_read(&f, &p, grows, &any), 0);
-	pthread_join(thread, NULL);
+	on_doubt = NULL;
+	mend();
 	if (grows) {
 		assert_int_equal(log_file_read(&f, &p, grows, &any), 0);
 		assert_string_equal(g.text, "1 2 ");
@@ -424,7 +456,7 @@ static void check_torn(unsigned from, unsigned to, bool grows)
 		fail_msg("%u to %u: line %llu %s", from, to, (unsigned long long)g.line, g.what);
 	log_file_close(&f);
 	log_parse_close(&p);
-	close(t.fd);
+	close(torn.fd);
 	unlink(path);
 }
 
@@ -442,6 +474,96 @@ static void test_torn_tag(void **state)
 			check_torn(from, to, true);
 }
 
+/* As the writer may have been an hour ago, so that nothing is doubted any more. */
+static void mend_long_ago(void)
+{
+	const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+
+	mend();
+	assert_int_equal(futimens(torn.fd, old), 0);
+}
+
+/*
+ * What fits the buffer ends within the closing tag, and the rest is read a long time after: who
+ * reads what we print may be slow. The tag has been overwritten meanwhile.
+ */
+static void test_half_a_tag(void **state)
+{
+	const size_t head = strlen(HEAD_TEXT R("1") "\n");
+	static char text[2 * ROOM];
+	char path[] = "/tmp/caronte-test-XXXXXX";
+
+	(void)state;
+	torn.fd = mkstemp(path);
+	for (size_t cut = 1; cut < CLOSING_LEN; cut++) {
+		struct got g = { 0 };
+		const struct log_sink sink = { got_record, got_damage, &g };
+		struct log_parse p;
+		struct log_file f;
+		bool any;
+		int n;
+
+		torn.at = (off_t)(ROOM - cut);
+		n = snprintf(text, sizeof(text), "%s%*s%s", HEAD_TEXT R("1") "\n",
+			     (int)(ROOM - cut - head), "\n", TAIL R("2") "\n" TAIL "?>");
+		assert_int_equal(ftruncate(torn.fd, 0), 0);
+		write_all(torn.fd, text, (size_t)n, 0);
+		assert_true(log_parse_open(&p, &sink));
+		assert_int_equal(log_file_open(&f, path), 0);
+		on_pread = mend_long_ago;
+		assert_int_equal(log_file_read(&f, &p, false, &any), 0);
+		on_pread = NULL;
+		if (g.damages)
+			fail_msg("%zu: line %llu %s", cut, (unsigned long long)g.line, g.what);
+		assert_string_equal(g.text, "1 2 ");
+		log_file_close(&f);
+		log_parse_close(&p);
+	}
+	close(torn.fd);
+	unlink(path);
+}
+
+static void write_second(void)
+{
+	static const char text[] = R("2") "\n" TAIL;
+
+	write_all(torn.fd, text, sizeof(text) - 1, torn.at);
+}
+
+/* The overwritten tag was seen, and what had been written after it was not yet: padding, then. */
+static void test_blanks_beyond_the_buffer(void **state)
+{
+	static const char head[] = HEAD_TEXT R("1") "\n                   \n";
+	static char text[2 * ROOM];
+
+	(void)state;
+	for (int grows = 0; grows < 2; grows++) {
+		struct got g = { 0 };
+		const struct log_sink sink = { got_record, got_damage, &g };
+		char path[] = "/tmp/caronte-test-XXXXXX";
+		struct log_parse p;
+		struct log_file f;
+		bool any;
+		int n = snprintf(text, sizeof(text), "%-*s?>", (int)(sizeof(text) - 3), head);
+
+		torn.fd = mkstemp(path);
+		torn.at = sizeof(head) - 1;
+		write_all(torn.fd, text, (size_t)n, 0);
+		assert_true(log_parse_open(&p, &sink));
+		assert_int_equal(log_file_open(&f, path), 0);
+		on_doubt = write_second;
+		assert_int_equal(log_file_read(&f, &p, grows, &any), 0);
+		on_doubt = NULL;
+		if (g.damages)
+			fail_msg("line %llu %s", (unsigned long long)g.line, g.what);
+		assert_string_equal(g.text, "1 2 ");
+		log_file_close(&f);
+		log_parse_close(&p);
+		close(torn.fd);
+		unlink(path);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -451,6 +573,8 @@ int main(void)
 		cmocka_unit_test(test_follow),
 		cmocka_unit_test(test_read_while_written),
 		cmocka_unit_test(test_torn_tag),
+		cmocka_unit_test(test_half_a_tag),
+		cmocka_unit_test(test_blanks_beyond_the_buffer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
