@@ -54,7 +54,7 @@ void watch_again(struct watch *w);
 void run_until(struct env *e, const bool *flag);
 /* Turns the loop until W is over and gives its result, which came by one call. */
 int await(struct env *e, struct watch *w);
-/* Turns the loop for MS. */
+/* Turns the loop for MS, and once more after that. */
 void run_for(struct env *e, unsigned ms);
 
 /* Every block can be had, so the case has left none behind. */
@@ -71,7 +71,7 @@ int tcp_listener(struct addr *addr);
 void reset(struct env *e, int fd);
 /* Takes all that is in FD's queue; octets. */
 size_t discard(int fd);
-/* Fills FD's queue towards its peer until it takes no more. */
+/* Fills FD's queue towards its peer: takes no octet more before the peer reads. TCP only. */
 size_t stuff(int fd);
 void small_buffer(int fd);
 void set_nonblock(int fd);
