@@ -18,8 +18,8 @@ systemdunitdir ?= $(prefix)/lib/systemd/system
 bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
-# Folders of the library; a narrower list builds and tests a part (make MODULES='base io' …).
-MODULES ?= base config io smtp policy route xmllog proxy
+# Folders of the library.
+MODULES := base config io smtp policy route xmllog proxy
 
 # What menuconfig, defconfig and savedefconfig work on.
 CONFIG    ?= $(or $(KCONFIG_CONFIG),.config)
@@ -86,7 +86,7 @@ CFLAGS   += -std=gnu11 $(OPT) -Wall -Wextra -Werror -Wconversion -fno-strict-ali
 CPPFLAGS += -D_GNU_SOURCE -DCARONTE_VERSION='"$(VERSION)"' -DCARONTE_SYSCONFDIR='"$(sysconfdir)"' \
             -Isrc -I$(BUILD)/gen $(PKG_CFLAGS)
 LDFLAGS  += -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE)
-LDLIBS   += $(PKG_LIBS) -lpthread
+LDLIBS   += $(PKG_LIBS) -lpthread -lm
 
 # Files that change only when what is in them does: other flags compile again, another list of
 # objects packs the library again.
@@ -112,8 +112,7 @@ $(SETTINGS) &: tools/gen-settings tools/caronte.conf.5.in $(KCONFIGS)
 # ---- objects, library, programs ----------------------------------------------------------------
 SRCS := $(sort $(foreach m,$(MODULES),$(wildcard src/$(m)/*.c)))
 LIB  := $(BUILD)/libcaronte.a
-OBJS := $(SRCS:%.c=$(BUILD)/%.o) \
-        $(if $(filter config,$(MODULES)),$(BUILD)/gen/config/settings.o)
+OBJS := $(SRCS:%.c=$(BUILD)/%.o) $(BUILD)/gen/config/settings.o
 
 $(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/config/settings.h
 	$(say) CC $<
@@ -310,7 +309,7 @@ make bench-quick   the same for the table of targets alone, in five minutes
 make install       DESTDIR= prefix=$(prefix) sysconfdir=$(sysconfdir)
 make clean         removes $(BUILD), $(ASAN) and $(FUZZ)
 
-V=1 shows the commands; CC, OPT, SANITIZE, BUILD and MODULES choose what is built and where.
+V=1 shows the commands; CC, OPT, SANITIZE and BUILD choose how it is built and where.
 endef
 help:
 	$(info $(HELP))
