@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A real Exim as destination, Debian's exim4-daemon-light: see mailserver.py.
 
-It delivers as its own user, so that it needs no set-user-ID bit. Whoever sends something before he
-may is thrown out, as Exim does unless it is told otherwise.
+It delivers as its own user, so that it needs no set-user-ID bit. It runs itself as that user too, so
+it is seen in the test's directory, which everybody may enter: a home directory may be closed. Whoever
+sends something before he may is thrown out, as Exim does unless it is told otherwise.
 """
 import re
 
@@ -65,18 +66,21 @@ class Exim(mailserver.Confined):
     def __init__(self, size_limit=0):
         super().__init__()
         self.size_limit = size_limit
-        self.program = mailserver.runnable(
+        self.unpacked = mailserver.runnable(
             harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
+        self.program = self.dir / "sbin/exim4"
 
     def start(self):
         self.make_etc()
         self.make_for("Debian-exim", self.dir / "spool", self.dir / "log", self.mail)
         self.port = harness.free_port()
         (self.etc / "exim4").mkdir()
+        self.program.parent.mkdir()
         (self.etc / "exim4/exim4.conf").write_text(
             CONFIGURATION.format(
                 top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit))
-        self.launch_confined([self.program, "-bdf"], {"/etc": self.etc})
+        self.launch_confined([self.program, "-bdf"], {
+            "/etc": self.etc, self.program.parent: self.unpacked.parent})
         return self
 
     def queues(self):
