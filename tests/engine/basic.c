@@ -236,7 +236,7 @@ static void send_and_recv_at_once(struct env *e)
 
 static void send_to_a_slow_reader(struct env *e)
 {
-	const size_t size = e->backend == &fake_backend ? 200000 : 10 << 20;
+	const size_t size = e->backend == &fake_backend ? 400000 : 10 << 20;
 	uint8_t *data = malloc(size), buf[16384];
 	struct watch in, out;
 	uint64_t got = 0;
@@ -326,7 +326,7 @@ static void lazy_sends(struct env *e)
 /* Where there is no room for all of it, it goes on as any other send; and so it is cancelled. */
 static void lazy_send_to_a_slow_reader(struct env *e)
 {
-	const size_t size = e->backend == &fake_backend ? 200000 : 4 << 20;
+	const size_t size = e->backend == &fake_backend ? 400000 : 4 << 20;
 	uint8_t *data = malloc(size), buf[16384];
 	struct watch in, out;
 	uint64_t got = 0;
