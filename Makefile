@@ -102,12 +102,14 @@ FORCE:
 
 # ---- the table of settings, from the Kconfig tree ----------------------------------------------
 KCONFIGS := Kconfig $(wildcard src/*/Kconfig)
-SETTINGS := $(addprefix $(BUILD)/,gen/config/settings.h gen/config/settings.c man/caronte.conf.5)
+SETTINGS := $(addprefix $(BUILD)/,gen/config/settings.h gen/config/settings.c man/caronte.conf.5 \
+            caronte.conf)
 
 $(SETTINGS) &: tools/gen-settings tools/caronte.conf.5.in $(KCONFIGS)
 	$(say) GEN $(BUILD)/gen/config/settings.h
 	$(Q)$(PYTHON) tools/gen-settings --header $(BUILD)/gen/config/settings.h \
-		--table $(BUILD)/gen/config/settings.c --man $(BUILD)/man/caronte.conf.5
+		--table $(BUILD)/gen/config/settings.c --man $(BUILD)/man/caronte.conf.5 \
+		--conf $(BUILD)/caronte.conf
 
 # ---- objects, library, programs ----------------------------------------------------------------
 SRCS := $(sort $(foreach m,$(MODULES),$(wildcard src/$(m)/*.c)))
@@ -143,7 +145,7 @@ $(eval $(call program,caronte-sink,$(wildcard src/sink/*.c)))
 $(eval $(call program,carontectl,$(wildcard src/ctl/*.c)))
 $(eval $(call program,caronte-load,$(wildcard bench/*.c)))
 
-all: $(PROGRAMS) $(BUILD)/man/caronte.conf.5
+all: $(PROGRAMS) $(BUILD)/man/caronte.conf.5 $(BUILD)/caronte.conf
 
 # ---- tests -------------------------------------------------------------------------------------
 # tests/KIND/test_X.c is a program of its own, linked with the other sources of its folder and the
@@ -261,13 +263,10 @@ defconfig:
 savedefconfig:
 	$(Q)$(kconfig) savedefconfig --out '$(DEFCONFIG)'
 
-$(BUILD)/caronte.conf: $(KCONFIGS)
-	$(Q)KCONFIG_CONFIG=$@ $(PYTHON) -m alldefconfig >/dev/null
-
 # ---- installing --------------------------------------------------------------------------------
 INSTALLED := $(filter-out %/caronte-load,$(PROGRAMS))
 
-install: all $(BUILD)/caronte.conf
+install: all
 	install -d $(addprefix $(DESTDIR),$(sbindir) $(mandir)/man5 $(mandir)/man8 $(datadir) \
 		$(sysconfdir)/caronte)
 	install -m 755 $(INSTALLED) $(DESTDIR)$(sbindir)

@@ -15,6 +15,8 @@ import subprocess
 import time
 import unittest
 
+import kconfiglib
+
 import harness
 from puppet import case
 
@@ -153,6 +155,55 @@ class Arguments(Base):
                                  ("LISTEN_PORT", r"-o: LISTEN_PORT: .*NAME=VALUE")):
             with case(override):
                 self.faulty(expect, options=["-o", override])
+
+
+class InstalledFile(Base):
+    """The file of all settings that `make install` puts into place, made from the Kconfig tree."""
+
+    dialogs = ("sniff",)
+    each_engine = False
+    PATH = harness.CARONTE.parent / "caronte.conf"
+
+    def setUp(self):
+        self.text = self.PATH.read_text()
+        self.conf = kconfiglib.Kconfig(str(harness.SOURCES / "Kconfig"), warn_to_stderr=False)
+        self.symbols = {each.name: each for each in self.conf.unique_defined_syms}
+
+    def test_each_setting_stands_there_once(self):
+        names = re.findall(r"^#? ?CONFIG_([A-Z0-9_]+)", self.text, re.M)
+        self.assertEqual(names, list(self.symbols))
+        self.assertLess(max(map(len, self.text.splitlines())), 101)
+        for symbol in self.symbols.values():
+            self.assertIn(symbol.nodes[0].prompt[0], self.text)
+
+    def test_as_it_is_it_says_nothing(self):
+        """Every line of it is a comment, for the daemon and for Kconfig."""
+        self.assertEqual(re.findall(r"^[^#\n].*", self.text, re.M), [])
+        self.conf.load_config(str(self.PATH))
+        self.assertEqual(self.conf.warnings, [])
+        self.assertEqual([name for name, symbol in self.symbols.items()
+                          if symbol.user_value is not None], [])
+        done = harness.run_caronte("-c", self.PATH, "-t", "-o", "USER=nobody", "-o",
+                                   "LOG_FILE=-", "-o", "LOG_ARCHIVE_DIR=/tmp")
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_without_its_comment_signs(self):
+        """Each line is then a good one with the default, but for what a choice does not take."""
+        path = self.dir / "all.conf"
+        others = {other.name for choice in self.conf.unique_choices for other in choice.syms
+                  if other is not choice.selection}
+        text = re.sub(r"^#(?=CONFIG_([A-Z0-9_]+)=)",
+                      lambda m: "#" if m[1] in others else "", self.text, flags=re.M)
+        path.write_text(text)
+        self.conf.load_config(str(path))
+        self.assertEqual(self.conf.warnings, [])
+        for name, symbol in self.symbols.items():
+            given = symbol.str_value
+            symbol.unset_value()
+            self.assertEqual(given, symbol.str_value, name)
+        done = harness.run_caronte("-c", path, "-t")
+        self.assertNotRegex(done.stderr, "unknown|allowed|quotes|twice")
+        self.assertEqual(text.count("\nCONFIG_"), len(self.symbols) - len(others))
 
 
 class Configuration(Base):
