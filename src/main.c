@@ -187,9 +187,11 @@ static int start(const struct arguments *a, struct master_start *s)
 	status = check_load(&check, &c, &s->source, stderr);
 	if (!status)
 		check_print_notes(&check, c, stderr);
-	if (!status && a->check_only)
+	if (!status && a->check_only) {
+		check_print_warnings(&check, c, stderr);
 		fprintf(stderr, "caronte: %s: good\n", a->file);
-	else if (!status)
+	}
+	if (!status && !a->check_only)
 		status = master_run(s, c, &check);
 	config_free(c);
 	return status;

@@ -54,6 +54,16 @@ static void name_fault(struct reader *r, const char *name, const char *what, con
 				config_name(nearest));
 }
 
+/* What VALUE has in place of the double quotes that a string begins with. */
+static const char *quotes_fault(const char *value)
+{
+	if (*value == '\'')
+		return " has single quotes";
+	if (strncmp(value, "\xe2\x80", 2) == 0)
+		return " has typographic quotes";
+	return *value ? " has no double quotes" : "no value";
+}
+
 /*
  * Takes quotes and escapes off in place: \" and \\ are all that Kconfig writes. False after a
  * fault.
@@ -65,8 +75,7 @@ static bool unquote(struct reader *r, enum setting s, char **text)
 
 	if (*from != '"') {
 		config_fault_at(r->config, r->at, config_name(s), "%s%s, allowed is %s",
-				config_show(*text, shown),
-				**text ? " has no double quotes" : "no value",
+				config_show(*text, shown), quotes_fault(*text),
 				config_allowed(s, allowed));
 		return false;
 	}
@@ -228,6 +237,11 @@ static void read_lines(struct reader *r, char *text, size_t n)
 {
 	bool crlf_said = false;
 
+	if (n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0)) {
+		r->at.line = 1;
+		line_fault(r, "text in UTF-16 (saved on Windows?), allowed is plain text");
+		return;
+	}
 	if (n >= strlen(BOM) && memcmp(text, BOM, strlen(BOM)) == 0) {
 		r->at.line = 1;
 		line_fault(r, "a byte order mark, allowed is plain text without one");

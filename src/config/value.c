@@ -83,6 +83,18 @@ static void refuse(struct reader *r, enum setting s, const char *text, const cha
 			config_show(text, shown), what, config_allowed(s, allowed));
 }
 
+/* TEXT is none: "64M", "10 s" without its blank, a number in quotes. */
+static const char *integer_fault(const char *text)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (*text == '"')
+		return " stands in quotes, a number has none";
+	if (digits && text[digits + strspn(text + digits, "kKmMgGiIbBsShHdD")] == '\0')
+		return " has a unit, a number has none";
+	return *text ? " is not an integer" : "no value";
+}
+
 static void set_int(struct reader *r, enum setting s, const char *text)
 {
 	const struct setting_row *row = &setting_rows[s];
@@ -92,7 +104,7 @@ static void set_int(struct reader *r, enum setting s, const char *text)
 	int result;
 
 	if (*digits == '\0' || digits[strspn(digits, "0123456789")] != '\0') {
-		refuse(r, s, text, *text ? " is not an integer" : "no value");
+		refuse(r, s, text, integer_fault(text));
 		return;
 	}
 	for (; *digits && !outside; digits++) {

@@ -452,8 +452,8 @@ void check_print_notes(const struct check *k, const struct config *c, FILE *out)
 {
 	if (*k->probe.unreadable)
 		fprintf(out,
-			"caronte: %s: cannot be read as USER (%s): each reload will be refused\n",
-			c->path, k->probe.unreadable);
+			"caronte: %s: cannot be read by user %s (%s): each reload will be refused\n",
+			c->path, c->set.user, k->probe.unreadable);
 	if (k->sessions_wished)
 		fprintf(out,
 			"caronte: MAX_SESSIONS is %d and not %u: RLIMIT_NOFILE allows no more open "

@@ -70,6 +70,10 @@ void check_release(struct check *k);
  * only the superuser can read, and a limit that carries fewer sessions than the default. */
 void check_print_notes(const struct check *k, const struct config *c, FILE *out);
 
+/* Says on OUT what is legal and probably not meant, a line with "warning:" for each; their number.
+ */
+unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out);
+
 /* Descriptors that one worker needs: a session has two, a pipe two; every listening socket is open
  * in every process; copies of messages count at every LOG_LEVEL, since a reload can raise it; some
  * are for the process itself. */

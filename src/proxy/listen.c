@@ -13,6 +13,7 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "proxy/hints.h"
 
 /* Connections that wait to be accepted, for each socket; the kernel cuts it to net.core.somaxconn.
  */
@@ -43,7 +44,9 @@ static const char *add_entry(struct listen_set *set, const char *entry, uint16_t
 	struct addr a;
 
 	if (addr_parse_ip(&a, entry) != 0)
-		return "is no IP address; allowed are addresses like 192.0.2.1 and 2001:db8::1";
+		return hints_listen(entry) ? hints_listen(entry)
+					   : "is no IP address; allowed are addresses like "
+					     "192.0.2.1 and 2001:db8::1";
 	if (a.family == 6 && a.ip[0] == 0xfe && (a.ip[1] & 0xc0) == 0x80)
 		return "is a link-local address, good with an interface only; allowed are others";
 	a.port = port;
@@ -69,7 +72,9 @@ bool listen_parse(struct listen_set *set, const char *list, uint16_t port,
 	while (*list) {
 		size_t n = strcspn(list, BLANKS);
 		char entry[ADDR_TEXT_MAX];
-		const char *wrong = "is no IP address; it is too long for one";
+		const char *wrong = memchr(list, ',', n)
+					    ? "is no IP address; addresses are separated by blanks"
+					    : "is no IP address; it is too long for one";
 		char what[192];
 
 		if (n < sizeof(entry)) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "proxy/hints.h"
 #include "proxy/shared.h"
 
 #define BLANKS	  " \t"
@@ -53,8 +54,10 @@ static void add_entry(struct tables_plan *plan, struct config *c, const char *en
 	size_t used = strlen(plan->entries);
 
 	if (wrong) {
+		const char *hint = hints_network(entry, n);
+
 		config_fault(c, SETTING_RELAY_NETWORKS, "%.*s: %s", n < 64 ? (int)n : 64, entry,
-			     wrong);
+			     hint ? hint : wrong);
 		return;
 	}
 	memcpy(plan->entries + used, entry, n);
@@ -102,7 +105,7 @@ int tables_open(struct tables_file *f, char *why, size_t cap)
 
 	if (fd < 0) {
 		err = -errno;
-		snprintf(why, cap, "%s: cannot be read: %s", f->path, strerror(-err));
+		hints_file(f->path, -err, why, cap);
 		return err;
 	}
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {

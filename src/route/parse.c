@@ -124,6 +124,26 @@ static const char *check_host(char *host, size_t n)
 	return is_unspecified(&a) ? "the address of no host, " HOST_HELP : NULL;
 }
 
+/* What TEXT was probably meant as, where other programs write their servers in another way; NULL.
+ */
+static const char *habit(const char *text)
+{
+	static const char *const words[] = { "smtp:", "esmtp:", "lmtp:", "relay:",
+					     "inet:", "tcp:",	"inet6:" };
+
+	if (strstr(text, "://"))
+		return "no URL: write HOST:PORT";
+	if (*text == '/' || strncasecmp(text, "unix:", 5) == 0)
+		return "no Unix socket: write HOST:PORT";
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		size_t n = strlen(words[i]);
+
+		if (strncasecmp(text, words[i], n) == 0 && strchr(text + n, ':'))
+			return "no transport in front: write HOST:PORT";
+	}
+	return strchr(text, ';') ? "destinations are separated by blanks" : NULL;
+}
+
 static bool parse_host_port(struct parser *p, const char *text)
 {
 	const char *colon = strrchr(text, ':'), *wrong;
@@ -131,6 +151,10 @@ static bool parse_host_port(struct parser *p, const char *text)
 	size_t n = colon ? (size_t)(colon - text) : 0;
 	unsigned port;
 
+	if (habit(text)) {
+		fault(p, "\"%s\": %s", p->quote, habit(text));
+		return false;
+	}
 	if (!colon || colon[1] == ']' || (text[0] == '[' && strchr(colon, ']'))) {
 		fault(p, "\"%s\": no port, HOST:PORT is needed", p->quote);
 		return false;
@@ -241,7 +265,14 @@ static void parse_option(struct parser *p, const char *option, struct route_dest
 			      known[i].min, known[i].max);
 		return;
 	}
-	fault(p, "\"%s\": unknown option, weight=N and max=N are allowed", p->quote);
+	/* "a:25,b:25", and "a:25," of "a:25, b:25" */
+	if (!*option || (strchr(option, ':') && !strchr(option, '=')))
+		fault(p,
+		      "\"%s\": destinations are separated by blanks; behind a comma weight=N and "
+		      "max=N are allowed",
+		      p->quote);
+	else
+		fault(p, "\"%s\": unknown option, weight=N and max=N are allowed", p->quote);
 }
 
 static void add(struct parser *p, const struct route_destination *d)

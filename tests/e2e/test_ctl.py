@@ -185,7 +185,7 @@ class Explain(harness.TestCase):
         secret.chmod(0o600)
         ctl("explain", "-c", "/dev/null", "-o", "USER=nobody", "-o", "RECIPIENTS=%s" % secret,
             "10.0.0.1", "", "a@local.test", status=78)
-        self.assertIn("cannot be read: Permission denied", ctl.stderr)
+        self.assertRegex(ctl.stderr, "cannot be read by user [^:]+: Permission denied")
 
 
 class Log(harness.TestCase):

@@ -206,6 +206,58 @@ class InstalledFile(Base):
         self.assertEqual(text.count("\nCONFIG_"), len(self.symbols) - len(others))
 
 
+class Warnings(Base):
+    """What `caronte -t` says of what is legal and probably not meant; a start says the worst of it."""
+
+    dialogs = ("sniff",)
+    each_engine = False
+    WORLD = "holds all addresses"
+
+    def warnings(self, **settings):
+        daemon = self.caronte("127.0.0.1:9", **{"RECIPIENTS": ["@local.test"], **settings})
+        daemon.settings.setdefault("LISTEN_PORT", 2525)
+        daemon.configure()
+        said = self.run_it(daemon, GOOD, "-t")
+        self.assertIn("good\n", said)
+        lines = [line.split("/caronte.conf", 1)[1] for line in said.splitlines()
+                 if "warning: " in line]
+        return [re.sub("^:[0-9]+", ":N", line) for line in lines]
+
+    def assert_warns(self, name, word, **settings):
+        said = self.warnings(**settings)
+        self.assertEqual(len(said), 1, said)
+        self.assertRegex(said[0], "^(:N)?: %s: warning: .*%s" % (name, word))
+
+    def test_nothing(self):
+        for settings in ({}, {"RECIPIENTS": None, "LISTEN_ADDRESS": "127.0.0.1"},
+                         {"RELAY_NETWORKS": "0.0.0.0/1 10.0.0.0/8 2000::/3"},
+                         {"METRICS_ADDRESS": "127.0.0.1:9525"}, {"METRICS_ADDRESS": "[::1]:9525"},
+                         {"METRICS_ADDRESS": "10.1.2.3:9525"}, {"LOG_LEVEL": 3}):
+            self.assertEqual(self.warnings(**settings), [], settings)
+
+    def test_open_relays(self):
+        self.assert_warns("RELAY_GUARD", "everybody may relay", RELAY_GUARD=False)
+        networks = self.dir / "networks"
+        networks.write_text("0.0.0.0/1\n128.0.0.0/2\n")
+        for world in ("0.0.0.0/0", "10.0.0.0/8 ::/0", "0.0.0.0/1 128.0.0.0/1",
+                      "%s 192.0.0.0/2" % networks):
+            self.assert_warns("RELAY_NETWORKS", self.WORLD, RELAY_NETWORKS=world)
+
+    def test_no_recipients(self):
+        for recipients in None, []:
+            self.assert_warns("RECIPIENTS", "nobody but <postmaster>", RECIPIENTS=recipients,
+                              LISTEN_ADDRESS="")
+
+    def test_metrics(self):
+        self.assert_warns("METRICS_ADDRESS", "every address", METRICS_ADDRESS="0.0.0.0:9525")
+        self.assert_warns("METRICS_ADDRESS", "every address", METRICS_ADDRESS="[::]:9525")
+        self.assert_warns("METRICS_ADDRESS", "public", METRICS_ADDRESS="192.0.2.1:9525")
+
+    def test_copies_of_mail(self):
+        harness.give_to_user(debug := self.new_dir("debug"))
+        self.assert_warns("LOG_LEVEL", "copy of each message", LOG_LEVEL=4, DEBUG_DIR=str(debug))
+
+
 class Configuration(Base):
     def test_all_faults_in_one_run(self):
         table = self.dir / "table"
@@ -259,6 +311,15 @@ class Configuration(Base):
         rows = [
             (here + "RECIPIENTS: .*/nonexistent", {"RECIPIENTS": "/nonexistent"}),
             (here + "RECIPIENTS: .*regular file", {"RECIPIENTS": "/dev/null"}),
+            (here + "RECIPIENTS: .*write it from / on", {"RECIPIENTS": "recipients"}),
+            (here + "RECIPIENTS: .*plain file, /etc/aliases", {"RECIPIENTS": "hash:/etc/aliases"}),
+            (here + "RELAY_NETWORKS: .*separated by blanks",
+             {"RELAY_NETWORKS": "10.0.0.0/8,192.0.2.0/24"}),
+            (here + "RELAY_NETWORKS: .*from / on", {"RELAY_NETWORKS": "etc/networks"}),
+            (here + "LISTEN_ADDRESS: .*LISTEN_PORT", {"LISTEN_ADDRESS": "127.0.0.1:25"}),
+            (here + "DESTINATIONS: .*separated by blanks",
+             {"DESTINATIONS": "127.0.0.1:25, 127.0.0.2:25", "COOPERATION_CLUSTER": True}),
+            (here + "DESTINATIONS: .*no URL", {"DESTINATIONS": "smtp://127.0.0.1:25"}),
             (here + "DESTINATIONS: ", {"DESTINATIONS": ""}),
             (here + "DESTINATIONS: ", {"DESTINATIONS": "127.0.0.1"}),
             (here + "DESTINATIONS: ", {"DESTINATIONS": "127.0.0.1:0"}),
@@ -336,10 +397,10 @@ class Configuration(Base):
         daemon.configure()
         daemon.conf.chmod(0o600)
         said = self.run_it(daemon, GOOD, "-t")
-        self.assertIn("caronte.conf: cannot be read as USER (Permission denied): each reload will "
+        self.assertIn("caronte.conf: cannot be read by user nobody (Permission denied): each reload will "
                       "be refused\n", said)
         with daemon:
-            self.assertIn("cannot be read as USER", daemon.stderr())
+            self.assertIn("cannot be read by user nobody", daemon.stderr())
         daemon.conf.chmod(0o644)
         self.assertNotIn("cannot be read", self.run_it(daemon, GOOD, "-t"))
 

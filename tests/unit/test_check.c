@@ -354,7 +354,8 @@ static void files_are_seen_as_user(void **state)
 	c = load(more, COUNT(more));
 	run(c);
 	snprintf(expected, sizeof(expected),
-		 "-o: RECIPIENTS: %s: cannot be read: Permission denied", in_dir("secret"));
+		 "-o: RECIPIENTS: %s: cannot be read by user nobody: Permission denied",
+		 in_dir("secret"));
 	assert_faults(c, texts, 1);
 	config_free(c);
 }

@@ -212,7 +212,7 @@ static void test_int_faults(void **state)
 					    "25.0", "25#x",   "y",    "",    " 25", "25 # port" };
 	static const char *const fault[] = {
 		"abc is not an integer, allowed is an integer from 1 to 65535",
-		"\"25\" is not an integer, allowed is an integer from 1 to 65535",
+		"\"25\" stands in quotes, a number has none, allowed is an integer from 1 to 65535",
 		"0x19 is not an integer, allowed is an integer from 1 to 65535",
 		"text behind the value: 5, allowed is an integer from 1 to 65535 and nothing behind it",
 		"+25 is not an integer, allowed is an integer from 1 to 65535",
@@ -278,7 +278,14 @@ static void test_string_faults(void **state)
 	expect("CONFIG_USER=nobody\n",
 	       "F:1: USER: nobody has no double quotes, allowed is a string in double quotes\n");
 	expect("CONFIG_USER='nobody'\n",
-	       "F:1: USER: 'nobody' has no double quotes, allowed is a string in double quotes\n");
+	       "F:1: USER: 'nobody' has single quotes, allowed is a string in double quotes\n");
+	expect("CONFIG_USER=\xe2\x80\x9cx\xe2\x80\x9d\n",
+	       "F:1: USER: \xe2\x80\x9cx\xe2\x80\x9d has typographic quotes, allowed is a string in double quotes\n");
+	expect("CONFIG_LOG_ROTATE_MIB=64M\n",
+	       "F:1: LOG_ROTATE_MIB: 64M has a unit, a number has none, allowed is an integer from 0 to 1048576\n");
+	expect("\xff\xfe"
+	       "C\nx\n",
+	       "F:1: text in UTF-16 (saved on Windows?), allowed is plain text\n");
 	expect("CONFIG_USER=\n", "F:1: USER: no value, allowed is a string in double quotes\n");
 	expect("CONFIG_USER=\"nobody\n", unended);
 	expect("CONFIG_USER=\"\n", unended);

@@ -101,7 +101,20 @@ static void test_list_faults(void **state)
 		  "\"a?[m:25\": no host, an IPv4 address, an IPv6 address in brackets or a host name is "
 		  "allowed" },
 		{ "a:25,", ROUTE_SINGLE,
-		  "\"a:25,\": unknown option, weight=N and max=N are allowed" },
+		  "\"a:25,\": destinations are separated by blanks; behind a comma weight=N and max=N "
+		  "are allowed" },
+		{ "a:25,b:25", ROUTE_CLUSTER,
+		  "\"a:25,b:25\": destinations are separated by blanks; behind a comma weight=N and "
+		  "max=N are allowed" },
+		{ "a:25;", ROUTE_CLUSTER, "\"a:25;\": destinations are separated by blanks" },
+		{ "smtp://a:25", ROUTE_SINGLE, "\"smtp://a:25\": no URL: write HOST:PORT" },
+		{ "smtp:[a]:25", ROUTE_SINGLE,
+		  "\"smtp:[a]:25\": no transport in front: write HOST:PORT" },
+		{ "inet:a:25", ROUTE_SINGLE,
+		  "\"inet:a:25\": no transport in front: write HOST:PORT" },
+		{ "unix:/run/lmtp", ROUTE_SINGLE,
+		  "\"unix:/run/lmtp\": no Unix socket: write HOST:PORT" },
+		{ "smtp:25", ROUTE_SINGLE, NULL }, /* a host may be called so */
 		{ "a:25,wight=1", ROUTE_SINGLE,
 		  "\"a:25,wight=1\": unknown option, weight=N and max=N are allowed" },
 		{ "a:25,max", ROUTE_SINGLE,
