@@ -166,11 +166,26 @@ static void put_totals(FILE *out, const json_t *now, const json_t *before)
 
 static const char *state_of(const json_t *destination)
 {
-	bool up = strcmp(text(destination, "state"), "up") == 0;
+	const char *state = text(destination, "state");
 
-	if (json_is_true(json_object_get(destination, "drained")))
-		return up ? "draining" : "draining, down";
-	return up ? "up" : "down";
+	if (!json_is_true(json_object_get(destination, "drained")))
+		return state;
+	return strcmp(state, "up") == 0	    ? "draining"
+	       : strcmp(state, "busy") == 0 ? "draining, busy"
+					    : "draining, down";
+}
+
+/* What a busy destination said, on one line. */
+static void put_said(FILE *out, const json_t *destination)
+{
+	const char *said = json_string_value(json_object_get(destination, "said"));
+
+	if (!said)
+		return;
+	fprintf(out, "  busy for %.0f s: ", number(destination, "busy_seconds"));
+	for (; *said; said++)
+		putc((unsigned char)*said < ' ' ? ' ' : *said, out);
+	putc('\n', out);
 }
 
 static int name_width(const json_t *destinations)
@@ -206,21 +221,23 @@ static void put_destinations(FILE *out, const json_t *destinations)
 	size_t i;
 	json_t *d;
 
-	fprintf(out, "\n%-*s %-14s %11s %10s %9s %10s %15s %15s %15s\n", width, "destination",
-		"state", "open", "total", "failures", "messages", "connect 50/99", "reply 50/99",
-		"message 50/99");
+	fprintf(out, "\n%-*s %-14s %11s %10s %9s %8s %10s %15s %15s %15s\n", width, "destination",
+		"state", "open", "total", "failures", "refused", "messages", "connect 50/99",
+		"reply 50/99", "message 50/99");
 	json_array_foreach((json_t *)(uintptr_t)destinations, i, d)
 	{
 		const json_t *latency = json_object_get(d, "latency");
 
 		fprintf(out, "%-*s %-14s", width, text(d, "name"), state_of(d));
 		put_open(out, d);
-		fprintf(out, " %10" PRIu64 " %9" PRIu64 " %10" PRIu64, whole(d, "total"),
-			whole(d, "failures"), whole(d, "messages"));
+		fprintf(out, " %10" PRIu64 " %9" PRIu64 " %8" PRIu64 " %10" PRIu64,
+			whole(d, "total"), whole(d, "failures"), whole(d, "refused_greetings"),
+			whole(d, "messages"));
 		put_latency(out, latency, "connect");
 		put_latency(out, latency, "reply");
 		put_latency(out, latency, "message");
 		putc('\n', out);
+		put_said(out, d);
 	}
 }
 

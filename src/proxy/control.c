@@ -175,12 +175,14 @@ static uint64_t now_ms(void)
 static void record_destination(struct control *k, unsigned dest, const char *why)
 {
 	const struct runtime *rt = k->rt;
-	bool up = route_up(rt->route_shared, dest) && !route_drained(rt->route_shared, dest);
+	enum route_health health = route_drained(rt->route_shared, dest)
+					   ? ROUTE_DOWN
+					   : route_health(rt->route_shared, dest);
 
 	if (!xmllog_begin(&k->log, XMLLOG_DESTINATION, NULL))
 		return;
 	xmllog_text(&k->log, XMLLOG_A_ADDRESS, rt->route->destination[dest].name);
-	xmllog_text(&k->log, XMLLOG_A_STATE, up ? "up" : "down");
+	xmllog_text(&k->log, XMLLOG_A_STATE, route_health_name(health));
 	xmllog_text(&k->log, XMLLOG_A_WHY, why);
 	xmllog_end(&k->log);
 }

@@ -43,6 +43,7 @@ void dialog_work_init(struct dialog_work *w)
 	w->auth_mechanism[0] = w->auth_name[0] = '\0';
 	w->auth_name_known = false;
 	w->saved_len = 0;
+	w->words[0] = '\0';
 }
 
 void dialog_init(struct dialog *d, const struct dialog_env *env, const struct addr *client,
@@ -329,6 +330,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 {
 	if (d->end != DIALOG_RUNS || dialog_gateway_again(d, timeout))
 		return;
+	dialog_greeting_lost(d, timeout);
 	d->drop_destination = true;
 	if (d->discard && !d->chunk_void)
 		return;

@@ -33,6 +33,7 @@
 #define DIALOG_OUT_MAX	  20480
 #define DIALOG_NAME_MAX	  256 /* HELO names and login names, with their NUL */
 #define DIALOG_NAME_USUAL 48  /* most of them are not longer */
+#define DIALOG_WORDS_MAX  256 /* of a destination that greets badly, with their NUL */
 
 struct stats_destination;
 struct stats_worker;
@@ -63,6 +64,10 @@ enum dialog_end {
 	DIALOG_PROTOCOL,
 	DIALOG_STOP,
 };
+
+/* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.
+ */
+enum dialog_greeting { DIALOG_UNGREETED, DIALOG_WELCOMED, DIALOG_TURNED_AWAY };
 /* "quit", "lost-client", …: the `end` of a session record. */
 const char *dialog_end_name(enum dialog_end end);
 
@@ -85,6 +90,7 @@ struct dialog_work {
 	char sender[SMTP_PATH_MAX + 1];
 	char auth_mechanism[24], auth_name[DIALOG_NAME_MAX];
 	bool auth_name_known;
+	char words[DIALOG_WORDS_MAX]; /* what a destination that greets badly has said */
 	uint16_t saved_len;
 	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
 	struct buf held;	    /* DIALOG_GATEWAY: see dialog_gateway.c */
@@ -115,6 +121,8 @@ struct dialog {
 	bool turned_away;      /* the destination greeted with a refusal */
 	bool partial;	       /* a reply has begun and was not dealt with yet */
 	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
+	uint8_t greeting;      /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
+	bool lmtp;	       /* it has said that it speaks LMTP */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	       /* an attempt to log in has no record yet */
 	bool discard;	       /* BODY, CHUNK: read and throw away; `saved` answers its end */

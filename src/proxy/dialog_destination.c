@@ -309,6 +309,8 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 	else if (verb == SMTP_VERB_BDAT)
 		dialog_chunk_answered(d, reply);
 	dialog_take_oldest(w);
+	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 5)
+		dialog_greeting_refused(d, reply);
 	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
 		on_ehlo_answer(d, reply);
 	else if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
@@ -353,8 +355,10 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 	enum smtp_owed owed = (enum smtp_owed)d->begun;
 
 	record_reply(d, reply->text, "from", "destination");
+	dialog_greeting_reply(d, reply);
 	switch (smtp_client_judge(&d->destination, reply, owed)) {
 	case SMTP_CLIENT_ANSWER:
+		dialog_gateway_replied(d);
 		dialog_gateway_counts(d, reply, owed);
 		if (dialog_gateway_answer(d, reply)) {
 			break;
@@ -372,7 +376,8 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 		dialog_discard_body(d, reply->text, false, REASON_REFUSED_DATA);
 		break;
 	case SMTP_CLIENT_CLOSING:
-		on_closing(d, reply);
+		if (!dialog_gateway_again_after(d, owed))
+			on_closing(d, reply);
 		break;
 	case SMTP_CLIENT_DESYNC:
 		dialog_desync(d, REASON_OUT_OF_ORDER);
@@ -410,6 +415,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 			break;
 		d->partial = false;
 		if (result == SMTP_REPLY_BAD) {
+			dialog_greeting_malformed(d, span_from(in, consumed));
 			dialog_desync(d, REASON_MALFORMED_REPLY);
 			break;
 		}

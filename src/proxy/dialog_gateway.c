@@ -2,7 +2,7 @@
 /*
  * The dialog of DIALOG_GATEWAY (dialog_gateway.h). `held` has, from the transaction's MAIL on, or
  * of an AUTH, the commands for the destination, rebuilt: the first `given` octets were given to
- * this connection. They are forgotten when an answer begins to come.
+ * this connection. They are forgotten with its first answer, unless that is a 421.
  */
 #include "proxy/dialog_gateway.h"
 
@@ -203,7 +203,7 @@ static void meet(struct dialog *d, const struct addr *destination, enum dialog_s
 
 	d->destination_addr = *destination;
 	g->stage = (uint8_t)stage;
-	g->wanted = g->answered = g->mail_open = g->begun = g->tried = false;
+	g->wanted = g->answered = g->replied = g->mail_open = g->begun = g->tried = false;
 	g->pooled = stage == DIALOG_TOGETHER;
 	g->given = 0;
 	g->refusals = 0;
@@ -236,7 +236,7 @@ void dialog_gateway_parted(struct dialog *d)
 	d->drop_destination = d->partial = false;
 	g->stage = DIALOG_APART;
 	g->release = DIALOG_KEEPS;
-	g->mail_open = g->begun = g->tried = g->answered = false;
+	g->mail_open = g->begun = g->tried = g->answered = g->replied = false;
 	g->given = 0;
 	if (d->work)
 		buf_clear(&d->work->to_destination);
@@ -268,17 +268,28 @@ static void release(struct dialog *d, enum dialog_release how)
 	d->gateway.release = (uint8_t)how;
 }
 
-bool dialog_gateway_again(struct dialog *d, bool timeout)
+/* What a connection of the pool was given goes over a fresh one. */
+static bool again(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || timeout)
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled)
 		return false;
 	release(d, DIALOG_CLOSES);
 	g->given = 0;
 	g->mail_open = g->begun = false;
 	g->fresh = true;
 	return true;
+}
+
+bool dialog_gateway_again(struct dialog *d, bool timeout)
+{
+	return !d->gateway.answered && !timeout && again(d);
+}
+
+bool dialog_gateway_again_after(struct dialog *d, enum smtp_owed owed)
+{
+	return !d->gateway.replied && owed != SMTP_OWES_NOTHING && again(d);
 }
 
 /* ---- giving ---- */
@@ -333,7 +344,7 @@ static void give(struct dialog *d)
 		log_given(d, line);
 		g->given += (uint32_t)line.n;
 	}
-	if (g->answered) {
+	if (g->replied) {
 		buf_consume(&w->held, g->given);
 		g->given = 0;
 	}
@@ -479,4 +490,9 @@ void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enu
 void dialog_gateway_heard(struct dialog *d)
 {
 	d->gateway.answered = d->gateway.answered || d->gateway.stage == DIALOG_TOGETHER;
+}
+
+void dialog_gateway_replied(struct dialog *d)
+{
+	d->gateway.replied = d->gateway.replied || d->gateway.stage == DIALOG_TOGETHER;
 }

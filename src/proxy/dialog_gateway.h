@@ -3,8 +3,9 @@
  * dialog_gateway: the dialog of DIALOG_GATEWAY, where Caronte answers the client itself and needs a
  * destination only for a transaction with a recipient, or for AUTH. What the destination is to hear
  * of a transaction is held until there is a connection, and then given to it as fast as it may be;
- * a connection that was used before and turns out dead is replaced by a fresh one, once, as long as
- * no octet of an answer has come (RFC 5321 4.5.4.1 has the client do that; here it need not).
+ * a connection that was used before and turns out dead, or says 421 to the first command, is
+ * replaced by a fresh one, once, as long as nothing else has been answered (RFC 5321 4.5.4.1 has
+ * the client do that; here it need not).
  *
  * It refuses to let a transaction go over a connection whose own EHLO does not cover what it uses,
  * and to give a connection back that may owe anything. With a login the connection is the client's
@@ -47,7 +48,8 @@ struct dialog_gateway {
 	bool wanted;	 /* a connection is to be looked for */
 	bool fresh;	 /* … and one that was used before will not do */
 	bool pooled;	 /* this one was used before */
-	bool answered;	 /* an octet of an answer has come over it: nothing is given twice */
+	bool answered;	 /* an octet of an answer has come over it */
+	bool replied;	 /* … and a whole answer that was no 421: nothing is given twice */
 	bool mail_open;	 /* it owes the answer to MAIL, which the client does not wait for */
 	bool begun;	 /* MAIL was given to it, and the transaction is not over */
 	bool tried;	 /* AUTH was given to it */

@@ -67,6 +67,17 @@ void dialog_chunk_answered(struct dialog *d, const struct smtp_reply *reply);
 /* REPLY is our answer to it; the destination's connection is gone. */
 void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends, enum reason why);
 
+/* ---- dialog_greeting.c: what the greeting says about the destination (dialog.greeting) ---- */
+
+/* REPLY is a reply of the destination, which is not judged yet. */
+void dialog_greeting_reply(struct dialog *d, const struct smtp_reply *reply);
+/* IN is no reply. */
+void dialog_greeting_malformed(struct dialog *d, struct span in);
+/* The destination is lost, or out of time. */
+void dialog_greeting_lost(struct dialog *d, bool timeout);
+/* The client's EHLO was refused. */
+void dialog_greeting_refused(struct dialog *d, const struct smtp_reply *reply);
+
 /* ---- dialog.c ---- */
 
 /* The commands that the client has not been answered yet, oldest first. */
@@ -93,11 +104,16 @@ const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_comma
 void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed);
 /* An answer has begun to come. */
 void dialog_gateway_heard(struct dialog *d);
+/* A whole answer has come, and it is no 421. */
+void dialog_gateway_replied(struct dialog *d);
 /* True: it answers what the client has not asked, and was dealt with. */
 bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply);
 /* The answer to each RCPT of a refused transaction. */
 struct smtp_reply dialog_gateway_refusal(const struct dialog *d);
 /* The connection was lost: true where a fresh one is to take its place. */
 bool dialog_gateway_again(struct dialog *d, bool timeout);
+/* The same where it has said 421, as the answer to what OWED stands for: it goes away, and has done
+ * nothing of what it was given. */
+bool dialog_gateway_again_after(struct dialog *d, enum smtp_owed owed);
 
 #endif

@@ -69,6 +69,8 @@ static void put_text(FILE *out, const char *text)
 			fprintf(out, "\\%c", c);
 		else if (c < ' ')
 			fprintf(out, "\\u%04x", c);
+		else if (c > '~')
+			putc('?', out); /* what a destination says is not always UTF-8 */
 		else
 			putc(c, out);
 	}
@@ -139,27 +141,45 @@ static void put_rates(FILE *out, const struct stats_sum *now, const struct stats
 		     total(before->recipients, POLICY_RELAYING_DENIED, STATS_RULES), seconds));
 }
 
+/* What it said, and for how long it has been busy. */
+static void put_busy(FILE *out, const struct runtime *rt, unsigned i, uint64_t now_ms)
+{
+	uint64_t since_ms = route_busy_since(rt->route_shared, i);
+	char words[ROUTE_WORDS_MAX];
+
+	route_busy_words(rt->route_shared, i, words);
+	fputs(",\"said\":", out);
+	put_text(out, words);
+	fprintf(out, ",\"busy_seconds\":%.3f",
+		now_ms > since_ms && since_ms ? (double)(now_ms - since_ms) / 1000 : 0.0);
+}
+
 static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
-			    const struct stats_destination_sum *d, const struct stats_times *minute)
+			    const struct stats_destination_sum *d, const struct stats_times *minute,
+			    uint64_t now_ms)
 {
 	const struct route_destination *r = &rt->route->destination[i];
+	enum route_health health = route_health(rt->route_shared, i);
 
 	fputs("{\"name\":", out);
 	put_text(out, r->name);
+	if (health == ROUTE_BUSY)
+		put_busy(out, rt, i, now_ms);
 	fprintf(out,
 		",\"state\":\"%s\",\"drained\":%s,\"open\":%u,\"weight\":%u,\"max\":%u,\"total\":%" PRIu64
-		",\"failures\":%" PRIu64 ",\"messages\":%" PRIu64 ",\"octets\":%" PRIu64 ",",
-		route_up(rt->route_shared, i) ? "up" : "down",
-		route_drained(rt->route_shared, i) ? "true" : "false",
+		",\"failures\":%" PRIu64 ",\"refused_greetings\":%" PRIu64 ",\"messages\":%" PRIu64
+		",\"octets\":%" PRIu64 ",",
+		route_health_name(health), route_drained(rt->route_shared, i) ? "true" : "false",
 		seats_of_destination(rt->seats, rt->slot[i]), r->weight, r->max, d->sessions,
-		d->failures, d->messages, d->octets);
+		d->failures, d->refused_greetings, d->messages, d->octets);
 	put_times(out, minute);
 	putc('}', out);
 }
 
 /* All destinations; what they took in the last minute is added up in ALL. */
 static void put_destinations(FILE *out, const struct runtime *rt, struct stats_sum *now,
-			     const struct stats_sum *before, struct stats_times *all)
+			     const struct stats_sum *before, struct stats_times *all,
+			     uint64_t now_ms)
 {
 	fputs("\"destinations\":[", out);
 	for (unsigned i = 0; i < rt->route->count; i++) {
@@ -171,7 +191,7 @@ static void put_destinations(FILE *out, const struct runtime *rt, struct stats_s
 		}
 		if (i)
 			putc(',', out);
-		put_destination(out, rt, i, d, d->time);
+		put_destination(out, rt, i, d, d->time, now_ms);
 	}
 	putc(']', out);
 }
@@ -230,7 +250,7 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 	fprintf(out, ",\"log_dropped\":%" PRIu64 ",", figures_log_dropped(rt));
 	put_rates(out, now, before, seconds);
 	putc(',', out);
-	put_destinations(out, rt, now, before, all);
+	put_destinations(out, rt, now, before, all, now_ms);
 	putc(',', out);
 	put_times(out, all);
 	fputs(",\"workers\":[", out);

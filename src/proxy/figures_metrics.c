@@ -92,6 +92,11 @@ static void destination_states(FILE *out, const struct runtime *rt)
 		of_destination(out, rt, i, "up");
 		fprintf(out, "%d\n", route_up(rt->route_shared, i));
 	}
+	family(out, "destination_busy", "gauge", "1 while it greets with a refusal or worse.");
+	for (unsigned i = 0; i < n; i++) {
+		of_destination(out, rt, i, "busy");
+		fprintf(out, "%d\n", route_health(rt->route_shared, i) == ROUTE_BUSY);
+	}
 	family(out, "destination_drained", "gauge", "1 while it gets no new sessions.");
 	for (unsigned i = 0; i < n; i++) {
 		of_destination(out, rt, i, "drained");
@@ -114,6 +119,8 @@ static void destination_counts(FILE *out, const struct runtime *rt, const struct
 		  offsetof(struct stats_destination_sum, sessions) },
 		{ "failures_total", "Connections to it that failed.",
 		  offsetof(struct stats_destination_sum, failures) },
+		{ "refused_greetings_total", "Connections that it greeted with a refusal or worse.",
+		  offsetof(struct stats_destination_sum, refused_greetings) },
 		{ "messages_total", "Messages that it accepted.",
 		  offsetof(struct stats_destination_sum, messages) },
 		{ "message_bytes_total", "Octets of messages sent to it.",

@@ -2,9 +2,11 @@
 /*
  * health: see health.h. One visit to a destination at a time in this worker:
  *
- *   connect   a try: the next address of the name, once; a check: all of them, as a session would
- *   greeting  CHECK_SMTP: the greeting is read and judged, then QUIT is said (RFC 5321 4.1.1.10)
- *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
+ *   connect   a try: the next address of the name, once; a check or a look: all of them, as a
+ *             session would
+ *   greeting  CHECK_SMTP, and a look at what is busy: the greeting is read and judged, then QUIT is
+ * said (RFC 5321 4.1.1.10) leave     what comes is thrown away until the destination closes,
+ * LEAVE_MS at most
  *
  * A destination that is filtered makes a try hang for TIMEOUT_CONNECT; so the next pause's end
  * begins a new one in its place, whose first packet leaves at once.
@@ -25,13 +27,23 @@
 #include "base/buf.h"
 #include "base/diag.h"
 #include "io/net.h"
-#include "smtp/reply.h"
+#include "proxy/greeting.h"
+#include "smtp/greeting.h"
 
 #define TICK_MS	 250
 #define LEAVE_MS 2000
 
+/* For the greeting of a busy destination, where TIMEOUT_GREETING is longer: there is one look at a
+ * time, and one that hangs would be the only one. */
+#define LOOK_MS 60000
+
 static const char quit[] = "QUIT\r\n";
-static const char no_matter[] = "mail still goes there";
+
+enum visit_kind {
+	VISIT_TRY,   /* of what is down */
+	VISIT_CHECK, /* of what is up */
+	VISIT_LOOK,  /* at what is busy */
+};
 
 struct visit {
 	struct health *health;
@@ -46,7 +58,8 @@ struct visit {
 	unsigned dest;
 	uint32_t seat;
 	int fd;
-	bool is_check, connecting, again, has_seat;
+	enum visit_kind kind;
+	bool connecting, again, has_seat;
 };
 
 struct health {
@@ -109,7 +122,7 @@ static void end(struct visit *v)
 	if (v->has_seat)
 		seats_release(w->rt->seats, v->seat);
 	v->has_seat = false;
-	if (v->is_check)
+	if (v->kind == VISIT_CHECK)
 		check_done(v);
 	worker_version_put(w, v->version);
 	v->version = NULL;
@@ -158,24 +171,69 @@ static void quit_sent(struct io_op *op, int res)
 		leave(v);
 }
 
-/* What came of a check behind the connection: a record where it is another than before. */
-static void found(struct visit *v, bool good, const char *what)
+/* The check found WHAT behind the connection: a record, where that is a change. */
+static void record_check(struct visit *v, bool good, bool changed, const char *what)
 {
-	struct worker *w = v->health->worker;
+	const struct runtime *rt = &v->version->rt;
+	bool goes_on = !good && !route_busy(rt->route_shared, v->dest);
 	char why[640];
 
-	if (!route_check_found(v->version->rt.route_shared, v->dest, good))
+	if (!changed)
 		return;
-	snprintf(why, sizeof(why), "check: %s%s%s", what, good ? "" : "; ", good ? "" : no_matter);
-	worker_destination_record(w, &v->version->rt, v->dest, true, why);
+	snprintf(why, sizeof(why), "check: %s%s", what, goes_on ? "; mail still goes there" : "");
+	worker_destination_record(v->health->worker, rt, v->dest,
+				  route_health(rt->route_shared, v->dest), why);
+}
+
+/* It greets badly: WHAT it says. */
+static void found_busy(struct visit *v, const char *what)
+{
+	const struct runtime *rt = &v->version->rt;
+	bool changed = greeting_bad(v->health->worker, rt, v->dest, v->began_ms, what);
+
+	if (v->kind != VISIT_CHECK)
+		return;
+	if (!route_busy(rt->route_shared, v->dest))
+		changed = route_check_found(rt->route_shared, v->dest, false);
+	record_check(v, false, changed, what);
+}
+
+static void found_good(struct visit *v, const char *what)
+{
+	const struct runtime *rt = &v->version->rt;
+	bool changed = greeting_good(v->health->worker, rt, v->dest, v->began_ms);
+
+	if (v->kind == VISIT_LOOK) {
+		if (changed)
+			worker_destination_record(v->health->worker, rt, v->dest, ROUTE_UP, what);
+		return;
+	}
+	changed = route_check_found(rt->route_shared, v->dest, true) || changed;
+	record_check(v, true, changed, what);
+}
+
+/* Nothing that makes it busy for sessions, but it ought to be known. */
+static void found_odd(struct visit *v, const char *what)
+{
+	if (v->kind == VISIT_LOOK)
+		found_busy(v, what);
+	else
+		record_check(v, false,
+			     route_check_found(v->version->rt.route_shared, v->dest, false), what);
 }
 
 static void judge(struct visit *v, const struct smtp_reply *greeting)
 {
-	char what[512];
+	bool lmtp = smtp_greeting_is_lmtp(greeting);
+	char what[ROUTE_WORDS_MAX];
 
-	what[smtp_reply_log_text(greeting, what, sizeof(what) - 1)] = '\0';
-	found(v, greeting->code / 100 == 2, what);
+	smtp_greeting_refusal(what, sizeof(what), greeting, lmtp);
+	if (greeting->code / 100 != 2)
+		found_busy(v, what);
+	else if (lmtp)
+		found_odd(v, what);
+	else
+		found_good(v, what);
 	v->op.done = quit_sent;
 	io_send(v->health->worker->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
 }
@@ -184,16 +242,18 @@ static void greeted(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
 	enum smtp_reply_result result = SMTP_REPLY_BAD;
+	char what[ROUTE_WORDS_MAX];
 	struct smtp_reply greeting;
 	size_t consumed;
 
 	if (res == -ECANCELED) {
-		found(v, false, "no greeting in CHECK_TIMEOUT");
+		found_odd(v, v->kind == VISIT_CHECK ? "no greeting in CHECK_TIMEOUT"
+						    : smtp_greeting_none);
 		hang_up(v);
 		return;
 	}
 	if (res <= 0) {
-		found(v, false, "connection closed in place of a greeting");
+		found_busy(v, smtp_greeting_closed);
 		end(v);
 		return;
 	}
@@ -206,9 +266,19 @@ static void greeted(struct io_op *op, int res)
 
 		io_recv(v->health->worker->io, op, v->fd, buf_room(&v->in, room), room);
 	} else {
-		found(v, false, "malformed greeting");
+		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
+		found_busy(v, what);
 		hang_up(v);
 	}
+}
+
+static uint64_t greeting_ms(const struct visit *v)
+{
+	uint64_t ms = 1000 * (uint64_t)settings_of(v)->timeout_greeting;
+
+	if (v->kind == VISIT_CHECK)
+		return 1000 * (uint64_t)settings_of(v)->check_timeout;
+	return ms < LOOK_MS ? ms : LOOK_MS;
 }
 
 static void await_greeting(struct visit *v)
@@ -216,7 +286,7 @@ static void await_greeting(struct visit *v)
 	struct worker *w = v->health->worker;
 
 	buf_init(&v->in, v->mem, sizeof(v->mem));
-	io_timer_set(w->io, &v->timer, 1000 * (uint64_t)settings_of(v)->check_timeout);
+	io_timer_set(w->io, &v->timer, greeting_ms(v));
 	v->op.done = greeted;
 	io_recv(w->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
 }
@@ -232,8 +302,9 @@ static void reached(struct visit *v)
 	const struct runtime *rt = &v->version->rt;
 
 	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(w->io)))
-		worker_destination_record(w, rt, v->dest, true, "connected");
-	if (v->is_check && settings_of(v)->check == CHECK_SMTP) {
+		worker_destination_record(w, rt, v->dest, ROUTE_UP, "connected");
+	if (v->kind == VISIT_LOOK ||
+	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP)) {
 		await_greeting(v);
 		return;
 	}
@@ -254,12 +325,12 @@ static void connected(struct io_op *op, int res)
 		return;
 	}
 	close_connection(v);
-	if (!v->is_check || health_own_want(res)) {
+	if (v->kind == VISIT_TRY || health_own_want(res)) {
 		end(v);
 		return;
 	}
 	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(w->io)))
-		worker_destination_record(w, rt, v->dest, false, strerror(error));
+		worker_destination_record(w, rt, v->dest, ROUTE_DOWN, strerror(error));
 	if (route_check_next(rt->route_shared, &v->search, &v->addr))
 		connect_to(v);
 	else
@@ -269,7 +340,8 @@ static void connected(struct io_op *op, int res)
 static void connect_to(struct visit *v)
 {
 	struct worker *w = v->health->worker;
-	int seconds = v->is_check ? settings_of(v)->check_timeout : settings_of(v)->timeout_connect;
+	int seconds = v->kind == VISIT_CHECK ? settings_of(v)->check_timeout
+					     : settings_of(v)->timeout_connect;
 
 	v->fd = net_socket(&v->addr);
 	if (v->fd < 0) {
@@ -299,7 +371,7 @@ static void begin_try(struct visit *v)
 	v->again = false;
 	if (v->dest >= w->rt->route->count) /* there are fewer since a reload */
 		return;
-	v->is_check = false;
+	v->kind = VISIT_TRY;
 	v->version = worker_version_get(w);
 	if (route_try(v->version->rt.route_shared, v->dest, &v->addr) && take_seat(v))
 		connect_to(v);
@@ -312,22 +384,19 @@ static void try_again(struct visit *v)
 {
 	if (!v->version) {
 		begin_try(v);
-	} else if (v->connecting && !v->is_check) {
+	} else if (v->connecting && v->kind == VISIT_TRY) {
 		v->again = true;
 		io_cancel(v->health->worker->io, &v->op);
 	}
 }
 
-static void begin_check(struct visit *v)
+/* A check or a look. */
+static void begin_visit(struct visit *v, enum visit_kind kind)
 {
 	struct worker *w = v->health->worker;
 	uint64_t now = io_now_ms(w->io);
 
-	if (v->version) { /* a try is just leaving, or the check of an older version */
-		route_check_done(w->rt->route_shared, v->dest, now + LEAVE_MS);
-		return;
-	}
-	v->is_check = true;
+	v->kind = kind;
 	v->began_ms = now;
 	v->version = worker_version_get(w);
 	if (route_check_begin(w->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
@@ -335,6 +404,23 @@ static void begin_check(struct visit *v)
 		connect_to(v);
 	else
 		end(v);
+}
+
+static void begin_check(struct visit *v)
+{
+	struct worker *w = v->health->worker;
+
+	if (v->version) /* another visit is just leaving, or is the check of an older version */
+		route_check_done(w->rt->route_shared, v->dest, io_now_ms(w->io) + LEAVE_MS);
+	else
+		begin_visit(v, VISIT_CHECK);
+}
+
+/* Where another visit is under way, the next pause brings the next look. */
+static void begin_look(struct visit *v)
+{
+	if (!v->version)
+		begin_visit(v, VISIT_LOOK);
 }
 
 /* The most that one check can take, with some to spare. */
@@ -355,6 +441,8 @@ static void on_tick(struct io_timer *t)
 		return;
 	for (due = route_due(rt->route_shared, rt->route, now); due; due &= due - 1)
 		try_again(&h->visits[__builtin_ctzll(due)]);
+	for (due = route_busy_due(rt->route_shared, rt->route, now); due; due &= due - 1)
+		begin_look(&h->visits[__builtin_ctzll(due)]);
 	if (set->check != CHECK_OFF) {
 		due = route_checks_due(rt->route_shared, rt->route, now, lease_ms(set));
 		for (; due; due &= due - 1)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * health: a worker's visits to destinations with no client waiting for them: tries of what is down
- * (route_due()), and the checks of CHECK_TCP and CHECK_SMTP of what is up. Which of the workers
- * makes a visit is settled in the shared state of route/. Nothing here holds up a session.
+ * (route_due()), looks at what is busy in a cluster (route_busy_due()), and the checks of CHECK_TCP
+ * and CHECK_SMTP of what is up. Which of the workers makes a visit is settled in the shared state
+ * of route/. Nothing here holds up a session, and no client pays for the news.
  *
  * A TCP connection that fails sets a destination aside, one that succeeds brings it back. A
- * greeting that is no 2xx, or none in time, is said in the log and changes nothing: clients are to
- * get it to the letter (the contract, "What a client sees").
+ * greeting that is no 2xx makes one of a cluster busy (greeting.h), a good one ends that.
+ * Elsewhere, and where none comes in CHECK_TIMEOUT, it is said in the log and changes nothing.
  */
 #ifndef PROXY_HEALTH_H
 #define PROXY_HEALTH_H

@@ -444,6 +444,7 @@ static void run(struct session *s)
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
+	session_greeted(s);
 	if (d->who.logged_in && s->counted) {
 		s->counted = false;
 		seats_uncount(s->rt->seats, s->seat);

@@ -141,6 +141,8 @@ void session_stop(struct session *s, bool polite);
 void session_connect(struct session *s);
 /* Ends a session that has no destination with REPLY (static, with CR LF). */
 void session_refuse(struct session *s, const char *reply, enum dialog_end end, enum reason why);
+/* The destination may have greeted: others are to know how. */
+void session_greeted(struct session *s);
 /* The destination's connection is closed: its seat is free. */
 void session_forget_destination(struct session *s);
 /* Closes the destination's connection, which no operation uses, and frees its seat. */

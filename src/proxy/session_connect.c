@@ -9,6 +9,7 @@
 #include "base/diag.h"
 #include "io/net.h"
 #include "proxy/deadline.h"
+#include "proxy/greeting.h"
 #include "proxy/health.h"
 #include "proxy/parting.h"
 #include "proxy/session.h"
@@ -63,7 +64,7 @@ static void attempt_failed(struct session *s, int error)
 
 	stats_count(stats_at(w->stats, s->rt->slot[s->dest_index]), failures, 1);
 	if (route_failed(s->rt->route_shared, &s->search, s->dest_index, now))
-		worker_destination_record(w, s->rt, s->dest_index, false, strerror(-error));
+		worker_destination_record(w, s->rt, s->dest_index, ROUTE_DOWN, strerror(-error));
 	if (now - s->search.since_ms >= PATIENCE_MS)
 		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION,
 			       REASON_NO_CONNECTION);
@@ -99,7 +100,7 @@ static void connected(struct io_op *op, int res)
 		return;
 	}
 	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(w->io)))
-		worker_destination_record(w, s->rt, s->dest_index, true, "connected");
+		worker_destination_record(w, s->rt, s->dest_index, ROUTE_UP, "connected");
 	if (s->reaching)
 		session_gateway_connected(s);
 	else
@@ -108,6 +109,18 @@ static void connected(struct io_op *op, int res)
 	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(w->io) - s->connect_us);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
+}
+
+void session_greeted(struct session *s)
+{
+	struct dialog *d = &s->dialog;
+
+	if (d->greeting == DIALOG_WELCOMED)
+		greeting_record_good(s->worker, s->rt, s->dest_index, s->search.began_ms);
+	else if (d->greeting == DIALOG_TURNED_AWAY)
+		greeting_record_bad(s->worker, s->rt, s->dest_index, s->search.began_ms,
+				    d->work->words);
+	d->greeting = DIALOG_UNGREETED;
 }
 
 static void picked_warm(struct session *s)

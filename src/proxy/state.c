@@ -23,6 +23,16 @@ static void put_one(FILE *out, const char *word, long long value)
 	fprintf(out, "%s %lld\n", word, value);
 }
 
+/* "WORD NAME OCTETS", two hexadecimal digits for each octet. */
+static void put_octets(FILE *out, const char *word, const char *name, const uint8_t *octets,
+		       size_t n)
+{
+	fprintf(out, "%s %s ", word, name);
+	for (size_t i = 0; i < n; i++)
+		fprintf(out, "%02x", octets[i]);
+	fputc('\n', out);
+}
+
 static void put_lists(FILE *out, const struct state *s)
 {
 	for (size_t i = 0; i < (size_t)s->workers * s->listen_count; i++)
@@ -49,12 +59,10 @@ static void put_lists(FILE *out, const struct state *s)
 		addr_format(&s->address[i].addr, text);
 		fprintf(out, "address %s %s\n", text, s->address[i].name);
 	}
-	for (unsigned i = 0; i < s->note_count; i++) {
-		fprintf(out, "note %s ", s->note[i].name);
-		for (size_t k = 0; k < s->note[i].n; k++)
-			fprintf(out, "%02x", s->note[i].text[k]);
-		fputc('\n', out);
-	}
+	for (unsigned i = 0; i < s->busy_count; i++)
+		put_octets(out, "busy", s->busy[i].name, s->busy[i].text, s->busy[i].n);
+	for (unsigned i = 0; i < s->note_count; i++)
+		put_octets(out, "note", s->note[i].name, s->note[i].text, s->note[i].n);
 	for (const char *at = s->fixed, *end; (end = strchr(at, '\n')); at = end + 1)
 		fprintf(out, "fixed %.*s\n", (int)(end - at), at);
 }
@@ -221,26 +229,45 @@ static bool take_address(struct state *s, char *rest)
 	       take_name(name, s->address[s->address_count++].name);
 }
 
-/* "NAME OCTETS", two hexadecimal digits for each octet. */
-static bool take_note(struct state *s, char *rest)
+/* "NAME OCTETS", two hexadecimal digits for each octet, of which there are *N, CAP at most. */
+static bool take_octets(char *rest, char name[ROUTE_NAME_MAX], uint8_t *octets, size_t cap,
+			size_t *n)
 {
 	char *digits = strchr(rest, ' ');
-	struct state_note *note;
 
-	if (!digits || !s->note || s->note_count == ROUTE_MAX)
+	if (!digits)
 		return false;
-	note = &s->note[s->note_count++];
 	*digits++ = '\0';
-	note->n = strlen(digits) / 2;
-	if (note->n == 0 || note->n > ROUTE_NOTE_MAX ||
-	    strspn(digits, "0123456789abcdef") != 2 * note->n || digits[2 * note->n])
+	*n = strlen(digits) / 2;
+	if (*n == 0 || *n > cap || strspn(digits, "0123456789abcdef") != 2 * *n || digits[2 * *n])
 		return false;
-	for (size_t i = 0; i < note->n; i++) {
+	for (size_t i = 0; i < *n; i++) {
 		char pair[] = { digits[2 * i], digits[2 * i + 1], '\0' };
 
-		note->text[i] = (uint8_t)strtoul(pair, NULL, 16);
+		octets[i] = (uint8_t)strtoul(pair, NULL, 16);
 	}
-	return take_name(rest, note->name);
+	return take_name(rest, name);
+}
+
+static bool take_note(struct state *s, char *rest)
+{
+	struct state_note *note;
+
+	if (!s->note || s->note_count == ROUTE_MAX)
+		return false;
+	note = &s->note[s->note_count++];
+	return take_octets(rest, note->name, note->text, sizeof(note->text), &note->n);
+}
+
+static bool take_busy(struct state *s, char *rest)
+{
+	struct state_busy *busy;
+
+	if (s->busy_count == ROUTE_MAX)
+		return false;
+	busy = &s->busy[s->busy_count++];
+	/* The last octet stays for the NUL. */
+	return take_octets(rest, busy->name, busy->text, sizeof(busy->text) - 1, &busy->n);
 }
 
 /* "FD PLACE", the place of a descriptor that is none is empty. */
@@ -303,6 +330,8 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 		return take_address(s, rest);
 	if (strcmp(word, "note") == 0)
 		return take_note(s, rest);
+	if (strcmp(word, "busy") == 0)
+		return take_busy(s, rest);
 	if (strcmp(word, "pidfile") == 0)
 		return take_pidfile(s, rest);
 	if (strcmp(word, "fixed") != 0)

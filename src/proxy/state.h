@@ -48,6 +48,13 @@ struct state_note {
 	uint8_t text[ROUTE_NOTE_MAX];
 };
 
+/* A destination that greets badly, and what it said: route_busy_words(). */
+struct state_busy {
+	char name[ROUTE_NAME_MAX];
+	size_t n;
+	uint8_t text[ROUTE_WORDS_MAX];
+};
+
 struct state {
 	uint64_t last_epoch_us;
 	uint64_t number; /* of the version */
@@ -73,6 +80,8 @@ struct state {
 	unsigned drained_count, down_count, unwell_count;
 	char drained[ROUTE_MAX][ROUTE_NAME_MAX], down[ROUTE_MAX][ROUTE_NAME_MAX];
 	char unwell[ROUTE_MAX][ROUTE_NAME_MAX]; /* a check finds fault: route_unwell() */
+	unsigned busy_count;
+	struct state_busy busy[ROUTE_MAX];
 	unsigned address_count;
 	struct state_address *address; /* owned */
 	unsigned note_count;

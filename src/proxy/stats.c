@@ -150,6 +150,7 @@ static void add_destination(struct stats_destination_sum *to, const struct stats
 {
 	to->sessions += get(&d->sessions);
 	to->failures += get(&d->failures);
+	to->refused_greetings += get(&d->refused_greetings);
 	to->messages += get(&d->messages);
 	to->octets += get(&d->octets);
 	for (unsigned i = 0; i < STATS_TIMES; i++) {

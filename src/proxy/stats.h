@@ -56,10 +56,11 @@ enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS
 #define STATS_ENDS	      (STATS_END_WORKER_DIED + 1)
 
 struct stats_destination {
-	_Atomic uint64_t sessions; /* that got a connection to it */
-	_Atomic uint64_t failures; /* connections that failed */
-	_Atomic uint64_t messages; /* accepted by it */
-	_Atomic uint64_t octets;   /* of bodies, sent to it */
+	_Atomic uint64_t sessions;	    /* that got a connection to it */
+	_Atomic uint64_t failures;	    /* connections that failed */
+	_Atomic uint64_t refused_greetings; /* … that were greeted badly */
+	_Atomic uint64_t messages;	    /* accepted by it */
+	_Atomic uint64_t octets;	    /* of bodies, sent to it */
 	struct stats_latency time[STATS_TIMES];
 };
 
@@ -158,7 +159,7 @@ struct stats_times {
 };
 
 struct stats_destination_sum {
-	uint64_t sessions, failures, messages, octets;
+	uint64_t sessions, failures, refused_greetings, messages, octets;
 	struct stats_times time[STATS_TIMES];
 };
 

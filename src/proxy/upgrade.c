@@ -68,6 +68,25 @@ static int seats_fd(const struct master *m, const struct seats *seats)
 	return m->rt.files.seats;
 }
 
+static void list_busy(const struct master *m, struct state *s)
+{
+	static const char unknown[] = "?"; /* the words were just being written */
+
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		struct state_busy *busy = &s->busy[s->busy_count];
+
+		if (route_health(m->rt.route_shared, i) != ROUTE_BUSY)
+			continue;
+		memcpy(busy->name, m->rt.route->destination[i].name, ROUTE_NAME_MAX);
+		busy->n = route_busy_words(m->rt.route_shared, i, (char *)busy->text);
+		if (busy->n == 0) {
+			memcpy(busy->text, unknown, sizeof(unknown));
+			busy->n = sizeof(unknown) - 1;
+		}
+		s->busy_count++;
+	}
+}
+
 static void list_destinations(const struct master *m, struct state *s)
 {
 	for (unsigned i = 0; i < m->rt.route->count; i++) {
@@ -80,6 +99,7 @@ static void list_destinations(const struct master *m, struct state *s)
 		if (route_unwell(m->rt.route_shared, i))
 			memcpy(s->unwell[s->unwell_count++], name, ROUTE_NAME_MAX);
 	}
+	list_busy(m, s);
 }
 
 /* What names mean: the next program may find no name server that answers. */
@@ -458,6 +478,16 @@ static bool is_among(const char *name, unsigned count, const char names[][ROUTE_
 	return i < count;
 }
 
+/* Pauses begin anew; that it is busy was said. */
+static void adopt_busy(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++)
+		for (unsigned i = 0; i < s->busy_count; i++)
+			if (strcmp(s->busy[i].name, m->rt.route->destination[d].name) == 0)
+				route_turned_away(m->rt.route_shared, d, master_now_ms(),
+						  master_now_ms(), (const char *)s->busy[i].text);
+}
+
 static void adopt_destinations(struct master *m, const struct state *s)
 {
 	for (unsigned d = 0; d < m->rt.route->count; d++) {
@@ -472,6 +502,7 @@ static void adopt_destinations(struct master *m, const struct state *s)
 		if (is_among(name, s->unwell_count, s->unwell))
 			route_check_found(m->rt.route_shared, d, false);
 	}
+	adopt_busy(m, s);
 }
 
 /* They are due all the same: what has changed is learnt at once where it can be. */

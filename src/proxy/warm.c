@@ -91,6 +91,12 @@ static bool eligible(const struct warm *p, unsigned dest)
 	return route_up(s, dest) && !route_drained(s, dest);
 }
 
+/* It is busy, and is to be left alone for now. */
+static bool is_resting(const struct warm *p, unsigned dest)
+{
+	return route_busy_rests(warm_runtime(p)->route_shared, dest, warm_now_ms(p));
+}
+
 /* What all eligible destinations offer that have answered; where none is eligible, all that have
  * ever answered: what is offered is no promise that there is one. */
 void warm_make_offer(struct warm *p)
@@ -371,7 +377,7 @@ static void on_tick(struct io_timer *t)
 
 		weed(p, i);
 		seated = seated || (k->count && warm_runtime(p)->route->destination[i].max > 0);
-		if (!p->worker->draining && eligible(p, i))
+		if (!p->worker->draining && eligible(p, i) && !is_resting(p, i))
 			warm_learn(p, i, 0);
 	}
 	see_all(p);

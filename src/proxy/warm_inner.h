@@ -20,6 +20,8 @@ struct warm_conn {
 	uint64_t idle_ms; /* since when it is idle */
 	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);
 	struct buf in;
+	bool lmtp;		     /* the destination has said that it speaks LMTP */
+	char words[ROUTE_WORDS_MAX]; /* of one that cannot be learnt from */
 	char say[DIALOG_NAME_MAX + 16];
 	uint8_t mem[SMTP_REPLY_MAX];
 };

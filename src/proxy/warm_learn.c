@@ -4,6 +4,7 @@
  * connection of its own, to the first address of the name that answers; EHLO, or HELO where that is
  * refused. What was learnt is the destination's note (route.h), for all workers, written as the
  * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
+ * A destination that turns us away is busy (greeting.h), or that is a fault.
  */
 #include <linux/sockios.h>
 #include <stdio.h>
@@ -12,8 +13,10 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "proxy/greeting.h"
 #include "proxy/health.h"
 #include "proxy/warm_inner.h"
+#include "smtp/greeting.h"
 
 #define LEARN_MS       60000
 #define LEASE_SPARE_MS 1000
@@ -43,6 +46,16 @@ static bool is_answer(const struct warm_conn *c)
 	       (ioctl(c->line.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0);
 }
 
+/* Of what came in place of one well-formed reply. */
+static void note_fault(struct warm_conn *c, int res, bool malformed)
+{
+	if (malformed)
+		smtp_greeting_malformed(c->words, sizeof(c->words), buf_span(&c->in));
+	else
+		snprintf(c->words, sizeof(c->words), "%s",
+			 res == -ECANCELED ? smtp_greeting_none : smtp_greeting_closed);
+}
+
 /* Exactly one well-formed reply, or nothing that counts. */
 static void received(struct io_op *op, int res)
 {
@@ -51,13 +64,19 @@ static void received(struct io_op *op, int res)
 	size_t consumed;
 
 	if (res <= 0) {
+		note_fault(c, res, false);
 		c->replied(c, NULL);
 		return;
 	}
 	buf_added(&c->in, (size_t)res);
 	switch (smtp_reply_parse(buf_span(&c->in), &reply, &consumed)) {
 	case SMTP_REPLY_OK:
-		c->replied(c, consumed == buf_len(&c->in) && is_answer(c) ? &reply : NULL);
+		if (consumed == buf_len(&c->in) && is_answer(c)) {
+			c->replied(c, &reply);
+			break;
+		}
+		note_fault(c, res, true);
+		c->replied(c, NULL);
 		break;
 	case SMTP_REPLY_MORE:
 		if (buf_space(&c->in) > 0) {
@@ -66,6 +85,7 @@ static void received(struct io_op *op, int res)
 		}
 		/* fall through */
 	default:
+		note_fault(c, res, true);
 		c->replied(c, NULL);
 	}
 }
@@ -74,10 +94,12 @@ static void said(struct io_op *op, int res)
 {
 	struct warm_conn *c = container_of(op, struct warm_conn, op);
 
-	if (res < 0)
+	if (res < 0) {
+		note_fault(c, res, false);
 		c->replied(c, NULL);
-	else
+	} else {
 		receive(c);
+	}
 }
 
 void warm_ask(struct warm_conn *c, uint64_t ms,
@@ -89,9 +111,10 @@ void warm_ask(struct warm_conn *c, uint64_t ms,
 	buf_init(&c->in, c->mem, sizeof(c->mem));
 	io_timer_set(io, &c->timer, ms);
 	c->op.done = said;
-	if (*c->say && !warm_is_silent(c->line.fd))
+	if (*c->say && !warm_is_silent(c->line.fd)) {
+		note_fault(c, 0, false);
 		replied(c, NULL); /* what has come would answer it */
-	else if (*c->say)
+	} else if (*c->say)
 		io_send(io, &c->op, c->line.fd, c->say, strlen(c->say), false);
 	else
 		receive(c);
@@ -183,12 +206,49 @@ static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
 		warm_keep(c);
 }
 
+/* Where it is nothing that it could be busy for: without its EHLO clients are not served. The first
+ * time in a row. */
+static void record_refusal(struct warm_conn *c)
+{
+	const struct runtime *rt = warm_runtime(c->pool);
+	char detail[ROUTE_NAME_MAX + ROUTE_WORDS_MAX + 2];
+
+	if (rt->route->cooperation == ROUTE_CLUSTER || c->pool->at[c->line.dest].pause > 0)
+		return;
+	snprintf(detail, sizeof(detail), "%s: %s", rt->route->destination[c->line.dest].name,
+		 c->words);
+	worker_fault_record(c->pool->worker, "destination-refuses", detail);
+}
+
+/* The destination turns us away, by REPLY or by what was noted. */
+static void turned_away(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	if (reply)
+		smtp_greeting_refusal(c->words, sizeof(c->words), reply, c->lmtp);
+	greeting_record_bad(c->pool->worker, warm_runtime(c->pool), c->line.dest,
+			    c->search.began_ms, c->words);
+	record_refusal(c);
+	learnt(c, NULL);
+}
+
+static void welcomed(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	greeting_record_good(c->pool->worker, warm_runtime(c->pool), c->line.dest,
+			     c->search.began_ms);
+	learnt(c, offer);
+}
+
 /* Whatever its lines say, it offers nothing (RFC 5321 4.1.1.1). */
 static void helo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 {
 	static const struct smtp_offer nothing;
 
-	learnt(c, reply && reply->code / 100 == 2 ? &nothing : NULL);
+	if (reply && reply->code / 100 == 2) {
+		welcomed(c, &nothing);
+		return;
+	}
+	c->lmtp = c->lmtp || (reply && smtp_greeting_is_lmtp(reply));
+	turned_away(c, reply);
 }
 
 static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
@@ -197,22 +257,24 @@ static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 
 	if (reply && reply->code / 100 == 2) {
 		smtp_offer_read(&offer, reply);
-		learnt(c, &offer);
+		welcomed(c, &offer);
 	} else if (reply && reply->code != 421) {
+		c->lmtp = c->lmtp || smtp_greeting_is_lmtp(reply);
 		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", c->pool->worker->name);
 		hold(c);
 		warm_ask(c, patience_ms(c->pool), helo_answered);
 	} else {
-		learnt(c, NULL);
+		turned_away(c, reply);
 	}
 }
 
 static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
 {
 	if (!greeting || greeting->code / 100 != 2) {
-		learnt(c, NULL);
+		turned_away(c, greeting);
 		return;
 	}
+	c->lmtp = smtp_greeting_is_lmtp(greeting);
 	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", c->pool->worker->name);
 	hold(c);
 	warm_ask(c, patience_ms(c->pool), ehlo_answered);
@@ -230,7 +292,8 @@ static void connect_failed(struct warm_conn *c, int error)
 		return;
 	}
 	if (route_failed(rt->route_shared, &c->search, c->line.dest, warm_now_ms(p)))
-		worker_destination_record(p->worker, rt, c->line.dest, false, strerror(-error));
+		worker_destination_record(p->worker, rt, c->line.dest, ROUTE_DOWN,
+					  strerror(-error));
 	if (route_check_next(rt->route_shared, &c->search, &c->line.addr))
 		connect_to(c);
 	else
@@ -250,7 +313,7 @@ static void connected(struct io_op *op, int res)
 		return;
 	}
 	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
-		worker_destination_record(p->worker, rt, c->line.dest, true, "connected");
+		worker_destination_record(p->worker, rt, c->line.dest, ROUTE_UP, "connected");
 	hold(c);
 	warm_ask(c, patience_ms(p), greeted);
 }

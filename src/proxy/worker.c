@@ -56,13 +56,13 @@ struct process {
 
 /* ---- records ---- */
 
-void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest, bool up,
-			       const char *why)
+void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest,
+			       enum route_health health, const char *why)
 {
 	if (!xmllog_begin(&w->log, XMLLOG_DESTINATION, NULL))
 		return;
 	xmllog_text(&w->log, XMLLOG_A_ADDRESS, rt->route->destination[dest].name);
-	xmllog_text(&w->log, XMLLOG_A_STATE, up ? "up" : "down");
+	xmllog_text(&w->log, XMLLOG_A_STATE, route_health_name(health));
 	xmllog_text(&w->log, XMLLOG_A_WHY, why);
 	xmllog_end(&w->log);
 }

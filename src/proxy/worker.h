@@ -49,8 +49,8 @@ struct worker {
 /* A session has ended and its memory is free again. */
 void worker_session_gone(struct worker *w);
 /* The destination's state changed: one `destination` record. */
-void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest, bool up,
-			       const char *why);
+void worker_destination_record(struct worker *w, const struct runtime *rt, unsigned dest,
+			       enum route_health health, const char *why);
 void worker_fault_record(struct worker *w, const char *what, const char *detail);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * pick: chooses the destination of a session. The candidates of a pick are the destinations that
- * did not fail this session, have an address, are not drained and are up; where none of them is up,
- * all of them but the drained. One destination, and one with backups, take the first candidate and
+ * did not fail this session, have an address, are not drained and are up, in a cluster not busy
+ * either; where none of them is that, the busy ones; where none of them is up, all of them but the
+ * drained. One destination, and one with backups, take the first candidate and
  * wait for it when it is full: a backup is there for one that is gone, not for one that is busy. A
  * cluster goes on to the next candidate by its balance, and is full when all candidates are.
  *
@@ -192,7 +193,7 @@ static unsigned choose(const struct route *r, struct route_shared *s, uint64_t a
 static uint64_t candidates(const struct route *r, struct route_shared *s,
 			   const struct route_search *search)
 {
-	uint64_t all = 0, ready = 0;
+	uint64_t all = 0, up = 0, ready = 0;
 
 	for (unsigned i = 0; i < r->count; i++) {
 		if (search->tried & route_bit(i) || route_drained(s, i))
@@ -202,10 +203,13 @@ static uint64_t candidates(const struct route *r, struct route_shared *s,
 			continue;
 		}
 		all |= route_bit(i);
-		if (route_up(s, i))
+		if (!route_up(s, i))
+			continue;
+		up |= route_bit(i);
+		if (r->cooperation != ROUTE_CLUSTER || !route_busy(s, i))
 			ready |= route_bit(i);
 	}
-	return ready ? ready : all;
+	return ready ? ready : up ? up : all;
 }
 
 enum route_answer route_pick(const struct route *r, struct route_shared *s,

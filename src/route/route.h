@@ -3,8 +3,9 @@
  * route: which destination a session goes to. The list (struct route) is read-only after start; the
  * state that changes (struct route_shared: addresses, up or down, when to try again) lies in memory
  * that all processes share and has no pointers. No descriptor, clock or allocation of its own: time
- * is an argument, counts and seats are asked of the caller. The one reason to go on to another
- * destination is a TCP connection that failed (the contract).
+ * is an argument, counts and seats are asked of the caller. The one reason for a session to go on
+ * to another destination is a TCP connection that failed (the contract); a greeting that is no
+ * welcome sends later sessions elsewhere (busy.c).
  */
 #ifndef ROUTE_ROUTE_H
 #define ROUTE_ROUTE_H
@@ -19,6 +20,7 @@
 #define ROUTE_MAX	64  /* destinations */
 #define ROUTE_ADDRESSES 8   /* of one name */
 #define ROUTE_NAME_MAX	264 /* "HOST:PORT" with its NUL */
+#define ROUTE_WORDS_MAX 256 /* of what a busy destination said, with its NUL; a multiple of 8 */
 
 enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
 enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
@@ -94,8 +96,8 @@ enum route_answer {
 /*
  * Picks the destination and address to connect to. Call again after route_failed() for the next
  * one. A destination that is down is no candidate while another one is, also when its pause is
- * over: trying it is the background's. When all are down, they are tried all the same, so that no
- * client is refused on old news.
+ * over: trying it is the background's. The same holds for one of a cluster that is busy. When all
+ * are down, or busy, they are tried all the same, so that no client is refused on old news.
  */
 enum route_answer route_pick(const struct route *r, struct route_shared *s,
 			     struct route_search *search, struct route_counts *counts,
@@ -111,6 +113,10 @@ bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms);
 bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
 		  uint64_t now_ms);
 bool route_up(struct route_shared *s, unsigned dest);
+enum route_health { ROUTE_UP, ROUTE_BUSY, ROUTE_DOWN };
+/* What DEST is now, and the word for it ("up", "busy", "down"). */
+enum route_health route_health(struct route_shared *s, unsigned dest);
+const char *route_health_name(enum route_health health);
 /*
  * Takes DEST out of use (ON), or back: a drained destination is no candidate in any cooperation
  * mode; the sessions that it has go on. True when that is a change.
@@ -124,6 +130,29 @@ bool route_drained(struct route_shared *s, unsigned dest);
  */
 void route_want_room(struct route_shared *s, unsigned dest);
 uint32_t route_room_wanted(struct route_shared *s, unsigned dest);
+
+/* ---- busy: a destination that takes connections and greets them with a refusal ---- */
+
+/*
+ * DEST has greeted with a refusal, with something malformed, or not at all, and said WORDS: it is
+ * busy, for 2 s at first. Each time that the pause is over and the next greeting is no better, the
+ * pause is doubled, up to 60 s. The attempt began at BEGAN_MS: one that began before the pause is
+ * no news. True when DEST was not busy before (a record is due).
+ */
+bool route_turned_away(struct route_shared *s, unsigned dest, uint64_t began_ms, uint64_t now_ms,
+		       const char *words);
+/* DEST has greeted well. Within the first 2 s of a pause that is no news. True when DEST was busy
+ * before (a record is due). */
+bool route_welcomed(struct route_shared *s, unsigned dest, uint64_t began_ms, uint64_t now_ms);
+bool route_busy(struct route_shared *s, unsigned dest);
+/* The same, and its pause is not over. */
+bool route_busy_rests(struct route_shared *s, unsigned dest, uint64_t now_ms);
+/* Since when it is busy; 0: it is not. And what it said; the length, which may be 0. */
+uint64_t route_busy_since(struct route_shared *s, unsigned dest);
+size_t route_busy_words(struct route_shared *s, unsigned dest, char out[ROUTE_WORDS_MAX]);
+/* Destinations of a cluster that are up, busy and due for a look (a bit each): the next pause has
+ * begun, so each is handed out to one caller, who says what came of it by one of the above. */
+uint64_t route_busy_due(struct route_shared *s, const struct route *r, uint64_t now_ms);
 
 /* ---- tries in the background, of what is down ---- */
 

@@ -216,6 +216,16 @@ bool route_up(struct route_shared *s, unsigned dest)
 	return !is_down(atomic_load(&s->state[dest].health));
 }
 
+enum route_health route_health(struct route_shared *s, unsigned dest)
+{
+	return !route_up(s, dest) ? ROUTE_DOWN : route_busy(s, dest) ? ROUTE_BUSY : ROUTE_UP;
+}
+
+const char *route_health_name(enum route_health health)
+{
+	return health == ROUTE_UP ? "up" : health == ROUTE_BUSY ? "busy" : "down";
+}
+
 bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
 	uint64_t health = atomic_load(&s->state[dest].health);
@@ -234,6 +244,7 @@ bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms)
 		if (!is_down(old))
 			return false;
 	} while (!atomic_compare_exchange_weak(health, &old, now_ms & HEALTH_TIME_MASK));
+	route_busy_forget(s, dest, now_ms);
 	return true;
 }
 
@@ -320,7 +331,10 @@ bool route_failed(struct route_shared *s, struct route_search *search, unsigned 
 	}
 	/* The next try, after the pause, begins with another address. */
 	atomic_fetch_add(&s->state[dest].first, 1);
-	return set_down(s, dest, began_ms, now_ms);
+	if (!set_down(s, dest, began_ms, now_ms))
+		return false;
+	route_busy_forget(s, dest, now_ms);
+	return true;
 }
 
 uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_ms)
@@ -460,6 +474,7 @@ static void carry_one(struct route_shared *s, unsigned to, struct route_shared *
 	atomic_store(&s->state[to].health, atomic_load(&old->state[from].health));
 	atomic_store(&s->state[to].check_ms, atomic_load(&old->state[from].check_ms));
 	atomic_store(&s->state[to].unwell, atomic_load(&old->state[from].unwell));
+	route_busy_carry(s, to, old, from);
 	carry_note(s, to, old, from);
 	if (route_drained(old, from))
 		route_drain(s, to, true);

@@ -25,10 +25,20 @@ struct route_note {
 	_Atomic uint64_t word[ROUTE_NOTE_MAX / 8];
 };
 
+/* What a busy destination said. SUM is that of the rest. */
+struct route_words {
+	_Atomic uint64_t sum;
+	_Atomic uint32_t n;
+	_Atomic uint64_t word[ROUTE_WORDS_MAX / 8];
+};
+
 struct route_state {
 	_Atomic uint64_t health;      /* down, step and end of the pause, or up since: shared.c */
 	_Atomic uint64_t check_ms;    /* when the next check is due */
 	_Atomic uint32_t unwell;      /* the last check found fault beyond the connection */
+	_Atomic uint64_t busy;	      /* step and end of the pause, or greeted well since: busy.c */
+	_Atomic uint64_t busy_ms;     /* since when it is busy */
+	struct route_words words;     /* what it said then */
 	_Atomic uint64_t round_robin; /* where its next turn begins, in virtual time: pick.c */
 	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
 	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
@@ -68,6 +78,10 @@ bool route_has_addresses(struct route_shared *s, unsigned dest);
 void route_want_resolved(struct route_shared *s, unsigned dest);
 /* Takes the one try of a pause that is over, which begins the next pause. */
 bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms);
+/* DEST has gone down or come back: it is not busy, whatever attempts from before now find. */
+void route_busy_forget(struct route_shared *s, unsigned dest, uint64_t now_ms);
+/* What OLD knows of FROM, busy or not, is what S knows of TO. */
+void route_busy_carry(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from);
 /* A search that tries DEST from its first address on; false when it has none. */
 bool route_begin(struct route_shared *s, struct route_search *search, unsigned dest,
 		 uint64_t now_ms, struct addr *address);

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: ISC
-"""COOPERATION_CLUSTER: the shares of the destinations, their max=, and destinations that die.
+"""COOPERATION_CLUSTER: the shares of the destinations, their max=, and destinations that are busy or die.
 
 CARONTE_LONG=1 sends 20,000 messages past dying destinations, else it is a tenth of that.
 """
 import collections
 import contextlib
+import functools
+import os
 import random
 import re
 import resource
+import signal
 import socket
 import threading
 import time
@@ -15,6 +18,7 @@ import unittest
 
 import harness
 import puppet
+import test_upgrade
 from test_backup import wait_closed
 
 WEIGHTS = (4, 2, 1, 1)
@@ -56,7 +60,9 @@ class ClusterCase(harness.TestCase):
         for record in sorted(daemon.records("destination"), key=lambda each: each.get("time")):
             states[record.get("address")].append(record.get("state"))
         for address, seen in states.items():
-            self.assertEqual(seen, [("down", "up")[i % 2] for i in range(len(seen))], address)
+            self.assertNotEqual(seen[0], "up", address)
+            for before, after in zip(seen, seen[1:]):
+                self.assertNotEqual(before, after, (address, seen))
         return states
 
 
@@ -241,6 +247,172 @@ class Full(ClusterCase):
             daemon.records("session", count=3)
             full, = daemon.records("session", reason="full")
             self.assertEqual(full.get("end"), "lost-destination")
+            self.assertEqual(daemon.records("destination"), [])
+
+
+class Busy(ClusterCase):
+    """A destination that takes connections and turns them away is done with them sooner than any
+    other: it must not get more of them for that."""
+    MESSAGES = 300
+    CLIENTS = 8
+    SAID = "421 4.3.2 too busy"
+
+    def send(self, daemon, count):
+        """So many messages, each in a session of its own; what those that were refused heard."""
+        refused, numbers, lock = [], iter(range(count)), threading.Lock()
+
+        def work():
+            while True:
+                with lock:
+                    number = next(numbers, None)
+                    if number is None:
+                        return
+                with harness.Client(daemon.port, source="127.0.1.%d" % (number % 250)) as client:
+                    first = client.meet()
+                    if first[:1] != b"2":
+                        with lock:
+                            refused.append(first)
+                        continue
+                    if not self.gateway:
+                        client.command("EHLO client.test", 250)
+                        client.envelope()
+                    client.command("DATA", 354)
+                    client.send(b"Subject: t\r\n\r\n.\r\n")
+                    if client.reply()[:3] != b"250":
+                        raise AssertionError("a message was refused")
+                    client.quit()
+        threads = [threading.Thread(target=work) for _ in range(self.CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return refused
+
+    @contextlib.contextmanager
+    def one_of_three(self, *arguments, **settings):
+        with harness.Sink("--name", "sink0.test", *arguments) as bad, self.sinks(2) as good, \
+                self.cluster(list_of([bad, *good]), **settings) as daemon:
+            yield bad, good, daemon
+
+    def check(self, *arguments, said=SAID, **settings):
+        arguments = arguments or ("--greeting", said)
+        with self.one_of_three(*arguments, **settings) as (bad, good, daemon):
+            refused = self.send(daemon, self.MESSAGES)
+            self.assertLessEqual(len(refused), 10)
+            self.assertEqual(sum(sink.report()["messages"] for sink in good),
+                             self.MESSAGES - len(refused))
+            record = daemon.record("destination")
+            self.assertEqual((record.get("address"), record.get("state"), record.get("why")),
+                             ("127.0.0.1:%d" % bad.port, "busy", said))
+            return refused
+
+    def test_least_sessions(self):
+        refused = self.check()
+        self.assertEqual(set(refused) - {b"421 4.3.2 too busy\r\n"}, set())
+
+    def test_round_robin(self):
+        self.check(BALANCE_ROUND_ROBIN=True)
+
+    def test_source(self):
+        self.check(BALANCE_SOURCE=True)
+
+    def test_refused_for_good(self):
+        self.check(said="554 5.3.2 not here")
+
+    def test_malformed(self):
+        self.check("--greeting", "SSH-2.0-OpenSSH_9.2", said="malformed greeting: SSH-2.0-OpenSSH_9.2")
+
+    def test_closed(self):
+        self.check("--drop", "GREETING=close", said="connection closed in place of a greeting")
+
+    def test_all_are_busy(self):
+        """A busy one is used rather than none, and its client hears what it says."""
+        with harness.Sink("--greeting", self.SAID) as one, \
+                harness.Sink("--greeting", "421 4.3.2 busy too") as two, \
+                self.cluster(list_of([one, two])) as daemon:
+            heard = []
+            while len(set(heard)) < (1 if self.gateway else 2):
+                with harness.Client(daemon.port) as client:
+                    heard.append(client.meet())
+            daemon.records("destination", count=2)
+            if not self.gateway:  # which does not greet where it has learnt nothing
+                self.assertEqual(set(heard), {b"421 4.3.2 too busy\r\n", b"421 4.3.2 busy too\r\n"})
+            self.assertEqual([each.get("state") for each in daemon.records("destination")],
+                             ["busy"] * 2)
+
+    def test_one_look_a_pause(self):
+        """Of all workers, and no client pays for it: after 2 s, then 4 s."""
+        with self.one_of_three("--greeting", self.SAID, WORKERS=4) as (bad, good, daemon):
+            while not daemon.records("destination"):
+                self.send(daemon, 3)
+            began = time.monotonic()
+            before = bad.report()["connections"]
+            times = []
+            while time.monotonic() - began < 9:
+                self.assertEqual(self.send(daemon, 3), [])
+                while len(times) < bad.report()["connections"] - before:
+                    times.append(time.monotonic() - began)
+            # In the gateway dialog there is also who asks what it can do.
+            self.assertLessEqual(len(times), 5 if self.gateway else 2)
+            if not self.gateway:
+                self.assertEqual(len(times), 2, times)
+                # The pauses are 2 and 4 s; the record may be seen late.
+                self.assertLess(times[0], 3.5)
+                self.assertGreater(times[1] - times[0], 3)
+            self.assertEqual(len(daemon.records("destination")), 1)
+
+    def test_good_again(self):
+        with self.one_of_three("--reply", "1/GREETING=" + self.SAID) as (bad, good, daemon):
+            while not daemon.records("destination"):
+                self.send(daemon, 3)
+            first = daemon.record("destination")
+            self.assertEqual((first.get("state"), first.get("why")), ("busy", self.SAID))
+            harness.wait_until(lambda: len(daemon.records("destination")) == 2)
+            last = daemon.records("destination")[-1]
+            self.assertEqual((last.get("address"), last.get("state")),
+                             ("127.0.0.1:%d" % bad.port, "up"))
+            self.assertEqual(self.send(daemon, 30), [])
+            self.assertGreater(bad.report()["messages"], 3)
+
+    def test_reload_and_upgrade(self):
+        """What is known stays known."""
+        self.caronte = functools.partial(test_upgrade.copy, self)
+        with self.one_of_three("--greeting", self.SAID) as (bad, good, daemon):
+            while not daemon.records("destination"):
+                self.send(daemon, 3)
+            for count, sign in enumerate((signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR2), 1):
+                os.kill(daemon.pid, sign)
+                daemon.records("reload", count=count)
+                self.assertEqual(self.send(daemon, 30), [])
+            self.assertEqual(len(daemon.records("destination")), 1)
+
+
+class NoCluster(harness.TestCase):
+    """A refusal is no reason to go to a backup, nor for anything else: a client gets what its
+    destination says."""
+    dialogs = ("sniff",)  # the gateway does not greet before it has learnt something
+
+    def said_to(self, daemon):
+        for _ in range(5):
+            with harness.Client(daemon.port) as client:
+                self.assertEqual(client.reply(), b"421 4.3.2 too busy\r\n")
+
+    def test_backup(self):
+        with harness.Sink("--greeting", Busy.SAID) as one, harness.Sink() as two, \
+                self.caronte(list_of([one, two]), COOPERATION_BACKUP=True) as daemon:
+            self.said_to(daemon)
+            self.assertEqual(two.report()["connections"], 0)
+            self.assertEqual(one.report()["connections"], 5)
+            time.sleep(2.5)
+            self.said_to(daemon)
+            self.assertEqual(one.report()["connections"], 10)
+            self.assertEqual(two.report()["connections"], 0)
+            self.assertEqual(daemon.records("destination"), [])
+
+    def test_single(self):
+        with harness.Sink("--greeting", Busy.SAID) as sink, self.caronte(list_of([sink])) as daemon:
+            self.said_to(daemon)
+            self.assertEqual(sink.report()["connections"], 5)
             self.assertEqual(daemon.records("destination"), [])
 
 

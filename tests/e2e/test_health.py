@@ -336,7 +336,7 @@ class BadGreetings(CheckCase):
                                      "--stall", "GREETING", TIMEOUT_GREETING=2)
         self.assert_said_and_unmoved("connection closed in place of a greeting", rb"^4[25]1 ",
                                      "--drop", "GREETING=close")
-        self.assert_said_and_unmoved("malformed greeting", rb"^4[25]1 ",
+        self.assert_said_and_unmoved("malformed greeting: 2200 what?", rb"^4[25]1 ",
                                      "--greeting", "2200 what?")
 
     def test_good_again(self):

@@ -278,7 +278,7 @@ class Figures(TestCase):
                          r"messages    1: accepted 1", r"accepted    1: recipient 1",
                          r"refused     1: relaying-denied 1",
                          r"octets      1\.2 KB",
-                         r"%s +draining +1 +1 +0 +1( +\d+(\.\d)?(us|ms)/\d+(\.\d)?(us|ms)){3}" %
+                         r"%s +draining +1 +1 +0 +0 +1( +\d+(\.\d)?(us|ms)/\d+(\.\d)?(us|ms)){3}" %
                          re.escape(name_of(sink)),
                          r"[01] +%d +1 +1 +1" % next(w["pid"] for w in self.status()["workers"]
                                                      if w["sessions"])):

@@ -59,6 +59,8 @@ static struct state example(void)
 		.down = { "[2001:db8::1]:25", "mail.test:25" },
 		.unwell_count = 1,
 		.unwell = { "mail.test:25" },
+		.busy_count = 1,
+		.busy = { { "mail.test:25", 12, "421-no\n421 no" } },
 		.address_count = 2,
 		.address = addresses,
 		.note_count = 2,
@@ -144,6 +146,10 @@ static void comes_back_as_it_was(void **state)
 	assert_string_equal(r.down[1], "mail.test:25");
 	assert_int_equal(r.unwell_count, 1);
 	assert_string_equal(r.unwell[0], "mail.test:25");
+	assert_int_equal(r.busy_count, 1);
+	assert_string_equal(r.busy[0].name, "mail.test:25");
+	assert_int_equal(r.busy[0].n, 12);
+	assert_memory_equal(r.busy[0].text, "421-no\n421 n", 13);
 	assert_int_equal(r.address_count, 2);
 	for (unsigned i = 0; i < 2; i++) {
 		assert_string_equal(r.address[i].name, "mail.test:25");
