@@ -14,6 +14,7 @@
 
 #include "ctl/ask.h"
 #include "ctl/ctl.h"
+#include "ctl/status_check.h"
 #include "ctl/status_table.h"
 
 #define WATCH_S 2
@@ -21,7 +22,7 @@
 
 struct arguments {
 	struct ask_where where;
-	bool json, watch;
+	bool json, watch, check;
 	unsigned seconds;
 };
 
@@ -31,6 +32,8 @@ static void usage(FILE *out)
 	      "  -j, --json               the daemon's own document, on one line\n"
 	      "  -w, --watch [SECONDS]    again and again until interrupted, every 2 seconds; rates are\n"
 	      "                           then those since the time before\n"
+	      "  -C, --check              one line for a monitor; exit status 0 good, 1 warning,\n"
+	      "                           2 critical\n"
 	      "  -h, --help               print this, end\n",
 	      out);
 }
@@ -41,6 +44,9 @@ static int read_option(struct arguments *a, int c)
 	switch (c) {
 	case 'j':
 		a->json = true;
+		return -1;
+	case 'C':
+		a->check = true;
 		return -1;
 	case 'w':
 		a->watch = true;
@@ -59,13 +65,14 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 		ASK_LONG,
 		{ "json", no_argument, NULL, 'j' },
 		{ "watch", optional_argument, NULL, 'w' },
+		{ "check", no_argument, NULL, 'C' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int status = -1;
 	int c;
 
-	while (status < 0 && (c = getopt_long(argc, argv, ASK_SHORT "jw::h", options, NULL)) != -1)
+	while (status < 0 && (c = getopt_long(argc, argv, ASK_SHORT "jw::Ch", options, NULL)) != -1)
 		status = read_option(a, c);
 	/* "--watch 5" means what "--watch=5" does. */
 	if (status < 0 && a->watch && optind == argc - 1)
@@ -175,6 +182,23 @@ static int watch(const struct arguments *a, const char *socket)
 	return status;
 }
 
+/* Whatever is in the way of an answer is critical: a monitor is to turn red by it. */
+static int check(struct arguments *a)
+{
+	int status;
+	char *socket = ask_socket(&a->where, &status);
+	char *text = socket ? ask(socket, "status", &status) : NULL;
+	json_t *now = text ? json_loads(text, 0, NULL) : NULL;
+
+	status = status_check_print(stdout, now, socket ? socket : "CONTROL_SOCKET");
+	if (fflush(stdout) != 0)
+		status = STATUS_CRITICAL;
+	json_decref(now);
+	free(text);
+	free(socket);
+	return status;
+}
+
 static int run(struct arguments *a)
 {
 	json_t *before = NULL;
@@ -198,7 +222,7 @@ int ctl_status(int argc, char **argv)
 		return EX_OSERR;
 	status = read_arguments(&a, argc, argv);
 	if (status < 0)
-		status = run(&a);
+		status = a.check ? check(&a) : run(&a);
 	ctl_config_close(&a.where.config);
 	return status;
 }

@@ -144,6 +144,13 @@ static void put_head(FILE *out, const json_t *now)
 	fprintf(out, "%02lu:%02lu:%02lu\n\n", up / 3600 % 24, up / 60 % 60, up % 60);
 }
 
+static void put_reload(FILE *out, const json_t *reload)
+{
+	if (reload)
+		fprintf(out, "%-12s%s, %s\n", "last reload", text(reload, "time"),
+			json_is_true(json_object_get(reload, "success")) ? "done" : "refused");
+}
+
 static void put_totals(FILE *out, const json_t *now, const json_t *before)
 {
 	const json_t *sessions = json_object_get(now, "sessions");
@@ -159,7 +166,10 @@ static void put_totals(FILE *out, const json_t *now, const json_t *before)
 	put_counts(out, "accepted", json_object_get(now, "accepted"));
 	put_counts(out, "refused", json_object_get(now, "refused"));
 	put_counts(out, "logins", json_object_get(now, "logins"));
-	fprintf(out, "%-12s%" PRIu64 "\n", "errors", whole(now, "errors"));
+	put_counts(out, "replies", json_object_get(now, "replies"));
+	if (json_is_false(json_object_get(now, "relay_guard")))
+		fprintf(out, "%-12soff: everybody may relay\n", "relay guard");
+	put_reload(out, json_object_get(now, "reload"));
 	if (whole(now, "log_dropped"))
 		fprintf(out, "%-12s%" PRIu64 " records lost\n", "log", whole(now, "log_dropped"));
 }

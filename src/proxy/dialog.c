@@ -150,7 +150,6 @@ void dialog_say(struct dialog *d, struct span reply)
 	record_reply(d, reply, "to", "client");
 	if (code_of(reply) / 100 != 5)
 		return;
-	stats_count(d->env->stats, errors, 1);
 	if (d->end != DIALOG_RUNS)
 		return;
 	d->errors++;

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -42,6 +43,16 @@ void figures_free(struct figures *f)
 		free(f->past[i].sum);
 }
 
+/* Notices records that were lost. */
+static void see_dropped(struct figures *f, uint64_t now_ms)
+{
+	uint64_t dropped = figures_log_dropped(f->rt);
+
+	if (dropped != f->dropped)
+		f->dropped_ms = now_ms;
+	f->dropped = dropped;
+}
+
 unsigned figures_keep(struct figures *f, uint64_t now_ms)
 {
 	unsigned last = (f->next + FIGURES_READINGS - 1) % FIGURES_READINGS;
@@ -49,12 +60,39 @@ unsigned figures_keep(struct figures *f, uint64_t now_ms)
 
 	if (now_ms < due)
 		return (unsigned)(due - now_ms);
+	see_dropped(f, now_ms);
 	f->past[f->next].at_ms = now_ms;
 	stats_sum_slots(f->rt->stats, f->past[f->next].sum, f->rt->slot, f->rt->route->count);
 	f->next = (f->next + 1) % FIGURES_READINGS;
 	if (f->kept < FIGURES_READINGS)
 		f->kept++;
 	return FIGURES_STEP_MS;
+}
+
+/* ---- disks ---- */
+
+static void see_disk(struct figures_disk *disk, const char *name, const char *path)
+{
+	struct statvfs st;
+
+	*disk = (struct figures_disk){ .name = name };
+	if (statvfs(path, &st) != 0)
+		return;
+	disk->free = (uint64_t)st.f_bavail * st.f_frsize;
+	disk->size = (uint64_t)st.f_blocks * st.f_frsize;
+}
+
+unsigned figures_disks(const struct runtime *rt, struct figures_disk out[FIGURES_DISKS])
+{
+	const struct settings *set = &rt->config->set;
+
+	if (set->log_level == 0 || strcmp(set->log_file, "-") == 0)
+		return 0;
+	see_disk(&out[0], "log", set->log_file);
+	if (!set->log_rotate_mib && !set->log_rotate_hours)
+		return 1;
+	see_disk(&out[1], "archive", set->log_archive_dir);
+	return 2;
 }
 
 /* ---- JSON ---- */
@@ -155,7 +193,7 @@ static void put_busy(FILE *out, const struct runtime *rt, unsigned i, uint64_t n
 }
 
 static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
-			    const struct stats_destination_sum *d, const struct stats_times *minute,
+			    const struct stats_destination_sum *d, uint64_t refused_before,
 			    uint64_t now_ms)
 {
 	const struct route_destination *r = &rt->route->destination[i];
@@ -172,7 +210,8 @@ static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
 		route_health_name(health), route_drained(rt->route_shared, i) ? "true" : "false",
 		seats_of_destination(rt->seats, rt->slot[i]), r->weight, r->max, d->sessions,
 		d->failures, d->refused_greetings, d->messages, d->octets);
-	put_times(out, minute);
+	fprintf(out, "\"refused_in_minute\":%" PRIu64 ",", d->refused_greetings - refused_before);
+	put_times(out, d->time); /* of the last minute by now */
 	putc('}', out);
 }
 
@@ -191,7 +230,7 @@ static void put_destinations(FILE *out, const struct runtime *rt, struct stats_s
 		}
 		if (i)
 			putc(',', out);
-		put_destination(out, rt, i, d, d->time, now_ms);
+		put_destination(out, rt, i, d, before->destination[i].refused_greetings, now_ms);
 	}
 	putc(']', out);
 }
@@ -217,6 +256,34 @@ static void put_sessions(FILE *out, const struct runtime *rt, const struct stats
 	fputs("},", out);
 }
 
+static void put_log(FILE *out, struct figures *f, uint64_t now_ms)
+{
+	struct figures_disk disk[FIGURES_DISKS];
+	unsigned n = figures_disks(f->rt, disk);
+
+	see_dropped(f, now_ms);
+	fprintf(out, "\"log_dropped\":%" PRIu64 ",", f->dropped);
+	if (f->dropped_ms)
+		fprintf(out, "\"log_dropped_ago\":%.3f,", (double)(now_ms - f->dropped_ms) / 1e3);
+	fputs("\"log_disk\":{", out);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "%s\"%s\":{\"free\":%" PRIu64 ",\"size\":%" PRIu64 "}", i ? "," : "",
+			disk[i].name, disk[i].free, disk[i].size);
+	fputs("},", out);
+}
+
+/* The last one, where there was one. */
+static void put_reload(FILE *out, const struct runtime *rt)
+{
+	uint64_t us = figures_get(&rt->stats->reloaded_us);
+
+	if (!us)
+		return;
+	fputs("\"reload\":{", out);
+	put_time(out, "time", us);
+	fprintf(out, ",\"success\":%s},", figures_get(&rt->stats->refused) ? "false" : "true");
+}
+
 void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 {
 	const struct runtime *rt = f->rt;
@@ -238,6 +305,8 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 	put_time(out, "time", us);
 	fprintf(out, ",\"uptime\":%.3f,",
 		us > rt->stats->started_us ? (double)(us - rt->stats->started_us) / 1e6 : 0.0);
+	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,", figures_guard(rt) ? "true" : "false",
+		seats_stressed(rt->seats) ? "true" : "false");
 	put_sessions(out, rt, now);
 	put_counts(out, "messages", now->messages, 0, STATS_RESULTS, figures_result_name);
 	fprintf(out, ",\"octets\":%" PRIu64 ",", now->octets);
@@ -245,9 +314,13 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 	putc(',', out);
 	put_counts(out, "refused", now->recipients, POLICY_RELAYING_DENIED, STATS_RULES,
 		   figures_rule_name);
-	fprintf(out, ",\"errors\":%" PRIu64 ",", now->errors);
+	putc(',', out);
+	put_counts(out, "replies", now->replies, 0, STATS_CLASSES, figures_class_name);
+	putc(',', out);
 	put_counts(out, "logins", now->logins, 0, 2, figures_login_name);
-	fprintf(out, ",\"log_dropped\":%" PRIu64 ",", figures_log_dropped(rt));
+	putc(',', out);
+	put_log(out, f, now_ms);
+	put_reload(out, rt);
 	put_rates(out, now, before, seconds);
 	putc(',', out);
 	put_destinations(out, rt, now, before, all, now_ms);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * figures_metrics: the figures for Prometheus (exposition format 0.0.4: HELP and TYPE before the
- * samples of a family, base units, counters end in _total). Names once published stay.
+ * samples of a family, base units, counters end in _total, times in _seconds). What a label means
+ * is the same in all families, and its words are the log's where the log has them. Names once
+ * published stay.
  */
 #include "proxy/figures.h"
 
@@ -70,7 +72,8 @@ static void messages(FILE *out, const struct stats_sum *sum)
 	counter(out, "message_bytes_total",
 		"Octets of message bodies sent on, with the line that ends each.", sum->octets);
 	recipients(out, sum);
-	counter(out, "errors_total", "5xx replies to clients.", sum->errors);
+	family(out, "replies_total", "counter", "Replies to clients, by their first digit.");
+	counters(out, "replies_total", "class", sum->replies, 0, STATS_CLASSES, figures_class_name);
 	family(out, "logins_total", "counter", "Attempts to log in.");
 	counters(out, "logins_total", "verdict", sum->logins, 0, 2, figures_login_name);
 }
@@ -167,10 +170,11 @@ static void latencies(FILE *out, const struct runtime *rt, const struct stats_su
 	static const struct {
 		const char *name, *help;
 	} rows[] = {
-		[STATS_CONNECT] = { "connect_seconds", "Time to connect to the destination." },
-		[STATS_REPLY] = { "reply_seconds",
+		[STATS_CONNECT] = { "connect_duration_seconds",
+				    "Time to connect to the destination." },
+		[STATS_REPLY] = { "reply_duration_seconds",
 				  "Time from the end of data to the destination's answer." },
-		[STATS_MESSAGE] = { "message_seconds",
+		[STATS_MESSAGE] = { "message_duration_seconds",
 				    "Time from MAIL to the answer to the end of data." },
 	};
 
@@ -180,6 +184,35 @@ static void latencies(FILE *out, const struct runtime *rt, const struct stats_su
 			histogram(out, rows[r].name, rt->route->destination[i].name,
 				  &sum->destination[i].time[r]);
 	}
+}
+
+static void disks(FILE *out, const struct runtime *rt)
+{
+	struct figures_disk disk[FIGURES_DISKS];
+	unsigned n = figures_disks(rt, disk);
+
+	family(out, "log_disk_free_bytes", "gauge", "Room in the file system of the log's files.");
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "caronte_log_disk_free_bytes{files=\"%s\"} %" PRIu64 "\n",
+			disk[i].name, disk[i].free);
+	family(out, "log_disk_size_bytes", "gauge", "Its size.");
+	for (unsigned i = 0; i < n; i++)
+		fprintf(out, "caronte_log_disk_size_bytes{files=\"%s\"} %" PRIu64 "\n",
+			disk[i].name, disk[i].size);
+}
+
+/* Whether it is as its operator means it to be. */
+static void settings(FILE *out, const struct runtime *rt)
+{
+	uint64_t us = figures_get(&rt->stats->reloaded_us);
+
+	gauge(out, "relay_guard", "0 while everybody may relay.", figures_guard(rt));
+	gauge(out, "stress", "1 while most of MAX_SESSIONS is in use.", seats_stressed(rt->seats));
+	gauge(out, "last_reload_successful", "0 when the last reload or upgrade was refused.",
+	      !figures_get(&rt->stats->refused));
+	gauge(out, "last_reload_timestamp_seconds",
+	      "When the last reload or upgrade was, or the start, since 1970.",
+	      (double)(us ? us : rt->stats->started_us) / 1e6);
 }
 
 static void workers(FILE *out, const struct runtime *rt)
@@ -213,9 +246,11 @@ void figures_metrics(struct figures *f, FILE *out)
 		figures_engine(rt));
 	gauge(out, "start_time_seconds", "When the daemon was started, since 1970.",
 	      (double)rt->stats->started_us / 1e6);
+	settings(out, rt);
 	sessions(out, rt, f->now);
 	messages(out, f->now);
 	counter(out, "log_dropped_total", "Records that the log lost.", figures_log_dropped(rt));
+	disks(out, rt);
 	destination_states(out, rt);
 	destination_counts(out, rt, f->now);
 	latencies(out, rt, f->now);

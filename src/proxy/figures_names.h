@@ -15,7 +15,7 @@ static inline uint64_t figures_get(const _Atomic uint64_t *counter)
 
 static inline const char *figures_limit_name(unsigned i)
 {
-	return i == STATS_MAX_SESSIONS ? "max-sessions" : "max-sessions-per-address";
+	return i == STATS_MAX_SESSIONS ? "MAX_SESSIONS" : "MAX_SESSIONS_PER_ADDRESS";
 }
 
 static inline const char *figures_end_name(unsigned i)
@@ -35,7 +35,14 @@ static inline const char *figures_rule_name(unsigned i)
 
 static inline const char *figures_login_name(unsigned i)
 {
-	return i ? "accepted" : "refused";
+	return i ? "accept" : "refuse";
+}
+
+static inline const char *figures_class_name(unsigned i)
+{
+	static const char *const names[] = { "2xx", "3xx", "4xx", "5xx" };
+
+	return names[i];
 }
 
 static inline const char *figures_time_name(unsigned i)
@@ -46,6 +53,12 @@ static inline const char *figures_time_name(unsigned i)
 static inline const char *figures_engine(const struct runtime *rt)
 {
 	return rt->engine == IO_ENGINE_URING ? "io_uring" : "epoll";
+}
+
+/* False: everybody may relay through this machine. */
+static inline bool figures_guard(const struct runtime *rt)
+{
+	return rt->config->set.relay_guard && !policy_networks_everybody(rt->policy.networks);
 }
 
 /* Records that the log lost since the start. */

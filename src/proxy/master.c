@@ -337,6 +337,7 @@ static void become_ready(struct master *m)
 		if (retire_others(m))
 			m->tell_ms = master_now_ms() + TELL_MS;
 		master_record(m, XMLLOG_RELOAD, "program");
+		stats_reloaded(m->rt.stats, true, master_clock_us());
 		log_notes(m);
 		master_say("upgraded, this is version %s", CARONTE_VERSION);
 		master_end(m, RESULTS_UPGRADE, RESULTS_DONE,

@@ -90,6 +90,8 @@ struct master {
 };
 
 uint64_t master_now_ms(void);
+/* Since 1970. */
+uint64_t master_clock_us(void);
 /* A line on standard error; like all that a running master says, it is dropped where there is no
  * room for it (diag_say()): who does not read is not waited for. */
 void master_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

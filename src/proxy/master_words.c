@@ -20,6 +20,14 @@ uint64_t master_now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+uint64_t master_clock_us(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_REALTIME, &ts) == 0);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
 void master_say(const char *fmt, ...)
 {
 	char line[1280], whole[sizeof(line) + 16];

@@ -114,6 +114,8 @@ void record_reply(struct dialog *d, struct span reply, const char *way, const ch
 {
 	struct xmllog *log = d->env->log;
 
+	if (*way == 't')
+		stats_reply(d->env->stats, reply);
 	if (!xmllog_begin(log, XMLLOG_REPLY, &d->id))
 		return;
 	xmllog_text(log, *way == 'f' ? XMLLOG_A_FROM : XMLLOG_A_TO, whom);

@@ -44,6 +44,7 @@ void reload_refuse(struct master *m, enum results_kind kind, const char *why)
 	master_say("%s: refused, nothing has changed", how);
 	master_fault(m, "configuration", "%s: refused: %.*s", how, (int)n, why);
 	master_end(m, kind, RESULTS_REFUSED, why);
+	stats_reloaded(m->rt.stats, false, master_clock_us());
 	if (m->state == RUNNING && !m->reloading)
 		notify_send(NOTIFY_READY, "accepting connections; a reload was refused");
 }
@@ -344,6 +345,7 @@ static void all_have_it(struct master *m)
 {
 	m->reloading = false;
 	master_record(m, XMLLOG_RELOAD, m->changed);
+	stats_reloaded(m->rt.stats, true, master_clock_us());
 	master_say("reloaded%s%s", *m->changed ? ", changed: " : ", nothing has changed",
 		   m->changed);
 	master_warn_guard(m);

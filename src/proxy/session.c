@@ -558,6 +558,7 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 		s = pool_get(&w->sessions);
 	if (!s) {
 		(void)!send(fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL);
+		stats_reply(w->stats, span_str(words));
 		io_close(w->io, fd);
 		return false;
 	}

@@ -15,7 +15,7 @@ size_t stats_room(unsigned workers)
 }
 
 /* To be changed with what a figure means; what they are shows in their size. */
-#define LAYOUT 2
+#define LAYOUT 3
 
 static void make_layout(char out[32])
 {
@@ -57,6 +57,12 @@ void stats_ended(struct stats *s, unsigned worker, unsigned lost)
 	stats_add(&s->worker[worker].ends[STATS_END_WORKER_DIED], lost);
 	stats_set(&s->worker[worker].pid, 0);
 	stats_set(&s->worker[worker].open, 0);
+}
+
+void stats_reloaded(struct stats *s, bool good, uint64_t now_us)
+{
+	stats_set(&s->refused, !good);
+	stats_set(&s->reloaded_us, now_us);
 }
 
 void stats_forget(struct stats *s, unsigned dest)
@@ -101,6 +107,12 @@ void stats_time(struct stats_destination *d, enum stats_time what, uint64_t us)
 }
 
 /* ---- a session's messages ---- */
+
+void stats_reply(struct stats_worker *w, struct span reply)
+{
+	CHECK(reply.n > 0 && reply.p[0] >= '2' && reply.p[0] <= '5');
+	stats_count(w, replies[reply.p[0] - '2'], 1);
+}
 
 void stats_message(const struct dialog *d, struct span reply)
 {
@@ -189,7 +201,7 @@ void stats_sum_slots(const struct stats *s, struct stats_sum *sum, const uint8_t
 		add_all(sum->messages, w->messages, STATS_RESULTS);
 		sum->octets += get(&w->octets);
 		add_all(sum->recipients, w->recipients, STATS_RULES);
-		sum->errors += get(&w->errors);
+		add_all(sum->replies, w->replies, STATS_CLASSES);
 		add_all(sum->logins, w->logins, 2);
 		for (unsigned d = 0; d < destinations; d++)
 			add_destination(&sum->destination[d], &w->destination[slot[d]]);

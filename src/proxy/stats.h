@@ -46,6 +46,9 @@ enum stats_time {
 
 enum stats_result { STATS_ACCEPTED, STATS_DEFERRED, STATS_REFUSED, STATS_RESULTS };
 
+/* By the first digit of the reply. */
+enum stats_class { STATS_2XX, STATS_3XX, STATS_4XX, STATS_5XX, STATS_CLASSES };
+
 enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS };
 
 /* The rules of the policy, and behind them the destination's own refusal. */
@@ -74,7 +77,7 @@ struct stats_worker {
 	_Atomic uint64_t messages[STATS_RESULTS];
 	_Atomic uint64_t octets; /* of bodies, sent on */
 	_Atomic uint64_t recipients[STATS_RULES];
-	_Atomic uint64_t errors;				  /* 5xx said to clients */
+	_Atomic uint64_t replies[STATS_CLASSES];		  /* said to clients */
 	_Atomic uint64_t logins[2];				  /* refused, accepted */
 	struct stats_destination destination[SEATS_DESTINATIONS]; /* by slot, see slots.h */
 };
@@ -82,7 +85,9 @@ struct stats_worker {
 struct stats {
 	char layout[32];     /* of all this; a program of another one does not go on with it */
 	uint64_t started_us; /* the daemon's start, since 1970 */
-	unsigned workers;    /* slots (runtime.h): one without a start was never used */
+	_Atomic uint64_t reloaded_us; /* the last reload or upgrade (0: none), which was REFUSED */
+	_Atomic uint64_t refused;
+	unsigned workers; /* slots (runtime.h): one without a start was never used */
 	_Alignas(64) struct stats_worker worker[];
 };
 
@@ -97,6 +102,8 @@ struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, ui
 void stats_ended(struct stats *s, unsigned worker, unsigned lost);
 /* Sessions that have ended: all of them, and those that a stop or a worker's death cut off. */
 void stats_count_ends(const struct stats *s, uint64_t ends[2]);
+/* A reload or an upgrade has ended, said by the master. */
+void stats_reloaded(struct stats *s, bool good, uint64_t now_us);
 /* Destination number DEST, which no worker counts any more, begins anew: it is another one's now.
  * By the master. */
 void stats_forget(struct stats *s, unsigned dest);
@@ -135,6 +142,8 @@ static inline struct stats_destination *stats_at(struct stats_worker *w, unsigne
 }
 
 void stats_time(struct stats_destination *d, enum stats_time what, uint64_t us);
+/* REPLY was said to a client. */
+void stats_reply(struct stats_worker *w, struct span reply);
 /* The dialog's message was answered with REPLY, the destination's words or our own. */
 void stats_message(const struct dialog *d, struct span reply);
 
@@ -166,7 +175,7 @@ struct stats_destination_sum {
 /* All workers together. */
 struct stats_sum {
 	uint64_t sessions, turned_away[STATS_LIMITS], ends[STATS_ENDS], messages[STATS_RESULTS],
-		octets, recipients[STATS_RULES], errors, logins[2];
+		octets, recipients[STATS_RULES], replies[STATS_CLASSES], logins[2];
 	struct stats_destination_sum destination[]; /* as many as were asked for */
 };
 

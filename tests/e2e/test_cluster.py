@@ -387,6 +387,51 @@ class Busy(ClusterCase):
             self.assertEqual(len(daemon.records("destination")), 1)
 
 
+class Lmtp(ClusterCase):
+    """A port that wants LHLO is told as what it is."""
+    dialogs = ("gateway",)
+    PORT = ("--greeting", "220 sink0.test LMTP ready", "--reply", "EHLO=500 5.5.1 Unknown", "--reply",
+            "HELO=500 5.5.1 Unknown")
+
+    def test_cluster(self):
+        with harness.Sink("--name", "sink0.test", *self.PORT) as bad, self.sinks(1) as good, \
+                self.cluster(list_of([bad, *good])) as daemon:
+            record = daemon.record("destination")
+            self.assertEqual((record.get("address"), record.get("state"), record.get("why")), (
+                "127.0.0.1:%d" % bad.port, "busy",
+                "this is an LMTP port, SMTP is needed: 500 5.5.1 Unknown"))
+
+    def test_single(self):
+        for arguments in self.PORT, ("--reply", "EHLO=502 5.5.1 Use LHLO here", "--reply",
+                                     "HELO=500 5.5.1 Unknown"):
+            with harness.Sink(*arguments) as bad, self.caronte(list_of([bad]), WORKERS=1) as daemon:
+                record = daemon.record("fault")
+                self.assertEqual((record.get("what"), record.get("detail")), (
+                    "destination-refuses", "127.0.0.1:%d: this is an LMTP port, SMTP is needed: "
+                    "500 5.5.1 Unknown" % bad.port))
+                self.assertEqual(daemon.records("destination"), [])
+
+
+class LmtpInSniff(ClusterCase):
+    dialogs = ("sniff",)
+
+    def test_cluster(self):
+        """Its greeting alone is no reason; that it refuses EHLO then is."""
+        with harness.Sink("--name", "sink0.test", *Lmtp.PORT) as bad, self.sinks(1) as good, \
+                self.cluster(list_of([bad, *good])) as daemon:
+            while not daemon.records("destination"):
+                with harness.Client(daemon.port) as client:
+                    client.reply()
+                    client.command("EHLO client.test")
+            self.assertEqual(daemon.record("destination").get("why"),
+                             "this is an LMTP port, SMTP is needed: 500 5.5.1 Unknown")
+            time.sleep(2.5)
+            for _ in range(20):
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+            self.assertEqual(len(daemon.records("destination")), 1)
+
+
 class NoCluster(harness.TestCase):
     """A refusal is no reason to go to a backup, nor for anything else: a client gets what its
     destination says."""

@@ -122,8 +122,8 @@ class Figures(TestCase):
                                                  "guard-off": 0})
             self.assertEqual(found["refused"], {"relaying-denied": 1, "unknown-user": 0,
                                                 "destination": 1})
-            self.assertEqual(found["logins"], {"accepted": 1, "refused": 1})
-            self.assertEqual(found["errors"], 3)
+            self.assertEqual(found["logins"], {"accept": 1, "refuse": 1})
+            self.assertEqual(found["replies"], {"2xx": 16, "3xx": 3, "4xx": 1, "5xx": 3})
             self.assertEqual(found["octets"], 3 * (len(BODY) + 3))
             self.assertEqual(found["log_dropped"], 0)
             destination, = found["destinations"]
@@ -152,7 +152,7 @@ class Figures(TestCase):
                 self.assertEqual(client.reply()[:3], b"500")
                 client.end()
             found = self.until(lambda f: f["sessions"]["ends"]["protocol"])
-            self.assertEqual(found["errors"], 2)
+            self.assertEqual(found["replies"]["5xx"], 2)
             replies = daemon.records("reply", count=4, to="client")
             self.assertEqual([r.get("line")[0] for r in replies], ["2", "2", "5", "5"])
 
@@ -167,7 +167,7 @@ class Figures(TestCase):
                 self.assertEqual(found["sessions"]["open"], 3)
                 self.assertEqual(found["destinations"][0]["open"], 3)
                 self.assertEqual(found["sessions"]["turned_away"],
-                                 {"max-sessions": 0, "max-sessions-per-address": 1})
+                                 {"MAX_SESSIONS": 0, "MAX_SESSIONS_PER_ADDRESS": 1})
                 self.assertEqual(found["sessions"]["total"], 3)
             found = self.until(lambda f: f["sessions"]["open"] == 0)
             self.assertEqual(found["destinations"][0]["open"], 0)
@@ -538,6 +538,74 @@ class Socket(TestCase):
                     self.assertRegex(done.stderr, r"caronte\.conf:\d+: CONTROL_SOCKET: .*" + what)
 
 
+class Check(TestCase):
+    """One line for a monitor, and its exit status; test_ctl_status.c has each of its reasons."""
+    dialogs = ("sniff",)
+
+    def check(self, *arguments):
+        arguments = arguments or ("--socket", self.socket)
+        done = harness.ctl("status", "--check", *arguments)
+        self.assertEqual(done.stdout.count("\n"), 1, done.stdout)
+        return done.returncode, done.stdout.strip()
+
+    def test_good_and_gone(self):
+        with harness.Sink() as sink, self.caronte(sink):
+            self.assertEqual(self.check(), (0, "OK: 1 destination up, 0 of 200 sessions"))
+        gone = (2, "CRITICAL: no daemon answers at %s" % self.socket)
+        self.assertEqual(self.check(), gone)
+        self.assertEqual(self.check("-c", "/nonexistent")[0], 2)
+        done = harness.ctl("status", "--check", "what")
+        self.assertEqual((done.returncode, done.stdout), (64, ""))
+
+    def test_destinations(self):
+        with harness.Sink("--greeting", "421 too busy") as one, harness.Sink() as two, \
+                self.caronte("%s %s" % (name_of(one), name_of(two)),
+                             COOPERATION_CLUSTER=True) as daemon:
+            while not daemon.records("destination"):
+                with harness.Client(daemon.port) as client:
+                    client.reply()
+            busy = name_of(one) + " is busy: 421 too busy"
+            self.assertEqual(self.check(), (1, "WARNING: " + busy))
+            found, _ = self.status()["destinations"]
+            self.assertEqual((found["state"], found["said"]), ("busy", "421 too busy"))
+            self.assertGreaterEqual(found["refused_greetings"], 1)
+            self.assertLess(found["busy_seconds"], 60)
+            self.assertRegex(harness.ctl("status", "--socket", self.socket).stdout,
+                             r"(?m)^%s +busy .*\n  busy for \d+ s: 421 too busy$" % name_of(one))
+            self.drain(name_of(two))
+            self.assertEqual(self.check(), (2, "CRITICAL: no destination is up; %s; %s is drained" % (
+                busy, name_of(two))))
+
+    def test_single_that_refuses(self):
+        with harness.Sink("--greeting", "421 too busy") as sink, self.caronte(sink) as daemon:
+            for _ in range(3):
+                with harness.Client(daemon.port) as client:
+                    client.reply()
+            self.until(lambda f: f["destinations"][0]["refused_in_minute"] == 3)
+            self.assertEqual(self.check(), (
+                1, "WARNING: %s has refused 3 connections in the last minute" % name_of(sink)))
+
+    def test_guard_and_reload(self):
+        with harness.Sink() as sink, self.caronte(sink, RELAY_GUARD=False) as daemon:
+            off = "the relay guard is off: everybody may relay"
+            self.assertEqual(self.check(), (1, "WARNING: " + off))
+            daemon.configure(MAX_ERRORS="many")
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.record("fault", what="configuration")
+            self.until(lambda f: f.get("reload", {}).get("success") is False)
+            status, line = self.check()
+            self.assertEqual(status, 1)
+            self.assertRegex(line, "^WARNING: %s; the last reload or upgrade was refused, "
+                             r"\d{4}-\d\d-\d\dT[0-9:.]*Z$" % off)
+            self.assertRegex(harness.ctl("status", "--socket", self.socket).stdout,
+                             r"(?m)^relay guard off.*\nlast reload \S+Z, refused$")
+            daemon.configure(MAX_ERRORS=7, RELAY_GUARD=True)
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.record("reload")
+            self.until(lambda f: f["reload"]["success"] and f["relay_guard"])
+            self.assertEqual(self.check()[0], 0)
+
+
 class Drain(TestCase):
     def test_single(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
@@ -709,9 +777,13 @@ class Metrics(TestCase):
                     ("recipients_total", 'verdict="refuse",rule="relaying-denied"', 1),
                     ("recipients_total", 'verdict="refuse",rule="unknown-user"', 0),
                     ("recipients_total", 'verdict="refuse",rule="destination"', 0),
-                    ("turned_away_total", 'limit="max-sessions"', 0),
-                    ("session_ends_total", 'end="quit"', 0), ("errors_total", "", 1),
-                    ("logins_total", 'verdict="accepted"', 0), ("log_dropped_total", "", 0),
+                    ("turned_away_total", 'limit="MAX_SESSIONS"', 0),
+                    ("session_ends_total", 'end="quit"', 0), ("replies_total", 'class="5xx"', 1),
+                    ("logins_total", 'verdict="accept"', 0), ("log_dropped_total", "", 0),
+                    ("replies_total", 'class="3xx"', 3), ("replies_total", 'class="4xx"', 0),
+                    ("relay_guard", "", 1), ("stress", "", 0), ("last_reload_successful", "", 1),
+                    ("destination_busy", here, 0),
+                    ("destination_refused_greetings_total", here, 0),
                     ("destination_up", here, 1), ("destination_drained", here, 0),
                     # With the gateway dialog each transaction is one, over warm connections.
                     ("destination_sessions_open", here, self.by_dialog(1, 0)),
@@ -719,22 +791,30 @@ class Metrics(TestCase):
                     ("destination_failures_total", here, 0),
                     ("destination_messages_total", here, 3),
                     ("destination_message_bytes_total", here, document["octets"]),
-                    ("reply_seconds_count", here, 3),
-                    ("message_seconds_count", here, 3), ("worker_up", 'worker="1"', 1),
+                    ("reply_duration_seconds_count", here, 3),
+                    ("message_duration_seconds_count", here, 3), ("worker_up", 'worker="1"', 1),
                     ("worker_starts_total", 'worker="0"', 1),
                     ("build_info", 'version="%s",engine="%s"' % (
                         document["version"], document["engine"]), 1)):
                 self.assertEqual(found["caronte_" + name][labels], value, (name, labels))
             # … and only the first may have to connect, in the worker that has none yet.
-            self.assertIn(found["caronte_connect_seconds_count"][here], self.by_dialog({1}, {0, 1}))
+            self.assertIn(found["caronte_connect_duration_seconds_count"][here], self.by_dialog({1}, {0, 1}))
             self.assertEqual(sum(found["caronte_worker_sessions_open"].values()), 1)
             self.assertAlmostEqual(found["caronte_start_time_seconds"][""], time.time(), delta=60)
-            buckets = [(labels, n) for labels, n in found["caronte_reply_seconds_bucket"].items()]
+            self.assertEqual(found["caronte_last_reload_timestamp_seconds"],
+                             found["caronte_start_time_seconds"])
+            for files in "log", "archive":
+                labels = 'files="%s"' % files
+                free = found["caronte_log_disk_free_bytes"][labels]
+                self.assertEqual(document["log_disk"][files]["size"],
+                                 found["caronte_log_disk_size_bytes"][labels])
+                self.assertLessEqual(free, found["caronte_log_disk_size_bytes"][labels])
+            buckets = [(labels, n) for labels, n in found["caronte_reply_duration_seconds_bucket"].items()]
             counts = [n for _, n in buckets]
             self.assertEqual(counts, sorted(counts))
             self.assertEqual(buckets[-1], (here + ',le="+Inf"', 3))
             self.assertEqual(dict(buckets)[here + ',le="0.016384"'], 0)
-            self.assertTrue(0.06 <= found["caronte_reply_seconds_sum"][here] < 1)
+            self.assertTrue(0.06 <= found["caronte_reply_duration_seconds_sum"][here] < 1)
 
     def test_nothing_else(self):
         with harness.Sink() as sink, self.caronte(sink, CONTROL_SOCKET=None):
