@@ -63,10 +63,11 @@ ifneq ($(filter-out help clean layers format format-check,$(or $(MAKECMDGOALS),a
 include $(BUILD)/packages.mk
 endif
 
-# Those of a group, once for each build folder: packages-check, packages-analyze, packages-e2e.
+# Those of a group, once for each build folder: packages-check, packages-analyze, packages-e2e,
+# packages-run. Where one of the last two is missing, something is left out.
 $(BUILD)/packages-%: tools/packages tools/need
 	@mkdir -p $(@D)
-	@tools/need $(if $(filter e2e,$*),--wanted) $*
+	@tools/need $(if $(filter e2e run,$*),--wanted) $*
 	@touch $@
 
 # Mail servers that the end-to-end tests start themselves; peers of the benchmarks. Not both at a
@@ -199,6 +200,8 @@ run-tests  = $(PYTHON) tests/check --build $(BUILD)
 
 check: layers check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
 	$(Q)$(run-tests) --fuzz-seconds 3 unit dialog engine fuzz e2e asan
+check-long: export CARONTE_LONG := 1
+check-long: check
 check-unit: tests
 	$(Q)$(run-tests) unit dialog engine
 check-e2e: all | $(e2e-peers)
@@ -208,7 +211,7 @@ asan: build-asan | $(e2e-peers)
 fuzz: build-fuzz
 	$(Q)$(run-tests) --fuzz-seconds $(FUZZ_SECONDS) fuzz
 
-run: all
+run: all | $(BUILD)/packages-run
 	$(Q)tools/run $(BUILD)
 
 # BENCH= holds further arguments of bench/run.
@@ -294,6 +297,7 @@ define HELP
 make [all]         builds the programs and manual pages into $(BUILD)/
 make run           starts Caronte and a sink, sends a message through, shows what became of it
 make check         all tests, plain and under ASan and UBSan, a few seconds of fuzzing
+make check-long    the same with every end-to-end test at its full size (CARONTE_LONG=1)
 make check-unit    unit, dialog and engine tests alone; check-e2e: the end-to-end tests alone
 make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
@@ -314,7 +318,7 @@ help:
 	$(info $(HELP))
 	@:
 
-.PHONY: all run check check-unit check-e2e check-clang check-man asan fuzz analyze analyze-cppcheck \
+.PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze analyze-cppcheck \
 	layers format format-check menuconfig defconfig savedefconfig bench bench-quick install clean help tests \
 	build-asan build-fuzz fuzz-programs FORCE
 
