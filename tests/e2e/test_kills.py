@@ -194,6 +194,7 @@ class Full(Base):
     def next_comes_late(self, daemon, destination):
         daemon.may_die = True
         deaths = len(daemon.records("fault", what="worker-died"))
+        ended = len(daemon.records("session"))
         killed = time.monotonic()
         for pid in daemon.workers():
             os.kill(pid, signal.SIGKILL)
@@ -201,6 +202,7 @@ class Full(Base):
         daemon.records("fault", count=deaths + 2, what="worker-died")
         with puppet.Session(daemon.port, destination, "rcpt"):
             self.assertGreaterEqual(time.monotonic() - killed, self.PARTING_S - 0.01)
+        daemon.records("session", count=ended + 1)  # its seat is free for who comes next
 
     def test_sessions(self):
         """Everything else that they had is free at once: nobody is turned away."""
