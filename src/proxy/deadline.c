@@ -189,6 +189,7 @@ void session_deadline(struct session *s)
 		return;
 	s->wait = wait;
 	s->wait_progress = s->progress;
+	session_seat_waits(s);
 	if (wait == WAIT_NOTHING) {
 		io_timer_stop(s->worker->io, &s->timer);
 		return;

@@ -137,6 +137,7 @@ struct dialog {
 	bool message_open; /* a message has begun and has no record yet */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
+	uint32_t useful; /* recipients and messages that were taken in all */
 	uint64_t body_bytes, bytes;
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;

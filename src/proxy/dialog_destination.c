@@ -161,6 +161,7 @@ static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
 {
 	bool good = reply->code / 100 == 2;
 
+	d->useful += good;
 	if (good)
 		d->recipients++;
 	else
@@ -333,6 +334,7 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	 * does, RFC 3030 does not say. */
 	d->gateway.begun = d->gateway.begun && d->chunked && !good;
 	d->messages += good;
+	d->useful += good;
 	dialog_record_message(d, reply->text);
 	dialog_say(d, reply->text);
 	dialog_drain(d);

@@ -23,11 +23,12 @@ struct seat *seats_taken(struct seats *s, uint32_t seat)
 static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
 				   unsigned per_address)
 {
+	/* First, since a newcomer that is one too many of its address takes nobody's seat. */
+	if (counted && per_address && seats_networks_full(s, key, per_address))
+		return SEATS_ADDRESS_FULL;
 	if (s->head.sessions + others_sessions() >= s->max_sessions || s->free_seat == NONE)
 		return SEATS_FULL;
-	if (!counted || per_address == 0)
-		return SEATS_OK;
-	return seats_networks_full(s, key, per_address) ? SEATS_ADDRESS_FULL : SEATS_OK;
+	return SEATS_OK;
 }
 
 /* The next free seat, of which there is one, ready to be taken. The mutex is held. */

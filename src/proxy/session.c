@@ -461,6 +461,7 @@ static void run(struct session *s)
 	}
 	if (s->in_body)
 		session_body_step(s);
+	session_seat_useful(s);
 	if (d->end != DIALOG_RUNS)
 		s->state = SESSION_LEAVING;
 	flush_both(s);
@@ -479,7 +480,9 @@ static void turn(struct io_task *task)
 		record_end(s);
 		if (s->work)
 			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
-		if (!s->client.sending && !s->splice)
+		if (!session_seat_given(s))
+			close_all(s);
+		else if (!s->client.sending && !s->splice)
 			leave(s);
 	}
 	if (s->state == SESSION_CLOSING) {

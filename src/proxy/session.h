@@ -93,6 +93,7 @@ struct session {
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
 	bool waits_for_seat;
+	bool gives_up;	/* its seat is a newcomer's */
 	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
 	bool reset;	/* the client's connection has failed: there is nothing to look for */
 	bool recorded;	/* the session's record is in the log */
@@ -115,8 +116,10 @@ struct session {
 	struct copy copy;
 	uint64_t taking_us; /* since when the destination is taking octets of a body */
 	uint64_t wait_since_ms;
-	uint64_t due_ms;     /* the end of what is waited for; the timer may ring before */
-	uint64_t left_bytes; /* thrown away while leaving */
+	uint64_t due_ms;       /* the end of what is waited for; the timer may ring before */
+	uint64_t left_bytes;   /* thrown away while leaving */
+	uint32_t useful;       /* of the dialog's, when the seat was last told */
+	uint64_t useful_bytes; /* … and how many octets of messages had come */
 	uint64_t started_us, patience_ms, connect_us;
 	struct stats_watch watch;
 };
@@ -136,6 +139,15 @@ void session_stop(struct session *s, bool polite);
 
 /* ---- between session.c, session_connect.c, session_gateway.c, session_body.c and session_chunk.c
  * ---- */
+
+/* Tells the seat what the session is good for: that it is of use, whom it waits for. */
+void session_seat_useful(struct session *s);
+void session_seat_waits(struct session *s);
+/* Where its seat was asked for, the session ends. */
+void session_seat_asked(struct session *s);
+/* A session that leaves: its seat is free, if it gives that up and can. False: there is no room
+ * for one more without a seat, and the connection is to be closed. */
+bool session_seat_given(struct session *s);
 
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);

@@ -18,11 +18,11 @@
 
 #include "base/diag.h"
 #include "io/net.h"
-#include "proxy/deadline.h"
 #include "proxy/health.h"
 #include "proxy/listen.h"
 #include "proxy/parting.h"
 #include "proxy/session.h"
+#include "proxy/stress.h"
 #include "proxy/warm.h"
 
 #define ACCEPT_PAUSE_MS	    100
@@ -76,32 +76,6 @@ void worker_fault_record(struct worker *w, const char *what, const char *detail)
 	xmllog_end(&w->log);
 }
 
-/* ---- stress ---- */
-
-static void record_stress(struct worker *w)
-{
-	char detail[128];
-
-	snprintf(detail, sizeof(detail), "%u of %d sessions: strangers are waited for %s",
-		 seats_sessions(w->rt->seats), w->rt->config->set.max_sessions,
-		 seats_stressed(w->rt->seats) ? "a tenth as long" : "as long as before");
-	worker_fault_record(w, "stress", detail);
-}
-
-/* Whether there is stress concerns all workers, and those too that have no news of their own. */
-static void look_at_stress(struct worker *w)
-{
-	struct list *pos, *tmp;
-
-	if (seats_stress_turned(w->rt->seats))
-		record_stress(w);
-	if (w->stressed == seats_stressed(w->rt->seats))
-		return;
-	w->stressed = !w->stressed;
-	list_for_each (pos, tmp, &w->open)
-		session_deadline_again(container_of(pos, struct session, link));
-}
-
 /* ---- the tick ---- */
 
 /* What a crowd has needed is given back when it has gone, or has become idle. */
@@ -117,7 +91,7 @@ static void on_tick(struct io_timer *t)
 	struct process *p = container_of(t, struct process, tick_timer);
 	struct worker *w = &p->worker;
 
-	look_at_stress(w);
+	stress_look(w);
 	if (trim(w) || w->open_count)
 		io_timer_set(w->io, t, TICK_MS);
 }
@@ -160,7 +134,7 @@ void worker_session_gone(struct worker *w)
 {
 	w->open_count--;
 	stats_now(w->stats, open, w->open_count);
-	look_at_stress(w);
+	stress_look(w);
 	stop_if_done(w);
 }
 
@@ -206,6 +180,7 @@ static void end_without_master(struct worker *w)
 
 static void stop_accepting(struct process *p)
 {
+	stress_end(&p->worker);
 	for (unsigned i = 0; i < p->listener_count; i++) {
 		io_timer_stop(p->worker.io, &p->listeners[i].pause);
 		io_cancel(p->worker.io, &p->listeners[i].op);
@@ -275,35 +250,24 @@ static void on_signal(struct io_op *op, int res)
 
 /* ---- accepting ---- */
 
-static void serve(struct worker *w, int fd, const struct addr *client)
+enum seats_verdict worker_admit(struct worker *w, int fd, const struct addr *client,
+				bool in_network, bool last)
 {
-	struct io_timer *tick = &container_of(w, struct process, worker)->tick_timer;
-	const struct settings *set = &w->rt->config->set;
-	const struct policy_networks *networks = w->rt->policy.networks;
 	uint32_t seat = 0;
 	enum session_refusal refusal = SESSION_SERVE;
+	enum seats_verdict verdict =
+		seats_take(w->rt->seats, w->slot, client, !in_network,
+			   (unsigned)w->rt->config->set.max_sessions_per_address, &seat);
 
-	/* Ours were prepared before they listened, what waits in another's may be older than we. */
-	if (w->rt->listen_handed)
-		net_prepare(fd);
-
-	bool in_network = networks && policy_networks_match(networks, client);
-
-	switch (seats_take(w->rt->seats, w->slot, client, !in_network,
-			   (unsigned)set->max_sessions_per_address, &seat)) {
-	case SEATS_OK:
-		break;
-	case SEATS_FULL:
+	if (verdict == SEATS_FULL && !last)
+		return verdict;
+	if (verdict == SEATS_FULL) {
 		refusal = SESSION_TOO_MANY;
 		stats_count(w->stats, turned_away[STATS_MAX_SESSIONS], 1);
-		break;
-	case SEATS_ADDRESS_FULL:
+	} else if (verdict == SEATS_ADDRESS_FULL) {
 		refusal = SESSION_ADDRESS_TOO_MANY;
 		stats_count(w->stats, turned_away[STATS_MAX_PER_ADDRESS], 1);
-		break;
 	}
-	if (!list_linked(&tick->link))
-		io_timer_set(w->io, tick, TICK_MS);
 	bool started = session_start(w, fd, client, in_network, refusal, seat);
 
 	if (refusal == SESSION_SERVE && started) {
@@ -313,7 +277,24 @@ static void serve(struct worker *w, int fd, const struct addr *client)
 		stats_count(w->stats, turned_away[STATS_MAX_SESSIONS], 1);
 		seats_release(w->rt->seats, seat);
 	}
-	look_at_stress(w);
+	return verdict;
+}
+
+static void serve(struct worker *w, int fd, const struct addr *client)
+{
+	struct io_timer *tick = &container_of(w, struct process, worker)->tick_timer;
+	const struct policy_networks *networks = w->rt->policy.networks;
+
+	/* Ours were prepared before they listened, what waits in another's may be older than we. */
+	if (w->rt->listen_handed)
+		net_prepare(fd);
+	if (!list_linked(&tick->link))
+		io_timer_set(w->io, tick, TICK_MS);
+
+	bool in_network = networks && policy_networks_match(networks, client);
+
+	stress_admit(w, fd, client, in_network);
+	stress_look(w);
 }
 
 static void accept_again(struct io_timer *t)
@@ -493,6 +474,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	io_timer_init(&p->drain_timer, on_drain);
 	io_timer_init(&p->tick_timer, on_tick);
 	io_timer_init(&p->look_timer, on_look);
+	stress_init(w);
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w, &why);

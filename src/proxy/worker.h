@@ -12,6 +12,7 @@
 #include "io/pipe.h"
 #include "proxy/dialog.h"
 #include "proxy/runtime.h"
+#include "proxy/stress.h"
 #include "proxy/worker_version.h"
 
 /* Blocks in which octets arrive outside of bodies: emptied at once, so a few serve all sessions. */
@@ -43,9 +44,14 @@ struct worker {
 	struct xmllog_session next_id;
 	bool draining; /* ends with its last session */
 	bool stressed; /* strangers are waited for less long */
+	struct stress stress;
 	int exit_status;
 };
 
+/* Takes a seat for a connection and begins its session, or refuses it; but where all seats are
+ * taken and this is not the LAST time, nothing happens to it. */
+enum seats_verdict worker_admit(struct worker *w, int fd, const struct addr *client,
+				bool in_network, bool last);
 /* A session has ended and its memory is free again. */
 void worker_session_gone(struct worker *w);
 /* The destination's state changed: one `destination` record. */

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: ISC
 """The gateway dialog between a crowd of clients and destinations that refuse, are slow, die and say
 421 as chance has it. Each reply of a destination names what it answers, and each octet of a message
-whose it is, so that each client can tell whether it has heard what was meant for it.
+whose it is, so that each client can tell whether it has heard what was meant for it. And a crowd
+that only takes up room.
 """
+import base64
 import contextlib
 import random
 import signal
@@ -13,6 +15,7 @@ import unittest
 
 import harness
 import puppet
+import test_limits
 import test_upgrade
 from puppet import EHLO
 
@@ -296,6 +299,110 @@ class Crowd(harness.TestCase):
         for body in "BODY_AUTO", "BODY_SPLICE":
             with self.subTest(body):
                 self.crowd(**{body: True})
+
+
+SEATS = 1000
+IDLE_S = 30  # who has been of no use for so long loses its seat
+SERVED_S = 35
+
+
+class Useless(harness.TestCase):
+    """As many clients as there are seats, from many addresses, each doing next to nothing, with
+    deadlines that none of them comes near."""
+
+    def come(self, n, port, rcvbuf=None):
+        sock = socket.socket()
+        sock.setsockopt(socket.IPPROTO_IP, test_limits.IP_BIND_ADDRESS_NO_PORT, 1)
+        if rcvbuf:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+        sock.bind(("127.1.%d.%d" % (n // 100, n % 100 + 1), 0))
+        sock.connect(("127.0.0.1", port))
+        return self.stack.enter_context(puppet.Peer(sock))
+
+    def prepare(self, n, port):
+        """A client of one of the kinds, and what it sends every five seconds."""
+        kind = n % 6
+        c = self.come(n, port, 4096 if kind == 4 else None)
+        c.reply()
+        if kind == 4:  # never reads again
+            c.send(EHLO * 80)
+        elif kind in (2, 3):  # in the middle of a body
+            c.send(EHLO + puppet.MAIL + puppet.RCPT)
+            self.assertEqual(c.codes(3), [250] * 3)
+            c.send(puppet.DATA)
+            self.assertEqual(c.codes(1), [354])
+            c.send(b"Subject: x\r\n\r\n" + b"x" * 1000)
+        return c, (b"NOOP\r\n", b"N", b"x", b"", b"", b"")[kind], kind
+
+    def run_crowd(self, crowd, began):
+        while not self.over.wait(5):
+            for c, octets, kind in crowd:
+                late = kind == 5 and time.monotonic() - began > IDLE_S - 8
+                with contextlib.suppress(OSError):
+                    # It is told that this is none, and lingers.
+                    c.send(octets or b"NOOP\n" * late)
+
+    def honest(self, port):
+        """Whether it is served."""
+        with harness.Client(port) as client:
+            client.got = client.reply()
+            if client.got[:3] != b"220":
+                return False
+            client.hello()
+            self.assertEqual(client.send_message(b"honest\r\n")[:3], b"250")
+            client.quit()
+            return True
+
+    def send_slowly(self, c, rate):
+        """A large message, as a bad line would bring it."""
+        c.send(EHLO + puppet.MAIL + puppet.RCPT)
+        self.assertEqual(c.codes(4), [220] + [250] * 3)
+        c.send(puppet.DATA)
+        self.assertEqual(c.codes(1), [354])
+        c.send(b"Subject: large\r\n\r\n")
+        while not self.over.wait(1):
+            c.send(b"x" * 78 + b"\r\n" + (b"y" * 78 + b"\r\n") * (rate // 80))
+
+    def test_honest_client_is_served(self):
+        """In 35 seconds, and from then on at once. Relay networks and logins keep their seats, and
+        so does who sends a large message, slowly."""
+        self.over = threading.Event()
+        with harness.Sink("--auth", "joe:secret") as sink, self.caronte(
+                sink, MAX_SESSIONS=SEATS, RELAY_NETWORKS="127.0.0.3", TIMEOUT_COMMAND=3600,
+                TIMEOUT_DATA=3600, LOG_LEVEL=2) as daemon, contextlib.ExitStack() as self.stack:
+            friend, user, large = (
+                self.stack.enter_context(test_limits.come_from("127.0.0.%d" % n, daemon.port))
+                for n in (3, 4, 5))
+            for c in friend, user:
+                c.send(EHLO)
+                self.assertEqual(c.codes(2), [220, 250])
+            user.send(b"AUTH PLAIN " + base64.b64encode(b"\0joe\0secret") + b"\r\n")
+            self.assertEqual(user.codes(1), [235])
+            crowd = [self.prepare(n, daemon.port) for n in range(SEATS - 3)]
+            began = time.monotonic()
+            for target, arguments in (self.run_crowd, (crowd, began)), (
+                    self.send_slowly, (large, 1024)):
+                thread = threading.Thread(target=target, args=arguments)
+                thread.start()
+                self.stack.callback(thread.join)
+            self.stack.callback(self.over.set)
+            self.assertFalse(self.honest(daemon.port))
+            while not self.honest(daemon.port):
+                self.assertLess(time.monotonic() - began, SERVED_S)
+                time.sleep(1)
+            for _ in range(20):
+                self.assertTrue(self.honest(daemon.port))
+            self.over.set()
+            for c in friend, user:
+                c.send(b"NOOP\r\n")
+                self.assertEqual(c.codes(1), [250])
+            large.send(b"\r\n.\r\n")
+            self.assertEqual(large.codes(1), [250])
+            ended = harness.wait_until(lambda: daemon.records("session", end="limit"))
+            self.assertEqual({record.get("reason") for record in ended}, {"MAX_SESSIONS"})
+            told = [c for c, _, kind in crowd if kind < 4 and not c.silent(0)]
+            words = {c.socket.recv(1 << 16).split(b"\r\n")[-2] for c in told if c}
+            self.assertIn(b"421 4.3.2 Too many sessions, idle ones are ended", words)
 
 
 if __name__ == "__main__":

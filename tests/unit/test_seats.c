@@ -78,7 +78,9 @@ static void test_all_seats(void **state)
 			seen |= (uint8_t)(1u << seat[i]);
 		}
 		assert_int_equal(seen, 0x1f);
-		assert_int_equal(seats_take(s, 0, &a, true, 1, &more), SEATS_FULL);
+		assert_int_equal(seats_take(s, 0, &a, true, 0, &more), SEATS_FULL);
+		assert_int_equal(seats_take(s, 0, &a, true, 6, &more), SEATS_FULL);
+		assert_int_equal(seats_take(s, 0, &a, true, 5, &more), SEATS_ADDRESS_FULL);
 		assert_int_equal(more, 99);
 		assert_int_equal(seats_sessions(s), MAX);
 		for (unsigned i = 0; i < MAX; i++)
@@ -822,8 +824,9 @@ static void test_a_million(void **state)
 		memcpy(a.ip, &x, 4);
 		assert_int_equal(seats_take(s, i % 7, &a, true, 2, &seat), SEATS_OK);
 		if (i % 2)
-			assert_int_equal(seats_take(s, 0, &a, true, 2, &seat),
-					 i == MAX - 1 ? SEATS_FULL : SEATS_ADDRESS_FULL);
+			assert_int_equal(seats_take(s, 0, &a, true, 2, &seat), SEATS_ADDRESS_FULL);
+		if (i == MAX - 1)
+			assert_int_equal(seats_take(s, 0, &a, true, 3, &seat), SEATS_FULL);
 	}
 	assert_int_equal(seats_sessions(s), MAX);
 	for (unsigned w = 0; w < 7; w++)
