@@ -201,7 +201,8 @@ void dialog_drain(struct dialog *d)
 		dialog_take_oldest(d->work);
 		dialog_say_text(d, text);
 		if (fatal)
-			dialog_end_as(d, DIALOG_PROTOCOL, fatal);
+			dialog_end_as(d, reason_is_limit(fatal) ? DIALOG_LIMIT : DIALOG_PROTOCOL,
+				      fatal);
 	}
 }
 

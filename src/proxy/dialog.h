@@ -44,6 +44,7 @@ struct dialog_env {
 	struct xmllog *log;
 	struct stats_worker *stats; /* NULL: nothing is counted */
 	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
+	unsigned max_idle;	    /* MAX_IDLE_COMMANDS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
 	/* Octets; 0: no limit. MAX_HEADER_KIB, MAX_MESSAGE_MIB, MAX_LINE_KIB. */
 	uint64_t header_max, message_max, line_max;
@@ -137,7 +138,8 @@ struct dialog {
 	bool message_open; /* a message has begun and has no record yet */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
-	uint32_t useful; /* recipients and messages that were taken in all */
+	uint32_t useful;	/* recipients and messages that were taken in all */
+	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
 	uint64_t body_bytes, bytes;
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;

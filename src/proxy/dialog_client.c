@@ -8,6 +8,7 @@
 #include "proxy/records.h"
 
 static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
+static const char reply_idle[] = "421 4.7.0 Too many commands without a message\r\n";
 
 /* How much longer than its line a rebuilt command may be, and more. */
 #define ROOM_REBUILT (SMTP_REBUILT_MORE + 256)
@@ -317,6 +318,30 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum 
 	answer_local(d, s->cmd.verb, s->reply, fatal);
 }
 
+/*
+ * MAX_IDLE_COMMANDS: a stranger keeps its seat by recipients and messages alone, not by commands
+ * that ask for nothing. A chunk with octets is a part of a message. True: S was one command too
+ * many, and the session ends with the answer to it.
+ */
+static bool is_one_too_many(struct dialog *d, const struct smtp_server_step *s)
+{
+	const struct smtp_command *cmd = &s->cmd;
+
+	if (!d->env->max_idle || d->who.logged_in || d->who.in_network ||
+	    cmd->verb == SMTP_VERB_RCPT || cmd->verb == SMTP_VERB_QUIT ||
+	    (cmd->verb == SMTP_VERB_BDAT && cmd->chunk_size > 0))
+		return false;
+	return ++d->idle_commands > d->env->max_idle;
+}
+
+static void on_one_too_many(struct dialog *d, const struct smtp_server_step *s)
+{
+	if (s->cmd.verb == SMTP_VERB_AUTH)
+		begin_login(d, &s->cmd);
+	record_login(d, false, span_str(reply_idle));
+	answer_local(d, s->cmd.verb, reply_idle, REASON_MAX_IDLE_COMMANDS);
+}
+
 /* The destination as the client's dialog has to see it. Half a reply that answers nothing holds up
  * whatever would be passed on: the other half must not be taken for its answer. */
 static struct smtp_server_view view_of(const struct dialog *d)
@@ -361,6 +386,10 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 	*consumed += s.consumed;
 	if (event != SMTP_SERVER_EARLY)
 		record_received(d, continuation ? NULL : &s.cmd, s.line);
+	if (event != SMTP_SERVER_EARLY && !continuation && is_one_too_many(d, &s)) {
+		on_one_too_many(d, &s);
+		return PROGRESS;
+	}
 	switch (event) {
 	case SMTP_SERVER_COMMAND:
 		on_command(d, &s.cmd);

@@ -335,6 +335,8 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	d->gateway.begun = d->gateway.begun && d->chunked && !good;
 	d->messages += good;
 	d->useful += good;
+	if (good)
+		d->idle_commands = 0;
 	dialog_record_message(d, reply->text);
 	dialog_say(d, reply->text);
 	dialog_drain(d);

@@ -30,6 +30,7 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.log = &v->log,
 		.stats = w->stats,
 		.max_errors = (unsigned)set->max_errors,
+		.max_idle = (unsigned)set->max_idle_commands,
 		.header_max = (uint64_t)set->max_header_kib << 10,
 		.message_max = (uint64_t)set->max_message_mib << 20,
 		.line_max = (uint64_t)set->max_line_kib << 10,

@@ -17,6 +17,7 @@
  *   lost, slow        the destination's connection ends, or it is out of time
  *   closed, reset     the client's stream ends, or breaks
  *   idle              nothing is under way
+ *   set max-idle N    MAX_IDLE_COMMANDS; without it there is no such limit
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
  *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
@@ -283,6 +284,8 @@ static void setting(struct play *p, char *name, char *value)
 		p->env.line_max = (uint64_t)atoi(value);
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
+	} else if (strcmp(name, "max-idle") == 0) {
+		p->env.max_idle = (unsigned)atoi(value);
 	} else if (strcmp(name, "gateway") == 0) {
 		read_offer(p, value, &p->offer);
 		p->env.offer = &p->offer;

@@ -88,6 +88,7 @@ DEFAULTS = {
     "RECIPIENTS": [LOCAL],
     "WORKERS": 2,
     "MAX_SESSIONS": 200,  # what a small RLIMIT_NOFILE carries
+    "MAX_IDLE_COMMANDS": 1000000,  # tests say many a NOOP to see whether all is well
     "STOP_GRACE": 2,
 }
 

@@ -187,6 +187,40 @@ class Sessions(harness.TestCase):
                 self.assertEqual((s.client.rest(), s.server.rest()), (b"", b""))
             self.assertEqual(len(daemon.records("session", count=2, end="limit")), 2)
 
+    def test_max_idle_commands(self):
+        """A hundred, where nothing else is set; a message begins the count anew, and relay networks
+        and logins have none."""
+        with harness.Sink("--auth", "joe:secret") as sink, self.daemon(
+                sink, MAX_IDLE_COMMANDS=None, RELAY_NETWORKS="127.0.0.3") as daemon:
+            friend, user, stranger, sender = (
+                self.connect(daemon, 1, "127.0.0.%d" % n)[0][0] for n in (3, 4, 5, 6))
+            self.login(user, b"secret", 235)
+            for c in friend, user:
+                c.send(b"NOOP\r\n" * 150)
+                self.assertEqual(c.codes(150), [250] * 150)
+            stranger.send(EHLO + b"NOOP\r\nRSET\r\nHELP\r\n" * 33)
+            self.assertEqual({code // 100 for code in stranger.codes(100)}, {2})
+            stranger.send(b"RCPT TO:<x@far.test>\r\nNOOP\r\nNOOP\r\n")
+            self.assertEqual(stranger.codes(1), [503])
+            self.assertEqual(stranger.reply(),
+                             b"421 4.7.0 Too many commands without a message\r\n")
+            self.assertEqual(stranger.rest(), b"")
+            record, = daemon.records("session", count=1)
+            self.assertEqual((record.get("end"), record.get("reason")),
+                             ("limit", "MAX_IDLE_COMMANDS"))
+            sender.send(EHLO)
+            sender.reply()
+            for _ in range(2):
+                sender.send(b"NOOP\r\n" * 90)
+                self.assertEqual(sender.codes(90), [250] * 90)
+                sender.send(MAIL + RCPT)
+                self.assertEqual(sender.codes(2), [250] * 2)
+                sender.send(DATA)
+                self.assertEqual(sender.codes(1), [354])
+                sender.send(b"x\r\n.\r\n")
+                self.assertEqual(sender.codes(1), [250])
+            self.quit(sender)
+
 
 class Deadlines(harness.TestCase):
     """Short deadlines. Sessions wait side by side, so a test takes little more than one of them. On

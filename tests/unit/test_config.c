@@ -118,6 +118,7 @@ static void test_defaults(void **state)
 	assert_int_equal(s->max_sessions, 10000);
 	assert_int_equal(s->max_sessions_per_address, 20);
 	assert_int_equal(s->max_errors, 20);
+	assert_int_equal(s->max_idle_commands, 100);
 	assert_int_equal(s->timeout_connect, 10);
 	assert_int_equal(s->timeout_greeting, 300);
 	assert_int_equal(s->timeout_command, 300);
