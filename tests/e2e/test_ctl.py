@@ -214,7 +214,9 @@ class Log(harness.TestCase):
             # JSON and XML hold all that is in the log, in its order.
             printed = ctl("log", "--json", daemon.log)
             self.assertEqual(as_records(printed, parse_int=str, parse_float=str),
-                             [{"element": r.tag, **r.attrib} for r in all_records])
+                             [{"element": r.tag, **{"message_no" if k == "message" else k: v
+                                                    for k, v in r.attrib.items()}}
+                              for r in all_records])
             message = next(r for r in as_records(printed) if r["element"] == "message")
             self.assertEqual((message["bytes"], message["recipients"]), (3, 2))
             again = self.dir / "again.xml"
