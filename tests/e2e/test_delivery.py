@@ -67,8 +67,8 @@ def plain_messages():
 def odd_messages():
     """Messages that a destination may only keep to the letter when it does not look at them."""
     return [b"", line_of(b""), line_of(b"."), line_of(b"no header"), line_of(b"") * 3,
-            with_id("a-long-line", line_of(b"z" * 100000)),
-            with_id("a-long-line-of-dots", line_of(b"." * 100000))]
+            with_id("a-long-line", line_of(b"z" * 65000)),
+            with_id("a-long-line-of-dots", line_of(b"." * 65000))]
 
 
 def digests(messages):
@@ -269,8 +269,8 @@ class Swaks(Delivery):
             hellos = [line.split()[0] for line in sink.commands() if line[1:4] in ("HLO", "ELO")]
             if self.gateway:  # Caronte's own, at most one for each worker
                 self.assertIn(hellos, (["EHLO"], ["EHLO"] * daemon.settings["WORKERS"]))
-            else:
-                self.assertEqual(hellos, ["EHLO", "EHLO", "HELO", "EHLO"])
+            else:  # for HELO, too
+                self.assertEqual(hellos, ["EHLO"] * len(ways))
             self.check_records(daemon, [self.MESSAGE] * len(ways))
 
     def test_to_postfix(self):
