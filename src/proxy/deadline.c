@@ -25,6 +25,8 @@ static enum session_wait wait_of(const struct session *s)
 			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 		break;
 	}
+	if (s->at_gate && !s->dest.sending && !s->splice)
+		return WAIT_GATE;
 	if (s->in_body)
 		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
@@ -72,6 +74,8 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 		return stressed_ms(s, 1000 * (uint64_t)set->timeout_data);
 	case WAIT_BODY:
 		return 1000 * (uint64_t)set->timeout_data;
+	case WAIT_GATE:
+		return s->gate_ms;
 	default:
 		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}

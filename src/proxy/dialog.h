@@ -31,6 +31,9 @@
 
 /* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
 #define DIALOG_OUT_MAX	  20480
+/* Lines of a message that wait at the gate, a second each at most: a client waits three minutes for
+ * a block of its message to be taken (RFC 5321 4.5.3.2.5). */
+#define DIALOG_GATES_MAX  100
 #define DIALOG_NAME_MAX	  256 /* HELO names and login names, with their NUL */
 #define DIALOG_NAME_USUAL 48  /* most of them are not longer */
 #define DIALOG_WORDS_MAX  256 /* of a destination that greets badly, with their NUL */
@@ -141,6 +144,7 @@ struct dialog {
 	uint32_t useful;	/* recipients and messages that were taken in all */
 	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
 	uint64_t body_bytes, bytes;
+	uint32_t gates; /* lines of this body that were waited for */
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;
@@ -188,6 +192,7 @@ struct dialog_forward {
 	size_t consumed;    /* octets of the input that need not be given again */
 	bool cr_first;	    /* a CR that was held back goes first */
 	struct span octets; /* in the input itself, or in the repair buffer */
+	bool gate;	    /* what follows waits at the gate: dialog_gate_open() */
 };
 
 /*
@@ -202,6 +207,12 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 /* The last octets of the message, with its end of data, or of a chunk, have reached the
  * destination's kernel: from now on they can be answered. */
 void dialog_body_sent(struct dialog *d);
+/*
+ * The line that waits at the gate (smtp/gate.h) may be given to dialog_body(): all before it is
+ * acknowledged, and the destination has been silent. One that has said anything is answered as
+ * always: after dialog_from_destination() the body is discarded, and nothing waits any more.
+ */
+void dialog_gate_open(struct dialog *d);
 
 /*
  * N octets of the chunk were taken from the client, and SENT of them were given to the destination

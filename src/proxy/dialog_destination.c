@@ -15,6 +15,7 @@
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
 static const char reply_header[] = "552 5.3.4 Message header too big\r\n";
 static const char reply_line[] = "552 5.6.0 Line of message too long\r\n";
+static const char reply_gates[] = "554 5.7.0 Too many lines like a MAIL command in message\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
 
 const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
@@ -76,6 +77,17 @@ static void forward(struct dialog *d, struct span octets, bool cr_first, bool sp
 		d->copied = true;
 }
 
+/* Why the message may not go on, whose next OCTETS the scanner let through with RESULT; or NULL. */
+static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
+			    enum smtp_eod_result result, enum reason *why)
+{
+	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
+		*why = REASON_MAIL_LINES;
+		return reply_gates;
+	}
+	return too_big(d, octets, cr_first, result == SMTP_EOD_END, why);
+}
+
 /* The message is complete. */
 static void end_of_data(struct dialog *d)
 {
@@ -89,6 +101,17 @@ static void end_of_data(struct dialog *d)
 	smtp_server_message_answered(&d->server);
 	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
 			      (enum reason)d->discard_why);
+}
+
+static void open_gate(struct dialog *d)
+{
+	smtp_gate_open(d->env->normalize ? &d->repair.gate : &d->eod.gate);
+}
+
+void dialog_gate_open(struct dialog *d)
+{
+	d->gates++;
+	open_gate(d);
 }
 
 void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
@@ -110,7 +133,7 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 	}
 	if (!d->discard && result != SMTP_EOD_BARE) {
 		enum reason why;
-		const char *refusal = too_big(d, octets, cr_first, result == SMTP_EOD_END, &why);
+		const char *refusal = too_much(d, octets, cr_first, result, &why);
 
 		if (refusal)
 			dialog_discard_body(d, span_str(refusal), false, why);
@@ -122,6 +145,12 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 		break;
 	case SMTP_EOD_END:
 		end_of_data(d);
+		break;
+	case SMTP_EOD_GATE:
+		if (d->discard)
+			open_gate(d); /* nothing goes on that could be taken for a command */
+		else
+			out->gate = true;
 		break;
 	case SMTP_EOD_BARE:
 		*out = (struct dialog_forward){ .consumed = in.n };
@@ -259,6 +288,7 @@ static void say_helo(struct dialog *d, struct dialog_pending *p)
 static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 {
 	d->body_bytes = 0;
+	d->gates = 0;
 	d->spliced = d->copied = false;
 	d->eod = (struct smtp_eod){ 0 };
 	d->repair = (struct smtp_repair){ 0 };

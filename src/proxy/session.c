@@ -521,6 +521,9 @@ void session_timed_out(struct session *s)
 		session_borrow(s);
 		dialog_destination_lost(&s->dialog, true);
 		break;
+	case WAIT_GATE:
+		session_gate_timed_out(s);
+		break;
 	case WAIT_COMMAND:
 	case WAIT_BLOCK:
 		session_borrow(s);

@@ -53,6 +53,7 @@ enum session_wait {
 	WAIT_COMMAND,
 	WAIT_BLOCK, /* the client's next octets of a body */
 	WAIT_BODY,  /* the destination taking them */
+	WAIT_GATE,  /* the destination's silence, before a line goes to it */
 	WAIT_LEAVE,
 };
 
@@ -109,6 +110,9 @@ struct session {
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
 	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
+	bool at_gate;		    /* the body's next line waits: session_gate.c */
+	uint16_t gate_ms;	    /* … until the next look */
+	uint64_t gate_since_ms;	    /* … 0: not yet, what is before it is still being sent */
 	struct span rest;	    /* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
 	uint64_t window_stood_us;	  /* … since when the client is not to blame; 0: he is */
@@ -209,6 +213,12 @@ void session_dest_took(struct session *s);
  * or when that fails, SPLICED is called as io_splice's `done` is (pipe.h). */
 void session_splice(struct session *s, uint64_t n,
 		    void (*spliced)(struct session *s, const struct io_splice *how, int res));
+/* The next line waits at the gate from now on. */
+void session_gate_shut(struct session *s);
+/* True while it does. */
+bool session_gate_waits(struct session *s);
+/* The time until the next look is over. */
+void session_gate_timed_out(struct session *s);
 /* Goes on with a chunk (BDAT). */
 void session_chunk_step(struct session *s);
 /* What was queued for the destination has left, the end of a chunk perhaps too. */

@@ -34,7 +34,7 @@ void session_body_return(struct session *s)
 	s->pipe = NULL;
 	s->rest = (struct span){ 0 };
 	s->peeked = 0;
-	s->held_cr = false;
+	s->held_cr = s->at_gate = false;
 }
 
 void session_body_release(struct session *s)
@@ -159,6 +159,8 @@ static void scan_rest(struct session *s)
 	dialog_body(&s->dialog, s->rest, &out, false, &f);
 	s->rest = span_from(s->rest, f.consumed);
 	s->body_complete = !dialog_in_body(&s->dialog);
+	if (f.gate)
+		session_gate_shut(s);
 	if (f.octets.n == 0 || s->dest.broken)
 		return;
 	copy_forward(s, &f);
@@ -275,6 +277,8 @@ static void scan_peeked(struct session *s)
 	s->peeked = 0;
 	dialog_body(&s->dialog, in, NULL, true, &f);
 	s->body_complete = !dialog_in_body(&s->dialog);
+	if (f.gate)
+		session_gate_shut(s);
 	s->forwarded = (uint32_t)f.octets.n;
 	if (f.octets.n == 0 || s->dest.broken) {
 		drop_queued(s, f.consumed);
@@ -363,7 +367,7 @@ void session_body_step(struct session *s)
 	}
 	if (s->dest.sending || s->splice || s->client.receiving)
 		return;
-	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0)) {
+	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0) && !session_gate_waits(s)) {
 		if (s->dest.broken && !d->discard)
 			return; /* its end of stream tells what it said last */
 		if (s->peeked > 0)
@@ -375,6 +379,6 @@ void session_body_step(struct session *s)
 	}
 	if (!dialog_in_body(d))
 		finish(s);
-	else if (!s->dest.broken || d->discard)
+	else if ((!s->dest.broken || d->discard) && !session_gate_waits(s))
 		receive_more(s);
 }

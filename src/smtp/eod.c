@@ -3,7 +3,8 @@
  * eod: finds the end of data (RFC 5321 4.1.1.4) and everything that a careless destination could
  * take for it: this file has the automaton in plain C, and what both versions of it share, which is
  * the answer to "how many octets may go on". It refuses to change or keep octets, and it reads none
- * outside the span. The caller owns the octets, the state and the one CR that is held back.
+ * outside the span. The caller owns the octets, the state and the one CR that is held back. The
+ * gate's automaton (gate.h) rides on it: it has something to do at the beginning of lines only.
  *
  * It cannot fail. After END the state is that of a new body. After BARE it stands before the
  * offending octet, so that a caller who scans on from there gets BARE for ever.
@@ -40,23 +41,34 @@ static inline enum smtp_eod_result step(enum smtp_eod_state *state, uint8_t c)
 	return SMTP_EOD_MORE;
 }
 
-size_t smtp_eod_run_plain(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod,
 			  enum smtp_eod_result *result)
 {
-	enum smtp_eod_state s = *state;
+	struct smtp_eod line = *eod; /* the state where the line began, or these octets do */
+	enum smtp_eod_state s = eod->state;
+	size_t line_at = 0;
 
 	*result = SMTP_EOD_MORE;
 	for (size_t i = 0; i < n; i++) {
 		/* Most octets are text in text: nothing above CR is special there. */
-		if (s == SMTP_EOD_TEXT && p[i] > '\r')
+		if (s == SMTP_EOD_TEXT && p[i] > '\r' && eod->gate.at == SMTP_GATE_TEXT)
 			continue;
 		*result = step(&s, p[i]);
 		if (*result != SMTP_EOD_MORE) {
-			*state = s;
+			eod->state = s;
 			return *result == SMTP_EOD_END ? i + 1 : i;
 		}
+		if (smtp_gate_step(&eod->gate, p[i])) {
+			*result = SMTP_EOD_GATE;
+			*eod = line;
+			return line_at;
+		}
+		if (p[i] == '\n') {
+			line = (struct smtp_eod){ .state = s };
+			line_at = i + 1;
+		}
 	}
-	*state = s;
+	eod->state = s;
 	return n;
 }
 
@@ -65,7 +77,7 @@ static bool holds_cr(enum smtp_eod_state state)
 	return state == SMTP_EOD_CR || state == SMTP_EOD_DOT_CR;
 }
 
-typedef size_t run_fn(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+typedef size_t run_fn(const uint8_t *p, size_t n, struct smtp_eod *eod,
 		      enum smtp_eod_result *result);
 
 static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struct span in,
@@ -73,7 +85,7 @@ static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struc
 {
 	enum smtp_eod_state entry = eod->state;
 	enum smtp_eod_result result;
-	size_t passed = run(in.p, in.n, &eod->state, &result);
+	size_t passed = run(in.p, in.n, eod, &result);
 
 	*cr_first = holds_cr(entry) && passed > 0;
 	*scanned = passed;
@@ -93,6 +105,9 @@ static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struc
 		}
 		break;
 	case SMTP_EOD_END:
+		eod->gate = (struct smtp_gate){ 0 };
+		break;
+	case SMTP_EOD_GATE: /* no line's start, and none of its words, is behind a CR */
 		break;
 	}
 	return result;

@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "smtp/gate.h"
 
 enum smtp_eod_state {
 	SMTP_EOD_LINE_START, /* behind CR LF, or at the very beginning */
@@ -28,10 +29,12 @@ enum smtp_eod_result {
 	SMTP_EOD_MORE, /* all was scanned, the end is not in sight */
 	SMTP_EOD_END,  /* the end of data; `scanned` stands behind its last LF */
 	SMTP_EOD_BARE, /* a bare CR, bare LF or NUL; `safe` stands before it */
+	SMTP_EOD_GATE, /* a line that begins like MAIL (gate.h); `safe` stands before it */
 };
 
 struct smtp_eod {
 	enum smtp_eod_state state; /* zero-initialised is the start of a body */
+	struct smtp_gate gate;
 };
 
 /*
@@ -39,7 +42,9 @@ struct smtp_eod {
  * to be canonical, a final CR held back. A CR that an earlier call held back is forwarded first, by
  * the caller, when *CR_FIRST is set (its LF has now come). *SCANNED is how many octets of IN were
  * consumed: all with MORE (the held-back CR counts as consumed), up to and with the final LF with
- * END (and *SAFE equals it), up to before the offending octet with BARE.
+ * END (and *SAFE equals it), up to before the offending octet with BARE. With GATE it is up to
+ * before the line, as far as the line began in IN, and *SAFE equals it: scanning on from there
+ * gives GATE again until smtp_gate_open() was called.
  */
 enum smtp_eod_result smtp_eod_scan(struct smtp_eod *eod, struct span in, size_t *scanned,
 				   size_t *safe, bool *cr_first);
@@ -54,13 +59,15 @@ bool smtp_eod_fast(void);
  * its own becomes CR LF, a NUL is dropped; a line that repair has made a lone dot, or has made begin
  * with a dot, is stuffed; only the client's own CR LF dot CR LF ends the body. *SCANNED octets of IN
  * were consumed; it stops early when OUT has less than SMTP_REPAIR_ROOM octets left, and may then
- * have consumed none: many CRs that were held back become as many lines. MORE or END.
+ * have consumed none: many CRs that were held back become as many lines. MORE, END,
+ * or GATE as above, of the lines that go out.
  */
 #define SMTP_REPAIR_ROOM 8
 
 struct smtp_repair {
 	uint8_t state; /* of repair.c; zero-initialised is the start of a body */
 	uint64_t crs;  /* held back, in two of its states */
+	struct smtp_gate gate;
 };
 
 enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *scanned,

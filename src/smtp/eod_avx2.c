@@ -6,6 +6,9 @@
  * set of carried bits, so that there are no special cases at the edges of a block, and no input is
  * slow. Up to the first event the masks say what the automaton says; later bits mean nothing.
  *
+ * Most lines begin with an octet that can begin neither an end of data nor a MAIL command. A block
+ * without any other is done with after one look; the rest of the masks is for the others.
+ *
  * Reads only whole blocks inside the span; what is left over goes through the plain version.
  */
 #include "smtp/eod_run.h"
@@ -15,18 +18,20 @@
 
 #define BLOCK 64
 
-/* What the octet before the block was; `dot_cr` implies `cr`. None set: text. */
+/* What the octet before the block was; `dot_cr` implies `cr`. None set: text. `lead`: what begins
+ * the block still is at the start of a line for the gate, after blanks and dots. */
 struct carry {
-	uint64_t cr, start, dot, dot_cr;
+	uint64_t cr, start, dot, dot_cr, lead;
 };
 
-static struct carry carry_of(enum smtp_eod_state state)
+static struct carry carry_of(const struct smtp_eod *eod)
 {
 	return (struct carry){
-		.cr = state == SMTP_EOD_CR || state == SMTP_EOD_DOT_CR,
-		.start = state == SMTP_EOD_LINE_START,
-		.dot = state == SMTP_EOD_DOT,
-		.dot_cr = state == SMTP_EOD_DOT_CR,
+		.cr = eod->state == SMTP_EOD_CR || eod->state == SMTP_EOD_DOT_CR,
+		.start = eod->state == SMTP_EOD_LINE_START,
+		.dot = eod->state == SMTP_EOD_DOT,
+		.dot_cr = eod->state == SMTP_EOD_DOT_CR,
+		.lead = eod->gate.at == SMTP_GATE_START,
 	};
 }
 
@@ -42,58 +47,218 @@ static enum smtp_eod_state state_of(const struct carry *c, unsigned at)
 	return c->start >> at & 1 ? SMTP_EOD_LINE_START : SMTP_EOD_TEXT;
 }
 
-__attribute__((target("avx2"))) static inline uint64_t mask_of(__m256i lo, __m256i hi, char c)
-{
-	__m256i want = _mm256_set1_epi8(c);
-	uint32_t l = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(lo, want));
-	uint32_t h = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(hi, want));
+struct block {
+	__m256i lo, hi;
+};
 
-	return (uint64_t)h << 32 | l;
+__attribute__((target("avx2"))) static inline struct block block_at(const uint8_t *p)
+{
+	return (struct block){
+		_mm256_loadu_si256((const __m256i *)(const void *)p),
+		_mm256_loadu_si256((const __m256i *)(const void *)(p + 32)),
+	};
 }
 
-__attribute__((target("avx2"))) size_t smtp_eod_run_avx2(const uint8_t *p, size_t n,
-							 enum smtp_eod_state *state,
-							 enum smtp_eod_result *result)
+__attribute__((target("avx2"))) static inline uint64_t join(__m256i lo, __m256i hi)
 {
-	struct carry in = carry_of(*state);
-	size_t i = 0;
+	return (uint64_t)(uint32_t)_mm256_movemask_epi8(hi) << 32 |
+	       (uint32_t)_mm256_movemask_epi8(lo);
+}
 
-	for (; n - i >= BLOCK; i += BLOCK) {
-		__m256i lo = _mm256_loadu_si256((const __m256i *)(const void *)(p + i));
-		__m256i hi = _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32));
-		uint64_t cr = mask_of(lo, hi, '\r'), lf = mask_of(lo, hi, '\n');
-		/* What stands before each octet; then, what each octet is in that place. */
-		struct carry before = { .cr = cr << 1 | in.cr, .start = lf << 1 | in.start };
-		uint64_t dot = mask_of(lo, hi, '.') & before.start, dot_cr, bad, end;
+__attribute__((target("avx2"))) static inline uint64_t mask_of(struct block b, char c)
+{
+	__m256i want = _mm256_set1_epi8(c);
 
-		before.dot = dot << 1 | in.dot;
-		dot_cr = cr & before.dot;
-		before.dot_cr = dot_cr << 1 | in.dot_cr;
-		bad = mask_of(lo, hi, '\0') | (lf ^ before.cr);
-		end = lf & before.dot_cr;
-		if (__builtin_expect((bad | end) != 0, 0)) {
-			unsigned at = (unsigned)__builtin_ctzll(bad | end);
-			bool is_end = end >> at & 1;
+	return join(_mm256_cmpeq_epi8(b.lo, want), _mm256_cmpeq_epi8(b.hi, want));
+}
 
-			*result = is_end ? SMTP_EOD_END : SMTP_EOD_BARE;
-			*state = is_end ? SMTP_EOD_LINE_START : state_of(&before, at);
-			return i + at + is_end;
+/* Octets in lower case, and some others changed. */
+__attribute__((target("avx2"))) static inline __m256i lower(__m256i octets)
+{
+	return _mm256_or_si256(octets, _mm256_set1_epi8(0x20));
+}
+
+/* The octets of which lower() makes what KNOWN has at the place of its lower half. */
+__attribute__((target("avx2"))) static inline uint64_t class_of(struct block b, __m128i known)
+{
+	__m256i table = _mm256_broadcastsi128_si256(known);
+	__m256i lo = lower(b.lo), hi = lower(b.hi);
+
+	return join(_mm256_cmpeq_epi8(lo, _mm256_shuffle_epi8(table, lo)),
+		    _mm256_cmpeq_epi8(hi, _mm256_shuffle_epi8(table, hi)));
+}
+
+/* Blanks, dots, and a few that are taken for such at first; with M: letters M, too. */
+#define SKIPPED(m)                                                                                 \
+	_mm_setr_epi8(' ', -1, -1, -1, -1, -1, -1, -1, -1, '\t' | 0x20, -1, '\v' | 0x20,           \
+		      '\f' | 0x20, m, '.', -1)
+
+/* Where the line of the octet at P + AT begins, as far as that is not before P. */
+static size_t line_of(const uint8_t *p, size_t at)
+{
+	while (at > 0 && p[at - 1] != '\n')
+		at--;
+	return at;
+}
+
+/* What is found in a block: at which octet, and which result. */
+struct found {
+	unsigned at;
+	enum smtp_eod_result result;
+	size_t line; /* GATE: where it begins, counted from the first octet of all */
+};
+
+/* The octets at P + I, up to N, from those at P on; the gate was in the state ENTRY there. */
+struct octets {
+	const uint8_t *p;
+	size_t n, i;
+	struct smtp_gate entry;
+};
+
+/* True: the line of the letter M at AT begins like a MAIL command. */
+static bool is_mail(const struct octets *o, size_t line, size_t at)
+{
+	struct smtp_gate g = line ? (struct smtp_gate){ 0 } : o->entry;
+	bool shut = false;
+
+	for (size_t i = line; i <= at; i++)
+		(void)smtp_gate_step(&g, o->p[i]);
+	(void)smtp_gate_run(&g, o->p + at + 1, o->n - at - 1, &shut);
+	return shut;
+}
+
+/* Which of the three is first in a block: EVENT has its ends of data, END, and bare newlines, and
+ * VERBS each M that may begin a command. False: none. */
+static __attribute__((noinline)) bool look(const struct octets *o, uint64_t event, uint64_t end,
+					   uint64_t verbs, struct found *found)
+{
+	for (; verbs; verbs &= verbs - 1) {
+		unsigned at = (unsigned)__builtin_ctzll(verbs);
+		size_t line;
+
+		if (event && at >= (unsigned)__builtin_ctzll(event))
+			break;
+		line = line_of(o->p, o->i + at);
+		if (is_mail(o, line, o->i + at)) {
+			*found = (struct found){ at, SMTP_EOD_GATE, line };
+			return true;
 		}
-		in = (struct carry){ cr >> 63, lf >> 63, dot >> 63, dot_cr >> 63 };
 	}
-	*state = state_of(&in, 0);
+	if (!event)
+		return false;
+	found->at = (unsigned)__builtin_ctzll(event);
+	found->result = end >> found->at & 1 ? SMTP_EOD_END : SMTP_EOD_BARE;
+	return true;
+}
+
+/* Stops before the line that began at P + LINE; nothing has changed if that was before P. */
+static size_t stop_at_line(size_t line, struct smtp_eod *eod)
+{
+	if (line)
+		*eod = (struct smtp_eod){ .state = SMTP_EOD_LINE_START };
+	return line;
+}
+
+static size_t stop(const struct octets *o, const struct found *f, const struct carry *before,
+		   struct smtp_eod *eod)
+{
+	switch (f->result) {
+	case SMTP_EOD_GATE:
+		return stop_at_line(f->line, eod);
+	case SMTP_EOD_END:
+		eod->state = SMTP_EOD_LINE_START;
+		return o->i + f->at + 1;
+	default:
+		eod->state = state_of(before, f->at);
+		smtp_gate_skip(&eod->gate, o->p, o->i + f->at);
+		return o->i + f->at;
+	}
+}
+
+/* The blocks of a run that begins while the gate is not busy. */
+__attribute__((target("avx2"))) static size_t
+run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod, enum smtp_eod_result *result)
+{
+	struct octets o = { p, n, 0, eod->gate };
+	struct carry in = carry_of(eod);
+
+	for (; n - o.i >= BLOCK; o.i += BLOCK) {
+		struct block b = block_at(p + o.i);
+		uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
+		/* What stands before each octet. */
+		struct carry before = { .cr = cr << 1 | in.cr, .start = lf << 1 | in.start };
+		struct carry next = { .cr = cr >> 63, .start = lf >> 63 };
+		uint64_t bad = mask_of(b, '\0') | (lf ^ before.cr);
+		uint64_t heads = class_of(b, SKIPPED('m')), start = before.start | in.lead;
+
+		if (__builtin_expect((bad | (heads & start) | in.dot | in.dot_cr) != 0, 0)) {
+			uint64_t dot = mask_of(b, '.') & before.start, dot_cr, end, verbs;
+			uint64_t skipped = class_of(b, SKIPPED(-1));
+			unsigned long long after;
+			struct found f;
+
+			before.dot = dot << 1 | in.dot;
+			next.dot = dot >> 63;
+			dot_cr = cr & before.dot;
+			before.dot_cr = dot_cr << 1 | in.dot_cr;
+			next.dot_cr = dot_cr >> 63;
+			end = lf & before.dot_cr;
+			/* The sum carries a start over what is skipped after it. */
+			next.lead = __builtin_uaddll_overflow(start & skipped, skipped, &after);
+			verbs = (after | start) & heads & ~skipped;
+			if ((bad | end | verbs) && look(&o, bad | end, end, verbs, &f)) {
+				*result = f.result;
+				return stop(&o, &f, &before, eod);
+			}
+		}
+		in = next;
+	}
 	*result = SMTP_EOD_MORE;
-	if (i < n)
-		i += smtp_eod_run_plain(p + i, n - i, state, result);
-	return i;
+	eod->state = state_of(&in, 0);
+	smtp_gate_skip(&eod->gate, p, o.i);
+	return o.i;
+}
+
+/* How many octets go through the plain version first: those that the gate is busy with. */
+static size_t first_octets(const uint8_t *p, size_t n, struct smtp_gate gate)
+{
+	bool shut;
+	size_t busy = smtp_gate_run(&gate, p, n, &shut);
+
+	return busy + (shut ? 1 : 0);
+}
+
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
+			 enum smtp_eod_result *result)
+{
+	size_t first = first_octets(p, n, eod->gate), blocks, passed;
+	struct smtp_eod entry;
+
+	if (first) {
+		passed = smtp_eod_run_plain(p, first, eod, result);
+		if (*result != SMTP_EOD_MORE || first == n)
+			return passed;
+	}
+	p += first;
+	n -= first;
+	entry = *eod;
+	blocks = run_blocks(p, n, eod, result);
+	if (*result != SMTP_EOD_MORE || blocks == n)
+		return first + blocks;
+	passed = smtp_eod_run_plain(p + blocks, n - blocks, eod, result);
+	if (*result == SMTP_EOD_GATE && passed == 0) { /* a line of the blocks, or of before them */
+		*eod = entry;
+		return first + stop_at_line(line_of(p, blocks), eod);
+	}
+	return first + blocks + passed;
 }
 
 #else /* another processor: smtp_eod_fast() is false, and this is only there to link */
 
-size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
 			 enum smtp_eod_result *result)
 {
-	return smtp_eod_run_plain(p, n, state, result);
+	return smtp_eod_run_plain(p, n, eod, result);
 }
 
 #endif

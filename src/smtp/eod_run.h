@@ -9,15 +9,15 @@
 #include "smtp/eod.h"
 
 /*
- * Runs over the N octets at P from *STATE and returns how many were passed; *STATE is the state
- * there. MORE: all of them. END: up to and with the last LF. BARE: up to before the octet that
- * proves it, which is a NUL, an LF without its CR, or (*STATE is CR or DOT_CR) the octet behind a
- * CR that should have been its LF.
+ * Runs over the N octets at P from *EOD and returns how many were passed; *EOD is the state there.
+ * MORE: all of them. END: up to and with the last LF. BARE: up to before the octet that proves it,
+ * which is a NUL, an LF without its CR, or (the state is CR or DOT_CR) the octet behind a CR that
+ * should have been its LF. GATE: up to before the line, or none if it did not begin here.
  */
-size_t smtp_eod_run_plain(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod,
 			  enum smtp_eod_result *result);
 /* Only where smtp_eod_fast(). */
-size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, enum smtp_eod_state *state,
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
 			 enum smtp_eod_result *result);
 
 #endif

@@ -20,6 +20,7 @@
 	X(MAX_HEADER, "MAX_HEADER_KIB")                                                            \
 	X(MAX_LINE, "MAX_LINE_KIB")                                                                \
 	X(SIZE, "SIZE")                                                                            \
+	X(MAIL_LINES, "mail-lines")                                                                \
 	X(UNREAD_REPLIES, "unread-replies")                                                        \
 	X(NO_RESOURCES, "no-resources")                                                            \
 	X(EARLY_AUTH, "early-auth")                                                                \

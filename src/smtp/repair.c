@@ -30,16 +30,25 @@ enum {
 	OWES,	    /* they were on their own: so many newlines must go out before the next octet */
 };
 
-static void put(struct buf *out, struct span s)
+static void copy(struct buf *out, struct span s)
 {
 	int rc = buf_put(out, s);
 
 	CHECK(rc == 0); /* both callers have looked for room */
 }
 
-/* One octet in a state that holds no CR back. */
-static uint8_t step_plain(uint8_t state, uint8_t c, struct buf *out)
+/* The same for octets that the gate has not seen: their line is shut before its colon comes. */
+static void put(struct smtp_repair *r, struct span s, struct buf *out)
 {
+	for (size_t i = 0; i < s.n; i++)
+		CHECK(!smtp_gate_step(&r->gate, s.p[i]));
+	copy(out, s);
+}
+
+/* One octet in a state that holds no CR back. */
+static uint8_t step_plain(struct smtp_repair *r, uint8_t c, struct buf *out)
+{
+	uint8_t state = r->state;
 	bool lone_dot = state == DOT || state == DOT_NUL;
 
 	switch (c) {
@@ -48,19 +57,20 @@ static uint8_t step_plain(uint8_t state, uint8_t c, struct buf *out)
 			return DOT_NUL;
 		return state == LINE_START ? MADE_START : state;
 	case '\n':
-		put(out, lone_dot ? SPAN(".\r\n") : SPAN("\r\n"));
+		put(r, lone_dot ? SPAN(".\r\n") : SPAN("\r\n"), out);
 		return MADE_START;
 	case '\r':
+		(void)smtp_gate_step(&r->gate, c); /* no longer at the start of a line */
 		if (state == DOT)
 			return DOT_CR;
 		if (state == DOT_NUL)
-			put(out, SPAN("."));
+			put(r, SPAN("."), out);
 		return AFTER_CR;
 	case '.':
-		put(out, state == MADE_START ? SPAN("..") : SPAN("."));
+		put(r, state == MADE_START ? SPAN("..") : SPAN("."), out);
 		return state == LINE_START ? DOT : TEXT;
 	default:
-		put(out, span_of(&c, 1));
+		put(r, span_of(&c, 1), out);
 		return TEXT;
 	}
 }
@@ -69,14 +79,15 @@ static uint8_t step_plain(uint8_t state, uint8_t c, struct buf *out)
 static void step_cr(struct smtp_repair *r, uint8_t c, struct buf *out)
 {
 	if (c == '\n') {
-		put(out, SPAN("\r\n"));
+		put(r, SPAN("\r\n"), out);
 		r->state = LINE_START;
 	} else if (c == '\r') {
 		r->crs = r->state == MANY_CR ? r->crs + 1 : 2;
 		r->state = MANY_CR;
 	} else {
-		put(out, SPAN("\r\n"));
-		r->state = step_plain(MADE_START, c, out);
+		put(r, SPAN("\r\n"), out);
+		r->state = MADE_START;
+		r->state = step_plain(r, c, out);
 	}
 }
 
@@ -87,11 +98,11 @@ static bool step(struct smtp_repair *r, uint8_t c, struct buf *out)
 	bool end = r->state == DOT_CR && c == '\n';
 
 	if (r->state == DOT_CR && !end)
-		put(out, SPAN("."));
+		put(r, SPAN("."), out);
 	if (r->state == AFTER_CR || r->state == DOT_CR || r->state == MANY_CR)
 		step_cr(r, c, out);
 	else
-		r->state = step_plain(r->state, c, out);
+		r->state = step_plain(r, c, out);
 	return end;
 }
 
@@ -99,7 +110,7 @@ static bool step(struct smtp_repair *r, uint8_t c, struct buf *out)
 static void pay(struct smtp_repair *r, struct buf *out)
 {
 	for (; r->crs > 0 && buf_space(out) >= SMTP_REPAIR_ROOM; r->crs--)
-		put(out, SPAN("\r\n"));
+		put(r, SPAN("\r\n"), out);
 	if (r->crs == 0)
 		r->state = MADE_START;
 }
@@ -108,7 +119,7 @@ static void pay(struct smtp_repair *r, struct buf *out)
 static enum smtp_eod_result copy_canonical(struct smtp_repair *r, struct span in, size_t *used,
 					   struct buf *out)
 {
-	struct smtp_eod eod = { .state = (enum smtp_eod_state)r->state };
+	struct smtp_eod eod = { .state = (enum smtp_eod_state)r->state, .gate = r->gate };
 	enum smtp_eod_result result;
 	size_t safe;
 	bool cr_first;
@@ -117,10 +128,19 @@ static enum smtp_eod_result copy_canonical(struct smtp_repair *r, struct span in
 		in.n = buf_space(out) - 1; /* and one for the CR held back */
 	result = smtp_eod_scan(&eod, in, used, &safe, &cr_first);
 	if (cr_first)
-		put(out, SPAN("\r"));
-	put(out, span_of(in.p, safe));
+		copy(out, SPAN("\r"));
+	copy(out, span_of(in.p, safe));
 	r->state = (uint8_t)eod.state;
+	r->gate = eod.gate;
 	return result;
+}
+
+/* True: C is a colon before which the gate is shut. */
+static bool is_shut(const struct smtp_repair *r, uint8_t c)
+{
+	struct smtp_gate gate = r->gate;
+
+	return smtp_gate_step(&gate, c);
 }
 
 enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *scanned,
@@ -142,11 +162,13 @@ enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *
 			at += used;
 		}
 		/* The scanner stopped at an octet that needs repair, or cannot take this state. */
-		if (result == SMTP_EOD_BARE && buf_space(out) >= SMTP_REPAIR_ROOM)
+		if (result == SMTP_EOD_BARE && is_shut(r, in.p[at]))
+			result = SMTP_EOD_GATE;
+		else if (result == SMTP_EOD_BARE && buf_space(out) >= SMTP_REPAIR_ROOM)
 			result = step(r, in.p[at++], out) ? SMTP_EOD_END : SMTP_EOD_MORE;
-		if (result == SMTP_EOD_END) {
+		if (result == SMTP_EOD_END || result == SMTP_EOD_GATE) {
 			*scanned = at;
-			return SMTP_EOD_END;
+			return result;
 		}
 	}
 	*scanned = at;

@@ -18,6 +18,7 @@
  *   closed, reset     the client's stream ends, or breaks
  *   idle              nothing is under way
  *   set max-idle N    MAX_IDLE_COMMANDS; without it there is no such limit
+ *   gate              the body's next line waits at the gate; it may go now
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
  *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
@@ -65,7 +66,7 @@ struct play {
 	struct xmllog log;
 	struct dialog d;
 	struct dialog_work work;
-	bool started;
+	bool started, at_gate;
 	struct addr client;
 	void *networks, *recipients;
 	struct octets from_client, from_dest; /* what the dialog left for later */
@@ -146,7 +147,8 @@ static void move_chunk(struct play *p)
 
 static void move_body(struct play *p)
 {
-	while (dialog_in_body(&p->d) && p->from_client.n > 0) {
+	p->at_gate = p->at_gate && !p->d.discard;
+	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate) {
 		struct dialog_forward f;
 		struct buf out;
 
@@ -156,6 +158,7 @@ static void move_body(struct play *p)
 			add(&p->to_dest, "\r", 1);
 		add(&p->to_dest, f.octets.p, f.octets.n);
 		take(&p->from_client, f.consumed);
+		p->at_gate = f.gate;
 		if (!dialog_in_body(&p->d))
 			dialog_body_sent(&p->d);
 	}
@@ -388,12 +391,17 @@ static void check_canonical(struct play *p)
 {
 	struct smtp_eod eod = { 0 };
 	struct octets *o = &p->to_dest;
-	size_t scanned, safe;
+	enum smtp_eod_result result;
+	size_t scanned, safe, at = 0;
 	bool cr_first;
 
-	if (smtp_eod_scan_plain(&eod, span_of(o->p, o->n), &scanned, &safe, &cr_first) !=
-		    SMTP_EOD_MORE ||
-	    safe != o->n)
+	do {
+		result = smtp_eod_scan_plain(&eod, span_of(o->p + at, o->n - at), &scanned, &safe,
+					     &cr_first);
+		at += safe;
+		smtp_gate_open(&eod.gate);
+	} while (result == SMTP_EOD_GATE);
+	if (result != SMTP_EOD_MORE || at != o->n)
 		wrong(p, "the destination received more than canonical text", o, NULL, 0);
 	o->n = 0;
 }
@@ -490,6 +498,12 @@ static void check_word(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "idle") == 0) {
 		if (!dialog_idle(d))
 			wrong(p, "something is under way", NULL, NULL, 0);
+	} else if (strcmp(word, "gate") == 0) {
+		if (!p->at_gate)
+			wrong(p, "nothing waits at the gate", NULL, NULL, 0);
+		p->at_gate = false;
+		dialog_gate_open(d);
+		settle(p);
 	} else if (strcmp(word, "logins") == 0) {
 		if (read_log(p, XMLLOG_LOGIN) != (unsigned)atoi(arg))
 			wrong(p, "the log has another number of login records", NULL, NULL, 0);

@@ -66,6 +66,7 @@ class Exim(mailserver.Confined):
     def __init__(self, size_limit=0):
         super().__init__()
         self.size_limit = size_limit
+        self.small = None  # a directory for messages that are taken, in place of its own
         self.unpacked = mailserver.runnable(
             harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
         self.program = self.dir / "sbin/exim4"
@@ -73,6 +74,8 @@ class Exim(mailserver.Confined):
     def start(self):
         self.make_etc()
         self.make_for("Debian-exim", self.dir / "spool", self.dir / "log", self.mail)
+        if self.small:
+            (self.dir / "spool/input").symlink_to(self.small)
         self.port = harness.free_port()
         (self.etc / "exim4").mkdir()
         self.program.parent.mkdir()

@@ -400,12 +400,14 @@ static size_t move_data(struct play *p)
 		return 0;
 	buf_init(&out, p->repaired, sizeof(p->repaired));
 	dialog_body(&p->d, p->in, &out, false, &f);
+	if (f.gate)
+		dialog_gate_open(&p->d);
 	if (f.cr_first)
 		to_destination(p, SPAN("\r"));
 	to_destination(p, f.octets);
 	if (!dialog_in_body(&p->d))
 		dialog_body_sent(&p->d);
-	return f.consumed;
+	return f.gate && !f.consumed ? move_data(p) : f.consumed;
 }
 
 /* ---- the gateway dialog's connections ---- */

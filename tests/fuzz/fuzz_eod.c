@@ -19,7 +19,7 @@ static void check(scan_fn *scan, struct span body, uint32_t seed)
 
 	CHECK(sent);
 	want = oracle_scan(body, &forward);
-	while (got == SMTP_EOD_MORE && at < body.n) {
+	while ((got == SMTP_EOD_MORE || got == SMTP_EOD_GATE) && at < body.n) {
 		size_t left = body.n - at, n = whole ? left : fuzz_min(fuzz_step(&seed), left);
 		uint8_t *piece = fuzz_copy(span_of(body.p + at, n));
 		size_t scanned, safe;
@@ -28,6 +28,8 @@ static void check(scan_fn *scan, struct span body, uint32_t seed)
 		got = scan(&eod, span_of(piece, n), &scanned, &safe, &cr_first);
 		CHECK(scanned <= n && safe <= scanned && sent_n + safe + cr_first <= body.n);
 		CHECK(got != SMTP_EOD_MORE || scanned == n);
+		if (got == SMTP_EOD_GATE)
+			smtp_gate_open(&eod.gate);
 		if (cr_first)
 			sent[sent_n++] = '\r';
 		memcpy(sent + sent_n, piece, safe);

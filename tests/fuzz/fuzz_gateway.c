@@ -475,12 +475,14 @@ static bool move_body(struct client *c)
 	if (in.n == 0)
 		return false;
 	dialog_body(&c->d, in, NULL, false, &f);
+	if (f.gate)
+		dialog_gate_open(&c->d);
 	c->in.taken += f.consumed;
 	if (f.cr_first)
 		to_conn(c, SPAN("\r"));
 	to_conn(c, f.octets);
 	c->body_sent = !dialog_in_body(&c->d);
-	return f.consumed > 0;
+	return f.gate || f.consumed > 0;
 }
 
 static bool move_chunk(struct client *c)

@@ -17,7 +17,7 @@ static struct span repair(struct span body, uint32_t seed, size_t *used)
 	uint8_t *all = malloc(cap);
 
 	CHECK(all);
-	while (got == SMTP_EOD_MORE) {
+	while (got != SMTP_EOD_END) {
 		size_t left = body.n - at, scanned;
 		size_t len = seed ? fuzz_min(fuzz_step(&seed), left) : left;
 		size_t room = seed ? SMTP_REPAIR_ROOM + fuzz_step(&seed) : cap;
@@ -27,7 +27,10 @@ static struct span repair(struct span body, uint32_t seed, size_t *used)
 		CHECK(mem && left > 0); /* the body has its end in it */
 		buf_init(&out, mem, room);
 		got = smtp_repair(&r, span_of(piece, len), &scanned, &out);
-		CHECK(scanned <= len && (scanned > 0 || len == 0 || buf_len(&out) > 0));
+		CHECK(scanned <= len && (scanned > 0 || len == 0 || buf_len(&out) > 0 ||
+					 got == SMTP_EOD_GATE));
+		if (got == SMTP_EOD_GATE)
+			smtp_gate_open(&r.gate);
 		CHECK(n + buf_len(&out) <= cap);
 		memcpy(all + n, mem, buf_len(&out));
 		n += buf_len(&out);
