@@ -414,6 +414,18 @@ class Networks(harness.TestCase):
                 self.assertEqual({reply for reply in said if reply[:3] == b"421"}, {BUSY})
             self.assertEqual(len(daemon.records("session", count=4, end="limit")), 4)
 
+    def test_wider_networks(self):
+        """A /56 has four times as many, whatever it has of /64s."""
+        nets = ["2001:db8:0:1%02x::1" % n for n in range(6)]
+        for address in nets:
+            namespace.ip("address", "add", address + "/128", "dev", "lo", "nodad")
+        with harness.Sink() as sink, self.caronte(
+                sink, LISTEN_ADDRESS="2001:db8::25", MAX_SESSIONS_PER_ADDRESS=1) as daemon, \
+                contextlib.ExitStack() as stack:
+            said = [self.come(stack, daemon.port, address) for address in nets]
+            self.assertEqual([reply[:3] for reply in said], [b"220"] * 4 + [b"421"] * 2)
+            self.assertEqual(self.come(stack, daemon.port, self.HERE % 1)[:3], b"220")
+
 
 SLOW_CLIENTS = 5000 if harness.LONG else 500
 STRESS_S = 60 if harness.LONG else 10  # a command's deadline then; longer than to connect them
