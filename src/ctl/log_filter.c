@@ -227,13 +227,21 @@ static struct span destination_of(const struct log_record *r)
 	return log_record_get(r, "destination");
 }
 
+/* What a refusal is, is in its name. */
+static struct span verdict_of(const struct log_record *r)
+{
+	if (span_eq(r->element, SPAN("refusal")))
+		return SPAN("refuse");
+	return log_record_get(r, "verdict");
+}
+
 bool log_filter_match(const struct log_filter *f, const struct log_record *r)
 {
 	if (f->level && log_element_level(r->element) > f->level)
 		return false;
 	return fits(&f->element, r->element, fits_text) &&
 	       fits(&f->session, log_record_get(r, "session"), fits_text) &&
-	       fits(&f->verdict, log_record_get(r, "verdict"), fits_text) &&
+	       fits(&f->verdict, verdict_of(r), fits_text) &&
 	       fits(&f->sender, log_record_get(r, "sender"), fits_address) &&
 	       fits(&f->recipient, log_record_get(r, "recipient"), fits_address) &&
 	       fits(&f->destination, destination_of(r), fits_endpoint) && fits_client(f, r) &&

@@ -156,8 +156,9 @@ static void add_json_string(struct span v, struct log_text *out)
 /* Values that the schema calls numbers, as long as they are such that any reader holds exactly. */
 static bool is_number(struct span name, struct span v)
 {
-	static const char *const names[] = { "pid",	 "count", "message",	"messages",
-					     "refusals", "bytes", "recipients", "seconds" };
+	static const char *const names[] = { "pid",	   "count",    "message",
+					     "messages",   "refusals", "bytes",
+					     "recipients", "seconds",  "errors" };
 	bool numeric = false, dot = false;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

@@ -17,9 +17,10 @@ static const struct {
 	const char *element, *kind[2];
 } kinds[] = {
 	{ "fault", { "what", NULL } },		{ "destination", { "address", "state" } },
-	{ "login", { "verdict", NULL } },	{ "session", { "end", NULL } },
+	{ "login", { "verdict", NULL } },	{ "session", { "end", "reason" } },
 	{ "recipient", { "verdict", "rule" } }, { "message", { "reply", NULL } },
-	{ "command", { "from", "to" } },	{ "reply", { "from", "to" } },
+	{ "refusal", { "command", "by" } },	{ "command", { "from", "to" } },
+	{ "reply", { "from", "to" } },
 };
 
 /* V, cut between characters where it is too long. */

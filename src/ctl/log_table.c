@@ -32,9 +32,12 @@ templates[] = {
 	{ "destination", "{address:22} {state:6}[ {why}]" },
 	{ "login", CLIENT " {verdict:6} {mechanism}[ <{name}>][: {reply}]" },
 	{ "session", CLIENT " {end:16} {messages} messages, {refusals} refusals, {bytes} octets, "
-			    "{seconds} s[, helo {helo}][, login <{login}>][, to {destination}]" },
+			    "{seconds} s[, helo {helo}][, login <{login}>][, to {destination}]"
+			    "[, {reason}][: {reply}]" },
 	{ "recipient",
 	  CLIENT " #{message:2} {verdict:6} {rule:15} <{sender}> -> <{recipient}>[: {reply}]" },
+	{ "refusal", CLIENT "[ #{message:2}] {command:7} by {by:11}[ <{sender}>][ -> <{recipient}>]"
+			    "[: {reply}]" },
 	{ "message",
 	  CLIENT " #{message:2} <{sender}>, {recipients} recipients, {bytes} octets, {body}"
 		 "[, to {destination}][: {reply}]" },

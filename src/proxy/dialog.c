@@ -56,32 +56,39 @@ void dialog_init(struct dialog *d, const struct dialog_env *env, const struct ad
 
 void dialog_release(struct dialog *d)
 {
-	if (d->names)
-		pool_put(d->env->names, d->names);
-	d->names = NULL;
+	if (d->more)
+		pool_put(d->env->more, d->more);
+	d->more = NULL;
 }
 
 /* ---- names ---- */
 
 const char *dialog_helo(const struct dialog *d)
 {
-	return d->names ? d->names->helo : d->helo;
+	return d->more ? d->more->helo : d->helo;
 }
 
 const char *dialog_login(const struct dialog *d)
 {
-	return d->names ? d->names->login : d->login;
+	return d->more ? d->more->login : d->login;
+}
+
+void dialog_borrow_more(struct dialog *d)
+{
+	if (d->more)
+		return;
+	d->more = pool_get(d->env->more);
+	CHECK(d->more); /* the pool holds one for each dialog */
+	memcpy(d->more->helo, d->helo, sizeof(d->helo));
+	memcpy(d->more->login, d->login, sizeof(d->login));
+	d->more->reply_len = 0;
 }
 
 /* Makes room for a name of N octets, whichever it is. */
 static void make_room(struct dialog *d, size_t n)
 {
-	if (d->names || n < DIALOG_NAME_USUAL)
-		return;
-	d->names = pool_get(d->env->names);
-	CHECK(d->names); /* the pool holds one for each dialog */
-	memcpy(d->names->helo, d->helo, sizeof(d->helo));
-	memcpy(d->names->login, d->login, sizeof(d->login));
+	if (n >= DIALOG_NAME_USUAL)
+		dialog_borrow_more(d);
 }
 
 static size_t length(struct span name)
@@ -99,13 +106,13 @@ static void copy_name(char *out, struct span name)
 void dialog_note_helo(struct dialog *d, struct span name)
 {
 	make_room(d, length(name));
-	copy_name(d->names ? d->names->helo : d->helo, name);
+	copy_name(d->more ? d->more->helo : d->helo, name);
 }
 
 void dialog_note_login(struct dialog *d, struct span name)
 {
 	make_room(d, length(name));
-	copy_name(d->names ? d->names->login : d->login, name);
+	copy_name(d->more ? d->more->login : d->login, name);
 }
 
 /* ---- the destination ---- */
@@ -139,7 +146,7 @@ static unsigned code_of(struct span reply)
 	       (unsigned)(reply.p[2] - '0');
 }
 
-void dialog_say(struct dialog *d, struct span reply)
+void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what)
 {
 	if (buf_put(&d->work->to_client, reply) < 0) {
 		/* Room is kept for every answer that can come; a client for which even that is used
@@ -148,20 +155,22 @@ void dialog_say(struct dialog *d, struct span reply)
 		return;
 	}
 	record_reply(d, reply, "to", "client");
+	if (code_of(reply) >= 400)
+		dialog_refused(d, reply, what);
 	if (code_of(reply) / 100 != 5)
 		return;
+	d->errors++;
 	if (d->end != DIALOG_RUNS)
 		return;
-	d->errors++;
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
 		dialog_end_as(d, DIALOG_LIMIT, REASON_MAX_ERRORS);
-		dialog_say(d, SPAN(reply_errors));
+		dialog_say(d, SPAN(reply_errors), dialog_asked(d, SMTP_VERB_UNKNOWN, false));
 	}
 }
 
-void dialog_say_text(struct dialog *d, const char *reply)
+void dialog_say_good(struct dialog *d, const char *reply)
 {
-	dialog_say(d, span_str(reply));
+	dialog_say(d, span_str(reply), dialog_told);
 }
 
 struct dialog_pending *dialog_oldest(struct dialog_work *w)
@@ -177,7 +186,7 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 	struct dialog_pending *p = &w->pending[(w->head + w->count++) % SMTP_OPEN_MAX];
 
 	p->verb = (uint8_t)verb;
-	p->passed = p->as_ehlo = false;
+	p->passed = p->told = p->as_ehlo = false;
 	p->fatal = REASON_NONE;
 	p->local = NULL;
 	p->address[0] = '\0';
@@ -196,10 +205,14 @@ void dialog_drain(struct dialog *d)
 
 	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
 		const char *text = p->local;
+		struct dialog_asked what = dialog_asked(d, (enum smtp_verb)p->verb, false);
 		enum reason fatal = (enum reason)p->fatal;
 
+		what.address = p->address;
+		if (p->told)
+			what.command = RECORD_TOLD;
 		dialog_take_oldest(d->work);
-		dialog_say_text(d, text);
+		dialog_say(d, span_str(text), what);
 		if (fatal)
 			dialog_end_as(d, reason_is_limit(fatal) ? DIALOG_LIMIT : DIALOG_PROTOCOL,
 				      fatal);
@@ -234,10 +247,15 @@ void dialog_record_message(struct dialog *d, struct span reply)
 
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why)
 {
+	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, false);
+
+	if (d->message_open)
+		what = dialog_told;
+
 	dialog_record_message(d, reply);
 	if (ends)
 		dialog_end_as(d, end_for(why), why);
-	dialog_say(d, reply);
+	dialog_say(d, reply, what);
 	/* The destination's connection is gone with the body, and with it what it knew of us. */
 	dialog_say_closing(d, why);
 }
@@ -269,9 +287,10 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 }
 
 /* Recipients that the destination has not answered, and never will. */
-static void record_unanswered(struct dialog *d, struct span reply)
+static bool record_unanswered(struct dialog *d, struct span reply)
 {
 	const struct dialog_work *w = d->work;
+	bool any = false;
 
 	for (unsigned i = 0; i < w->count; i++) {
 		const struct dialog_pending *p = &w->pending[(w->head + i) % SMTP_OPEN_MAX];
@@ -280,15 +299,21 @@ static void record_unanswered(struct dialog *d, struct span reply)
 			continue;
 		d->refusals++;
 		record_recipient(d, p->address, (enum policy_rule)p->rule, reply, false);
+		any = true;
 	}
+	return any;
 }
 
-void dialog_record_cut_off(struct dialog *d, struct span reply)
+bool dialog_record_cut_off(struct dialog *d, struct span reply)
 {
-	record_unanswered(d, reply);
-	if (d->server.state == SMTP_SERVER_EOD || dialog_chunk_awaits(d))
+	bool login = d->auth_open, any = record_unanswered(d, reply);
+
+	if (d->server.state == SMTP_SERVER_EOD || dialog_chunk_awaits(d)) {
+		any = any || d->message_open;
 		dialog_record_message(d, reply);
+	}
 	record_login(d, false, reply);
+	return any || login;
 }
 
 void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why)
@@ -299,9 +324,12 @@ void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum
 		dialog_discard_body(d, span_str(reply), true, why);
 		return;
 	}
-	dialog_record_cut_off(d, span_str(reply));
+	struct dialog_asked what = dialog_asked_now(d, false);
+
+	if (dialog_record_cut_off(d, span_str(reply)))
+		what.command = RECORD_TOLD;
 	dialog_end_as(d, end, why);
-	dialog_say_text(d, reply);
+	dialog_say(d, span_str(reply), what);
 }
 
 void dialog_client_closed(struct dialog *d)
@@ -336,7 +364,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 		return;
 	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
-		dialog_say_text(d, reply_bye);
+		dialog_say_good(d, reply_bye);
 		return;
 	}
 	bool waits = d->work->count > 0 || dialog_in_body(d) || d->server.state == SMTP_SERVER_EOD;

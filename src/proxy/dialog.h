@@ -37,6 +37,7 @@
 #define DIALOG_NAME_MAX	  256 /* HELO names and login names, with their NUL */
 #define DIALOG_NAME_USUAL 48  /* most of them are not longer */
 #define DIALOG_WORDS_MAX  256 /* of a destination that greets badly, with their NUL */
+#define DIALOG_REPLY_KEPT 510 /* octets of the last refusal */
 
 struct stats_destination;
 struct stats_worker;
@@ -54,7 +55,7 @@ struct dialog_env {
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
 	const struct smtp_offer *offer;
 	const char *name;
-	struct pool *names; /* of struct dialog_names, one for each dialog */
+	struct pool *more; /* of struct dialog_more, one for each dialog */
 };
 
 enum dialog_end {
@@ -75,15 +76,34 @@ enum dialog_greeting { DIALOG_UNGREETED, DIALOG_WELCOMED, DIALOG_TURNED_AWAY };
 /* "quit", "lost-client", …: the `end` of a session record. */
 const char *dialog_end_name(enum dialog_end end);
 
+/* What a reply to the client answers, for the record of a refusal. */
+enum record_command {
+	RECORD_TOLD, /* another record tells of it */
+	RECORD_CONNECT,
+	RECORD_HELO,
+	RECORD_MAIL,
+	RECORD_RCPT,
+	RECORD_DATA,
+	RECORD_BDAT,
+	RECORD_OTHER,
+};
+struct dialog_asked {
+	uint8_t command;     /* enum record_command */
+	bool destination;    /* who refuses; else Caronte does */
+	bool transaction;    /* it belongs to the session's latest message */
+	const char *address; /* of a MAIL or RCPT that has never been in order; NULL or "": none */
+};
+
 /* One command that the client has not been answered yet. */
 struct dialog_pending {
 	uint8_t verb;			 /* enum smtp_verb */
 	uint8_t rule;			 /* enum policy_rule, of a RCPT */
 	bool passed;			 /* the destination answers it; else `local` does */
+	bool told;			 /* a record tells of `local` already */
 	uint8_t fatal;			 /* enum reason: the session ends after this answer */
 	bool as_ehlo;			 /* of a HELO: the destination was told EHLO */
 	const char *local;		 /* static text with CR LF */
-	char address[SMTP_PATH_MAX + 1]; /* of a RCPT */
+	char address[SMTP_PATH_MAX + 1]; /* of a RCPT, or a refused MAIL */
 };
 
 /* What a session needs only while something is under way. */
@@ -104,8 +124,11 @@ struct dialog_work {
 
 void dialog_work_init(struct dialog_work *w);
 
-struct dialog_names {
+/* What only some sessions keep: long names, and the last 4xx or 5xx that was said. */
+struct dialog_more {
 	char helo[DIALOG_NAME_MAX], login[DIALOG_NAME_MAX];
+	uint16_t reply_len;
+	char reply[DIALOG_REPLY_KEPT];
 };
 
 struct dialog {
@@ -150,8 +173,8 @@ struct dialog {
 	struct smtp_repair repair;
 	struct smtp_header header;
 	struct smtp_text text;
-	/* Where one of the two is longer than usual; read them by dialog_helo(), dialog_login(). */
-	struct dialog_names *names;
+	/* NULL: none. With it both names are there: see dialog_helo() and dialog_login(). */
+	struct dialog_more *more;
 	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];
 };
 
@@ -163,6 +186,8 @@ void dialog_release(struct dialog *d);
 const char *dialog_helo(const struct dialog *d);
 /* Who has logged in: the name, else the mechanism; "" while nobody has. */
 const char *dialog_login(const struct dialog *d);
+/* The last 4xx or 5xx that the client got, or its beginning; empty: none. */
+struct span dialog_last_refusal(const struct dialog *d);
 /* The destination's connection stands; its greeting is awaited. */
 void dialog_connected(struct dialog *d, const struct addr *destination);
 

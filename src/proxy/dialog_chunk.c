@@ -24,7 +24,7 @@ static void chunk_over(struct dialog *d)
 	d->discard = d->chunk_void = false;
 	smtp_server_chunk_done(&d->server, d->chunk_last);
 	if (refused) {
-		dialog_say(d, saved);
+		dialog_say(d, saved, dialog_asked(d, SMTP_VERB_BDAT, false));
 		return;
 	}
 	if (!discarded) {

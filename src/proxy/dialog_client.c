@@ -78,13 +78,17 @@ static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *
 	return p;
 }
 
-static void answer_local(struct dialog *d, enum smtp_verb verb, const char *reply,
-			 enum reason fatal)
+/* TOLD: a record tells of it already. */
+static void answer_local(struct dialog *d, const struct smtp_command *cmd, const char *reply,
+			 enum reason fatal, bool told)
 {
-	struct dialog_pending *p = dialog_add_pending(d, verb);
+	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
 	p->local = reply;
 	p->fatal = (uint8_t)fatal;
+	p->told = told;
+	if (!told)
+		dialog_note_address(p, cmd);
 	dialog_drain(d);
 }
 
@@ -98,7 +102,7 @@ static void refuse_rcpt(struct dialog *d, const struct smtp_command *cmd, enum p
 	smtp_path_text(&cmd->path, text);
 	smtp_server_rcpt_refused(&d->server);
 	record_recipient(d, text, rule, span_str(reply), false);
-	answer_local(d, SMTP_VERB_RCPT, reply, REASON_NONE);
+	answer_local(d, cmd, reply, REASON_NONE, true);
 }
 
 static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
@@ -221,7 +225,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	smtp_path_text(&cmd->path, d->work->sender);
 	if (lacks) {
 		smtp_server_mail_refused(&d->server);
-		answer_local(d, SMTP_VERB_MAIL, lacks, REASON_NONE);
+		answer_local(d, cmd, lacks, REASON_NONE, false);
 	} else {
 		pass(d, cmd);
 	}
@@ -276,6 +280,7 @@ static void on_early(struct dialog *d, const char *reply, enum reason why)
 	struct dialog_pending *p = &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
 
 	CHECK(w->count > 0);
+	p->told = d->auth_open;
 	record_login(d, false, span_str(reply));
 	p->passed = false;
 	p->fatal = (uint8_t)why;
@@ -310,12 +315,14 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum 
 {
 	if (s->cmd.verb == SMTP_VERB_AUTH)
 		begin_login(d, &s->cmd);
+	bool told = d->auth_open;
+
 	record_login(d, false, span_str(s->reply));
 	if (d->server.state == SMTP_SERVER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
 		smtp_server_rcpt_refused(&d->server);
 	if (d->server.state == SMTP_SERVER_READY && s->cmd.verb == SMTP_VERB_MAIL)
 		smtp_server_mail_refused(&d->server);
-	answer_local(d, s->cmd.verb, s->reply, fatal);
+	answer_local(d, &s->cmd, s->reply, fatal, told);
 }
 
 /*
@@ -338,8 +345,10 @@ static void on_one_too_many(struct dialog *d, const struct smtp_server_step *s)
 {
 	if (s->cmd.verb == SMTP_VERB_AUTH)
 		begin_login(d, &s->cmd);
+	bool told = d->auth_open;
+
 	record_login(d, false, span_str(reply_idle));
-	answer_local(d, s->cmd.verb, reply_idle, REASON_MAX_IDLE_COMMANDS);
+	answer_local(d, &s->cmd, reply_idle, REASON_MAX_IDLE_COMMANDS, told);
 }
 
 /* The destination as the client's dialog has to see it. Half a reply that answers nothing holds up

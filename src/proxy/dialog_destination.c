@@ -257,7 +257,7 @@ static void on_helo_answer(struct dialog *d, const struct smtp_reply *reply, boo
 
 	if (!as_ehlo) {
 		dialog_learn_nothing(d);
-		dialog_say(d, reply->text);
+		dialog_say(d, reply->text, dialog_told);
 		return;
 	}
 	dialog_learn(d, reply, &offer);
@@ -267,7 +267,7 @@ static void on_helo_answer(struct dialog *d, const struct smtp_reply *reply, boo
 	n = snprintf(text, sizeof(text), "%u %.*s\r\n", reply->code, (int)first.n,
 		     (const char *)first.p);
 	CHECK(n > 0 && (size_t)n < sizeof(text));
-	dialog_say(d, span_of(text, (size_t)n));
+	dialog_say(d, span_of(text, (size_t)n), dialog_told);
 }
 
 /* The destination refuses the EHLO that stands for the client's HELO: it gets the HELO. */
@@ -285,7 +285,7 @@ static void say_helo(struct dialog *d, struct dialog_pending *p)
 }
 
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
-static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
+static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct dialog_asked what)
 {
 	d->body_bytes = 0;
 	d->gates = 0;
@@ -297,18 +297,19 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply)
 	d->discard = d->discard_ends = d->chunked = false;
 	if (d->server.state == SMTP_SERVER_BODY) {
 		d->message_open = true;
-		dialog_say(d, reply->text);
+		dialog_say(d, reply->text, dialog_told);
 		if (d->client_closed)
 			dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
 		return;
 	}
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
 	d->drop_destination = true;
-	dialog_say_text(d, reply_none_left);
+	what.destination = false;
+	dialog_say(d, SPAN(reply_none_left), what);
 	dialog_say_closing(d, REASON_NO_RECIPIENTS);
 }
 
-void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destination)
 {
 	struct dialog_work *w = d->work;
 	struct dialog_pending *p = dialog_oldest(w);
@@ -332,6 +333,10 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 	}
 	bool as_ehlo = p->as_ehlo;
 
+	struct dialog_asked what = dialog_asked(d, verb, destination);
+
+	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && d->message_open) || d->auth_open)
+		what.command = RECORD_TOLD;
 	smtp_server_answered(&d->server, verb, reply->code);
 	if (verb == SMTP_VERB_AUTH)
 		on_auth_answer(d, reply);
@@ -347,9 +352,9 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 	else if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
 		on_helo_answer(d, reply, as_ehlo);
 	else if (verb == SMTP_VERB_DATA && reply->code == 354)
-		on_go_ahead(d, reply);
+		on_go_ahead(d, reply, what);
 	else
-		dialog_say(d, reply->text);
+		dialog_say(d, reply->text, what);
 	if (verb == SMTP_VERB_QUIT)
 		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
 	dialog_drain(d);
@@ -358,6 +363,10 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply)
 static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	bool good = reply->code / 100 == 2;
+	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, true);
+
+	if (d->message_open)
+		what = dialog_told;
 
 	smtp_server_message_answered(&d->server);
 	/* A refused end of data ends the transaction (RFC 5321 4.1.1.4); that a refused last chunk
@@ -368,7 +377,7 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	if (good)
 		d->idle_commands = 0;
 	dialog_record_message(d, reply->text);
-	dialog_say(d, reply->text);
+	dialog_say(d, reply->text, what);
 	dialog_drain(d);
 }
 
@@ -379,9 +388,12 @@ static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 		return;
 	}
 	d->turned_away = d->turned_away || d->begun == SMTP_OWES_GREETING;
-	dialog_record_cut_off(d, reply->text);
+	struct dialog_asked what = dialog_asked_now(d, true);
+
+	if (dialog_record_cut_off(d, reply->text))
+		what.command = RECORD_TOLD;
 	dialog_end_as(d, DIALOG_LOST_DESTINATION, REASON_CLOSING);
-	dialog_say(d, reply->text);
+	dialog_say(d, reply->text, what);
 }
 
 static void on_reply(struct dialog *d, const struct smtp_reply *reply)
@@ -399,11 +411,13 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 		} else if (owed == SMTP_OWES_GREETING) {
 			smtp_server_greeted(&d->server, reply->code);
 			d->turned_away = reply->code / 100 != 2;
-			dialog_say(d, reply->text);
+			dialog_say(d, reply->text,
+				   (struct dialog_asked){ .command = RECORD_CONNECT,
+							  .destination = true });
 		} else if (owed == SMTP_OWES_EOD) {
 			on_message_answer(d, reply);
 		} else {
-			dialog_answer(d, reply);
+			dialog_answer(d, reply, true);
 		}
 		break;
 	case SMTP_CLIENT_EARLY:

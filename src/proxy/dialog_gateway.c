@@ -44,7 +44,7 @@ void dialog_gateway_greet(struct dialog *d)
 
 	snprintf(text, sizeof(text), "220 %s ESMTP Caronte\r\n", d->env->name);
 	smtp_server_greeted(&d->server, 220);
-	dialog_say_text(d, text);
+	dialog_say_good(d, text);
 }
 
 static void say_hello(struct dialog *d, bool extended)
@@ -60,7 +60,7 @@ static void say_hello(struct dialog *d, bool extended)
 	d->server.mechanisms = offer->login;
 	if (!extended) {
 		snprintf(text, sizeof(text), "250 %s\r\n", d->env->name);
-		dialog_say_text(d, text);
+		dialog_say_good(d, text);
 		return;
 	}
 	d->server.offered = offer->ext & DIALOG_EXTENSIONS;
@@ -83,7 +83,7 @@ static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 	g->need_size = cmd->has_size ? cmd->size : 0;
 	smtp_server_passed(&d->server, cmd);
 	smtp_server_answered(&d->server, SMTP_VERB_MAIL, 250);
-	dialog_say_text(d, reply_sender);
+	dialog_say_good(d, reply_sender);
 }
 
 /* RCPT, DATA or AUTH, which the destination will answer. */
@@ -125,11 +125,11 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		return NULL;
 	case SMTP_VERB_QUIT:
 		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
-		dialog_say_text(d, reply_bye);
+		dialog_say_good(d, reply_bye);
 		return NULL;
 	default: /* RSET, NOOP, HELP */
 		smtp_server_passed(&d->server, cmd);
-		dialog_say_text(d, cmd->verb == SMTP_VERB_HELP ? reply_help : reply_ok);
+		dialog_say_good(d, cmd->verb == SMTP_VERB_HELP ? reply_help : reply_ok);
 		return NULL;
 	}
 }
@@ -191,7 +191,7 @@ static void answer_refused(struct dialog *d)
 
 		if (p->verb == SMTP_VERB_DATA)
 			reply = (struct smtp_reply){ 554, 1, SPAN(reply_none_left) };
-		dialog_answer(d, &reply);
+		dialog_answer(d, &reply, false);
 	}
 }
 

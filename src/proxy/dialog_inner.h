@@ -14,10 +14,10 @@
 	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
 	 SMTP_EXT_BINARYMIME)
 
-/* Says a whole reply to the client, records it, and counts it when it is a refusal. */
-void dialog_say(struct dialog *d, struct span reply);
-/* The same for static text. */
-void dialog_say_text(struct dialog *d, const char *reply);
+/* Says a whole reply to the client, records it, and counts it when it is a refusal: of WHAT. */
+void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what);
+/* The same for static text that refuses nothing. */
+void dialog_say_good(struct dialog *d, const char *reply);
 /* The session ends; what was said so far still reaches the client. The first end stands, with its
  * reason: LIMIT, PROTOCOL and LOST_DESTINATION have one, the others REASON_NONE. */
 void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why);
@@ -32,8 +32,9 @@ void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum 
 void dialog_say_closing(struct dialog *d, enum reason why);
 /* The record of the message, once. */
 void dialog_record_message(struct dialog *d, struct span reply);
-/* The records of what REPLY cuts off: a message, an attempt to log in. */
-void dialog_record_cut_off(struct dialog *d, struct span reply);
+/* The records of what REPLY cuts off: recipients, a message, an attempt to log in. False: there
+ * was none of these. */
+bool dialog_record_cut_off(struct dialog *d, struct span reply);
 
 /* What REPLY, an answer to EHLO, says that the destination can do. What it does not say is bounded
  * by our own limits, whatever the client has said (HELO for EHLO). */
@@ -48,6 +49,20 @@ enum reason dialog_size_reason(const struct dialog *d);
 
 /* Answers a message that is larger than its destination takes. */
 extern const char dialog_too_big[];
+
+/* ---- dialog_refusal.c ---- */
+
+/* Another record tells of it, or it is no refusal. */
+extern const struct dialog_asked dialog_told;
+
+/* The answer to VERB; DESTINATION: it is the destination's. */
+struct dialog_asked dialog_asked(const struct dialog *d, enum smtp_verb verb, bool destination);
+/* The answer to what is open, or under way, now. */
+struct dialog_asked dialog_asked_now(const struct dialog *d, bool destination);
+/* Keeps the address of a MAIL or RCPT that is refused here, as it came: it may be none. */
+void dialog_note_address(struct dialog_pending *p, const struct smtp_command *cmd);
+/* The client was told REPLY, a 4xx or 5xx. */
+void dialog_refused(struct dialog *d, struct span reply, struct dialog_asked what);
 
 /* ---- dialog_chunk.c ---- */
 
@@ -86,11 +101,14 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 void dialog_take_oldest(struct dialog_work *w);
 /* Says the local answers whose turn has come. */
 void dialog_drain(struct dialog *d);
-/* The destination's answer to the oldest open command, or what stands for it. */
-void dialog_answer(struct dialog *d, const struct smtp_reply *reply);
+/* The destination's answer to the oldest open command, or (DESTINATION is false) what stands for
+ * it. */
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destination);
 
 /* ---- DIALOG_GATEWAY ---- */
 
+/* Takes room for what only some sessions keep. */
+void dialog_borrow_more(struct dialog *d);
 /* Keeps a name, of which DIALOG_NAME_MAX - 1 octets count. */
 void dialog_note_helo(struct dialog *d, struct span name);
 void dialog_note_login(struct dialog *d, struct span name);

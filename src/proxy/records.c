@@ -186,6 +186,33 @@ void record_login(struct dialog *d, bool accepted, struct span reply)
 	xmllog_end(log);
 }
 
+void record_refusal(struct dialog *d, struct span reply, const struct dialog_asked *what)
+{
+	static const char *const commands[] = {
+		[RECORD_CONNECT] = "connect", [RECORD_HELO] = "helo", [RECORD_MAIL] = "mail",
+		[RECORD_RCPT] = "rcpt",	      [RECORD_DATA] = "data", [RECORD_BDAT] = "bdat",
+		[RECORD_OTHER] = "other",
+	};
+	struct xmllog *log = d->env->log;
+	bool named = what->address && *what->address;
+
+	if (!xmllog_begin(log, XMLLOG_REFUSAL, &d->id))
+		return;
+	if (what->transaction)
+		xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
+	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	xmllog_text(log, XMLLOG_A_COMMAND, commands[what->command]);
+	if (named && what->command == RECORD_MAIL)
+		xmllog_text(log, XMLLOG_A_SENDER, what->address);
+	else if (what->transaction)
+		xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+	if (named && what->command == RECORD_RCPT)
+		xmllog_text(log, XMLLOG_A_RECIPIENT, what->address);
+	xmllog_text(log, XMLLOG_A_BY, what->destination ? "destination" : "caronte");
+	put_reply(log, XMLLOG_A_REPLY, reply);
+	xmllog_end(log);
+}
+
 void record_session(struct dialog *d, uint64_t us)
 {
 	struct xmllog *log = d->env->log;
@@ -207,5 +234,8 @@ void record_session(struct dialog *d, uint64_t us)
 	xmllog_text(log, XMLLOG_A_END, dialog_end_name(d->end));
 	if (d->reason != REASON_NONE)
 		xmllog_text(log, XMLLOG_A_REASON, reason_name(d->reason));
+	if (d->errors)
+		xmllog_num(log, XMLLOG_A_ERRORS, d->errors);
+	put_reply(log, XMLLOG_A_REPLY, dialog_last_refusal(d));
 	xmllog_end(log);
 }

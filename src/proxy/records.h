@@ -23,6 +23,8 @@ void record_recipient(struct dialog *d, const char *recipient, enum policy_rule 
 void record_message(struct dialog *d, struct span reply);
 /* The outcome of the attempt to log in that is open; nothing when none is. An empty REPLY: none. */
 void record_login(struct dialog *d, bool accepted, struct span reply);
+/* REPLY, a 4xx or 5xx that no other record tells of, as the answer to WHAT. */
+void record_refusal(struct dialog *d, struct span reply, const struct dialog_asked *what);
 /* At the end of the session, which lasted US microseconds. */
 void record_session(struct dialog *d, uint64_t us);
 

@@ -400,7 +400,7 @@ static int make_pools(struct worker *w)
 	int res = pool_init(&w->sessions, sizeof(struct session), n);
 
 	if (res == 0)
-		res = pool_init(&w->names, sizeof(struct dialog_names), n);
+		res = pool_init(&w->more, sizeof(struct dialog_more), n);
 	if (res == 0)
 		res = pool_init(&w->works, sizeof(struct session_work), n);
 	if (res == 0)

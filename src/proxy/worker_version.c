@@ -37,7 +37,7 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
 		.offer = v->warm ? warm_offer(v->warm) : NULL,
 		.name = w->name,
-		.names = &w->names,
+		.more = &w->more,
 	};
 	list_init(&v->link);
 	list_add_tail(&w->versions, &v->link);

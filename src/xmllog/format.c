@@ -43,6 +43,9 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_TO] = "to",
 	[XMLLOG_A_COPY] = "copy",
 	[XMLLOG_A_REASON] = "reason",
+	[XMLLOG_A_ERRORS] = "errors",
+	[XMLLOG_A_COMMAND] = "command",
+	[XMLLOG_A_BY] = "by",
 };
 
 const char *format_attr_name(enum xmllog_attr a)

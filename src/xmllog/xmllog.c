@@ -73,6 +73,7 @@ const char *xmllog_element_name(enum xmllog_element e)
 		[XMLLOG_COMMAND] = "command",
 		[XMLLOG_REPLY] = "reply",
 		[XMLLOG_DEBUG] = "debug",
+		[XMLLOG_REFUSAL] = "refusal",
 	};
 
 	return names[e];
@@ -90,6 +91,7 @@ int xmllog_level_of(enum xmllog_element e)
 	case XMLLOG_SESSION:
 		return 1;
 	case XMLLOG_RECIPIENT:
+	case XMLLOG_REFUSAL:
 	case XMLLOG_MESSAGE:
 		return 2;
 	case XMLLOG_COMMAND:

@@ -30,7 +30,8 @@
  *   login NAME        that is who has logged in ("-": nobody)
  *   end END [REASON]  the session ends by now, in this way ("runs": it goes on), for this reason
  *
- * At the end nothing may be left that was not expected.
+ * At the end nothing may be left that was not expected, and each 4xx and 5xx that the client got must
+ * have one record that says so at the log's default level (told.h).
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -42,6 +43,8 @@
 #include <cmocka.h>
 
 #include "proxy/dialog.h"
+#include "proxy/records.h"
+#include "told.h"
 #include "xmllog/take.h"
 
 #define RING_OCTETS (1 << 20)
@@ -61,7 +64,7 @@ struct play {
 	unsigned seed;
 	struct policy policy;
 	struct dialog_env env;
-	struct pool names;
+	struct pool more;
 	struct smtp_offer offer;
 	struct xmllog log;
 	struct dialog d;
@@ -572,6 +575,18 @@ static void play_line(struct play *p, char *line, struct octets *turn, char *tur
 	}
 }
 
+/* Whatever the client was refused, the log says it, once. */
+static void check_told(struct play *p)
+{
+	char what[512];
+
+	if (!p->started)
+		return;
+	record_session(&p->d, 0);
+	if (!told(p->ring, what))
+		wrong(p, what, NULL, NULL, 0);
+}
+
 static void play_file(const char *path, enum cut cut, unsigned seed)
 {
 	struct play *p = calloc(1, sizeof(*p));
@@ -589,8 +604,8 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	p->cut = cut;
 	p->seed = seed;
 	p->policy.guard = true;
-	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log, .names = &p->names };
-	assert_int_equal(pool_init(&p->names, sizeof(struct dialog_names), 1), 0);
+	p->env = (struct dialog_env){ .policy = &p->policy, .log = &p->log, .more = &p->more };
+	assert_int_equal(pool_init(&p->more, sizeof(struct dialog_more), 1), 0);
 	p->ring = ring;
 	xmllog_ring_init(ring, RING_OCTETS);
 	xmllog_open(&p->log, ring, -1, 3);
@@ -607,6 +622,7 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	play_line(p, NULL, &turn, &turn_of);
 	check_word(p, "nothing", "");
 	read_log(p, XMLLOG_LOGIN);
+	check_told(p);
 	fclose(f);
 	free(line);
 	free(turn.p);
@@ -618,8 +634,8 @@ static void play_file(const char *path, enum cut cut, unsigned seed)
 	free(p->recipients);
 	free(ring);
 	dialog_release(&p->d);
-	assert_int_equal(p->names.in_use, 0);
-	pool_destroy(&p->names);
+	assert_int_equal(p->more.in_use, 0);
+	pool_destroy(&p->more);
 	free(p);
 }
 

@@ -543,13 +543,13 @@ static void make_offer(struct play *p)
 	p->env.name = "proxy.example";
 }
 
-/* Where dialogs keep long names. */
-static struct pool *names(void)
+/* Where dialogs keep what only some have. */
+static struct pool *more(void)
 {
 	static struct pool pool;
 
 	if (!pool.mem)
-		CHECK(pool_init(&pool, sizeof(struct dialog_names), 1) == 0);
+		CHECK(pool_init(&pool, sizeof(struct dialog_more), 1) == 0);
 	return &pool;
 }
 
@@ -565,7 +565,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	CHECK(p);
 	p->policy = (struct policy){ .guard = true, .recipients = local_recipients() };
 	p->env = (struct dialog_env){
-		.policy = &p->policy, .log = &p->log, .max_errors = 20, .names = names()
+		.policy = &p->policy, .log = &p->log, .max_errors = 20, .more = more()
 	};
 	p->env.normalize = flags & WITH_NORMALIZE;
 	p->env.header_max = HEADER_MAX;
@@ -610,7 +610,7 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	CHECK(!p->model.spoke_early || p->d.drop_destination || p->model.gateway);
 	p->in = (struct span){ 0 };
 	dialog_release(&p->d);
-	CHECK(names()->in_use == 0);
+	CHECK(more()->in_use == 0);
 	free(copy);
 	return p;
 }

@@ -659,13 +659,13 @@ static void turn(struct client *c, size_t heard)
 
 /* ---- events ---- */
 
-/* Where dialogs keep long names. */
-static struct pool *names(void)
+/* Where dialogs keep what only some have. */
+static struct pool *more(void)
 {
 	static struct pool pool;
 
 	if (!pool.mem)
-		CHECK(pool_init(&pool, sizeof(struct dialog_names), CLIENTS) == 0);
+		CHECK(pool_init(&pool, sizeof(struct dialog_more), CLIENTS) == 0);
 	return &pool;
 }
 
@@ -914,7 +914,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					.offer = &all->offer,
 					.name = "p",
 					.message_max = MESSAGE_MAX,
-					.names = names() };
+					.more = more() };
 	xmllog_open(&all->log, NULL, -1, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		begin(&all->client[i]);
@@ -925,7 +925,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_end(&all->client[i]);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		dialog_release(&all->client[i].d);
-	CHECK(names()->in_use == 0);
+	CHECK(more()->in_use == 0);
 	free(all);
 	return 0;
 }

@@ -50,7 +50,7 @@ static void take_all_numbered(struct take *t, uint64_t *next)
 
 static void test_levels(void **state)
 {
-	static const int levels[XMLLOG_ELEMENTS] = { 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 4 };
+	static const int levels[XMLLOG_ELEMENTS] = { 1, 1, 1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 2 };
 	struct xmllog_ring *ring = ring_new(4096);
 	struct xmllog l;
 
