@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -24,8 +25,6 @@
 #define SOCKET_MODE	0660
 #define ACCEPT_PAUSE_MS 100 /* out of descriptors or memory: a pause instead of a spin */
 #define LOOK_MS		50  /* between two looks for a result */
-
-static volatile sig_atomic_t told_to_end;
 
 struct client {
 	int fd; /* -1: the place is free */
@@ -45,6 +44,7 @@ struct control {
 	struct figures figures;
 	struct metrics *metrics; /* NULL: none */
 	int fd;			 /* -1: none */
+	int term_fd;
 	uint64_t rests_until_ms; /* nobody is let in before */
 	struct client client[CONTROL_CLIENTS];
 };
@@ -437,24 +437,6 @@ static void serve_clients(struct control *k, const struct pollfd *fds, uint64_t 
 	}
 }
 
-static void on_term(int sig)
-{
-	(void)sig;
-	told_to_end = 1;
-}
-
-/* poll(2), during which alone TERM comes. */
-static int poll_for(struct pollfd *fds, nfds_t n, int wait_ms)
-{
-	struct timespec wait = { .tv_sec = wait_ms / 1000,
-				 .tv_nsec = (long)(wait_ms % 1000) * 1000000 };
-	sigset_t set;
-
-	sigprocmask(SIG_SETMASK, NULL, &set);
-	sigdelset(&set, SIGTERM);
-	return ppoll(fds, n, wait_ms < 0 ? NULL : &wait, &set);
-}
-
 /* The master ends: whoever waits for that hears what became of it. */
 static void say_last_words(struct control *k, uint64_t now)
 {
@@ -464,9 +446,10 @@ static void say_last_words(struct control *k, uint64_t now)
 			give(&k->client[i]);
 }
 
-static void loop(struct control *k)
+/* Until the master says TERM: EX_OK. */
+static int loop(struct control *k)
 {
-	enum { LISTENER = CONTROL_CLIENTS, METRICS, COUNT };
+	enum { LISTENER = CONTROL_CLIENTS, METRICS, TERM, COUNT };
 
 	for (;;) {
 		struct pollfd fds[COUNT];
@@ -485,14 +468,15 @@ static void loop(struct control *k)
 		fds[LISTENER] = (struct pollfd){ .fd = listener(k, now, &wait), .events = POLLIN };
 		fds[METRICS] = (struct pollfd){ .fd = k->metrics ? metrics_fd(k->metrics) : -1,
 						.events = POLLIN };
+		fds[TERM] = (struct pollfd){ .fd = k->term_fd, .events = POLLIN };
 		if (k->metrics && metrics_wait_ms(k->metrics) >= 0)
 			sooner(&wait, (uint64_t)metrics_wait_ms(k->metrics));
-		if (poll_for(fds, COUNT, wait) < 0 && errno != EINTR)
-			return;
+		if (poll(fds, COUNT, wait) < 0 && errno != EINTR)
+			return EX_OSERR;
 		now = now_ms();
-		if (told_to_end) {
+		if (fds[TERM].revents) {
 			say_last_words(k, now);
-			return;
+			return EX_OK;
 		}
 		serve_clients(k, fds, now);
 		if (fds[LISTENER].revents)
@@ -505,12 +489,16 @@ static void loop(struct control *k)
 int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 {
 	struct control *k = calloc(1, sizeof(*k));
-	const struct sigaction term = { .sa_handler = on_term };
+	sigset_t term;
 
-	/* TERM comes from the master, or at its death. */
-	if (sigaction(SIGTERM, &term, NULL) != 0)
-		return EX_OSERR;
-	if (!k || figures_init(&k->figures, rt, now_ms()) != 0)
+	/* TERM comes from the master, or at its death. As a descriptor it is seen beside whatever
+	 * else is ready: ppoll(2) lets no signal in while anything is, and a listening socket that
+	 * was shut down always is. */
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	if (!k || (k->term_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
+	    figures_init(&k->figures, rt, now_ms()) != 0)
 		return EX_OSERR;
 	k->rt = rt;
 	k->fd = control_fd;
@@ -523,6 +511,5 @@ int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 		if (!k->metrics)
 			return EX_OSERR;
 	}
-	loop(k);
-	return told_to_end ? EX_OK : EX_OSERR;
+	return loop(k);
 }

@@ -22,6 +22,7 @@ What the harness sets where a test says nothing stands in DEFAULTS. `with` start
 it with TERM and fails the test where
 
 - it has not exited with 0, or a sanitizer reported anything on standard error,
+- a process of it outlives it,
 - a worker died that the test did not kill: a test that kills sets daemon.may_die = True,
 - a log file, rotated ones too, is not valid against the schema.
 
@@ -214,7 +215,10 @@ def processor_s(pid):
 
 def is_gone(pid):
     """Whether a process has ended, reaped or not."""
-    return state_of(pid) in "XZ"
+    try:
+        return state_of(pid) in "XZ"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def parse_log(path):
@@ -449,8 +453,10 @@ class Caronte(Program):
         if kind is KeyboardInterrupt:
             self.clean_up()
             return
+        children = [] if self.killed or self.process.poll() is not None else list(self.processes())
         status = self.stop() if not self.killed else 0
         try:
+            wait_until(lambda: all(map(is_gone, children)))
             self.refuse_reports()
             if status != 0:
                 raise AssertionError("caronte: exit status %d, %s" % (status, self.stderr()))
