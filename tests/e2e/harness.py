@@ -147,17 +147,31 @@ def own_ports(low, high):
     return range(low + place, high, places)
 
 
+reserved = []  # UDP sockets, which nothing else here has: a port's belongs to who uses the port
+
+
+def reserve(port, address="127.0.0.1"):
+    """Whether nobody listens there and no job has reserved the port, another run's neither: two
+    daemons of one user may share a port without a word. It stays reserved while the job lasts."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    mark = socket.socket(family, socket.SOCK_DGRAM)
+    with socket.socket(family) as s, contextlib.suppress(OSError):
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        mark.bind((address, port))
+        s.bind((address, port))
+        reserved.append(mark)
+        return True
+    mark.close()
+    return False
+
+
 def free_port(address="127.0.0.1"):
     """A port that nobody listens on, that the kernel gives to no outgoing connection, and that no
-    other job takes before somebody listens there."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    while True:
-        port = random.choice(own_ports(10000, max(first_ephemeral_port(), 12000)))
-        with socket.socket(family) as s:
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                s.bind((address, port))
-                return port
+    other job takes."""
+    ports = own_ports(10000, max(first_ephemeral_port(), 12000))
+    while not reserve(port := random.choice(ports), address):
+        pass
+    return port
 
 
 def connections_to(port):

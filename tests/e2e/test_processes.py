@@ -31,11 +31,10 @@ def status_of(pid):
 
 def low_port():
     """A port that only a privileged process may bind, and that is free."""
-    while True:
-        port = random.choice(harness.own_ports(600, 1000))
-        with socket.socket() as s, contextlib.suppress(OSError):
-            s.bind(("127.0.0.1", port))
-            return port
+    ports = harness.own_ports(600, 1000)
+    while not harness.reserve(port := random.choice(ports)):
+        pass
+    return port
 
 
 class Base(harness.TestCase):
