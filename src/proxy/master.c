@@ -393,7 +393,7 @@ static void run_serving(struct master *m, uint64_t now)
 
 static void tell_stopped(struct master *m)
 {
-	unsigned long long cut = 0, all = 0;
+	unsigned long long cut, all;
 	char text[128];
 	uint64_t ends[2];
 

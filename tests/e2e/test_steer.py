@@ -46,7 +46,8 @@ class Steer(Base):
                 self.assertEqual(self.ctl("reload", daemon), "reloaded, nothing has changed\n")
                 daemon.configure(MAX_ERRORS=0, DESTINATIONS="127.0.0.1")
                 said = self.ctl("reload", daemon, status=1)
-                for word in ("MAX_ERRORS: 0 is out of range", "DESTINATIONS: \"127.0.0.1\": no port",
+                for word in ("MAX_ERRORS: 0 is out of range",
+                             "DESTINATIONS: \"127.0.0.1\": no port",
                              "the reload was refused, nothing has changed"):
                     self.assertIn(word, said)
                 self.assertEqual(self.verdict(daemon.port, "a@other.test"), b"250")
@@ -59,7 +60,8 @@ class Steer(Base):
                     sink, **self.way(way)) as daemon:
                 pid, program = daemon.pid, daemon.program.read_bytes()
                 for _ in range(2):
-                    self.assertRegex(self.ctl("upgrade", daemon), r"^upgraded, this is version \S+\n$")
+                    self.assertRegex(self.ctl("upgrade", daemon),
+                                     r"^upgraded, this is version \S+\n$")
                 self.assertEqual(daemon.pid, pid)
                 daemon.replace(pathlib.Path("/bin/false").read_bytes())
                 said = self.ctl("upgrade", daemon, status=1)
@@ -100,7 +102,7 @@ class Steer(Base):
                 self.assertEqual(each.returncode, 0)
 
     def test_socket_that_moves(self):
-        """Without a word of the old one the daemon is not found; with it the new one is waited on."""
+        """Without the old one the daemon is not found; with it the new one is waited on."""
         with harness.Sink() as sink, self.copy(sink, **self.way("CONTROL_SOCKET")) as daemon:
             old = daemon.settings["CONTROL_SOCKET"]
             daemon.configure(**self.way("CONTROL_SOCKET"))

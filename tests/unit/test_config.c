@@ -281,9 +281,11 @@ static void test_string_faults(void **state)
 	expect("CONFIG_USER='nobody'\n",
 	       "F:1: USER: 'nobody' has single quotes, allowed is a string in double quotes\n");
 	expect("CONFIG_USER=\xe2\x80\x9cx\xe2\x80\x9d\n",
-	       "F:1: USER: \xe2\x80\x9cx\xe2\x80\x9d has typographic quotes, allowed is a string in double quotes\n");
+	       "F:1: USER: \xe2\x80\x9cx\xe2\x80\x9d has typographic quotes, "
+	       "allowed is a string in double quotes\n");
 	expect("CONFIG_LOG_ROTATE_MIB=64M\n",
-	       "F:1: LOG_ROTATE_MIB: 64M has a unit, a number has none, allowed is an integer from 0 to 1048576\n");
+	       "F:1: LOG_ROTATE_MIB: 64M has a unit, a number has none, "
+	       "allowed is an integer from 0 to 1048576\n");
 	expect("\xff\xfe"
 	       "C\nx\n",
 	       "F:1: text in UTF-16 (saved on Windows?), allowed is plain text\n");
