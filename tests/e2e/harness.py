@@ -229,10 +229,7 @@ def processor_s(pid):
 
 def is_gone(pid):
     """Whether a process has ended, reaped or not."""
-    try:
-        return state_of(pid) in "XZ"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
+    return state_of(pid) in "XZ"
 
 
 def parse_log(path):

@@ -486,7 +486,7 @@ class Socket(TestCase):
                 contextlib.ExitStack() as stack:
             self.status()
             pid, = [pid for pid, name in daemon.processes().items() if name == "caronte-status"]
-            usual = test_reload.set_limit(pid, "nofile", 18)  # what its poll(2) needs
+            usual = test_reload.set_limit(pid, "nofile", 19)  # what its poll(2) needs
             clients = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(16)]
             for s in clients:
                 s.settimeout(harness.PATIENCE_S)
