@@ -227,12 +227,44 @@ static struct span destination_of(const struct log_record *r)
 	return log_record_get(r, "destination");
 }
 
-/* What a refusal is, is in its name. */
+/* A message's record names several, with blanks between. */
+static bool fits_recipient(const struct log_choice *c, const struct log_record *r)
+{
+	struct span all = log_record_get(r, "to");
+
+	if (fits(c, log_record_get(r, "recipient"), fits_address))
+		return true;
+	if (!span_eq(r->element, SPAN("message")))
+		return false;
+	while (all.n > 0) {
+		const uint8_t *blank = memchr(all.p, ' ', all.n);
+		size_t n = blank ? (size_t)(blank - all.p) : all.n;
+
+		if (fits(c, span_of(all.p, n), fits_address))
+			return true;
+		all = span_from(all, blank ? n + 1 : n);
+	}
+	return false;
+}
+
+/* What a refusal is, is in its name, and what became of a message in its reply. */
 static struct span verdict_of(const struct log_record *r)
 {
+	struct span reply = log_record_get(r, "reply");
+
 	if (span_eq(r->element, SPAN("refusal")))
 		return SPAN("refuse");
+	if (span_eq(r->element, SPAN("message")))
+		return reply.n > 0 && reply.p[0] == '2' ? SPAN("accept") : SPAN("refuse");
 	return log_record_get(r, "verdict");
+}
+
+/* The reply begins with it: "5", "550", "421 4.7.0". */
+static bool fits_reply(const char *text, struct span v)
+{
+	struct span want = span_str(text);
+
+	return v.n >= want.n && span_eq(want, span_of(v.p, want.n));
 }
 
 bool log_filter_match(const struct log_filter *f, const struct log_record *r)
@@ -241,9 +273,10 @@ bool log_filter_match(const struct log_filter *f, const struct log_record *r)
 		return false;
 	return fits(&f->element, r->element, fits_text) &&
 	       fits(&f->session, log_record_get(r, "session"), fits_text) &&
+	       fits(&f->reply, log_record_get(r, "reply"), fits_reply) &&
 	       fits(&f->verdict, verdict_of(r), fits_text) &&
 	       fits(&f->sender, log_record_get(r, "sender"), fits_address) &&
-	       fits(&f->recipient, log_record_get(r, "recipient"), fits_address) &&
+	       fits_recipient(&f->recipient, r) &&
 	       fits(&f->destination, destination_of(r), fits_endpoint) && fits_client(f, r) &&
 	       fits_time(f, r);
 }

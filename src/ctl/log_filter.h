@@ -24,7 +24,7 @@ struct log_choice {
 struct log_filter {
 	int64_t since_us, until_us; /* INT64_MIN, INT64_MAX: any time */
 	int level;		    /* elements of this level and below; 0: all */
-	struct log_choice client, endpoint, sender, recipient, session, verdict, destination,
+	struct log_choice client, endpoint, sender, recipient, session, verdict, reply, destination,
 		element;
 	struct policy_networks *networks; /* made of client by log_filter_ready(), owned */
 };

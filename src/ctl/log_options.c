@@ -27,6 +27,7 @@ enum key {
 	KEY_RECIPIENT,
 	KEY_SESSION,
 	KEY_VERDICT,
+	KEY_REPLY,
 	KEY_DESTINATION,
 	KEY_ELEMENT,
 	KEY_LEVEL,
@@ -44,6 +45,7 @@ static const struct option options[] = {
 	{ "recipient", required_argument, NULL, KEY_RECIPIENT },
 	{ "session", required_argument, NULL, KEY_SESSION },
 	{ "verdict", required_argument, NULL, KEY_VERDICT },
+	{ "reply", required_argument, NULL, KEY_REPLY },
 	{ "destination", required_argument, NULL, KEY_DESTINATION },
 	{ "element", required_argument, NULL, KEY_ELEMENT },
 	{ "level", required_argument, NULL, KEY_LEVEL },
@@ -72,6 +74,7 @@ static void usage(FILE *out)
 	      "      --recipient ADDRESS   an address, or @DOMAIN\n"
 	      "      --session ID          all of one session\n"
 	      "      --verdict WORD        accept or refuse\n"
+	      "      --reply TEXT          the reply begins so: 5, 421, \"550 5.7.1\"\n"
 	      "      --destination HOST[:PORT]\n"
 	      "      --element NAME[,NAME] recipient, message, session, login, fault, ...\n"
 	      "      --level N             what is written at LOG_LEVEL N and below\n"
@@ -125,6 +128,8 @@ static const char *take_filter(struct reading *r, int key, char *text)
 		return log_filter_add(&f->session, text);
 	case KEY_VERDICT:
 		return log_filter_verdict(f, text);
+	case KEY_REPLY:
+		return log_filter_add(&f->reply, text);
 	case KEY_DESTINATION:
 		return log_filter_add(&f->destination, text);
 	case KEY_ELEMENT:

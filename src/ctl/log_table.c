@@ -40,7 +40,7 @@ templates[] = {
 			    "[: {reply}]" },
 	{ "message",
 	  CLIENT " #{message:2} <{sender}>, {recipients} recipients, {bytes} octets, {body}"
-		 "[, to {destination}][: {reply}]" },
+		 "[, id {id}][, for {to}][, login <{login}>][, to {destination}][: {reply}]" },
 	{ "command", "[from {from:11} ][to {to:13} ]{line}" },
 	{ "reply", "[from {from:11} ][to {to:13} ]{line}" },
 	{ "debug", "{what}[ #{message}][: {detail}][: {copy}]" },

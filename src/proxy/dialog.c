@@ -40,6 +40,9 @@ void dialog_work_init(struct dialog_work *w)
 	buf_init(&w->held, w->held_mem, sizeof(w->held_mem));
 	w->head = w->count = 0;
 	w->sender[0] = '\0';
+	w->to_len = 0;
+	w->id.n = 0;
+	w->odd_len = 0;
 	w->auth_mechanism[0] = w->auth_name[0] = '\0';
 	w->auth_name_known = false;
 	w->saved_len = 0;
@@ -219,8 +222,19 @@ void dialog_drain(struct dialog *d)
 	}
 }
 
-void dialog_desync(struct dialog *d, enum reason why)
+/* What the destination said against the protocol, or its beginning: its owner tells of it. */
+static void note_odd(struct dialog *d, struct span said)
 {
+	struct dialog_work *w = d->work;
+
+	w->odd_len = (uint16_t)(said.n < sizeof(w->odd) ? said.n : sizeof(w->odd));
+	if (w->odd_len)
+		memcpy(w->odd, said.p, w->odd_len);
+}
+
+void dialog_desync(struct dialog *d, struct span said, enum reason why)
+{
+	note_odd(d, said);
 	d->drop_destination = true;
 	dialog_close(d, reply_desync, DIALOG_LOST_DESTINATION, why);
 }
@@ -236,6 +250,13 @@ void dialog_say_closing(struct dialog *d, enum reason why)
 {
 	if (!d->gateway.on)
 		dialog_close(d, reply_closing, end_for(why), why);
+}
+
+void dialog_header_begin(struct dialog *d)
+{
+	d->header = (struct smtp_header){ 0 };
+	d->work->id = (struct smtp_message_id){ 0 };
+	d->looked = 0;
 }
 
 void dialog_record_message(struct dialog *d, struct span reply)

@@ -30,7 +30,7 @@
 #include "xmllog/xmllog.h"
 
 /* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
-#define DIALOG_OUT_MAX	  20480
+#define DIALOG_OUT_MAX 20480
 /* Lines of a message that wait at the gate, a second each at most: a client waits three minutes for
  * a block of its message to be taken (RFC 5321 4.5.3.2.5). */
 #define DIALOG_GATES_MAX  100
@@ -38,6 +38,8 @@
 #define DIALOG_NAME_USUAL 48  /* most of them are not longer */
 #define DIALOG_WORDS_MAX  256 /* of a destination that greets badly, with their NUL */
 #define DIALOG_REPLY_KEPT 510 /* octets of the last refusal */
+#define DIALOG_TO_MAX	  10  /* recipients that a message's record names */
+#define DIALOG_ODD_MAX	  256 /* octets that are kept of words against the protocol */
 
 struct stats_destination;
 struct stats_worker;
@@ -112,6 +114,13 @@ struct dialog_work {
 	uint8_t head, count;
 	struct dialog_pending pending[SMTP_OPEN_MAX];
 	char sender[SMTP_PATH_MAX + 1];
+	uint16_t to_len; /* the message's first recipients, parted by blanks */
+	char to[DIALOG_TO_MAX * (SMTP_PATH_MAX + 1)];
+	struct smtp_message_id id;
+	/* Of the destination's words against the protocol: the owner takes them, and forgets them
+	 * by odd_len. */
+	uint16_t odd_len;
+	uint8_t odd[DIALOG_ODD_MAX];
 	char auth_mechanism[24], auth_name[DIALOG_NAME_MAX];
 	bool auth_name_known;
 	char words[DIALOG_WORDS_MAX]; /* what a destination that greets badly has said */
@@ -167,7 +176,8 @@ struct dialog {
 	uint32_t useful;	/* recipients and messages that were taken in all */
 	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
 	uint64_t body_bytes, bytes;
-	uint32_t gates; /* lines of this body that were waited for */
+	uint64_t looked;     /* octets of the chunks that were looked at */
+	uint32_t gates;	     /* lines of this body that were waited for */
 	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;
@@ -246,6 +256,8 @@ void dialog_gate_open(struct dialog *d);
  * whose stream ends before that is lost: dialog_client_lost().
  */
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
+/* Before that, where the octets went through memory: a look, for the log alone. */
+void dialog_chunk_look(struct dialog *d, struct span octets);
 /* All octets of the chunk were taken, and it is not known yet that they have left. */
 bool dialog_chunk_leaves(const struct dialog *d);
 

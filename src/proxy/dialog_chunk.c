@@ -53,6 +53,7 @@ static void open_message(struct dialog *d)
 		return;
 	d->message_open = d->chunked = true;
 	d->body_bytes = 0;
+	dialog_header_begin(d);
 }
 
 void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd)
@@ -93,6 +94,15 @@ void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const
 	memcpy(w->saved, reply, n);
 	w->saved_len = (uint16_t)n;
 	chunk_starts(d, cmd);
+}
+
+void dialog_chunk_look(struct dialog *d, struct span octets)
+{
+	/* Octets before them went by unseen: what these are is not known. */
+	if (d->discard || d->looked != d->body_bytes)
+		return;
+	d->looked += octets.n;
+	smtp_header_take(&d->header, octets, &d->work->id);
 }
 
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)

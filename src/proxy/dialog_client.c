@@ -221,6 +221,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 
 	d->transactions++;
 	d->recipients = 0;
+	d->work->to_len = 0;
 	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->sender);
 	if (lacks) {

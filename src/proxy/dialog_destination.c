@@ -50,12 +50,12 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 	if (!lines_fit(d, octets, cr_first))
 		return reply_line;
 	*why = REASON_MAX_HEADER;
-	if (d->header.over || !d->env->header_max)
+	if (d->header.over)
 		return NULL;
 	if (cr_first)
-		header += smtp_header_take(&d->header, SPAN("\r"));
-	header += smtp_header_take(&d->header, octets);
-	return header > d->env->header_max ? reply_header : NULL;
+		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->id);
+	header += smtp_header_take(&d->header, octets, &d->work->id);
+	return d->env->header_max && header > d->env->header_max ? reply_header : NULL;
 }
 
 static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
@@ -185,6 +185,20 @@ static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
 	dialog_note_login(d, span_str(w->auth_name[0] ? w->auth_name : w->auth_mechanism));
 }
 
+/* The first of them are named in the message's record. */
+static void note_recipient(struct dialog *d, const char *address)
+{
+	struct dialog_work *w = d->work;
+	size_t n = strlen(address);
+
+	if (d->recipients++ >= DIALOG_TO_MAX)
+		return;
+	if (w->to_len)
+		w->to[w->to_len++] = ' ';
+	memcpy(w->to + w->to_len, address, n);
+	w->to_len = (uint16_t)(w->to_len + n);
+}
+
 static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
 			   const struct smtp_reply *reply)
 {
@@ -192,7 +206,7 @@ static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
 
 	d->useful += good;
 	if (good)
-		d->recipients++;
+		note_recipient(d, p->address);
 	else
 		d->refusals++;
 	record_recipient(d, p->address, (enum policy_rule)p->rule, reply->text, good);
@@ -292,7 +306,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct
 	d->spliced = d->copied = false;
 	d->eod = (struct smtp_eod){ 0 };
 	d->repair = (struct smtp_repair){ 0 };
-	d->header = (struct smtp_header){ 0 };
+	dialog_header_begin(d);
 	d->text = (struct smtp_text){ 0 };
 	d->discard = d->discard_ends = d->chunked = false;
 	if (d->server.state == SMTP_SERVER_BODY) {
@@ -324,7 +338,7 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 	}
 	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
 		/* The client took its attempt back (RFC 4954 4). */
-		dialog_desync(d, REASON_OUT_OF_ORDER);
+		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
 		return;
 	}
 	if (p->as_ehlo && reply->code / 100 != 2) {
@@ -428,7 +442,7 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 			on_closing(d, reply);
 		break;
 	case SMTP_CLIENT_DESYNC:
-		dialog_desync(d, REASON_OUT_OF_ORDER);
+		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
 		break;
 	}
 }
@@ -464,7 +478,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 		d->partial = false;
 		if (result == SMTP_REPLY_BAD) {
 			dialog_greeting_malformed(d, span_from(in, consumed));
-			dialog_desync(d, REASON_MALFORMED_REPLY);
+			dialog_desync(d, span_from(in, consumed), REASON_MALFORMED_REPLY);
 			break;
 		}
 		consumed += n;

@@ -21,8 +21,9 @@ void dialog_say_good(struct dialog *d, const char *reply);
 /* The session ends; what was said so far still reaches the client. The first end stands, with its
  * reason: LIMIT, PROTOCOL and LOST_DESTINATION have one, the others REASON_NONE. */
 void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why);
-/* The two sides disagree: the oldest open command, or the client alone, gets one 451. */
-void dialog_desync(struct dialog *d, enum reason why);
+/* The two sides disagree, by what the destination SAID: the oldest open command, or the client
+ * alone, gets one 451. */
+void dialog_desync(struct dialog *d, struct span said, enum reason why);
 /* Answers the end of data, or of the chunk, with REPLY once it comes; until then the body is thrown
  * away. ENDS: the session ends without more words. WHY it cannot go on with that connection. */
 void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why);
@@ -30,6 +31,8 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why);
 /* 421 where the session cannot go on without the destination's connection, which was closed. */
 void dialog_say_closing(struct dialog *d, enum reason why);
+/* A message begins, of which nothing is known yet. */
+void dialog_header_begin(struct dialog *d);
 /* The record of the message, once. */
 void dialog_record_message(struct dialog *d, struct span reply);
 /* The records of what REPLY cuts off: recipients, a message, an attempt to log in. False: there

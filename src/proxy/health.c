@@ -28,6 +28,7 @@
 #include "base/diag.h"
 #include "io/net.h"
 #include "proxy/greeting.h"
+#include "proxy/odd.h"
 #include "smtp/greeting.h"
 
 #define TICK_MS	 250
@@ -267,6 +268,7 @@ static void greeted(struct io_op *op, int res)
 		io_recv(v->health->worker->io, op, v->fd, buf_room(&v->in, room), room);
 	} else {
 		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
+		odd_reply(v->health->worker, &v->version->rt, v->dest, NULL, buf_span(&v->in));
 		found_busy(v, what);
 		hang_up(v);
 	}

@@ -151,8 +151,14 @@ void record_message(struct dialog *d, struct span reply)
 		return;
 	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	if (*dialog_login(d))
+		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
 	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
 	xmllog_num(log, XMLLOG_A_RECIPIENTS, d->recipients);
+	if (d->work->to_len)
+		xmllog_span(log, XMLLOG_A_TO, span_of(d->work->to, d->work->to_len));
+	if (d->work->id.n)
+		xmllog_text(log, XMLLOG_A_ID, d->work->id.text);
 	xmllog_num(log, XMLLOG_A_BYTES, d->body_bytes);
 	xmllog_text(log, XMLLOG_A_BODY,
 		    d->chunked	  ? "bdat"

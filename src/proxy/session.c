@@ -11,6 +11,7 @@
 #include "base/diag.h"
 #include "io/net.h"
 #include "proxy/deadline.h"
+#include "proxy/odd.h"
 #include "proxy/records.h"
 
 static const char reply_too_many[] = "421 4.3.2 Too many sessions, try later\r\n";
@@ -235,6 +236,8 @@ static void dest_received(struct io_op *op, int res)
 	if (res > 0) {
 		if (session_gateway_stray(s)) {
 			s->dest.eof = true;
+			odd_stray(s->worker, s->rt, s->dest_index, &s->dialog.id,
+				  span_of(op->block.data, (size_t)res));
 		} else if (!s->dest_closing && s->state == SESSION_RUNNING) {
 			session_borrow(s);
 			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
@@ -434,6 +437,17 @@ static void feed(struct session *s)
 		dialog_destination_lost(&s->dialog, false);
 }
 
+/* The destination's words against the protocol, if it said any. */
+static void tell_odd(struct session *s)
+{
+	struct dialog_work *w = s->dialog.work;
+
+	if (!w || w->odd_len == 0)
+		return;
+	odd_reply(s->worker, s->rt, s->dest_index, &s->dialog.id, span_of(w->odd, w->odd_len));
+	w->odd_len = 0;
+}
+
 static void run(struct session *s)
 {
 	struct dialog *d = &s->dialog;
@@ -443,6 +457,7 @@ static void run(struct session *s)
 		session_borrow(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);
+	tell_odd(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	session_greeted(s);
 	if (d->who.logged_in && s->counted) {

@@ -93,6 +93,7 @@ static void move_kept(struct session *s)
 	}
 	s->window_bytes += octets.n;
 	s->progress++;
+	dialog_chunk_look(&s->dialog, octets);
 	buf_consume(in, octets.n);
 	dialog_chunk(&s->dialog, octets.n, discard ? 0 : octets.n);
 }
@@ -119,6 +120,7 @@ static void move_received(struct session *s)
 		return;
 	}
 	copy_add(&s->copy, &s->dialog, octets);
+	dialog_chunk_look(&s->dialog, octets);
 	dialog_chunk(&s->dialog, octets.n, octets.n);
 	s->dest.sending = true;
 	s->dest.send.done = chunk_sent;

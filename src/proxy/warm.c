@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "base/diag.h"
+#include "proxy/odd.h"
 #include "proxy/parting.h"
 #include "proxy/warm_inner.h"
 
@@ -64,6 +65,18 @@ static void retire(struct warm_conn *c, bool polite)
 {
 	warm_close(c->pool, &c->line, polite);
 	forget(c);
+}
+
+/* Something has come over an idle connection, its end perhaps. */
+static void retire_heard(struct warm_conn *c)
+{
+	uint8_t said[DIALOG_ODD_MAX];
+	ssize_t n = recv(c->line.fd, said, sizeof(said), MSG_DONTWAIT);
+
+	if (n > 0)
+		odd_stray(c->pool->worker, warm_runtime(c->pool), c->line.dest, NULL,
+			  span_of(said, (size_t)n));
+	retire(c, false);
 }
 
 /* A busy connection is over, or idle from now on. The pool may be gone afterwards. */
@@ -217,7 +230,7 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct wa
 			continue; /* a new one may do, and this one for others */
 		if (warm_is_silent(c->line.fd))
 			return c;
-		retire(c, false);
+		retire_heard(c);
 	}
 	return NULL;
 }
@@ -350,7 +363,7 @@ static void look(struct warm *p)
 		return;
 	for (unsigned i = 0; i < n; i++)
 		if (fds[i].revents)
-			retire(conns[i], false);
+			retire_heard(conns[i]);
 }
 
 /* Retires those that are to be no more. */

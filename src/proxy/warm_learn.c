@@ -15,6 +15,7 @@
 #include "io/net.h"
 #include "proxy/greeting.h"
 #include "proxy/health.h"
+#include "proxy/odd.h"
 #include "proxy/warm_inner.h"
 #include "smtp/greeting.h"
 
@@ -49,11 +50,14 @@ static bool is_answer(const struct warm_conn *c)
 /* Of what came in place of one well-formed reply. */
 static void note_fault(struct warm_conn *c, int res, bool malformed)
 {
-	if (malformed)
+	if (malformed) {
 		smtp_greeting_malformed(c->words, sizeof(c->words), buf_span(&c->in));
-	else
-		snprintf(c->words, sizeof(c->words), "%s",
-			 res == -ECANCELED ? smtp_greeting_none : smtp_greeting_closed);
+		odd_reply(c->pool->worker, warm_runtime(c->pool), c->line.dest, NULL,
+			  buf_span(&c->in));
+		return;
+	}
+	snprintf(c->words, sizeof(c->words), "%s",
+		 res == -ECANCELED ? smtp_greeting_none : smtp_greeting_closed);
 }
 
 /* Exactly one well-formed reply, or nothing that counts. */

@@ -113,6 +113,8 @@ bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms);
 bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
 		  uint64_t now_ms);
 bool route_up(struct route_shared *s, unsigned dest);
+/* True once a second at most, in all processes together: what DEST has said may be told of. */
+bool route_may_tell(struct route_shared *s, unsigned dest, uint64_t now_ms);
 enum route_health { ROUTE_UP, ROUTE_BUSY, ROUTE_DOWN };
 /* What DEST is now, and the word for it ("up", "busy", "down"). */
 enum route_health route_health(struct route_shared *s, unsigned dest);

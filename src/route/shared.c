@@ -28,6 +28,7 @@
 #define HEALTH_STEP_MASK  0x7f
 #define HEALTH_TIME_MASK  ((UINT64_C(1) << HEALTH_STEP_SHIFT) - 1)
 #define READ_TRIES	  1000
+#define TELL_MS		  1000
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
 	       "atomics in shared memory need no lock");
@@ -55,6 +56,18 @@ void route_shared_init(struct route_shared *s, const struct route *r)
 		else
 			route_want_resolved(s, i);
 	}
+}
+
+/* ---- what is told of a destination ---- */
+
+bool route_may_tell(struct route_shared *s, unsigned dest, uint64_t now_ms)
+{
+	_Atomic uint64_t *last = &s->state[dest].odd_ms;
+	uint64_t then = atomic_load(last);
+
+	CHECK(dest < ROUTE_MAX);
+	return (then == 0 || now_ms - then >= TELL_MS) &&
+	       atomic_compare_exchange_strong(last, &then, now_ms);
 }
 
 /* ---- addresses ---- */

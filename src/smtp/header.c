@@ -3,22 +3,78 @@
 
 #include <string.h>
 
-size_t smtp_header_take(struct smtp_header *h, struct span in)
+static const char name[] = "message-id";
+
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* An octet of the text; blanks of a fold, and within, become one. */
+static void add(struct smtp_message_id *id, uint8_t c)
+{
+	if (c == '\r' || c == '\n')
+		return;
+	if (is_blank(c)) {
+		id->gap = id->n > 0;
+		return;
+	}
+	if (id->gap && id->n < SMTP_MESSAGE_ID_MAX)
+		id->text[id->n++] = ' ';
+	id->gap = false;
+	if (id->n < SMTP_MESSAGE_ID_MAX)
+		id->text[id->n++] = (char)c;
+	id->text[id->n] = '\0';
+}
+
+static void step(struct smtp_message_id *id, uint8_t c)
+{
+	switch (id->state) {
+	case SMTP_MESSAGE_ID_NAME:
+		if (ascii_lower(c) != name[id->matched])
+			id->state = SMTP_MESSAGE_ID_SKIP;
+		else if (name[++id->matched] == '\0')
+			id->state = SMTP_MESSAGE_ID_COLON;
+		break;
+	case SMTP_MESSAGE_ID_COLON:
+		if (!is_blank(c)) /* RFC 5322 4.5.8 has blanks there */
+			id->state = c == ':' ? SMTP_MESSAGE_ID_TEXT : SMTP_MESSAGE_ID_SKIP;
+		break;
+	default:
+		add(id, c);
+	}
+}
+
+/* A piece of a line, STARTS: its first one. Lines of other fields cost a look at one octet. */
+static void look(struct smtp_message_id *id, struct span piece, bool starts)
+{
+	if (starts && id->state == SMTP_MESSAGE_ID_TEXT && !is_blank(piece.p[0])) {
+		id->state = SMTP_MESSAGE_ID_DONE;
+	} else if (starts && id->state < SMTP_MESSAGE_ID_DONE &&
+		   id->state != SMTP_MESSAGE_ID_TEXT) {
+		id->state = SMTP_MESSAGE_ID_NAME;
+		id->matched = 0;
+	}
+	for (size_t i = 0; i < piece.n && id->state < SMTP_MESSAGE_ID_SKIP; i++)
+		step(id, piece.p[i]);
+}
+
+size_t smtp_header_take(struct smtp_header *h, struct span in, struct smtp_message_id *id)
 {
 	size_t at = 0;
 
 	while (!h->over && at < in.n) {
 		const uint8_t *lf = memchr(in.p + at, '\n', in.n - at);
+		size_t next = lf ? (size_t)(lf - in.p) + 1 : in.n;
 
-		if (!lf) {
-			h->line += (uint32_t)(in.n - at);
-			return in.n;
-		}
-		size_t next = (size_t)(lf - in.p) + 1;
-
-		h->over = h->line + (next - at) == 2;
-		h->line = 0;
+		if (id)
+			look(id, span_of(in.p + at, next - at), h->line == 0);
+		h->line += (uint32_t)(next - at);
 		at = next;
+		if (!lf)
+			break;
+		h->over = h->line == 2;
+		h->line = 0;
 	}
 	return at;
 }

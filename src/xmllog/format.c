@@ -46,6 +46,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_ERRORS] = "errors",
 	[XMLLOG_A_COMMAND] = "command",
 	[XMLLOG_A_BY] = "by",
+	[XMLLOG_A_ID] = "id",
 };
 
 const char *format_attr_name(enum xmllog_attr a)

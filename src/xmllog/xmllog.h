@@ -70,6 +70,7 @@ enum xmllog_attr {
 	XMLLOG_A_ERRORS,
 	XMLLOG_A_COMMAND,
 	XMLLOG_A_BY,
+	XMLLOG_A_ID,
 	XMLLOG_ATTRS
 };
 

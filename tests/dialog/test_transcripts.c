@@ -28,6 +28,8 @@
  *   gives HOW         it has done with its connection: clean, begun (a transaction), closed
  *   logins N          so many attempts to log in are in the log by now
  *   login NAME        that is who has logged in ("-": nobody)
+ *   record ELEMENT ATTRIBUTE TEXT  the last such record says this ("-": it has no such attribute)
+ *   odd OCTETS        the destination has said this against the protocol; it is then forgotten
  *   end END [REASON]  the session ends by now, in this way ("runs": it goes on), for this reason
  *
  * At the end nothing may be left that was not expected, and each 4xx and 5xx that the client got must
@@ -144,6 +146,7 @@ static void move_chunk(struct play *p)
 	}
 	if (sent)
 		add(&p->to_dest, p->from_client.p, n);
+	dialog_chunk_look(&p->d, span_of(p->from_client.p, n));
 	take(&p->from_client, n);
 	dialog_chunk(&p->d, n, sent ? n : 0);
 }
@@ -515,6 +518,21 @@ static void check_word(struct play *p, const char *word, const char *arg)
 		    d->server.logged_in != (strcmp(arg, "-") != 0))
 			wrong(p, "somebody else has logged in", NULL, (const uint8_t *)arg,
 			      strlen(arg));
+	} else if (strcmp(word, "record") == 0) {
+		char what[512];
+
+		if (!told_record(p->ring, arg, what))
+			wrong(p, what, NULL, NULL, 0);
+	} else if (strcmp(word, "odd") == 0) {
+		uint8_t want[DIALOG_ODD_MAX * 2];
+		struct octets odd = { p->work.odd, p->work.odd_len, 0 };
+		size_t n = unescape(arg, want);
+
+		/* Where octets come one by one, the first that are wrong are enough. */
+		if (odd.n == 0 || odd.n > n || memcmp(odd.p, want, odd.n) != 0 ||
+		    (p->cut == CUT_WHOLE && odd.n != n))
+			wrong(p, "the destination has said something else", &odd, want, n);
+		p->work.odd_len = 0;
 	} else if (strcmp(word, "end") == 0) {
 		char is[64];
 		bool asked = strchr(arg, ' ') != NULL; /* without a reason, any will do */

@@ -121,6 +121,43 @@ static bool judge(const struct tally *t, char what[512])
 	return false;
 }
 
+static const char *const attr_names[XMLLOG_ATTRS] = {
+	[XMLLOG_A_SENDER] = "sender",	[XMLLOG_A_RECIPIENT] = "recipient",
+	[XMLLOG_A_TO] = "to",		[XMLLOG_A_ID] = "id",
+	[XMLLOG_A_LOGIN] = "login",	[XMLLOG_A_REPLY] = "reply",
+	[XMLLOG_A_COMMAND] = "command", [XMLLOG_A_BY] = "by",
+	[XMLLOG_A_RULE] = "rule",
+};
+
+bool told_record(struct xmllog_ring *ring, const char *want, char what[512])
+{
+	char element[32], name[32], last[TEXT_MAX] = "-";
+	const char *text;
+	struct take take;
+	struct record r;
+	unsigned a = 0;
+	int n = 0;
+
+	if (sscanf(want, "%31s %31s %n", element, name, &n) != 2 || n == 0)
+		abort();
+	text = want + n;
+	while (a < XMLLOG_ATTRS && (!attr_names[a] || strcmp(attr_names[a], name) != 0))
+		a++;
+	if (a == XMLLOG_ATTRS || take_open(&take, &ring, 1) != 0)
+		abort();
+	take_begin(&take);
+	while (take_next(&take, &r)) {
+		if (strcmp(xmllog_element_name(r.element), element) != 0)
+			continue;
+		copy(last, attr(&r, (enum xmllog_attr)a));
+		if (!last[0])
+			memcpy(last, "-", 2);
+	}
+	take_close(&take);
+	snprintf(what, 512, "the last %s record has %s=\"%.300s\"", element, name, last);
+	return strcmp(last, text) == 0;
+}
+
 bool told(struct xmllog_ring *ring, char what[512])
 {
 	struct tally t = { .reply = calloc(REPLIES_MAX, sizeof(struct reply)) };

@@ -16,4 +16,8 @@
  */
 bool told(struct xmllog_ring *ring, char what[512]);
 
+/* True when the last record of an element says what WANT, "ELEMENT ATTRIBUTE TEXT", says; "-" as
+ * the text: it has no such attribute. WHAT else says what it says. */
+bool told_record(struct xmllog_ring *ring, const char *want, char what[512]);
+
 #endif

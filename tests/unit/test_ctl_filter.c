@@ -268,6 +268,44 @@ static void test_filters(void **state)
 	}
 }
 
+static bool fits_with(const struct log_record *r, const char *verdict, const char *reply,
+		      const char *recipient)
+{
+	struct log_filter f;
+
+	log_filter_init(&f);
+	if (verdict)
+		assert_null(log_filter_verdict(&f, verdict));
+	if (reply)
+		assert_null(log_filter_add(&f.reply, reply));
+	if (recipient)
+		assert_null(log_filter_add(&f.recipient, recipient));
+	return log_filter_match(&f, r);
+}
+
+/* A message has several recipients, and its reply is its verdict; a refusal says it by its name. */
+static void test_verdicts(void **state)
+{
+	static const char *const pairs[] = { "to", "a@x.test b@y.test", "reply", "250 kept", NULL };
+	static const char *const bad[] = { "to", "a@x.test", "reply", "452 4.3.1 full", NULL };
+	static const char *const said[] = { "command", "mail", "reply", "550 5.7.1 no", NULL };
+	struct log_record kept = record_of("message", pairs), refused = record_of("message", bad);
+	struct log_record refusal = record_of("refusal", said);
+
+	(void)state;
+	assert_true(fits_with(&kept, "accept", "2", "a@x.test"));
+	assert_true(fits_with(&kept, NULL, "250 kept", "@Y.test"));
+	assert_false(fits_with(&kept, NULL, "250 kept more", NULL));
+	assert_false(fits_with(&kept, NULL, NULL, "x.test b@y.test"));
+	assert_false(fits_with(&kept, "refuse", NULL, NULL));
+	assert_true(fits_with(&refused, "refuse", "452", "a@x.test"));
+	assert_false(fits_with(&refused, "accept", NULL, NULL));
+	assert_false(fits_with(&refused, NULL, NULL, "b@y.test"));
+	assert_true(fits_with(&refusal, "refuse", "550 5.7.1", NULL));
+	assert_false(fits_with(&refusal, "accept", NULL, NULL));
+	assert_false(fits_with(&refusal, NULL, NULL, "a@x.test"));
+}
+
 static void test_filters_together(void **state)
 {
 	static const char *const pairs[] = { "client", "[2001:db8::7]:1", "sender", "", NULL };
@@ -474,17 +512,12 @@ static void test_xml_as_it_was(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_times),
-		cmocka_unit_test(test_local_times),
-		cmocka_unit_test(test_calendar),
-		cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_filters_together),
-		cmocka_unit_test(test_wrong_filters),
-		cmocka_unit_test(test_element_names),
-		cmocka_unit_test(test_printing),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_xml_as_it_was),
+		cmocka_unit_test(test_times),	      cmocka_unit_test(test_local_times),
+		cmocka_unit_test(test_calendar),      cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_verdicts),      cmocka_unit_test(test_filters_together),
+		cmocka_unit_test(test_wrong_filters), cmocka_unit_test(test_element_names),
+		cmocka_unit_test(test_printing),      cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_table),	      cmocka_unit_test(test_xml_as_it_was),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
