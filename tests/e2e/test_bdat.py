@@ -863,7 +863,7 @@ class Smuggling(harness.TestCase):
     gets."""
 
     BAD = [b"BDAT\r\n", b"BDAT x LAST\r\n", b"BDAT -1\r\n", b"BDAT +7\r\n", b"BDAT  7\r\n",
-           b"BDAT 7 \r\n", b"BDAT 7  LAST\r\n", b"BDAT 7 LAST \r\n", b"BDAT 7 LASTLY\r\n",
+           b"BDAT 7  LAST\r\n", b"BDAT 7 LASTLY\r\n", b"BDAT 7 LAST 7\r\n",
            b"BDAT\t7\r\n", b"BDAT 7\tLAST\r\n", b" BDAT 7 LAST\r\n", b"BDAT7\r\n",
            b"BDAT 0x7 LAST\r\n", b"BDAT 7,5\r\n", b"BDAT 2147483648 LAST\r\n",
            b"BDAT 4294967303 LAST\r\n", b"BDAT 18446744073709551616 LAST\r\n",
@@ -876,6 +876,10 @@ class Smuggling(harness.TestCase):
          IN_RCPT + bdat(EVIL) + bdat(b".\r\n" + EVIL, True) + QUIT, [250] * 5 + [221]),
         (IN_RCPT + bdat(b"\r\n.\r\n" + QUIT, True) + MAIL + FAR + QUIT,
          IN_RCPT + bdat(b"\r\n.\r\n" + QUIT, True) + MAIL + QUIT, [250] * 5 + [550, 221]),
+        # A blank after the number, or after LAST, is forgiven.
+        (IN_RCPT + bdat(EVIL).replace(b"\r\n", b" \r\n", 1) +
+         bdat(b"y", True).replace(b"\r\n", b" \r\n", 1) + QUIT,
+         IN_RCPT + bdat(EVIL) + bdat(b"y", True) + QUIT, [250] * 5 + [221]),
         # Commands right behind chunks are judged.
         (IN_RCPT + bdat(b"x") + FAR + bdat(b"y", True) + FAR + MAIL + FAR + QUIT,
          IN_RCPT + bdat(b"x") + bdat(b"y", True) + MAIL + QUIT,

@@ -92,7 +92,7 @@ class Logins(harness.TestCase):
                     forged, b'x"/>\n<login time="2026-01-01T00:00:00Z"' + forged[1:], b"\xff\x01",
                     b"' verdict='accept' x='", b"x" * 200)])
             self.attempts(daemon, "127.0.0.12", (b"EHLO <login" + forged.replace(b" ", b"") + b"\r\n",
-                                                 501), (plain(b"joe", b"secret"), 235))
+                                                 250), (plain(b"joe", b"secret"), 235))
             daemon.records("login", count=6)
             self.assertEqual(found(daemon.log), ["127.0.0.11"] * 5)
 

@@ -184,7 +184,7 @@ class Destinations(Base):
                     self.assertEqual(s.client.codes(3), [503] * 3)
                 s.quit()
             destination.greeting = GREETING
-            self.check_end(daemon, "quit")
+            self.check_end(daemon, self.by_dialog("refused", "quit"))
 
     def test_ehlo_refused_then_helo(self):
         helo, refusal = b"HELO client.test\r\n", b"502 5.5.1 What is EHLO?\r\n"

@@ -259,7 +259,7 @@ class Exceptions(Guard):
             for delimiter, names in ("+", forms), ("", dict.fromkeys(forms, False)):
                 with case(delimiter), self.caronte(
                         sink, RECIPIENTS=["joe@local.test"], RECIPIENT_DELIMITER=delimiter,
-                        MAX_ERRORS=0) as daemon, harness.Client(daemon.port) as client:
+                        MAX_ERRORS=1000) as daemon, harness.Client(daemon.port) as client:
                     client.hello()
                     client.command("MAIL FROM:<a@client.test>", 250)
                     for path, taken in names.items():

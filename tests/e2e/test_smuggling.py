@@ -66,7 +66,7 @@ def repaired(octets):
     says it."""
     content = octets[:end_of_data(octets) - 3]
     out, own_start = [], True  # own_start: the line begins behind the client's own CR LF
-    for line, newline in re.findall(rb"([^\r\n]*)(\r\n|\r|\n|\Z)", content):
+    for line, newline in re.findall(rb"([^\r\n]*)(\r+\n|\r|\n|\Z)", content):
         if not line and not newline:
             continue
         text = line.replace(b"\0", b"")
@@ -75,7 +75,7 @@ def repaired(octets):
         elif text == b"." and not (line == b"." and newline == b"\r\n"):
             text = b".."  # made a lone one
         out.append(text + (b"\r\n" if newline else b""))
-        own_start = newline == b"\r\n"
+        own_start = newline.endswith(b"\r\n")
     return b"".join(out) + b".\r\n"
 
 
@@ -378,7 +378,7 @@ class Commands(harness.TestCase):
         (EHLO + b"NOOP " + b"x" * 505 + EVIL_RCPT + QUIT, EHLO + QUIT, [250, 501, 221]),
         (EHLO + b"NOOP x\r\nHELP MAIL\r\n" + QUIT, EHLO + b"NOOP x\r\nHELP MAIL\r\n" + QUIT,
          [250, 250, 214, 221]),
-        (b"EHLO client.test\tMAIL\r\nEHLO a<b\r\nEHLO\r\nHELO " + b"x" * 300 + b"\r\n" + QUIT, QUIT,
+        (b"EHLO client.test\tMAIL\r\nEHLO a b\r\nEHLO\r\nHELO " + b"x" * 300 + b"\r\n" + QUIT, QUIT,
          [501] * 4 + [221]),
         # Nothing may follow AUTH and DATA before their answers.
         (EHLO + b"AUTH PLAIN\r\n" + EVIL, EHLO, [250, 503, ENDED]),
