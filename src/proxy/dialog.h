@@ -170,6 +170,7 @@ struct dialog {
 	bool chunk_last;
 	bool chunk_void;   /* discard: we refuse the chunk, the destination never hears of it */
 	bool chunk_waits;  /* the client's next command is BDAT, and it must wait */
+	bool proxy_header; /* the client began one: what stands before us is set up wrong */
 	bool message_open; /* a message has begun and has no record yet */
 
 	uint32_t errors, refusals, messages, transactions, recipients;

@@ -319,6 +319,9 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum 
 	bool told = d->auth_open;
 
 	record_login(d, false, span_str(s->reply));
+	if (s->cmd.verb == SMTP_VERB_UNKNOWN)
+		smtp_server_unknown(&d->server);
+	d->proxy_header |= fatal == REASON_PROXY_HEADER;
 	if (d->server.state == SMTP_SERVER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
 		smtp_server_rcpt_refused(&d->server);
 	if (d->server.state == SMTP_SERVER_READY && s->cmd.verb == SMTP_VERB_MAIL)

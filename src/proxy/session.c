@@ -19,7 +19,8 @@ static const char reply_busy[] = "421 4.7.0 Server BUSY\r\n";
 static const char reply_stop[] = "421 4.3.2 Service is shutting down\r\n";
 
 /* A peer that is told goodbye may go on sending for so long (invariant 10). */
-#define LEAVE_BYTES (64u << 20)
+#define LEAVE_BYTES	(64u << 20)
+#define PROXY_HEADER_US (60 * 1000000ull) /* between two records of a PROXY header */
 
 void session_changed(struct session *s)
 {
@@ -90,12 +91,33 @@ static void close_destination(struct session *s)
 	session_part(s);
 }
 
+/* Whoever sends a PROXY header stands between us and the clients, and all of them have its address:
+ * in RELAY_NETWORKS, it would make the whole world a relay client. Told once a minute. */
+static void record_proxy_header(struct session *s)
+{
+	struct worker *w = s->worker;
+	uint64_t now = io_now_us(w->io);
+	char client[ADDR_TEXT_MAX], detail[256];
+
+	if (w->proxy_header_us && now - w->proxy_header_us < PROXY_HEADER_US)
+		return;
+	w->proxy_header_us = now;
+	addr_format(&s->dialog.client_addr, client);
+	snprintf(detail, sizeof(detail),
+		 "%s sends a PROXY header, which Caronte does not take: behind it the clients' "
+		 "addresses are not known, and it must not stand in RELAY_NETWORKS",
+		 client);
+	worker_fault_record(w, "proxy-header", detail);
+}
+
 /* The session's record, once it is decided how it ends: not when a client at last hangs up. */
 static void record_end(struct session *s)
 {
 	if (s->recorded)
 		return;
 	s->recorded = true;
+	if (s->dialog.proxy_header)
+		record_proxy_header(s);
 	record_session(&s->dialog, io_now_us(s->worker->io) - s->started_us);
 }
 

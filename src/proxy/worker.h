@@ -45,6 +45,7 @@ struct worker {
 	bool draining; /* ends with its last session */
 	bool stressed; /* strangers are waited for less long */
 	struct stress stress;
+	uint64_t proxy_header_us; /* when a PROXY header was last told of; 0: never */
 	int exit_status;
 };
 

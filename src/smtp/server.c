@@ -2,6 +2,7 @@
 #include "smtp/server.h"
 
 #include "base/diag.h"
+#include "smtp/foreign.h"
 
 static const char reply_sequence[] = "503 5.5.1 Bad sequence of commands\r\n";
 static const char reply_no_recipients[] = "554 5.5.1 No valid recipients\r\n";
@@ -24,6 +25,15 @@ static const char reply_early_auth[] =
 	"503 5.5.0 Command sent before the answer to AUTH, closing connection\r\n";
 static const char reply_early_data[] =
 	"554 5.5.0 Data sent before the answer to DATA, closing connection\r\n";
+
+static const char reply_foreign[] = "521 5.5.1 This is an SMTP server, closing connection\r\n";
+static const char reply_not_greeted[] =
+	"521 5.5.1 Command not recognized before EHLO, closing connection\r\n";
+static const char reply_unknown_again[] =
+	"521 5.5.1 Too many unknown commands, closing connection\r\n";
+
+/* The unknown verb that ends a session. */
+#define UNKNOWN_MAX 5
 
 /* What a command may do in a state. */
 enum cell {
@@ -181,11 +191,51 @@ static enum smtp_server_event cut_line(struct span in, size_t max, struct smtp_s
 	}
 }
 
+/* Verbs that are none of SMTP. A client that has not said EHLO yet, or says several, is no mail
+ * client that knows one more verb than we do. */
+static enum smtp_server_event judge_unknown(const struct smtp_server *s,
+					    struct smtp_server_view view,
+					    struct smtp_server_step *step, const char *fault)
+{
+	enum reason foreign = smtp_foreign_word(step->line);
+
+	if (foreign != REASON_NONE)
+		return fatal(step, reply_foreign, foreign);
+	if (!s->greeted && view.open) /* that may be the answer to EHLO */
+		return SMTP_SERVER_WAIT;
+	if (!s->greeted)
+		return fatal(step, reply_not_greeted, REASON_UNKNOWN_VERB);
+	if (s->unknown + 1 >= UNKNOWN_MAX)
+		return fatal(step, reply_unknown_again, REASON_UNKNOWN_VERB);
+	return local(step, fault);
+}
+
+/* Where a line belongs: LINE, MORE, or FATAL where none can be read, or none of SMTP. */
+static enum smtp_server_event first_line(const struct smtp_server *s, struct span in,
+					 struct smtp_server_step *step)
+{
+	bool more;
+	enum reason foreign = smtp_foreign_octets(in, !s->greeted, &more);
+
+	if (more)
+		return SMTP_SERVER_MORE;
+	if (foreign != REASON_NONE) {
+		step->line = span_of(in.p, 0);
+		step->consumed = in.n;
+		return fatal(step, reply_foreign, foreign);
+	}
+	enum smtp_server_event cut = cut_line(in, smtp_line_limit(in), step);
+
+	if (cut == SMTP_SERVER_FATAL && (foreign = smtp_foreign_word(in)) != REASON_NONE)
+		return fatal(step, reply_foreign, foreign);
+	return cut;
+}
+
 static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
 					   struct smtp_server_view view,
 					   struct smtp_server_step *step)
 {
-	enum smtp_server_event cut = cut_line(in, smtp_line_limit(in), step);
+	enum smtp_server_event cut = first_line(s, in, step);
 
 	if (cut != SMTP_SERVER_LINE)
 		return cut;
@@ -196,6 +246,8 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 		return SMTP_SERVER_WAIT;
 	if (step->cmd.verb == SMTP_VERB_BDAT)
 		return judge_chunk(s, step, fault);
+	if (step->cmd.verb == SMTP_VERB_UNKNOWN)
+		return judge_unknown(s, view, step, fault);
 	/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4), and
 	 * what does is never read as commands, whatever the answer would have been. */
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_AUTH)
@@ -312,6 +364,12 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 void smtp_server_rcpt_refused(struct smtp_server *s)
 {
 	s->rcpt_tried++;
+}
+
+void smtp_server_unknown(struct smtp_server *s)
+{
+	if (s->unknown < UNKNOWN_MAX)
+		s->unknown++;
 }
 
 void smtp_server_mail_refused(struct smtp_server *s)

@@ -50,6 +50,7 @@ struct smtp_server {
 	bool binary;	     /* BODY=BINARYMIME: the message can only come in chunks */
 	bool chunk_refused;  /* of this transaction: later chunks are not passed on */
 	bool mail_failed;    /* the last MAIL was, and nothing was passed on since */
+	uint8_t unknown;     /* verbs that are none of SMTP, in the whole session */
 	uint32_t rcpt_tried, rcpt_open, rcpt_accepted;
 };
 
@@ -91,6 +92,8 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd);
 void smtp_server_rcpt_refused(struct smtp_server *s);
 /* The same of a MAIL. */
 void smtp_server_mail_refused(struct smtp_server *s);
+/* An unknown verb was answered here. */
+void smtp_server_unknown(struct smtp_server *s);
 /* The chunk of SMTP_SERVER_DISCARD begins. */
 void smtp_server_discards(struct smtp_server *s);
 /* All octets of the chunk have come; one that was passed on is not answered yet. */

@@ -3,6 +3,8 @@
 and whatever went before; each of three exceptions lets the same client through. What is refused,
 the destination never hears of."""
 import base64
+import contextlib
+import http.client
 import re
 import socket
 
@@ -394,6 +396,53 @@ class Addresses(Guard):
             harness.wait_until(lambda: server.log().count(": removed\n") >= taken)
             self.assertEqual(re.findall(r".*postfix/discard.*", server.log()), [])
             self.assertEqual(len(server.mails(taken)), taken)
+
+
+class OtherProtocols(Guard):
+    """From a relay network, where one RCPT would be enough: whoever cannot speak SMTP is not heard."""
+
+    SMTP = (b"EHLO x\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n"
+            b"Subject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
+
+    def test_http(self):
+        """A web application that can be told what to fetch, and with which body."""
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, RELAY_NETWORKS="127.0.0.0/8") as daemon:
+            for method in "GET", "POST", "PUT":
+                with case(method):
+                    web = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+                    with contextlib.suppress(OSError):
+                        web.request(method, "/", body=self.SMTP)
+                    with contextlib.suppress(http.client.HTTPException, OSError):
+                        web.getresponse()
+                    web.close()
+            for record in daemon.records("session", count=3):
+                self.assertEqual((record.get("end"), record.get("reason")), ("protocol", "http"))
+            self.assertEqual(sink.mails(), [])
+            self.check_unheard(sink)
+
+    def test_proxy_headers(self):
+        """The fault that tells of a balancer comes once, its sessions go no further."""
+        headers = {"1": b"PROXY TCP4 203.0.113.9 192.0.2.25 40000 25\r\n",
+                   "2": b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x19\x9c\x40\0\x19"}
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, RELAY_NETWORKS="127.0.0.0/8", WORKERS=1) as daemon:
+            for version, header in headers.items():
+                for step in 1, 1000:
+                    with case((version, step)), harness.Client(daemon.port) as client:
+                        octets = header + self.SMTP
+                        for at in range(0, len(octets), step):
+                            with contextlib.suppress(OSError):
+                                client.send(octets[at:at + step])
+                        if not client.reply().startswith(b"521"):
+                            self.assertEqual(client.reply()[:9], b"521 5.5.1")
+            for record in daemon.records("session", count=4):
+                self.assertEqual((record.get("end"), record.get("reason")),
+                                 ("protocol", "proxy-header"))
+            fault, = daemon.records("fault", what="proxy-header")
+            self.assertIn("127.0.0.1", fault.get("detail"))
+            self.assertEqual(sink.mails(), [])
+            self.check_unheard(sink)
 
 
 class Credentials(Guard):
