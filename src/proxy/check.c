@@ -255,6 +255,18 @@ static enum route_balance balance(const struct settings *set)
 	return ROUTE_LEAST_SESSIONS;
 }
 
+static void check_name(struct check *k, struct config *c)
+{
+	const char *name = c->set.server_name;
+
+	if (*name && !name_valid(name))
+		config_fault(c, SETTING_SERVER_NAME,
+			     "%s: is no host name, letters, digits, hyphens and dots are allowed",
+			     name);
+	else
+		snprintf(k->probe.name, sizeof(k->probe.name), "%s", name);
+}
+
 /* Addresses need no resolver, so a circle through one is found whatever else is wrong. */
 static void take_literals(struct check *k)
 {
@@ -309,6 +321,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
 			     report, &to);
 	check_metrics(k, c);
+	check_name(k, c);
 	check_syslog(c);
 	check_user(k, c);
 	check_limit(k, c, running);

@@ -33,6 +33,7 @@ enum answer_kind {
 	ANSWER_FILE,	   /* the descriptor of a file of the plan */
 	ANSWER_ENGINE,	   /* n: enum io_engine; text: why not io_uring */
 	ANSWER_ADDRESSES,  /* n addresses of a destination */
+	ANSWER_NAME,	   /* text: what we call ourselves */
 	ANSWER_UNREADABLE, /* text: why the configuration file is none for USER */
 	ANSWER_DONE
 };
@@ -215,6 +216,18 @@ static void try_configuration(int to, const struct config *c)
 	tell(to, &a, -1);
 }
 
+static void find_name(int to, const struct settings *set)
+{
+	struct answer a = { .kind = ANSWER_NAME };
+	char name[NAME_MAX_OCTETS + 1];
+
+	if (*set->server_name)
+		return;
+	name_find(name);
+	snprintf(a.text, sizeof(a.text), "%s", name);
+	tell(to, &a, -1);
+}
+
 static _Noreturn void child(int to, const struct probe *p, const struct config *c)
 {
 	struct answer a = { .kind = ANSWER_PRIVILEGE };
@@ -230,6 +243,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_debug_dir(to, &c->set);
 	try_control(to, &c->set);
 	try_engine(to, &c->set, p->workers);
+	find_name(to, &c->set);
 	if (p->route)
 		resolve(to, p);
 	a = (struct answer){ .kind = ANSWER_DONE };
@@ -280,6 +294,10 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 		CHECK(a->index < ROUTE_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);
 		p->resolved[a->index].n = (unsigned)a->n;
 		memcpy(p->resolved[a->index].a, a->addr, sizeof(a->addr));
+		break;
+	case ANSWER_NAME:
+		CHECK(name_valid(a->text));
+		memcpy(p->name, a->text, strlen(a->text) + 1);
 		break;
 	case ANSWER_UNREADABLE:
 		memcpy(p->unreadable, a->text, sizeof(p->unreadable));

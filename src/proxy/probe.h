@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "io/io.h"
 #include "io/net.h"
+#include "proxy/name.h"
 #include "proxy/privilege.h"
 #include "proxy/tables.h"
 #include "route/route.h"
@@ -31,6 +32,7 @@ struct probe {
 	char engine_why[PROBE_TEXT_MAX]; /* what io_uring lacked when epoll was taken for it, or ""
 					  */
 	char unreadable[PROBE_TEXT_MAX]; /* why USER cannot read the configuration file, or "" */
+	char name[NAME_MAX_OCTETS + 1];	 /* SERVER_NAME, or else what name_find() found */
 	struct {
 		unsigned n; /* 0: does not resolve now */
 		struct addr a[NET_RESOLVE_MAX];

@@ -139,6 +139,7 @@ void runtime_use(struct runtime *rt, struct version *v)
 {
 	rt->version = v;
 	rt->config = &v->config;
+	rt->name = v->probe->name;
 	rt->policy = v->policy;
 	rt->route = v->route;
 }

@@ -40,6 +40,7 @@ struct runtime {
 	uint64_t number; /* of the version, counted up */
 	struct version *version;
 	const struct config *config;
+	const char *name;      /* what we call ourselves */
 	enum io_engine engine; /* probed as USER: IO_ENGINE_URING or IO_ENGINE_EPOLL */
 	struct policy policy;
 	const struct route *route;

@@ -264,7 +264,7 @@ static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
 		welcomed(c, &offer);
 	} else if (reply && reply->code != 421) {
 		c->lmtp = c->lmtp || smtp_greeting_is_lmtp(reply);
-		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", c->pool->worker->name);
+		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", warm_runtime(c->pool)->name);
 		hold(c);
 		warm_ask(c, patience_ms(c->pool), helo_answered);
 	} else {
@@ -279,7 +279,7 @@ static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
 		return;
 	}
 	c->lmtp = smtp_greeting_is_lmtp(greeting);
-	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", c->pool->worker->name);
+	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", warm_runtime(c->pool)->name);
 	hold(c);
 	warm_ask(c, patience_ms(c->pool), ehlo_answered);
 }

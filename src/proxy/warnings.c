@@ -96,12 +96,23 @@ static void warn_of_metrics(struct warning_to *w, const struct check *k)
 	     is_zero(a) ? "is every address of this machine" : "is a public address");
 }
 
+static void warn_of_name(struct warning_to *w, const struct check *k)
+{
+	if (!strchr(k->probe.name, '.'))
+		warn(w, SETTING_SERVER_NAME,
+		     "%s%s has no dot: there are servers that refuse all mail of a client that calls "
+		     "itself so",
+		     *w->config->set.server_name ? "" : "is not set, and the host's name ",
+		     k->probe.name);
+}
+
 unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out)
 {
 	struct warning_to w = { .config = c, .out = out };
 
 	warn_of_relaying(&w, k);
 	warn_of_metrics(&w, k);
+	warn_of_name(&w, k);
 	if (c->set.log_level >= 4)
 		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");
 	return w.count;

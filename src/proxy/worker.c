@@ -441,17 +441,6 @@ static int watch_signals(struct process *p)
 	return 0;
 }
 
-/* How we call ourselves in DIALOG_GATEWAY: the host name, as far as it is one (RFC 5321 4.1.2). */
-static void find_name(struct worker *w)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789.-";
-
-	if (gethostname(w->name, sizeof(w->name)) != 0 || !memchr(w->name, 0, sizeof(w->name)) ||
-	    !*w->name || w->name[strspn(w->name, allowed)])
-		snprintf(w->name, sizeof(w->name), "localhost");
-}
-
 int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 {
 	struct process *p = calloc(1, sizeof(*p));
@@ -464,7 +453,6 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 
 	w->slot = slot;
 	w->next_id.epoch_us = epoch_us;
-	find_name(w);
 	list_init(&w->open);
 	xmllog_open(&w->log, rt->rings[1 + slot], rt->log_wake_fd, rt->config->set.log_level);
 	w->stats = stats_begin(rt->stats, slot, getpid(), epoch_us);

@@ -32,7 +32,6 @@ struct worker {
 	bool behind;	      /* there is a newer one, which could not be taken */
 	struct io_op channel_op;
 	unsigned slot;
-	char name[DIALOG_NAME_MAX]; /* of this host */
 	struct io *io;
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;

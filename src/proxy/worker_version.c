@@ -36,7 +36,7 @@ static void make_current(struct worker *w, struct worker_version *v)
 		.line_max = (uint64_t)set->max_line_kib << 10,
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
 		.offer = v->warm ? warm_offer(v->warm) : NULL,
-		.name = w->name,
+		.name = v->rt.name,
 		.more = &w->more,
 	};
 	list_init(&v->link);

@@ -112,10 +112,11 @@ static const char *check_host(char *host, size_t n)
 
 	if (host[0] == '[') {
 		if (n < 3 || host[n - 1] != ']')
-			return "bracket that is not closed, [IPv6]:PORT is needed";
+			return "bracket that is not closed, [ADDRESS]:PORT is needed";
 		host[n - 1] = '\0';
-		if (!strchr(host, ':') || addr_parse_ip(&a, host + 1) != 0)
-			return "no IPv6 address in the brackets, like [2001:db8::1]:25";
+		/* IPv6 needs them; an IPv4 address may have them, as in Postfix' tables. */
+		if (addr_parse_ip(&a, host + 1) != 0)
+			return "no IP address in the brackets, like [2001:db8::1]:25";
 	} else if (strchr(host, ':')) {
 		return "an IPv6 address needs brackets, like [2001:db8::1]:25";
 	} else if (addr_parse_ip(&a, host) != 0) {

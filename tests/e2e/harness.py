@@ -91,6 +91,7 @@ DEFAULTS = {
     "MAX_SESSIONS": 200,  # what a small RLIMIT_NOFILE carries
     "MAX_IDLE_COMMANDS": 1000000,  # tests say many a NOOP to see whether all is well
     "STOP_GRACE": 2,
+    "SERVER_NAME": "caronte.test",  # the host's own name may be a question to a name server
 }
 
 

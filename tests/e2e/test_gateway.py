@@ -9,6 +9,7 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -93,6 +94,23 @@ class Base(harness.TestCase):
 
 
 class Pool(Base):
+    def test_server_name(self):
+        """What clients and destinations are told, and a destination that wants a full name."""
+        for name in "mx.local.test", "":
+            with self.subTest(name), harness.Sink() as sink, \
+                    self.caronte(sink, SERVER_NAME=name) as daemon:
+                with harness.Client(daemon.port) as client:
+                    said = client.reply().decode().split()[1]
+                    client.command("EHLO c", 250)
+                    client.send_message(b"text\r\n")
+                    client.quit()
+                heard = {line.split()[1] for line in sink.commands() if line[:4] == "EHLO"}
+                self.assertEqual(heard, {said})
+                if name:
+                    self.assertEqual(said, name)
+                else:
+                    self.assertIn(said, {socket.gethostname(), socket.getfqdn(), "localhost"})
+
     def test_one_connection_for_many_clients(self):
         with self.one_worker() as (daemon, destination, peer):
             for refusal in OK, b"554 5.7.1 Spam\r\n", OK, b"452 4.3.1 Full\r\n":

@@ -253,6 +253,9 @@ class Warnings(Base):
         self.assert_warns("METRICS_ADDRESS", "every address", METRICS_ADDRESS="[::]:9525")
         self.assert_warns("METRICS_ADDRESS", "public", METRICS_ADDRESS="192.0.2.1:9525")
 
+    def test_server_name(self):
+        self.assert_warns("SERVER_NAME", "relay has no dot", SERVER_NAME="relay")
+
     def test_copies_of_mail(self):
         harness.give_to_user(debug := self.new_dir("debug"))
         self.assert_warns("LOG_LEVEL", "copy of each message", LOG_LEVEL=4, DEBUG_DIR=str(debug))
@@ -285,6 +288,8 @@ class Configuration(Base):
             ("CONFIG_LOG_LEVEL=1", r"LOG_LEVEL: .*line 4"),
             ("# CONFIG_MAX_ERRORS is not set", r"MAX_ERRORS: "),
             ("# only a comment", None),
+            ('CONFIG_SERVER_NAME="mail_1.example"', r"SERVER_NAME: mail_1.example: is no host name"),
+            ('CONFIG_RECIPIENT_DELIMITER="+%"', r"RECIPIENT_DELIMITER: .*another domain"),
         ]
         conf = self.dir / "faulty.conf"
         conf.write_text("".join(line + "\n" for line, _ in lines))

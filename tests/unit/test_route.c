@@ -52,6 +52,9 @@ static void test_list_faults(void **state)
 		{ " \t mail.example.com:25\t", ROUTE_SINGLE, NULL },
 		{ "[2001:db8::1]:25", ROUTE_SINGLE, NULL },
 		{ "[::ffff:10.0.0.1]:25", ROUTE_SINGLE, NULL },
+		{ "[10.0.0.1]:25", ROUTE_SINGLE, NULL }, /* Postfix' habit */
+		{ "[mail.example.com]:25", ROUTE_SINGLE,
+		  "\"[mail.example.com]:25\": no IP address in the brackets, like [2001:db8::1]:25" },
 		{ "localhost:65535,weight=1000,max=1000000", ROUTE_SINGLE, NULL },
 		{ "mx_1.example.com.:25,max=0,weight=1", ROUTE_SINGLE, NULL },
 		{ "3com.example:25", ROUTE_SINGLE, NULL },
@@ -70,13 +73,13 @@ static void test_list_faults(void **state)
 		{ "::1:25", ROUTE_SINGLE,
 		  "\"::1:25\": an IPv6 address needs brackets, like [2001:db8::1]:25" },
 		{ "[::1:25", ROUTE_SINGLE,
-		  "\"[::1:25\": bracket that is not closed, [IPv6]:PORT is needed" },
+		  "\"[::1:25\": bracket that is not closed, [ADDRESS]:PORT is needed" },
 		{ "[]:25", ROUTE_SINGLE,
-		  "\"[]:25\": bracket that is not closed, [IPv6]:PORT is needed" },
-		{ "[10.0.0.1]:25", ROUTE_SINGLE,
-		  "\"[10.0.0.1]:25\": no IPv6 address in the brackets, like [2001:db8::1]:25" },
+		  "\"[]:25\": bracket that is not closed, [ADDRESS]:PORT is needed" },
+		{ "[10.0.0.256]:25", ROUTE_SINGLE,
+		  "\"[10.0.0.256]:25\": no IP address in the brackets, like [2001:db8::1]:25" },
 		{ "[fe80::1%lo]:25", ROUTE_SINGLE,
-		  "\"[fe80::1%lo]:25\": no IPv6 address in the brackets, like [2001:db8::1]:25" },
+		  "\"[fe80::1%lo]:25\": no IP address in the brackets, like [2001:db8::1]:25" },
 		{ ":25", ROUTE_SINGLE, "\":25\": no host, HOST:PORT is needed" },
 		{ "a:", ROUTE_SINGLE, "\"a:\": wrong port, 1 to 65535 is allowed" },
 		{ "a:0", ROUTE_SINGLE, "\"a:0\": wrong port, 1 to 65535 is allowed" },
@@ -165,11 +168,12 @@ static void test_names(void **state)
 	} rows[] = {
 		{ "Mx.Example.COM.:025", "Mx.Example.COM.:025" },
 		{ "192.0.2.1:025,max=3", "192.0.2.1:25" },
+		{ "[192.0.2.1]:025,max=3", "192.0.2.1:25" },
 		{ "[2001:DB8:0::1]:25", "[2001:db8::1]:25" },
 		{ "[::FFFF:192.0.2.1]:26", "192.0.2.1:26" },
 		{ "[::FFFF:c000:0201]:26", "192.0.2.1:26" },
 	};
-	static const char *const same[] = { "mx.example.com:25", "192.0.2.1:25", "[2001:db8::1]:25",
+	static const char *const same[] = { "mx.example.com:25", "192.0.2.1:25", "[192.0.2.1]:25", "[2001:db8::1]:25",
 					    "[::ffff:192.0.2.1]:26", "192.0.2.1:26" };
 	static const char *const none[] = {
 		"",
@@ -180,7 +184,7 @@ static void test_names(void **state)
 		" 192.0.2.1:25",
 		"192.0.2.1:26",
 		"192.0.2.1:25,max=3",
-		"[192.0.2.1]:25",
+		"[192.0.2.2]:25",
 		"mx.example.com:0",
 		"2001:db8::1:25",
 	};
