@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: `carontectl log`. Reads one file behind the other, in the order given, a directory's files
- * in the order of their names' time; follows the last one. A file is only ever read. What cannot be
- * read, or is damaged, is said on standard error, and the exit status is then 1, but all that can
- * be read is printed.
+ * log: `carontectl log`. Prints what log_read.c reads; follows the last file. The exit status is 1
+ * where something was damaged or could not be read.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -22,17 +20,16 @@
 #include "ctl/log.h"
 #include "ctl/log_archive.h"
 #include "ctl/log_file.h"
+#include "ctl/log_read.h"
 #include "ctl/log_summary.h"
 
 #define STATUS_DAMAGED 1
-#define DAMAGES_SHOWN  3 /* of one file */
 #define LOOK_EVERY_MS  100
 #define FOLLOW_LAST    10 /* records of the past that --follow begins with */
 
 struct run {
 	struct log_options o;
-	struct log_sink sink;
-	struct log_parse parse;
+	struct log_read read;
 	struct log_summary summary;
 	struct log_text out;
 	/* The last records, as they will be printed: a ring of o.last, KEPT since the start. */
@@ -40,12 +37,6 @@ struct run {
 	uint64_t kept;
 	bool following;
 	bool headed;
-	int status;
-	const char *path; /* of the file that is read */
-	uint64_t damages; /* of it */
-	/* The last one named, which is open from the start: it may be rotated while those before it
-	 * are read. */
-	struct log_file newest;
 };
 
 static volatile sig_atomic_t stopped;
@@ -98,114 +89,6 @@ static void on_record(void *ctx, const struct log_record *r)
 		put(k, t);
 }
 
-static void on_damage(void *ctx, uint64_t line, const char *what)
-{
-	struct run *k = ctx;
-
-	k->status = STATUS_DAMAGED;
-	if (++k->damages <= DAMAGES_SHOWN)
-		fprintf(stderr, "carontectl log: %s:%" PRIu64 ": %s\n", k->path, line, what);
-}
-
-static void end_of_file(struct run *k)
-{
-	if (k->damages > DAMAGES_SHOWN)
-		fprintf(stderr, "carontectl log: %s: and %" PRIu64 " more places\n", k->path,
-			k->damages - DAMAGES_SHOWN);
-	k->damages = 0;
-}
-
-static void complain(struct run *k, const char *path, int err)
-{
-	k->status = STATUS_DAMAGED;
-	fprintf(stderr, "carontectl log: %s: %s\n", path, strerror(-err));
-}
-
-static void begin_document(struct run *k, const char *path)
-{
-	CHECK(log_parse_begin(&k->parse));
-	k->path = path;
-	k->damages = 0;
-}
-
-static bool open_file(struct run *k, struct log_file *f, const char *path)
-{
-	int err = log_file_open(f, path);
-
-	if (err)
-		complain(k, path, err);
-	return !err;
-}
-
-static void read_file(struct run *k, struct log_file *f, const char *path)
-{
-	const char *unpacker = log_file_unpacker(f);
-	bool any;
-	int err;
-
-	begin_document(k, path);
-	if (unpacker) {
-		k->status = STATUS_DAMAGED;
-		fprintf(stderr, "carontectl log: %s: is compressed: %s %s | carontectl log -\n",
-			path, unpacker, path);
-	} else {
-		err = log_file_read(f, &k->parse, false, &any);
-		if (err)
-			complain(k, path, err);
-		end_of_file(k);
-	}
-	log_file_close(f);
-}
-
-/* The newest one may be there too by now. */
-static void read_rotated(struct run *k, const char *path)
-{
-	struct log_file f;
-
-	if (!open_file(k, &f, path))
-		return;
-	if (f.dev == k->newest.dev && f.ino == k->newest.ino && k->newest.fd >= 0)
-		log_file_close(&f);
-	else
-		read_file(k, &f, path);
-}
-
-static void read_directory(struct run *k, const char *path)
-{
-	struct log_archive a;
-	int err = log_archive_open(&a, path, k->o.filter.since_us);
-
-	if (err)
-		complain(k, path, err);
-	if (a.compressed) {
-		k->status = STATUS_DAMAGED;
-		fprintf(stderr,
-			"carontectl log: %s: %zu compressed logs are left out: zcat FILE... | "
-			"carontectl log -\n",
-			path, a.compressed);
-	}
-	for (size_t i = 0; i < a.n; i++)
-		read_rotated(k, a.path[i]);
-	log_archive_close(&a);
-}
-
-static bool is_directory(const char *path)
-{
-	struct stat st;
-
-	return strcmp(path, "-") != 0 && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-static void read_argument(struct run *k, const char *path)
-{
-	struct log_file f;
-
-	if (is_directory(path))
-		read_directory(k, path);
-	else if (open_file(k, &f, path))
-		read_file(k, &f, path);
-}
-
 static void put_last(struct run *k)
 {
 	uint64_t n = k->kept < k->o.last ? k->kept : k->o.last;
@@ -238,12 +121,12 @@ static void read_between(struct run *k, const char *old, const struct log_file *
 	snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(old, '/') - old), old);
 	err = log_archive_open(&a, dir, INT64_MIN);
 	if (err)
-		complain(k, dir, err);
+		log_read_complain(&k->read, dir, err);
 	/* NEXT may be there too by now. */
 	for (size_t i = log_archive_after(&a, old); i < a.n; i++) {
 		if (!log_file_moved(next, a.path[i]))
 			break;
-		read_rotated(k, a.path[i]);
+		log_read_rotated(&k->read, a.path[i], next);
 	}
 	log_archive_close(&a);
 }
@@ -256,11 +139,11 @@ static bool follow_to_next(struct run *k, struct log_file *f, const char *path)
 {
 	char old[PATH_MAX];
 	bool any, archived;
-	int err = log_file_read(f, &k->parse, false, &any);
+	int err = log_file_read(f, &k->read.parse, false, &any);
 
 	if (err)
-		complain(k, path, err);
-	end_of_file(k);
+		log_read_complain(&k->read, path, err);
+	log_read_end(&k->read);
 	archived = log_file_where(f, old, sizeof(old)) && log_archive_is(old);
 	log_file_close(f);
 	/* Between two renames there may be none for a moment. */
@@ -268,12 +151,12 @@ static bool follow_to_next(struct run *k, struct log_file *f, const char *path)
 		if (!pause_following())
 			return false;
 	if (err) {
-		complain(k, path, err);
+		log_read_complain(&k->read, path, err);
 		return false;
 	}
 	if (archived)
 		read_between(k, old, f);
-	begin_document(k, path);
+	log_read_begin(&k->read, path);
 	return true;
 }
 
@@ -281,13 +164,13 @@ static void follow(struct run *k, struct log_file *f, const char *path)
 {
 	bool going = true;
 
-	begin_document(k, path);
+	log_read_begin(&k->read, path);
 	while (going) {
 		bool any = false;
-		int err = log_file_read(f, &k->parse, true, &any);
+		int err = log_file_read(f, &k->read.parse, true, &any);
 
 		if (err) {
-			complain(k, path, err);
+			log_read_complain(&k->read, path, err);
 			break;
 		}
 		if (!k->following)
@@ -295,35 +178,33 @@ static void follow(struct run *k, struct log_file *f, const char *path)
 		if (log_file_moved(f, path)) {
 			going = follow_to_next(k, f, path);
 		} else if (log_file_cut(f)) {
-			on_damage(k, k->parse.line, "has become shorter, and is read again");
+			log_read_damage(&k->read, k->read.parse.line,
+					"has become shorter, and is read again");
 			log_file_close(f);
-			going = open_file(k, f, path);
-			begin_document(k, path);
+			going = log_read_open_file(&k->read, f, path);
+			log_read_begin(&k->read, path);
 		} else {
 			going = pause_following();
 		}
 	}
-	end_of_file(k);
+	log_read_end(&k->read);
 	log_file_close(f);
 }
 
 static void read_all(struct run *k)
 {
-	size_t last = k->o.count - 1;
-	const char *path = k->o.files[last];
-	bool directory = !k->o.follow && is_directory(path);
-	bool open = !directory && open_file(k, &k->newest, path);
+	size_t last = k->o.where.count - 1;
+	const char *path = k->o.where.files[last];
 
-	if (!open)
-		k->newest.fd = -1;
-	for (size_t i = 0; i < last; i++)
-		read_argument(k, k->o.files[i]);
-	if (open && k->o.follow)
-		follow(k, &k->newest, path);
-	else if (open)
-		read_file(k, &k->newest, path);
-	else if (directory)
-		read_directory(k, path);
+	if (!k->o.follow) {
+		log_read_all(&k->read, k->o.where.files, k->o.where.count);
+	} else {
+		bool open = log_read_open_newest(&k->read, path);
+
+		log_read_paths(&k->read, k->o.where.files, last);
+		if (open)
+			follow(k, &k->read.newest, path);
+	}
 	if (!k->following)
 		put_last(k);
 }
@@ -340,7 +221,7 @@ static void catch_signals(void)
 
 static int check_followed(const struct log_options *o)
 {
-	const char *path = o->files[o->count - 1];
+	const char *path = o->where.files[o->where.count - 1];
 	bool is_file = strcmp(path, "-") != 0;
 	struct stat st;
 
@@ -361,14 +242,18 @@ static int prepare(struct run *k)
 		o->last = FOLLOW_LAST;
 	}
 	/* What comes through a pipe may come live. */
-	for (size_t i = 0; i < o->count; i++)
-		if (strcmp(o->files[i], "-") == 0)
+	for (size_t i = 0; i < o->where.count; i++)
+		if (strcmp(o->where.files[i], "-") == 0)
 			setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	if (o->has_last)
 		k->last = calloc(o->last + 1, sizeof(*k->last));
-	k->sink = (struct log_sink){ on_record, on_damage, k };
+	k->read = (struct log_read){ .title = "carontectl log",
+				     .user = o->where.user,
+				     .since_us = o->filter.since_us,
+				     .record = on_record,
+				     .ctx = k };
 	if ((o->has_last && !k->last) || !log_filter_ready(&o->filter) ||
-	    !log_parse_open(&k->parse, &k->sink)) {
+	    !log_read_open(&k->read)) {
 		fputs("carontectl log: no memory\n", stderr);
 		return EX_OSERR;
 	}
@@ -398,16 +283,22 @@ int ctl_log(int argc, char **argv)
 
 	setlocale(LC_CTYPE, "");
 	status = log_options_read(&k.o, argc, argv);
+	/* What is followed from now on needs nothing of the past. */
+	if (status < 0)
+		status = log_where_find(&k.o.where, "carontectl log",
+					k.o.follow && k.o.filter.since_us == INT64_MIN &&
+						!k.o.has_last);
 	if (status < 0)
 		status = prepare(&k);
 	if (status < 0) {
 		read_all(&k);
 		finish(&k);
-		status = k.status;
+		status = k.read.faulty ? STATUS_DAMAGED : EX_OK;
 	}
-	log_parse_close(&k.parse);
+	log_read_close(&k.read);
 	log_filter_free(&k.o.filter);
 	log_text_free(&k.out);
 	free(k.last);
+	log_where_close(&k.o.where);
 	return status;
 }

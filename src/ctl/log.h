@@ -12,15 +12,15 @@
 
 #include "ctl/log_filter.h"
 #include "ctl/log_print.h"
+#include "ctl/log_where.h"
 
 struct log_options {
 	struct log_filter filter;
 	struct log_print print;
 	bool summary, follow, header;
 	bool has_last;
-	size_t last;  /* records at most, the last of them; has_last */
-	char **files; /* of the arguments */
-	size_t count;
+	size_t last; /* records at most, the last of them; has_last */
+	struct log_where where;
 };
 
 #define LOG_LAST_MOST 100000

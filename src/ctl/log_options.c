@@ -38,6 +38,7 @@ enum key {
 };
 
 static const struct option options[] = {
+	CTL_CONFIG_LONG,
 	{ "since", required_argument, NULL, KEY_SINCE },
 	{ "until", required_argument, NULL, KEY_UNTIL },
 	{ "client", required_argument, NULL, KEY_CLIENT },
@@ -63,8 +64,9 @@ static const struct option options[] = {
 
 static void usage(FILE *out)
 {
-	fputs("usage: carontectl log [FILTER]... [OPTION]... FILE...\n"
-	      "FILE is a log, a directory of rotated logs, or - for standard input.\n"
+	fputs("usage: carontectl log [FILTER]... [OPTION]... [FILE]...\n"
+	      "FILE is a log, a directory of rotated logs, or - for standard input; without one, the\n"
+	      "configuration's LOG_ARCHIVE_DIR and LOG_FILE.\n"
 	      "Filters; of one kind any may fit, of all kinds one must:\n"
 	      "      --since TIME          from this time on: 2026-11-22, 2026-11-22T20:13,\n"
 	      "                            20:13, today, yesterday, -30m, -2h, -7d\n"
@@ -79,6 +81,8 @@ static void usage(FILE *out)
 	      "      --element NAME[,NAME] recipient, message, session, login, fault, ...\n"
 	      "      --level N             what is written at LOG_LEVEL N and below\n"
 	      "Options:\n"
+	      "  -c, --config FILE         read this configuration (" CTL_CONFIG_FILE ")\n"
+	      "  -o, --option NAME=VALUE   override one setting of it\n"
 	      "  -n, --last N              only the last N records\n"
 	      "  -f, --follow              print new records as they come, through rotation\n"
 	      "      --json                a JSON object a line\n"
@@ -225,8 +229,6 @@ static int check_together(const struct reading *r)
 	if (o->summary && (o->follow || o->has_last))
 		return misuse("--summary counts all records: neither --follow nor --last goes with "
 			      "it");
-	if (!o->count)
-		return misuse("which FILE?");
 	return take_times(r);
 }
 
@@ -238,8 +240,10 @@ int log_options_read(struct log_options *o, int argc, char **argv)
 
 	*o = (struct log_options){ .header = true };
 	log_filter_init(&o->filter);
+	if (!ctl_config_open(&o->where.from, argc))
+		return EX_OSERR;
 	o->print.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
-	while ((key = getopt_long(argc, argv, "n:fulh", options, &index)) != -1) {
+	while ((key = getopt_long(argc, argv, CTL_CONFIG_SHORT "n:fulh", options, &index)) != -1) {
 		if (key == KEY_HELP) {
 			usage(stdout);
 			return EX_OK;
@@ -248,6 +252,8 @@ int log_options_read(struct log_options *o, int argc, char **argv)
 			usage(stderr);
 			return EX_USAGE;
 		}
+		if (ctl_config_option(&o->where.from, key, optarg))
+			continue;
 		if (is_flag(key)) {
 			take_flag(&r, key);
 			continue;
@@ -257,7 +263,7 @@ int log_options_read(struct log_options *o, int argc, char **argv)
 			return wrong_argument(key == KEY_LAST ? "last" : options[index].name,
 					      optarg, wrong);
 	}
-	o->files = argv + optind;
-	o->count = (size_t)(argc - optind);
+	o->where.files = argv + optind;
+	o->where.count = (size_t)(argc - optind);
 	return check_together(&r);
 }

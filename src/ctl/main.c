@@ -35,7 +35,7 @@ static const struct command commands[] = {
 	  "stop the daemon, say when it has ended" },
 	{ "check-destination", ctl_check_destination, "carontectl check-destination", "[OPTION]...",
 	  "look for what makes destinations unsafe behind Caronte" },
-	{ "log", ctl_log, "carontectl log", "[FILTER]... FILE...", "print records of the XML log" },
+	{ "log", ctl_log, "carontectl log", "[FILTER]... [FILE]...", "print records of the XML log" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

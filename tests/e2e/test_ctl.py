@@ -299,6 +299,31 @@ class Log(harness.TestCase):
                  "recipient refuse relaying-denied": 1, "message 2xx": 1})
             self.assertRegex(summary, r"\n *7  records from \S+Z to \S+Z\n$")
 
+    def test_without_a_file(self):
+        """Then the configuration's log and its archive."""
+        with harness.Sink() as sink, contextlib.ExitStack() as stack:
+            daemon = self.two_sessions(sink)
+            stack.push(daemon)
+            everything = ctl("log", "--json", daemon.log)
+            self.assertEqual(ctl("log", "--json", "-c", daemon.conf), everything)
+            rotated = daemon.archive / "caronte-20260101-000000.xml"
+            rotated.write_text(HEAD + record(1) + TAIL)
+            self.assertEqual(ctl("log", "--json", "-c", daemon.conf),
+                             ctl("log", "--json", rotated) + everything)
+            with self.following("--json", "-c", daemon.conf) as follower:
+                self.assertEqual(follower.stdout.readline(),
+                                 "".join(everything.splitlines(True)[-10:-9]))
+            # The archive may be missing, the log may not.
+            none = self.dir / "none"
+            self.assertEqual(ctl("log", "--json", "-c", daemon.conf, "-o",
+                                 "LOG_ARCHIVE_DIR=%s" % none), everything)
+            ctl("log", "-c", daemon.conf, "-o", "LOG_FILE=%s" % none, status=1)
+            self.assertEqual(ctl.stderr, "carontectl log: %s: No such file or directory\n" % none)
+            ctl("log", "-c", daemon.conf, "-o", "LOG_FILE=-", status=78)
+            self.assertIn("LOG_FILE is \"-\"", ctl.stderr)
+            ctl("log", "-c", none, status=78)
+            self.assertIn("FILE may be named instead", ctl.stderr)
+
     def test_rotated_files(self):
         """A directory is its rotated logs in order; other files in it are left alone."""
         with harness.Sink() as sink, self.caronte(
@@ -457,7 +482,7 @@ class Log(harness.TestCase):
     def test_wrong_arguments(self):
         log = self.dir / "log.xml"
         log.write_text(HEAD + TAIL)
-        for arguments in ([], ["--since", "tomorrow", log], ["--until", "2026-02-30", log],
+        for arguments in (["--since", "tomorrow", log], ["--until", "2026-02-30", log],
                           ["--client", "10.0.0.1/8", log], ["--client", "mail.test", log],
                           ["--verdict", "maybe", log], ["--element", "sessions", log],
                           ["--level", "0", log], ["--level", "5", log], ["-n", "-1", log],
