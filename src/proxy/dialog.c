@@ -7,6 +7,7 @@
 #include "proxy/stats.h"
 
 static const char reply_desync[] = "451 4.3.0 Destination answered out of order\r\n";
+static const char reply_malformed[] = "451 4.3.0 Destination answered something malformed\r\n";
 static const char reply_lost[] = "451 4.4.2 Connection to destination lost\r\n";
 static const char reply_lost_idle[] = "421 4.4.2 Connection to destination lost\r\n";
 static const char reply_slow[] = "451 4.4.2 Destination timed out\r\n";
@@ -236,7 +237,8 @@ void dialog_desync(struct dialog *d, struct span said, enum reason why)
 {
 	note_odd(d, said);
 	d->drop_destination = true;
-	dialog_close(d, reply_desync, DIALOG_LOST_DESTINATION, why);
+	dialog_close(d, why == REASON_MALFORMED_REPLY ? reply_malformed : reply_desync,
+		     DIALOG_LOST_DESTINATION, why);
 }
 
 /* How a session ends that cannot go on without the destination's connection: a message beyond a

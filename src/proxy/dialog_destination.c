@@ -13,7 +13,7 @@
 #define CLOSING 3 /* octets of the dot line behind a message */
 
 static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
-static const char reply_header[] = "552 5.3.4 Message header too big\r\n";
+static const char reply_header[] = "552 5.3.4 Message header too big, or no empty line ends it\r\n";
 static const char reply_line[] = "552 5.6.0 Line of message too long\r\n";
 static const char reply_gates[] = "554 5.7.0 Too many lines like a MAIL command in message\r\n";
 static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";

@@ -619,7 +619,8 @@ class Ends(harness.TestCase):
             self.early(b"452 4.3.1 full\r\n", [b"452 4.3.1 full\r\n", CLOSING], last, 0)
             self.early(b"250 kept\r\n", [disagree], last)
             self.early(b"354 go\r\n", [disagree], last, 999)
-            self.early(b"what\r\n", [disagree], last)
+            self.early(b"what\r\n",
+                       [b"451 4.3.0 Destination answered something malformed\r\n"], last)
             self.early(b"421 4.3.2 going\r\n", [b"421 4.3.2 going\r\n"], last)
 
     def test_half_an_answer_within_a_chunk(self):

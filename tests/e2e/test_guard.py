@@ -191,9 +191,10 @@ class Exceptions(Guard):
 
     def test_only_235_logs_in(self):
         disagreement = b"451 4.3.0 Destination answered out of order\r\n"
+        malformed = b"451 4.3.0 Destination answered something malformed\r\n"
         answers = {"250 2.7.0 Fine": b"250 2.7.0 Fine\r\n", "200 Fine": b"200 Fine\r\n",
                    "234 Fine": b"234 Fine\r\n", "354 Fine": disagreement,
-                   "250-235 Fine\\r\\n235 Fine": disagreement, "2350 Fine": disagreement}
+                   "250-235 Fine\\r\\n235 Fine": malformed, "2350 Fine": malformed}
         for answer, expected in answers.items():
             with harness.Sink(*AUTH, "--reply", "AUTH=" + answer) as sink, \
                     self.caronte(sink) as daemon, case(answer):
