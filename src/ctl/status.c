@@ -190,7 +190,7 @@ static int check(struct arguments *a)
 	char *text = socket ? ask(socket, "status", &status) : NULL;
 	json_t *now = text ? json_loads(text, 0, NULL) : NULL;
 
-	status = status_check_print(stdout, now, socket ? socket : "CONTROL_SOCKET");
+	status = (int)status_check_print(stdout, now, socket ? socket : "CONTROL_SOCKET");
 	if (fflush(stdout) != 0)
 		status = STATUS_CRITICAL;
 	json_decref(now);
