@@ -207,6 +207,15 @@ def give_to_user(path):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)
 
 
+def pipes_are_scarce():
+    """Whether the kernel gives the daemon's user, who is another run's too, no whole pipe now."""
+    how = {"user": "nobody", "extra_groups": []} if ROOT else {}
+    said = subprocess.run(["/usr/bin/python3", "-c", "import fcntl, os\n"
+                           "print(fcntl.fcntl(os.pipe()[0], fcntl.F_GETPIPE_SZ))"],
+                          stdout=subprocess.PIPE, check=True, cwd="/", **how).stdout
+    return int(said) < 65536
+
+
 def child_pids(pid):
     """The children of a process; empty when it is gone."""
     with contextlib.suppress(OSError):

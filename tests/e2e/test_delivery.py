@@ -96,8 +96,10 @@ class Delivery(harness.TestCase):
         if body == "BODY_SPLICE":
             self.assertLessEqual({record.get("body") for record in records},
                                  {"splice", "mixed", "copy"})
-            self.assertIn("splice", {record.get("body") for record in records
-                                     if int(record.get("bytes")) > 2000})
+            large = {record.get("body") for record in records if int(record.get("bytes")) > 2000}
+            if large == {"copy"} and harness.pipes_are_scarce():
+                self.skipTest("the pipes of the daemon's user are used up by others")
+            self.assertIn("splice", large)
         elif body:
             self.assertEqual({record.get("body") for record in records}, {"copy"})
 
