@@ -535,11 +535,10 @@ static void check_word(struct play *p, const char *word, const char *arg)
 		p->work.odd_len = 0;
 	} else if (strcmp(word, "end") == 0) {
 		char is[64];
-		bool asked = strchr(arg, ' ') != NULL; /* without a reason, any will do */
 
 		snprintf(is, sizeof(is), "%s%s%s",
-			 d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end), asked ? " " : "",
-			 asked ? reason_name(d->reason) : "");
+			 d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end),
+			 d->reason ? " " : "", reason_name(d->reason));
 		if (strcmp(is, arg) != 0)
 			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));
 	} else {

@@ -261,7 +261,7 @@ class Log(harness.TestCase):
             self.assertEqual(found("--sender", "@client.test", "--sender", ""),
                              ["recipient"] * 2 + ["message", "recipient"])
             self.assertEqual(found("--recipient", "@local.test", "--verdict", "accept"),
-                             ["recipient"] * 2)
+                             ["recipient"] * 2 + ["message"])
             self.assertEqual(found("--verdict", "refuse"), ["recipient"])
             self.assertEqual(found("--element", "session,message"),
                              ["message", "session", "session"])

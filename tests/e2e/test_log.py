@@ -20,7 +20,8 @@ SESSION = re.compile(r"[0-9a-f]+-[0-9a-f]+")
 DENIED = "550 5.7.1 Relaying denied. "
 PLAIN = "AUTH PLAIN " + base64.b64encode(b"\0joe\0secret").decode()
 WRONG = "AUTH PLAIN " + base64.b64encode(b"\0jim\0wrong").decode()
-RULES_OF_LEVELS = [set(), {"start", "stop", "login", "session"}, {"recipient", "message"},
+RULES_OF_LEVELS = [set(), {"start", "stop", "login", "session"},
+                   {"recipient", "message", "refusal"},
                    {"command", "reply"}]
 
 
@@ -47,12 +48,13 @@ class Levels(harness.TestCase):
         """One session of everything."""
         with harness.Client(daemon.port) as client:
             client.hello("helo.test")
+            client.command("WHAT", 500)
             client.command("MAIL FROM:<a@client.test> SIZE=100", 250)
             client.command("RCPT TO:<x@far.test>", 550)
             client.command("RCPT TO:<b@local.test>", 250)
             client.command("RCPT TO:<full@local.test>", 452)
             client.command("DATA", 354)
-            client.command("Subject: x\r\n\r\n..stuffed\r\n.", 250)
+            client.command("Message-ID: <1@client.test>\r\n\r\n..stuffed\r\n.", 250)
             client.command(WRONG, 535)
             client.command(PLAIN, 235)
             client.command("MAIL FROM:<>", 250)
@@ -131,17 +133,20 @@ class Levels(harness.TestCase):
             {**recipient, "message": "2", "sender": "", "recipient": "x@far.test",
              "verdict": "accept",
              "rule": "login", "reply": ok}])
-        size = len("Subject: x\r\n\r\n..stuffed\r\n")
+        size = len("Message-ID: <1@client.test>\r\n\r\n..stuffed\r\n")
         message = {**bodies, "sender": "a@client.test", "recipients": "1", "body": "copy",
                    "destination": destination}
         for each, more in zip(seen["message"], (size, 0)):
             self.assertIn(int(each.pop("bytes")) - more, range(6),
                           "octets of the body or with its end")
         self.assertEqual(seen["message"], [
-            {**message, "reply": "250 2.0.0 Ok: queued as C1M1"},
+            {**message, "to": "b@local.test", "id": "<1@client.test>",
+             "reply": "250 2.0.0 Ok: queued as C1M1"},
             # After a login that failed the gateway dialog takes another connection.
-            {**message, "message": "2", "sender": "", "reply": "250 2.0.0 Ok: queued as " +
-             self.by_dialog("C1M2", "C2M1")}])
+            {**message, "message": "2", "sender": "", "login": "joe", "to": "x@far.test",
+             "reply": "250 2.0.0 Ok: queued as " + self.by_dialog("C1M2", "C2M1")}])
+        self.assertEqual([(each.pop("reply")[:3], each) for each in seen["refusal"]], [
+            ("500", {"client": client, "command": "other", "by": "caronte"})])
         self.assertEqual(seen["login"], [
             {"client": client, "mechanism": "PLAIN", "name": "jim", "verdict": "refuse",
              "reply": "535 5.7.8 Authentication credentials invalid"},
@@ -150,31 +155,32 @@ class Levels(harness.TestCase):
         self.assertIn(int(seen["session"][0].pop("bytes")) - size, range(12))
         self.assertEqual(seen["session"], [
             {"client": client, "helo": "helo.test", "login": "joe", "destination": destination,
-             "messages": "2", "refusals": "2", "end": "quit"}])
+             "messages": "2", "refusals": "2", "end": "quit", "errors": "3",
+             "reply": "535 5.7.8 Authentication credentials invalid"}])
         self.check_dialog(seen)
 
     def check_dialog(self, seen):
         commands, replies = seen["command"], seen["reply"]
         from_client = [each["line"] for each in commands if each.get("from") == "client"]
-        self.assertEqual(from_client[:5], [
-            "EHLO helo.test", "MAIL FROM:<a@client.test> SIZE=100", "RCPT TO:<x@far.test>",
+        self.assertEqual(from_client[:6], [
+            "EHLO helo.test", "WHAT", "MAIL FROM:<a@client.test> SIZE=100", "RCPT TO:<x@far.test>",
             "RCPT TO:<b@local.test>", "RCPT TO:<full@local.test>"])
         to_destination = [each["line"] for each in commands if each.get("to") == "destination"]
-        passed = [line for number, line in enumerate(from_client) if number != 2]
+        passed = [line for number, line in enumerate(from_client) if number not in (1, 3)]
         if self.gateway:  # EHLO, here that to another connection, is Caronte's own
             self.assertEqual(to_destination.pop(5)[:5], "EHLO ")
             passed.pop(0)
         self.assertEqual(to_destination, passed)
-        self.assertEqual(from_client[6:8], ["AUTH PLAIN <credentials>"] * 2)
+        self.assertEqual(from_client[7:9], ["AUTH PLAIN <credentials>"] * 2)
         to_client = [each["line"] for each in replies if each.get("to") == "client"]
         from_destination = [each["line"] for each in replies if each.get("from") == "destination"]
-        self.assertEqual(to_client[2:6], ["250 2.1.0 Ok", DENIED, "250 2.1.5 Ok",
+        self.assertEqual(to_client[3:7], ["250 2.1.0 Ok", DENIED, "250 2.1.5 Ok",
                                           "452 4.2.2 Mailbox full"])
         self.assertIn(DENIED, to_client)
         self.assertNotIn(DENIED, from_destination)
         self.assertIn("\n250-", to_client[1])  # EHLO's lines, joined
         self.assertNotIn("\r", "".join(to_client + from_destination))
-        self.assertEqual(len(to_client), len(from_destination) + 1)
+        self.assertEqual(len(to_client), len(from_destination) + 2)
         for each in commands + replies:
             self.assertEqual(len(each), 2, each)
 
