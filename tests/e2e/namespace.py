@@ -18,6 +18,7 @@ import os
 import pathlib
 import select
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
@@ -33,6 +34,15 @@ UNREACHABLE = "198.51.100.1"
 
 def ip(*words):
     subprocess.run(["ip", *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def add_ipv6(address):
+    """Gives loopback an address. The kernel makes its route a moment later."""
+    ip("address", "add", address + "/128", "dev", "lo", "nodad")
+    until = time.monotonic() + 20
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        while s.connect_ex((address, 9)) and time.monotonic() < until:
+            time.sleep(0.01)
 
 
 def enter():

@@ -24,6 +24,7 @@ from test_backup import wait_closed
 WEIGHTS = (4, 2, 1, 1)
 SESSIONS = 2000
 MESSAGES = 20000 if harness.LONG else 2000
+DEATHS = 4
 
 
 def allow_descriptors(count):
@@ -165,7 +166,9 @@ class Source(ClusterCase):
             sinks[1].start()
             daemon.records("destination", count=1, state="up")
             self.assertEqual(self.where(daemon), before)
-            self.assertEqual(list(self.assert_alternating(daemon).values()), [["down", "up"]])
+            states, = self.assert_alternating(daemon).values()
+            # A connection that it closed as it went, in place of a greeting, is told first.
+            self.assertIn(states, (["down", "up"], ["busy", "up"], ["busy", "down", "up"]))
 
 
 class Full(ClusterCase):
@@ -467,14 +470,17 @@ class Deaths(ClusterCase):
 
     def setUp(self):
         self.lock = threading.Lock()
-        self.next = 0
+        self.next = self.deaths = 0
         self.acknowledged = set()
         self.over = threading.Event()
 
     def take(self):
+        """The next message's number; there are more than MESSAGES where they went too fast."""
         with self.lock:
+            if self.next >= MESSAGES and self.deaths >= DEATHS:
+                return None
             self.next += 1
-            return self.next if self.next <= MESSAGES else None
+            return self.next
 
     def deliver(self, daemon, number):
         """Sends a message until it is acknowledged, in a session that carries some more."""
@@ -495,16 +501,14 @@ class Deaths(ClusterCase):
                 time.sleep(0.01)
 
     def kill_at_random(self, sinks):
-        deaths = 0
         while not self.over.wait(random.uniform(0.02, 0.15)):
             sink = random.choice(sinks)
             sink.kill()
-            deaths += 1
+            self.deaths += 1
             wait_closed(sink)
             self.over.wait(random.uniform(0, 0.3))
             sink.start()
             sink.expect_status = 0
-        return deaths
 
     def test_no_acknowledged_message_is_lost(self):
         with self.sinks(4, maildir=True) as sinks, self.cluster(list_of(sinks)) as daemon:
@@ -516,12 +520,12 @@ class Deaths(ClusterCase):
                 target=lambda: ([thread.join() for thread in threads], self.over.set()))
             watch.start()
             try:
-                deaths = self.kill_at_random(sinks)
+                self.kill_at_random(sinks)
             finally:
                 self.over.set()
                 watch.join()
-            self.assertGreater(deaths, 3)
-            self.assertEqual(len(self.acknowledged), MESSAGES)
+            self.assertGreaterEqual(self.deaths, DEATHS)
+            self.assertEqual(len(self.acknowledged), self.next)
             found = set()
             for sink in sinks:
                 for path in (sink.dir / "mails/new").iterdir():

@@ -395,7 +395,7 @@ class Networks(harness.TestCase):
         namespace.enter()
         for address in ("2001:db8::25", *(net % n for net in (cls.HERE, cls.OTHER)
                                           for n in range(1, 6))):
-            namespace.ip("address", "add", address + "/128", "dev", "lo", "nodad")
+            namespace.add_ipv6(address)
 
     def come(self, stack, port, address):
         sock = socket.socket(socket.AF_INET6)
@@ -418,7 +418,7 @@ class Networks(harness.TestCase):
         """A /56 has four times as many, whatever it has of /64s."""
         nets = ["2001:db8:0:1%02x::1" % n for n in range(6)]
         for address in nets:
-            namespace.ip("address", "add", address + "/128", "dev", "lo", "nodad")
+            namespace.add_ipv6(address)
         with harness.Sink() as sink, self.caronte(
                 sink, LISTEN_ADDRESS="2001:db8::25", MAX_SESSIONS_PER_ADDRESS=1) as daemon, \
                 contextlib.ExitStack() as stack:

@@ -6,7 +6,7 @@ import stat
 
 import harness
 
-BODY = b"Subject: kept\r\n\r\n" + b"..a dot\r\n" + b"x" * 70000 + b"\r\n"
+BODY = b"Subject: kept\r\n\r\n" + b"..a dot\r\n" + (b"x" * 35000 + b"\r\n") * 2
 
 
 class Syslog(harness.TestCase):
