@@ -22,6 +22,7 @@
  */
 int ctl_explain(int argc, char **argv);
 int ctl_log(int argc, char **argv);
+int ctl_trace(int argc, char **argv);
 int ctl_status(int argc, char **argv);
 int ctl_drain(int argc, char **argv);
 int ctl_ready(int argc, char **argv);

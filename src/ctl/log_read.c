@@ -40,13 +40,13 @@ void log_read_close(struct log_read *k)
 void log_read_damage(struct log_read *k, uint64_t line, const char *what)
 {
 	k->faulty = true;
-	if (++k->damages <= DAMAGES_SHOWN)
+	if (++k->damages <= DAMAGES_SHOWN && !k->quiet)
 		fprintf(stderr, "%s: %s:%" PRIu64 ": %s\n", k->title, k->path, line, what);
 }
 
 void log_read_end(struct log_read *k)
 {
-	if (k->damages > DAMAGES_SHOWN)
+	if (k->damages > DAMAGES_SHOWN && !k->quiet)
 		fprintf(stderr, "%s: %s: and %" PRIu64 " more places\n", k->title, k->path,
 			k->damages - DAMAGES_SHOWN);
 	k->damages = 0;
@@ -55,6 +55,8 @@ void log_read_end(struct log_read *k)
 void log_read_complain(struct log_read *k, const char *path, int err)
 {
 	k->faulty = true;
+	if (k->quiet)
+		return;
 	if (err == -EACCES && k->user && *k->user)
 		fprintf(stderr, "%s: %s: %s (root and user %s may read it)\n", k->title, path,
 			strerror(-err), k->user);
@@ -88,8 +90,9 @@ static void read_file(struct log_read *k, struct log_file *f, const char *path)
 	k->files++;
 	if (unpacker) {
 		k->faulty = true;
-		fprintf(stderr, "%s: %s: is compressed: %s %s | %s -\n", k->title, path, unpacker,
-			path, k->title);
+		if (!k->quiet)
+			fprintf(stderr, "%s: %s: is compressed: %s %s | %s -\n", k->title, path,
+				unpacker, path, k->title);
 	} else {
 		err = log_file_read(f, &k->parse, false, &any);
 		if (err)
@@ -121,8 +124,10 @@ static void read_directory(struct log_read *k, const char *path)
 		log_read_complain(k, path, err);
 	if (a.compressed) {
 		k->faulty = true;
-		fprintf(stderr, "%s: %s: %zu compressed logs are left out: zcat FILE... | %s -\n",
-			k->title, path, a.compressed, k->title);
+		if (!k->quiet)
+			fprintf(stderr,
+				"%s: %s: %zu compressed logs are left out: zcat FILE... | %s -\n",
+				k->title, path, a.compressed, k->title);
 	}
 	for (size_t i = 0; i < a.n; i++)
 		log_read_rotated(k, a.path[i], &k->newest);

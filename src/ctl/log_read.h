@@ -20,6 +20,7 @@
 struct log_read {
 	const char *title; /* of the subcommand, in messages: "carontectl log" */
 	const char *user;  /* who may read the files; NULL: not known */
+	bool quiet;	   /* all was said when they were read before */
 	int64_t since_us;  /* files of a directory that are older are left out */
 	void (*record)(void *ctx, const struct log_record *r);
 	void *ctx;

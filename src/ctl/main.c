@@ -35,7 +35,10 @@ static const struct command commands[] = {
 	  "stop the daemon, say when it has ended" },
 	{ "check-destination", ctl_check_destination, "carontectl check-destination", "[OPTION]...",
 	  "look for what makes destinations unsafe behind Caronte" },
-	{ "log", ctl_log, "carontectl log", "[FILTER]... [FILE]...", "print records of the XML log" },
+	{ "trace", ctl_trace, "carontectl trace", "WHAT [FILE]...",
+	  "tell what became of a message, from the log" },
+	{ "log", ctl_log, "carontectl log", "[FILTER]... [FILE]...",
+	  "print records of the XML log" },
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
