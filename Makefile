@@ -15,6 +15,7 @@ mandir     ?= $(prefix)/share/man
 datadir    ?= $(prefix)/share/caronte
 sysconfdir ?= /etc
 systemdunitdir ?= $(prefix)/lib/systemd/system
+docdir     ?= $(prefix)/share/doc/caronte
 bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
@@ -276,6 +277,8 @@ install: all
 	install -m 644 $(BUILD)/man/caronte.conf.5 $(DESTDIR)$(mandir)/man5
 	$(if $(wildcard doc/*.5),install -m 644 $(wildcard doc/*.5) $(DESTDIR)$(mandir)/man5)
 	install -m 644 $(filter-out %/caronte-load.8,$(wildcard doc/*.8)) $(DESTDIR)$(mandir)/man8
+	install -d $(DESTDIR)$(docdir)
+	install -m 644 doc/recipes.md $(DESTDIR)$(docdir)
 	install -d $(DESTDIR)$(bashcompletiondir)
 	install -m 644 completion/bash/caronte $(DESTDIR)$(bashcompletiondir)
 	for name in carontectl caronte-sink; do \

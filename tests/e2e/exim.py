@@ -24,7 +24,8 @@ primary_hostname = exim.test
 qualify_domain = local.test
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = {port}
-hostlist trusted = 127.0.0.1
+hostlist relay_from_hosts = 127.0.0.1
+domainlist local_domains = local.test : one.test : example.net
 rfc1413_hosts =
 tls_advertise_hosts =
 dsn_advertise_hosts = *
@@ -35,12 +36,14 @@ message_size_limit = {size_limit}
 acl_smtp_rcpt = recipient
 begin acl
 recipient:
-  accept hosts = +trusted
-    logwrite = heard: $smtp_command
+  warn logwrite = heard: $smtp_command
+  accept hosts = +relay_from_hosts
+  accept domains = +local_domains
+  deny message = relay not permitted
 begin routers
 local:
   driver = accept
-  domains = local.test : one.test
+  domains = +local_domains
   transport = box
 foreign:
   driver = accept
@@ -63,9 +66,11 @@ class Exim(mailserver.Confined):
     title = "Exim"
     users = ("Debian-exim",)
 
-    def __init__(self, size_limit=0):
+    def __init__(self, size_limit=0, own=""):
+        """OWN: a configuration, of which a line takes the place of the one that sets the same."""
         super().__init__()
         self.size_limit = size_limit
+        self.own = own
         self.small = None  # a directory for messages that are taken, in place of its own
         self.unpacked = mailserver.runnable(
             harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
@@ -79,12 +84,17 @@ class Exim(mailserver.Confined):
         self.port = harness.free_port()
         (self.etc / "exim4").mkdir()
         self.program.parent.mkdir()
-        (self.etc / "exim4/exim4.conf").write_text(
-            CONFIGURATION.format(
-                top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit))
+        (self.etc / "exim4/exim4.conf").write_text(self.configuration())
         self.launch_confined([self.program, "-bdf"], {
             "/etc": self.etc, self.program.parent: self.unpacked.parent})
         return self
+
+    def configuration(self):
+        text = CONFIGURATION.format(
+            top=self.dir, port=self.port, program=self.program, size_limit=self.size_limit)
+        for name in re.findall(r"(?m)^([a-z_ ]+?) *=", self.own):
+            text = re.sub(r"(?m)^%s =.*\n" % name, "", text)
+        return self.own.replace("= 225\n", "= %d\n" % self.port) + text
 
     def queues(self):
         return [self.dir / "spool/input"]

@@ -6,12 +6,14 @@ import harness
 import mailserver
 
 PACKAGE = "opensmtpd"
-CONFIGURATION = """\
-listen on 127.0.0.1 port {port} hostname local.test
-table everybody {{ "@" = "keeper" }}
-action box maildir "{top}/mail/box" virtual <everybody>
-action far maildir "{top}/mail/far" virtual <everybody>
-match from local for domain {{ "local.test", "one.test" }} action box
+ACTIONS = """\
+table everybody { "@" = "keeper" }
+action box maildir "TOP/mail/box" virtual <everybody>
+action far maildir "TOP/mail/far" virtual <everybody>
+"""
+RULES = """\
+listen on 127.0.0.1 port 225 hostname local.test
+match from local for domain { "local.test", "one.test" } action box
 match from local for any action far
 """
 
@@ -21,8 +23,10 @@ class OpenSmtpd(mailserver.Confined):
     fatal = r"fatal|smtpd: process .* closed|unknown user"
     users = ("opensmtpd", "opensmtpq", "keeper")
 
-    def __init__(self):
+    def __init__(self, rules=RULES):
+        """RULES: where it listens, with the port 225, and what goes into which box."""
         super().__init__()
+        self.rules = rules
         self.root = harness.unpacked(PACKAGE, "usr/sbin/smtpd")
         self.program = mailserver.runnable(self.root / "usr/sbin/smtpd")
 
@@ -33,7 +37,8 @@ class OpenSmtpd(mailserver.Confined):
         (self.dir / "spool/smtpd").chmod(0o711)
         self.make_for("keeper", self.mail, self.mail / mailserver.BOX, self.mail / mailserver.FAR)
         self.port = harness.free_port()
-        (self.etc / "smtpd.conf").write_text(CONFIGURATION.format(top=self.dir, port=self.port))
+        (self.etc / "smtpd.conf").write_text(ACTIONS.replace("TOP", str(self.dir)) +
+                                             self.rules.replace("port 225", "port %d" % self.port))
         self.launch_confined([self.program, "-d", "-T", "smtp"], {
             "/etc": self.etc, "/run": self.dir / "run", "/var/lib": self.dir / "lib",
             "/var/spool": self.dir / "spool", "/usr/libexec": self.root / "usr/libexec"})

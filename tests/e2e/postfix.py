@@ -16,8 +16,8 @@ import mailserver
 OWNER, GROUP, MAIL_USER = "daemon", "mail", "nobody"
 QUEUES = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming",
           "maildrop", "private", "public", "saved", "trace")
+LISTENER = "127.0.0.1:225 inet n - n - 200 smtpd\n"
 SERVICES = """\
-127.0.0.1:{port} inet n - n - 200 smtpd
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 rewrite unix - - n - - trivial-rewrite
@@ -104,9 +104,11 @@ class Postfix(mailserver.MailServer):
     title = "Postfix"
     fatal = "fatal: |panic: |error: "
 
-    def __init__(self, **settings):
+    def __init__(self, listener=LISTENER, **settings):
+        """LISTENER: a line of master.cf, with the port 225."""
         super().__init__()
         program("../lib/postfix/sbin/smtpd")
+        self.listener = listener
         self.own_settings = settings
         self.queue = self.dir / "queue"
 
@@ -151,7 +153,8 @@ class Postfix(mailserver.MailServer):
     def start(self):
         self.make_directories()
         self.port = harness.free_port()
-        (self.dir / "conf/master.cf").write_text(SERVICES.format(port=self.port))
+        (self.dir / "conf/master.cf").write_text(
+            self.listener.replace(":225 ", ":%d " % self.port) + SERVICES)
         (self.dir / "conf/main.cf").write_text(
             "".join("%s = %s\n" % item for item in self.settings().items()))
         # Postfix waits until its main.cf is some seconds old.

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: ISC
+"""doc/recipes.md: each box of it, as it stands there, in the configuration of the real program that
+it is for. Ports, paths and names of machines are changed, and nothing else."""
+import contextlib
+import gzip
+import os
+import re
+import shlex
+import socket
+import subprocess
+import time
+import urllib.request
+
+import exim
+import harness
+import mailserver
+import opensmtpd
+import postfix
+import puppet
+import test_json
+import test_status
+
+LOG_DIR, ARCHIVE = "/var/log/caronte", "/var/log/caronte/archive"
+OURS, FAR = "joe@example.net", "victim@far.test"
+BODY = b"Subject: x\r\n\r\nacross\r\n"
+BOX = re.compile(r"(?m)^(?:## (?P<title>.*)|```(?P<name>\S.*)\n(?P<text>(?s:.*?))^```)$")
+
+
+def read():
+    """{(heading, name of the box): [texts]}"""
+    found, title = {}, None
+    for match in BOX.finditer((harness.SOURCES / "doc/recipes.md").read_text()):
+        title = match["title"] or title
+        if match["name"]:
+            found.setdefault((title, match["name"]), []).append(match["text"])
+    return found
+
+
+def replaced(text, changes):
+    """TEXT with other ports and paths; each must be there, or a change would do nothing."""
+    for old, new in changes.items():
+        if old not in text:
+            raise AssertionError("%s is not in %s" % (old, text))
+        text = text.replace(old, str(new))
+    return text
+
+
+def settings(text):
+    """What a caronte.conf says, as the harness has it."""
+    def value(word):
+        return word[1:-1] if word[0] == '"' else int(word)
+    return {name: value(word) for name, word in
+            re.findall(r'(?m)^CONFIG_(\w+)=("[^"]*"|\d+)$', text)}
+
+
+class Recipe(harness.TestCase):
+    title = None  # the heading
+    boxes = {}  # below it: how many of a name
+    each_engine = False
+    dialogs = ("sniff",)
+
+    def box(self, name, **changes):
+        text, = read()[self.title, name]
+        return replaced(text, changes)
+
+    def configured(self, changes, name="caronte.conf"):
+        text = self.box(name, **changes)
+        found = settings(text)
+        self.assertEqual(len(found), len(text.splitlines()), text)
+        return found
+
+    def caronte(self, destination=None, **own):
+        return super().caronte(destination, **{"RECIPIENTS": ["@example.net"], **own})
+
+    def send(self, port, *recipients):
+        """A message to each; the codes of RCPT, and of the message where one was taken."""
+        with harness.Client(port) as client:
+            client.hello()
+            client.command("MAIL FROM:<ann@client.test>", 250)
+            codes = [int(client.command("RCPT TO:<%s>" % each)[:3]) for each in recipients]
+            if 250 in codes:
+                client.command("DATA", 354)
+                client.send(BODY + b".\r\n")
+                codes.append(int(client.reply()[:3]))
+            client.quit()
+        return codes
+
+
+class Whole(harness.TestCase):
+    each_engine = False
+    dialogs = ("sniff",)
+
+    def test_no_box_is_untried(self):
+        recipes = Recipe.__subclasses__() + Server.__subclasses__()
+        tried = {(each.title, name): count for each in recipes
+                 for name, count in each.boxes.items()}
+        self.assertEqual({key: len(texts) for key, texts in read().items()}, tried)
+
+
+class Server(Recipe):
+    """What each mail server is asked; a class that has recipe() and `title` is one of them."""
+    dialogs = ("sniff", "gateway")
+
+    def behind(self, server, **own):
+        changes = {"127.0.0.1:225": "127.0.0.1:%d" % server.port}
+        return self.caronte(None, **{**self.configured(changes), **own})
+
+    def check_mail(self, daemon, server):
+        """Ours comes through, the rest is refused, and the server itself is no open relay."""
+        self.assertEqual(self.send(daemon.port, FAR, OURS), [550, 250, 250])
+        self.assertEqual(len(server.mails(1)), 1)
+        self.assertEqual(daemon.record("recipient", verdict="refuse").get("rule"),
+                         "relaying-denied")
+        self.assertEqual(self.send(server.port, FAR, OURS)[1:], [250, 250])
+        refused, = self.send(server.port, FAR)
+        self.assertIn(refused // 100, (4, 5))
+        self.assertEqual(len(server.mails(2)), 2)
+
+    def check_lock(self, server):
+        """Caronte lets through what the server does not relay."""
+        with self.behind(server, RELAY_NETWORKS="127.0.0.1") as daemon:
+            refused, = self.send(daemon.port, FAR)
+            self.assertIn(refused // 100, (4, 5))
+            self.assertEqual(daemon.record("recipient").get("rule"), "destination")
+        self.assertEqual(server.mails(box=mailserver.FAR), [])
+
+    def check_size(self, daemon, size):
+        with harness.Client(daemon.port) as client:
+            self.assertIn("SIZE %d" % size, client.hello())
+            client.quit()
+
+    def check_crowd(self, daemon, count):
+        """So many, each of which has its connection to the server."""
+        with contextlib.ExitStack() as stack:
+            for _ in range(count):
+                client = stack.enter_context(harness.Client(daemon.port))
+                client.hello()
+                client.envelope(recipients=[OURS])
+
+
+class Postfix(Server):
+    title = "Postfix behind Caronte"
+    boxes = {"master.cf": 1, "main.cf": 1, "caronte.conf": 1}
+
+    def server(self):
+        own = dict(re.findall(r"(?m)^(\w+) =[ ]?(.*)$", self.box("main.cf")))
+        self.assertEqual(len(own), len(self.box("main.cf").splitlines()))
+        # The rest is as Postfix has it where nothing is said, but for the number of connections:
+        # 3 in place of 50.
+        return postfix.Postfix(self.box("master.cf"), **{
+            "virtual_mailbox_domains": "example.net", "smtpd_recipient_restrictions": "",
+            "smtpd_client_connection_count_limit": "3", **own})
+
+    def test(self):
+        with self.server() as server:
+            with self.behind(server, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+                self.check_size(daemon, 52428800)
+                self.check_mail(daemon, server)
+                self.check_crowd(daemon, 8)
+            self.check_lock(server)
+
+
+class Exim(Server):
+    title = "Exim behind Caronte"
+    boxes = {"exim.conf": 1, "caronte.conf": 1}
+
+    def test(self):
+        with exim.Exim(own=self.box("exim.conf")) as server:
+            with self.behind(server, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+                self.check_size(daemon, 50 << 20)
+                self.check_mail(daemon, server)
+                self.check_crowd(daemon, 24)
+            self.check_lock(server)
+
+    def test_full_spool(self):
+        """What could not be stored is not begun."""
+        server = exim.Exim(own=self.box("exim.conf", **{"= 500M": "= 500000G"}))
+        with server, self.behind(server) as daemon, harness.Client(daemon.port) as client:
+            client.hello()
+            client.send(b"MAIL FROM:<ann@client.test>\r\nRCPT TO:<%s>\r\n" % OURS.encode())
+            self.assertEqual(client.codes(2)[-1], self.by_dialog(503, 452))
+
+
+class OpenSmtpd(Server):
+    title = "OpenSMTPD behind Caronte"
+    boxes = {"smtpd.conf": 1, "caronte.conf": 1}
+
+    def test(self):
+        rules = self.box("smtpd.conf", **{'"local_mail"': "box", '"outbound"': "far"})
+        with opensmtpd.OpenSmtpd(rules) as server:
+            with self.behind(server) as daemon:
+                self.check_size(daemon, 50 << 20)
+                self.check_mail(daemon, server)
+            self.check_lock(server)
+
+
+class Balancer(harness.Program):
+    def __init__(self, configuration):
+        super().__init__("haproxy")
+        self.root = harness.unpacked("haproxy", "usr/sbin/haproxy")
+        self.configuration = configuration
+
+    def start(self):
+        libraries = self.root.parent.glob("lib*/usr/lib/*-linux-gnu")
+        environment = dict(os.environ, LD_LIBRARY_PATH=":".join(map(str, libraries)))
+        program = mailserver.runnable(self.root / "usr/sbin/haproxy", environment)
+        self.port = harness.free_port()
+        (self.dir / "haproxy.cfg").write_text(
+            replaced(self.configuration, {"bind :25": "bind 127.0.0.1:%d" % self.port}))
+        self.launch([program, "-db", "-f", "haproxy.cfg"], env=environment)
+        harness.wait_until(lambda: self.process.poll() is not None or
+                           not harness.refuses(self.port))
+        return self
+
+    def __exit__(self, kind, *rest):
+        self.stop()
+        if kind is None and "[ALERT]" in self.stderr():
+            raise AssertionError(self.stderr())
+
+
+class HAProxy(Recipe):
+    title = "HAProxy in front of Caronte"
+    boxes = {"haproxy.cfg": 1, "caronte.conf": 1}
+    dialogs = ("sniff", "gateway")
+
+    def in_front(self, one, two, check="check inter 2s"):
+        return Balancer(self.box("haproxy.cfg", **{
+            "192.0.2.11:25": "127.0.0.1:%d" % one.port, "192.0.2.12:25": "127.0.0.1:%d" % two.port,
+            "check inter 10s": check}))
+
+    def both(self, sink, **own):
+        return (self.caronte(sink, **{**self.configured({}), **own}) for _ in range(2))
+
+    def test(self):
+        with harness.Sink(maildir=True) as sink:
+            one, two = self.both(sink)
+            with one, two, self.in_front(one, two) as balancer:
+                def both_had_mail():
+                    self.assertEqual(self.send(balancer.port, FAR, OURS), [550, 250, 250])
+                    return one.records("message") and two.records("message")
+                harness.wait_until(both_had_mail)
+                for daemon in one, two:  # and that checks them
+                    daemon.records("session", count=1, helo="balancer.example.net", end="quit")
+                    for record in daemon.records("message"):
+                        self.assertTrue(record.get("client").startswith("127.0.0.1:"))
+            self.assertEqual(len(sink.mails()),
+                             len(one.records("message")) + len(two.records("message")))
+
+    def test_send_proxy(self):
+        """What the page warns of, and that the log tells of it."""
+        with harness.Sink() as sink:
+            one, two = self.both(sink)
+            with one, two, self.in_front(one, one, "send-proxy") as balancer:
+                with puppet.client(balancer.port) as client:
+                    self.assertIn(b"521 5.5.1 ", client.rest())
+                one.records("fault", count=1, what="proxy-header")
+                one.records("session", count=1, reason="proxy-header")
+
+    def test_relay_networks(self):
+        """What the page warns of."""
+        with harness.Sink() as sink:
+            one, two = self.both(sink, RELAY_NETWORKS="127.0.0.1")
+            with one, two, self.in_front(one, two) as balancer:
+                self.assertEqual(self.send(balancer.port, FAR), [250, 250])
+
+
+class Shipping(Recipe):
+    title = "Sending the log elsewhere"
+    boxes = {"caronte.conf": 1, "rsyslog.conf": 1, "sh": 1, "caronte.conf syslog": 1}
+
+    def logging(self, sink):
+        directory = self.new_dir("json")
+        harness.give_to_user(directory)
+        return self.caronte(sink, **self.configured({LOG_DIR: directory}))
+
+    def test_rsyslog(self):
+        with socket.create_server(("127.0.0.1", 0)) as there, harness.Sink() as sink, \
+                self.logging(sink) as daemon:
+            file = daemon.settings["LOG_JSON_FILE"]
+            conf = self.box("rsyslog.conf", **{
+                LOG_DIR + "/caronte.json": file, "logs.example.net": "127.0.0.1",
+                "514": there.getsockname()[1]})
+            with test_json.Rsyslog(file, conf):
+                self.send(daemon.port, OURS)
+                there.settimeout(harness.PATIENCE_S)
+                with there.accept()[0] as connection, connection.makefile("rb") as lines:
+                    connection.settimeout(harness.PATIENCE_S)
+                    seen = [next(lines)]
+                    while b'"element":"session"' not in seen[-1]:
+                        seen.append(next(lines))
+            for line in seen:
+                self.assertRegex(line, rb'^<22>.* caronte: ?\{"element":.*\}\n$')
+
+    def test_terminal(self):
+        with harness.Sink() as sink, self.logging(sink) as daemon:
+            command = self.box("sh", **{LOG_DIR + "/caronte.json":
+                                        daemon.settings["LOG_JSON_FILE"]})
+            tail = test_json.Tail(None)
+            tail.argv = lambda: shlex.split(command)
+            with tail:
+                time.sleep(0.5)  # it says nothing when it is ready
+                self.send(daemon.port, OURS)
+                harness.wait_until(lambda: '"session"' in tail.stdout())
+
+    def test_syslog(self):
+        path = self.dir / "devlog"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log, harness.Sink() as sink:
+            log.bind(str(path))
+            path.chmod(0o666)
+            log.settimeout(harness.PATIENCE_S)
+            own = self.configured({"/dev/log": path}, "caronte.conf syslog")
+            with self.caronte(sink, **own) as daemon:
+                self.send(daemon.port, OURS)
+                while not (line := log.recv(1 << 16)).startswith(b"<22>caronte: <session "):
+                    self.assertTrue(line.startswith(b"<22>caronte: <"), line)
+
+
+class OldLogs(Recipe):
+    title = "Old logs"
+    boxes = {"tmpfiles.conf": 1, "cron": 1, "caronte.conf": 1, "logrotate.conf": 1}
+
+    def archive(self):
+        """One with files of 40 and of 20 days."""
+        path = self.new_dir("archive")
+        for days in (40, 20):
+            for end in "xml", "json":
+                file = path / ("caronte-202601%02d-000000.%s" % (days // 2, end))
+                file.write_text("")
+                os.utime(file, (time.time(), time.time() - days * 86400))
+        return path
+
+    def check_archive(self, path):
+        self.assertEqual(sorted(each.name[-8:] for each in path.iterdir()),
+                         ["000.json", "0000.xml"])
+
+    def test_tmpfiles(self):
+        path = self.archive()
+        conf = self.dir / "tmpfiles.conf"
+        conf.write_text(self.box("tmpfiles.conf", **{ARCHIVE: path}))
+        try:
+            subprocess.run(["systemd-tmpfiles", "--clean", conf], check=True)
+        except FileNotFoundError:
+            harness.missing("systemd-tmpfiles is not installed")
+        self.check_archive(path)
+
+    def test_cron(self):
+        path = self.archive()
+        line, = self.box("cron", **{ARCHIVE: path}).splitlines()
+        minute, hour, *any_day, user, command = line.split(None, 6)
+        self.assertEqual((any_day, user), (["*"] * 3, "root"))
+        self.assertLess(int(hour) * 60 + int(minute), 24 * 60)
+        subprocess.run(["sh", "-c", command], check=True)
+        self.check_archive(path)
+
+    def rotate(self, conf):
+        root = harness.unpacked("logrotate", "usr/sbin/logrotate")
+        libraries = root.parent.glob("libpopt0*/usr/lib/*-linux-gnu")
+        environment = dict(os.environ, LD_LIBRARY_PATH=":".join(map(str, libraries)))
+        done = subprocess.run([mailserver.runnable(root / "usr/sbin/logrotate", environment),
+                               "--force", "--verbose", "--state", self.dir / "state", conf],
+                              env=environment, text=True, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("error:", done.stderr)
+
+    def test_logrotate(self):
+        directory = self.new_dir("logs")
+        harness.give_to_user(directory)
+        paths = {LOG_DIR + "/": "%s/" % directory, "/run/caronte/": "%s/" % directory}
+        own = {**self.configured(paths), "LOG_FILE": str(directory / "caronte.xml")}
+        conf = self.dir / "logrotate.conf"
+        user = {"su caronte caronte": "su nobody nogroup"} if harness.ROOT else \
+            {"\tsu caronte caronte\n": ""}
+        conf.write_text(self.box("logrotate.conf", **paths, **user))
+        conf.chmod(0o644)
+        log = directory / "caronte.xml"
+        with harness.Sink() as sink, self.caronte(sink, **own) as daemon:
+            daemon.log = log
+            for number in range(3):
+                self.send(daemon.port, *["x%d@far.test" % number] * (number + 1))
+                daemon.records("session", count=1)
+                self.rotate(conf)
+                harness.wait_until(log.exists)
+            daemon.stop()
+            for end, octets in ((".3.gz", gzip.open), (".2.gz", gzip.open), (".1", open)):
+                for name in "caronte.xml", "caronte.json":
+                    with octets(directory / (name + end), "rt") as file:
+                        text = file.read()
+                    want = {".3.gz": 1, ".2.gz": 2, ".1": 3}[end]
+                    self.assertEqual(len(re.findall(r"far.test[^\n]*relaying-denied", text)), want)
+            harness.validate(directory / "caronte.xml.1")
+            shown = subprocess.run(["sh", "-c", "zcat %s/caronte.xml.*.gz | %s log --summary -" %
+                                    (directory, harness.CTL)], text=True, capture_output=True)
+            self.assertRegex(shown.stdout, r" 3 +recipient refuse relaying-denied")
+
+
+class Prometheus(Recipe):
+    title = "Alerts by Prometheus"
+    boxes = {"caronte.conf": 1, "prometheus.yml": 1, "rules.yml": 1}
+
+    def test_rules(self):
+        port = harness.free_port()
+        address = {"127.0.0.1:9525": "127.0.0.1:%d" % port}
+        metrics = self.configured(address)["METRICS_ADDRESS"]
+        with harness.Sink() as sink, self.caronte(sink, METRICS_ADDRESS=metrics) as daemon:
+            self.assertIn('targets: ["%s"]' % metrics, self.box("prometheus.yml", **address))
+            self.send(daemon.port, OURS)
+            with urllib.request.urlopen("http://%s/metrics" % metrics,
+                                        timeout=harness.PATIENCE_S) as answer:
+                known = test_status.parse_metrics(answer.read().decode())
+        rules = self.box("rules.yml")
+        used = re.findall(r"\b(caronte_\w+)(?:\{(.*?)\})?", rules)
+        self.assertEqual(len(used), rules.count("caronte_"))
+        self.assertGreater(len(used), 15)
+        for name, labels in used:
+            self.assertIn(name, known)
+            self.assertTrue(any(labels in row for row in known[name]), (name, labels, known[name]))
+
+
+class Monitor(Recipe):
+    title = "A monitor"
+    boxes = {"caronte.conf": 1, "nrpe.cfg": 1, "monit": 1}
+
+    def test(self):
+        directory = self.new_dir("run")
+        harness.give_to_user(directory)
+        own = self.configured({"/run/caronte/": "%s/" % directory})
+        commands = [re.search(r"(?m)=(/\S+ .*)$", self.box("nrpe.cfg"))[1],
+                    re.search(r'path "(.*)"\n\tif status != 0 for \d+ cycles then alert\n$',
+                              self.box("monit"))[1]]
+        self.assertEqual(commands[0], commands[1])
+        program, *arguments = commands[0].split()
+        self.assertEqual(program, "/usr/local/sbin/carontectl")
+        with harness.Sink() as sink:
+            with self.caronte(sink, **own) as daemon:
+                done = harness.ctl(*arguments, "-c", daemon.conf)
+                self.assertEqual((done.returncode, done.stdout[:2], done.stdout.count("\n")),
+                                 (0, "OK", 1), done)
+            done = harness.ctl(*arguments, "-c", daemon.conf)
+            self.assertEqual((done.returncode, done.stdout[:8], done.stdout.count("\n")),
+                             (2, "CRITICAL", 1), done)
