@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The table in caronte-log(5) of every way in which a message can fail: each row is provoked, its
-command is run on the log of the default level, and what it prints must hold the row's record.
+command is run on the log of the default level, and what it prints must hold the row's record, and
+`carontectl trace` must tell the same in words.
 """
 import json
 import re
@@ -483,6 +484,27 @@ class Walk(harness.TestCase):
             records = [json.loads(line) for line in done.stdout.splitlines()]
             return any(fits(record, element, attributes) for record in records)
         harness.wait_until(told, 5)
+        self.check_trace(element, attributes, next(
+            (words[word] for word in command.split() if word in words), None))
+
+    def check_trace(self, element, attributes, what):
+        """The same in words."""
+        story = harness.ctl("trace", CLIENT if element == "fault" else what,
+                            self.caronte_runs.log).stdout
+        wanted = [r"\| " + re.escape(attributes[name]) for name in attributes if name == "reply"]
+        if element == "session":
+            wanted.append(r"end after \d+\.\d+ s: \w.* \[%s\b" % ", ".join(
+                attributes[name] for name in ("end", "reason") if name in attributes))
+        if element == "recipient":
+            by = "by the destination" if attributes["rule"] == "destination" else "here"
+            wanted.append(r"to <[^ ]+>: refused %s" % by)
+        if element == "refusal":
+            wanted.append(r"was refused %s" % {"caronte": "here"}.get(
+                attributes.get("by"), "(here|by the destination)"))
+        if element == "fault":
+            wanted.append("fault destination-reply: ")
+        for text in wanted:
+            self.assertRegex(story, text)
 
 
 class Both(Walk):
