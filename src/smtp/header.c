@@ -45,16 +45,21 @@ static void step(struct smtp_message_id *id, uint8_t c)
 	}
 }
 
-/* A piece of a line, STARTS: its first one. Lines of other fields cost a look at one octet. */
-static void look(struct smtp_message_id *id, struct span piece, bool starts)
+/* A line begins with FIRST: lines of other fields cost this look alone. */
+static void begin_line(struct smtp_message_id *id, uint8_t first)
 {
-	if (starts && id->state == SMTP_MESSAGE_ID_TEXT && !is_blank(piece.p[0])) {
-		id->state = SMTP_MESSAGE_ID_DONE;
-	} else if (starts && id->state < SMTP_MESSAGE_ID_DONE &&
-		   id->state != SMTP_MESSAGE_ID_TEXT) {
-		id->state = SMTP_MESSAGE_ID_NAME;
+	if (id->state == SMTP_MESSAGE_ID_TEXT) {
+		if (!is_blank(first))
+			id->state = SMTP_MESSAGE_ID_DONE;
+	} else if (id->state != SMTP_MESSAGE_ID_DONE) {
+		id->state =
+			ascii_lower(first) == name[0] ? SMTP_MESSAGE_ID_NAME : SMTP_MESSAGE_ID_SKIP;
 		id->matched = 0;
 	}
+}
+
+static void look(struct smtp_message_id *id, struct span piece)
+{
 	for (size_t i = 0; i < piece.n && id->state < SMTP_MESSAGE_ID_SKIP; i++)
 		step(id, piece.p[i]);
 }
@@ -67,8 +72,10 @@ size_t smtp_header_take(struct smtp_header *h, struct span in, struct smtp_messa
 		const uint8_t *lf = memchr(in.p + at, '\n', in.n - at);
 		size_t next = lf ? (size_t)(lf - in.p) + 1 : in.n;
 
-		if (id)
-			look(id, span_of(in.p + at, next - at), h->line == 0);
+		if (id && h->line == 0)
+			begin_line(id, in.p[at]);
+		if (id && id->state < SMTP_MESSAGE_ID_SKIP)
+			look(id, span_of(in.p + at, next - at));
 		h->line += (uint32_t)(next - at);
 		at = next;
 		if (!lf)

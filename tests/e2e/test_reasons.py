@@ -3,6 +3,7 @@
 command is run on the log of the default level, and what it prints must hold the row's record, and
 `carontectl trace` must tell the same in words.
 """
+import datetime
 import json
 import re
 import shlex
@@ -528,6 +529,30 @@ def class_for(title):
 for number, each in enumerate(WAYS):
     setattr(class_for(each), "test_%02d_%s" % (number, WAYS[each][0].__name__),
             lambda self, title=each: self.walk(title))
+
+class Odd(harness.TestCase):
+    """A destination's words against the protocol, whoever hears them."""
+    each_engine = False
+
+    def test_greeting(self):
+        """A session hears it, in the gateway dialog the pool; and a check."""
+        for check in False, True:
+            with self.subTest(check=check), harness.Sink("--greeting", "22 what") as sink, \
+                    self.caronte(sink, LOG_LEVEL=1, WORKERS=2, CHECK_SMTP=check,
+                                 CHECK_INTERVAL=1) as daemon:
+                def heard(count):
+                    if not check:
+                        with harness.Client(daemon.port) as client:
+                            client.rest()
+                    return len(daemon.records("fault", what="destination-reply")) >= count
+                harness.wait_until(lambda: heard(3))
+                faults = daemon.records("fault", what="destination-reply")
+                self.assertEqual({fault.get("detail") for fault in faults},
+                                 {"127.0.0.1:%d: 22 what\r\n" % sink.port})
+                times = [datetime.datetime.fromisoformat(fault.get("time")) for fault in faults]
+                for one, next_one in zip(times, times[1:]):
+                    self.assertGreater((next_one - one).total_seconds(), 0.9)
+
 
 if __name__ == "__main__":
     unittest.main()

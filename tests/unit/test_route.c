@@ -736,6 +736,22 @@ static void test_cluster_without_addresses(void **state)
 	}
 }
 
+/* What a destination says is told of once a second, each one's for itself. */
+static void test_telling(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w, "10.0.0.1:25 10.0.0.2:25", ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS);
+	assert_true(route_may_tell(w.shared, 0, 5000));
+	assert_false(route_may_tell(w.shared, 0, 5000));
+	assert_false(route_may_tell(w.shared, 0, 5999));
+	assert_true(route_may_tell(w.shared, 1, 5999));
+	assert_true(route_may_tell(w.shared, 0, 6000));
+	assert_false(route_may_tell(w.shared, 0, 6001));
+	world_end(&w);
+}
+
 /* A drained destination is no candidate, whatever the mode and the state of the others. */
 static void test_drained(void **state)
 {
@@ -1471,6 +1487,7 @@ int main(void)
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_cluster_full_and_failed),
 		cmocka_unit_test(test_cluster_without_addresses),
+		cmocka_unit_test(test_telling),
 		cmocka_unit_test(test_drained),
 		cmocka_unit_test(test_drained_in_cluster),
 		cmocka_unit_test(test_least_sessions),
