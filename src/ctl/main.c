@@ -37,7 +37,7 @@ static const struct command commands[] = {
 	  "look for what makes destinations unsafe behind Caronte" },
 	{ "trace", ctl_trace, "carontectl trace", "WHAT [FILE]...",
 	  "tell what became of a message, from the log" },
-	{ "log", ctl_log, "carontectl log", "[FILTER]... [FILE]...",
+	{ "log", ctl_log, "carontectl log", "[OPTION]... [FILE]...",
 	  "print records of the XML log" },
 };
 
@@ -47,10 +47,10 @@ static void usage(FILE *out)
 {
 	fputs("usage: carontectl COMMAND [OPTION]... [ARGUMENT]...\n", out);
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-18s %-20s %s\n", commands[i].name, commands[i].arguments,
+		fprintf(out, "  %-18s %-21s %s\n", commands[i].name, commands[i].arguments,
 			commands[i].what);
-	fputs("  -V, --version                           print the version, end\n"
-	      "  -h, --help                              print this, end; of a command: its options\n",
+	fputs("  -V, --version                            print the version, end\n"
+	      "  -h, --help                               print this, end; of a command: its options\n",
 	      out);
 }
 

@@ -303,15 +303,15 @@ static char *tell(const char *what, const char *const *records)
 
 static const char *const whole[] = {
 	"login" AT("01.000000") "mechanism=PLAIN name=ann verdict=refuse reply=535+no",
-	"recipient" AT(
-		"02.000000") "message=1 sender=ann@example.org recipient=joe@example.com verdict=accept rule=recipient",
+	"recipient" AT("02.000000") "message=1 sender=ann@example.org recipient=joe@example.com "
+				    "verdict=accept rule=recipient",
 	"recipient" AT(
 		"02.100000") "message=1 sender=ann@example.org recipient=x@far.test "
 			     "verdict=refuse rule=relaying-denied reply=550+5.7.1+Relaying+denied.",
 	"message" AT("03.000000") "message=1 sender=ann@example.org recipients=1 id=<m1@c.test> "
 				  "bytes=1234 destination=192.0.2.10:25 reply=250+queued+as+C1M1",
-	"recipient" AT(
-		"04.000000") "message=2 sender=ann@example.org recipient=bob@example.com verdict=accept rule=recipient",
+	"recipient" AT("04.000000") "message=2 sender=ann@example.org recipient=bob@example.com "
+				    "verdict=accept rule=recipient",
 	"message" AT("05.000000") "message=2 sender=ann@example.org recipients=1 bytes=5 "
 				  "reply=452+4.3.1+full\nreally",
 	"refusal" AT("05.500000") "command=helo by=caronte reply=501+5.5.4+Name",
