@@ -25,31 +25,54 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-int pool_init(struct pool *p, size_t size, size_t count)
+static size_t page_size(void)
 {
-	size = (size + 15) & ~(size_t)15;
-	*p = (struct pool){ .size = size, .count = count };
-	if (size == 0 || count == 0 || count > SIZE_MAX / size)
-		return -ENOMEM;
-	p->mem = mmap(NULL, size * count, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p->mem == MAP_FAILED) {
-		p->mem = NULL;
-		return -ENOMEM;
-	}
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static size_t round_up(size_t n, size_t unit)
+{
+	return (n + unit - 1) & ~(unit - 1);
+}
+
+/* Address space for N octets; NULL: there is none. */
+static void *reserve(size_t n)
+{
+	void *mem = mmap(NULL, n, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return NULL;
 	/* Where the kernel gives huge pages to all (Debian's does), a few octets would cost 2 MB.
 	 * One that knows none refuses this. */
-	(void)madvise(p->mem, size * count, MADV_NOHUGEPAGE);
-	return 0;
+	(void)madvise(mem, n, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+int pool_init(struct pool *p, size_t size, size_t count)
+{
+	size = round_up(size, size > page_size() ? page_size() : 16);
+	*p = (struct pool){ .size = size, .count = count };
+	if (size == 0 || count == 0 || count > SIZE_MAX / size || count >= UINT32_MAX)
+		return -ENOMEM;
+	p->mem = reserve(size * count);
+	p->next = reserve(sizeof(*p->next) * (count + 1));
+	if (p->mem && p->next)
+		return 0;
+	pool_destroy(p);
+	return -ENOMEM;
 }
 
 void pool_destroy(struct pool *p)
 {
-	if (!p->mem)
-		return;
-	ASAN_UNPOISON_MEMORY_REGION(p->mem, p->size * p->fresh);
-	munmap(p->mem, p->size * p->count);
+	if (p->mem) {
+		ASAN_UNPOISON_MEMORY_REGION(p->mem, p->size * p->fresh);
+		munmap(p->mem, p->size * p->count);
+	}
+	if (p->next)
+		munmap(p->next, sizeof(*p->next) * (p->count + 1));
 	p->mem = NULL;
+	p->next = NULL;
 }
 
 static size_t returned(const struct pool *p)
@@ -57,13 +80,20 @@ static size_t returned(const struct pool *p)
 	return p->fresh - p->in_use;
 }
 
+/* The object with this number, from 1 on. */
+static void *object(const struct pool *p, uint32_t number)
+{
+	return p->mem + p->size * (number - 1);
+}
+
 void *pool_get(struct pool *p)
 {
-	void *obj = p->free;
+	void *obj;
 
-	if (obj) {
+	if (p->free) {
+		obj = object(p, p->free);
 		ASAN_UNPOISON_MEMORY_REGION(obj, p->size);
-		p->free = *(void **)obj;
+		p->free = p->next[p->free];
 	} else if (p->fresh < p->count) {
 		obj = p->mem + p->size * p->fresh++;
 	} else {
@@ -72,6 +102,8 @@ void *pool_get(struct pool *p)
 	p->in_use++;
 	if (p->unused > returned(p))
 		p->unused = returned(p);
+	if (p->due > returned(p))
+		p->due = returned(p);
 	if (p->trimmed > returned(p))
 		p->trimmed = returned(p);
 	return obj;
@@ -79,50 +111,49 @@ void *pool_get(struct pool *p)
 
 void pool_put(struct pool *p, void *obj)
 {
+	uint32_t number;
+
 	if (!obj)
 		return;
 	CHECK((uint8_t *)obj >= p->mem && (uint8_t *)obj < p->mem + p->size * p->fresh);
 	CHECK(((size_t)((uint8_t *)obj - p->mem)) % p->size == 0 && p->in_use > 0);
-	*(void **)obj = p->free;
-	p->free = obj;
+	number = (uint32_t)((size_t)((uint8_t *)obj - p->mem) / p->size) + 1;
+	p->next[number] = p->free;
+	p->free = number;
 	p->in_use--;
 	ASAN_POISON_MEMORY_REGION(obj, p->size);
 }
 
-/* The one behind OBJ in the chain. */
-static void *behind(void *obj)
-{
-	void *next;
-
-	ASAN_UNPOISON_MEMORY_REGION(obj, sizeof(next));
-	next = *(void **)obj;
-	ASAN_POISON_MEMORY_REGION(obj, sizeof(next));
-	return next;
-}
-
-/* The chain's word and what neighbours have a part in stay. */
+/* What neighbours have a part in stays. */
 static void give_back(const struct pool *p, uint8_t *obj)
 {
-	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-	uintptr_t begin = ((uintptr_t)obj + sizeof(void *) + page - 1) & ~(page - 1);
+	uintptr_t page = page_size();
+	uintptr_t begin = round_up((uintptr_t)obj, page);
 	uintptr_t end = ((uintptr_t)obj + p->size) & ~(page - 1);
 
 	if (begin < end) /* where the kernel refuses, they stay */
 		(void)madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-bool pool_trim(struct pool *p)
+bool pool_trim_more(struct pool *p)
 {
-	size_t some = p->unused - p->trimmed;
-	void *obj = p->free;
+	size_t some = p->due > p->trimmed ? p->due - p->trimmed : 0;
+	uint32_t number = p->free;
 
 	if (some > TRIM_MOST)
 		some = TRIM_MOST;
 	for (size_t above = returned(p) - p->trimmed - some; above; above--)
-		obj = behind(obj);
-	for (size_t i = 0; i < some; i++, obj = behind(obj))
-		give_back(p, obj);
+		number = p->next[number];
+	for (size_t i = 0; i < some; i++, number = p->next[number])
+		give_back(p, object(p, number));
 	p->trimmed += some;
+	return p->trimmed < p->due;
+}
+
+bool pool_trim(struct pool *p)
+{
+	p->due = p->unused;
 	p->unused = returned(p);
+	(void)pool_trim_more(p);
 	return p->trimmed < p->unused;
 }

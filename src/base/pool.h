@@ -14,13 +14,16 @@
 
 struct pool {
 	uint8_t *mem;
-	size_t size;   /* octets of one object, rounded up to 16 */
+	size_t size;   /* octets of one object, rounded up to 16, or to pages if it is of several */
 	size_t count;  /* objects in all */
 	size_t fresh;  /* objects never handed out yet begin at this index */
 	size_t in_use; /* objects handed out now */
-	void *free;    /* chain through the first word of returned objects */
+	/* The chain of returned objects, by their number from 1 on; 0 ends it. It is not in them,
+	 * so that one that was given back costs nothing. */
+	uint32_t free, *next;
 	/* Of the returned objects, counted from the chain's end: */
 	size_t unused;	/* not handed out since the last pool_trim() */
+	size_t due;	/* not handed out in the time before it, nor since */
 	size_t trimmed; /* without their pages */
 };
 
@@ -37,5 +40,8 @@ void pool_put(struct pool *p, void *obj);
  * True: there may be more of them next time. Worth a call only where an object is of several pages.
  */
 bool pool_trim(struct pool *p);
+/* The same for a few more of those that the last pool_trim() found, and that are still not handed
+ * out. True: there are more of them. */
+bool pool_trim_more(struct pool *p);
 
 #endif

@@ -40,9 +40,9 @@ void dialog_work_init(struct dialog_work *w)
 	buf_init(&w->to_destination, w->destination_mem, sizeof(w->destination_mem));
 	buf_init(&w->held, w->held_mem, sizeof(w->held_mem));
 	w->head = w->count = 0;
-	w->sender[0] = '\0';
-	w->to_len = 0;
-	w->id.n = 0;
+	w->letter.sender[0] = '\0';
+	w->letter.to_len = 0;
+	w->letter.id.n = 0;
 	w->odd_len = 0;
 	w->auth_mechanism[0] = w->auth_name[0] = '\0';
 	w->auth_name_known = false;
@@ -257,7 +257,7 @@ void dialog_say_closing(struct dialog *d, enum reason why)
 void dialog_header_begin(struct dialog *d)
 {
 	d->header = (struct smtp_header){ 0 };
-	d->work->id = (struct smtp_message_id){ 0 };
+	d->work->letter.id = (struct smtp_message_id){ 0 };
 	d->looked = 0;
 }
 
@@ -407,6 +407,27 @@ bool dialog_idle(const struct dialog *d)
 		return buf_len(&w->to_client) == 0 && !w->to_destination.pinned;
 	return w->count == 0 && buf_len(&w->to_client) == 0 && buf_len(&w->to_destination) == 0 &&
 	       d->server.state <= SMTP_SERVER_READY && d->server.state != SMTP_SERVER_CONNECT;
+}
+
+bool dialog_rests(const struct dialog *d)
+{
+	const struct dialog_work *w = d->work;
+
+	if (dialog_idle(d))
+		return true;
+	if (d->end != DIALOG_RUNS || w->count > 0 || w->odd_len || d->discard ||
+	    d->gateway.refused || d->partial || d->auth_open ||
+	    buf_len(&w->to_client) + buf_len(&w->to_destination) + buf_len(&w->held) > 0)
+		return false;
+	switch (d->server.state) {
+	case SMTP_SERVER_MAIL:
+	case SMTP_SERVER_BODY:
+	case SMTP_SERVER_CHUNK:
+	case SMTP_SERVER_CHUNKED:
+		return true;
+	default:
+		return false;
+	}
 }
 
 bool dialog_wants_client(const struct dialog *d)

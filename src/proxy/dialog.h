@@ -5,7 +5,7 @@
  * out. Replies reach the client in the order of its commands, local and destination's mixed.
  *
  * It refuses to do I/O, to know the time, or to allocate: its owner lends it a struct dialog_work
- * while anything is under way, and takes it back when dialog_idle() says so. It writes the records
+ * while anything is under way, and takes it back when dialog_rests() says so. It writes the records
  * of everything but the session itself. Invariants 1 to 7 of the design are kept here.
  */
 #ifndef PROXY_DIALOG_H
@@ -108,15 +108,20 @@ struct dialog_pending {
 	char address[SMTP_PATH_MAX + 1]; /* of a RCPT, or a refused MAIL */
 };
 
+/* What a message's record says of it: needed until its end, however long nothing is under way. */
+struct dialog_letter {
+	char sender[SMTP_PATH_MAX + 1];
+	struct smtp_message_id id;
+	uint16_t to_len; /* the message's first recipients, parted by blanks */
+	char to[DIALOG_TO_MAX * (SMTP_PATH_MAX + 1)];
+};
+
 /* What a session needs only while something is under way. */
 struct dialog_work {
 	struct buf to_client, to_destination;
 	uint8_t head, count;
 	struct dialog_pending pending[SMTP_OPEN_MAX];
-	char sender[SMTP_PATH_MAX + 1];
-	uint16_t to_len; /* the message's first recipients, parted by blanks */
-	char to[DIALOG_TO_MAX * (SMTP_PATH_MAX + 1)];
-	struct smtp_message_id id;
+	struct dialog_letter letter;
 	/* Of the destination's words against the protocol: the owner takes them, and forgets them
 	 * by odd_len. */
 	uint16_t odd_len;
@@ -273,8 +278,11 @@ void dialog_destination_lost(struct dialog *d, bool timeout);
  * WHY: see dialog_end_as(). */
 void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why);
 
-/* True when nothing is under way and `work` may be taken back. */
+/* True when nothing is under way. */
 bool dialog_idle(const struct dialog *d);
+/* True when nothing in `work` is still needed but, unless it is idle, the `letter`, and it may be
+ * taken back: idle, or the client takes its time within a transaction or a body. */
+bool dialog_rests(const struct dialog *d);
 /* True when there is room to say a reply of the destination: else dialog_from_destination() takes
  * none until the client has been sent some. */
 bool dialog_has_room(const struct dialog *d);

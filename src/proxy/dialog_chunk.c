@@ -102,7 +102,7 @@ void dialog_chunk_look(struct dialog *d, struct span octets)
 	if (d->discard || d->looked != d->body_bytes)
 		return;
 	d->looked += octets.n;
-	smtp_header_take(&d->header, octets, &d->work->id);
+	smtp_header_take(&d->header, octets, &d->work->letter.id);
 }
 
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)

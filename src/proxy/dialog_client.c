@@ -21,7 +21,7 @@ static struct policy_address address_of(const struct dialog *d, const struct smt
 		.postmaster = path->postmaster,
 		.routed = path->routed,
 		.quoted = path->quoted,
-		.bounce = d->work->sender[0] == '\0',
+		.bounce = d->work->letter.sender[0] == '\0',
 	};
 }
 
@@ -221,9 +221,9 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 
 	d->transactions++;
 	d->recipients = 0;
-	d->work->to_len = 0;
+	d->work->letter.to_len = 0;
 	d->message_open = false;
-	smtp_path_text(&cmd->path, d->work->sender);
+	smtp_path_text(&cmd->path, d->work->letter.sender);
 	if (lacks) {
 		smtp_server_mail_refused(&d->server);
 		answer_local(d, cmd, lacks, REASON_NONE, false);

@@ -53,8 +53,8 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 	if (d->header.over)
 		return NULL;
 	if (cr_first)
-		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->id);
-	header += smtp_header_take(&d->header, octets, &d->work->id);
+		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
+	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
 	return d->env->header_max && header > d->env->header_max ? reply_header : NULL;
 }
 
@@ -188,15 +188,15 @@ static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
 /* The first of them are named in the message's record. */
 static void note_recipient(struct dialog *d, const char *address)
 {
-	struct dialog_work *w = d->work;
+	struct dialog_letter *l = &d->work->letter;
 	size_t n = strlen(address);
 
 	if (d->recipients++ >= DIALOG_TO_MAX)
 		return;
-	if (w->to_len)
-		w->to[w->to_len++] = ' ';
-	memcpy(w->to + w->to_len, address, n);
-	w->to_len = (uint16_t)(w->to_len + n);
+	if (l->to_len)
+		l->to[l->to_len++] = ' ';
+	memcpy(l->to + l->to_len, address, n);
+	l->to_len = (uint16_t)(l->to_len + n);
 }
 
 static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,

@@ -134,7 +134,7 @@ void record_recipient(struct dialog *d, const char *recipient, enum policy_rule 
 		return;
 	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
-	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+	xmllog_text(log, XMLLOG_A_SENDER, d->work->letter.sender);
 	xmllog_text(log, XMLLOG_A_RECIPIENT, recipient);
 	xmllog_text(log, XMLLOG_A_VERDICT, accepted ? "accept" : "refuse");
 	xmllog_text(log, XMLLOG_A_RULE, accepted || ours ? policy_rule_name(rule) : "destination");
@@ -153,12 +153,12 @@ void record_message(struct dialog *d, struct span reply)
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
 	if (*dialog_login(d))
 		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
-	xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+	xmllog_text(log, XMLLOG_A_SENDER, d->work->letter.sender);
 	xmllog_num(log, XMLLOG_A_RECIPIENTS, d->recipients);
-	if (d->work->to_len)
-		xmllog_span(log, XMLLOG_A_TO, span_of(d->work->to, d->work->to_len));
-	if (d->work->id.n)
-		xmllog_text(log, XMLLOG_A_ID, d->work->id.text);
+	if (d->work->letter.to_len)
+		xmllog_span(log, XMLLOG_A_TO, span_of(d->work->letter.to, d->work->letter.to_len));
+	if (d->work->letter.id.n)
+		xmllog_text(log, XMLLOG_A_ID, d->work->letter.id.text);
 	xmllog_num(log, XMLLOG_A_BYTES, d->body_bytes);
 	xmllog_text(log, XMLLOG_A_BODY,
 		    d->chunked	  ? "bdat"
@@ -211,7 +211,7 @@ void record_refusal(struct dialog *d, struct span reply, const struct dialog_ask
 	if (named && what->command == RECORD_MAIL)
 		xmllog_text(log, XMLLOG_A_SENDER, what->address);
 	else if (what->transaction)
-		xmllog_text(log, XMLLOG_A_SENDER, d->work->sender);
+		xmllog_text(log, XMLLOG_A_SENDER, d->work->letter.sender);
 	if (named && what->command == RECORD_RCPT)
 		xmllog_text(log, XMLLOG_A_RECIPIENT, what->address);
 	xmllog_text(log, XMLLOG_A_BY, what->destination ? "destination" : "caronte");

@@ -36,6 +36,25 @@ void session_keep(struct buf *in, struct span octets)
 
 /* ---- memory ---- */
 
+static void keep_letter(struct session *s)
+{
+	const struct dialog_letter *l = &s->work->dialog.letter;
+
+	s->letter = pool_get(&s->worker->letters);
+	CHECK(s->letter); /* the pool holds one for each session */
+	memcpy(s->letter, l, offsetof(struct dialog_letter, to) + l->to_len);
+}
+
+static void take_letter(struct session *s)
+{
+	if (!s->letter)
+		return;
+	memcpy(&s->work->dialog.letter, s->letter,
+	       offsetof(struct dialog_letter, to) + s->letter->to_len);
+	pool_put(&s->worker->letters, s->letter);
+	s->letter = NULL;
+}
+
 void session_borrow(struct session *s)
 {
 	if (s->work)
@@ -46,6 +65,7 @@ void session_borrow(struct session *s)
 	buf_init(&s->work->client_in, s->work->client_mem, sizeof(s->work->client_mem));
 	buf_init(&s->work->dest_in, s->work->dest_mem, sizeof(s->work->dest_mem));
 	s->dialog.work = &s->work->dialog;
+	take_letter(s);
 }
 
 static void return_work(struct session *s)
@@ -55,12 +75,16 @@ static void return_work(struct session *s)
 	s->dialog.work = NULL;
 }
 
-/* Idle sessions hold no buffers. */
+/* Sessions that wait for their client hold no buffers. */
 static void return_idle_work(struct session *s)
 {
-	if (s->work && !s->client.sending && !s->dest.sending && dialog_idle(&s->dialog) &&
-	    buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0)
+	if (s->work && !s->client.sending && !s->dest.sending && !s->body && !s->splice &&
+	    dialog_rests(&s->dialog) && buf_len(&s->work->client_in) == 0 &&
+	    buf_len(&s->work->dest_in) == 0) {
+		if (!dialog_idle(&s->dialog))
+			keep_letter(s);
 		return_work(s);
+	}
 }
 
 /* ---- closing ---- */
@@ -136,6 +160,7 @@ static void release(struct session *s)
 	io_undefer(&s->task);
 	session_body_release(s);
 	return_work(s);
+	pool_put(&w->letters, s->letter);
 	dialog_release(&s->dialog);
 	list_del(&s->link);
 	pool_put(&w->sessions, s);
@@ -214,6 +239,7 @@ static void left_received(struct io_op *op, int res)
 void session_client_ended(struct session *s, int res)
 {
 	s->client.eof = true;
+	session_borrow(s);
 	if (res == 0) {
 		dialog_client_closed(&s->dialog);
 		return;
@@ -240,7 +266,7 @@ static void client_received(struct io_op *op, int res)
 		if (s->state == SESSION_LEAVING)
 			s->left_bytes += (uint64_t)res;
 		else if (s->state == SESSION_RUNNING && s->in_body && !s->in_chunk)
-			session_body_begin(s, in);
+			session_body_take(s, in);
 		else if (s->state == SESSION_RUNNING)
 			keep_client(s, in);
 		io_block_put(s->worker->io, &op->block);
@@ -474,8 +500,8 @@ static void run(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
-	/* The end of a stream is dealt with like octets: it may need words. */
-	if ((s->dest.eof && !s->dest_closing) || d->client_closed)
+	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
+	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->in_body)
 		session_borrow(s);
 	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);

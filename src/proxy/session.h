@@ -80,6 +80,7 @@ struct session {
 	struct list link;
 	struct dialog dialog;
 	struct session_work *work;
+	struct dialog_letter *letter; /* while there is no work, within a transaction */
 	struct session_body *body, *repaired;
 	struct io_pipe *pipe;
 	struct session_side client, dest;
@@ -93,6 +94,7 @@ struct session {
 	enum session_wait wait;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
+	bool body_open; /* its first octets have come, or are waited for to be spliced */
 	bool waits_for_seat;
 	bool gives_up;	/* its seat is a newcomer's */
 	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
@@ -108,6 +110,7 @@ struct session {
 	uint32_t given;	       /* … octets sent over it since, until it has answered */
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
+	uint32_t receive_most;	    /* octets of a chunk that the next step takes */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
 	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
 	bool at_gate;		    /* the body's next line waits: session_gate.c */
@@ -187,8 +190,8 @@ void session_gateway_release(struct session *s);
 /* Looks for one when the dialog wants it. */
 void session_gateway_reach(struct session *s);
 
-/* The client may send its message: WORDS are octets of it that were received already. */
-void session_body_begin(struct session *s, struct span octets);
+/* OCTETS of a message have come: they are `rest` from now on, in a buffer that is borrowed. */
+void session_body_take(struct session *s, struct span octets);
 /* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */
 bool session_body_by_splice(const struct session *s);
 /* Goes on after anything has changed. */
@@ -201,10 +204,9 @@ void session_keep(struct buf *in, struct span octets);
 void session_body_release(struct session *s);
 /* The same, but the copy goes on with the next chunk. */
 void session_body_return(struct session *s);
-/* Borrows the buffer in which octets of a body are received. */
-void session_body_borrow(struct session *s);
-/* Octets were received into it (s->client.recv): they are `rest` from now on. */
-void session_body_received(struct io_op *op, int res);
+/* Receives octets of a chunk, MOST of them at most, into a buffer that is borrowed once they have
+ * come: they are `rest` from then on. */
+void session_body_receive(struct session *s, size_t most);
 /* The destination begins to take octets, and has taken them: that time is not the client's
  * (MIN_RATE). */
 void session_dest_takes(struct session *s);

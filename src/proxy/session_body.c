@@ -22,16 +22,23 @@ static const char *debug_dir(const struct session *s)
 	return s->rt->config->set.debug_dir;
 }
 
+/* A body that waits for its client holds no buffer. */
+static void return_buffers(struct session *s)
+{
+	pool_put(&s->worker->bodies, s->body);
+	pool_put(&s->worker->bodies, s->repaired);
+	s->body = s->repaired = NULL;
+}
+
 void session_body_return(struct session *s)
 {
 	struct worker *w = s->worker;
 
-	pool_put(&w->bodies, s->body);
-	pool_put(&w->bodies, s->repaired);
+	return_buffers(s);
 	if (s->pipe)
 		io_pipe_put(&w->pipes, s->pipe);
-	s->body = s->repaired = NULL;
 	s->pipe = NULL;
+	s->body_open = false;
 	s->rest = (struct span){ 0 };
 	s->peeked = 0;
 	s->held_cr = s->at_gate = false;
@@ -51,25 +58,27 @@ static struct session_body *take_buffer(struct session *s)
 	return b;
 }
 
-void session_body_borrow(struct session *s)
+static void borrow_buffers(struct session *s)
 {
-	s->body = take_buffer(s);
+	if (!s->body)
+		s->body = take_buffer(s);
+	if (s->version->env.normalize && !s->in_chunk && !s->repaired)
+		s->repaired = take_buffer(s);
 }
 
 static void open_body(struct session *s)
 {
-	session_body_borrow(s);
-	if (s->version->env.normalize)
-		s->repaired = take_buffer(s);
-	s->progress++;
+	s->body_open = true;
 	copy_begin(&s->copy, &s->dialog, debug_dir(s));
 }
 
-void session_body_begin(struct session *s, struct span octets)
+void session_body_take(struct session *s, struct span octets)
 {
 	size_t n = octets.n;
 
-	open_body(s);
+	if (!s->body_open)
+		open_body(s);
+	borrow_buffers(s);
 	memcpy(s->body->data, octets.p, n);
 	/* It filled the block, so there is more: the step that it begins is to be a large one. */
 	if (n == WORKER_BLOCK && !session_body_by_splice(s)) {
@@ -77,6 +86,7 @@ void session_body_begin(struct session *s, struct span octets)
 
 		n += more > 0 ? (size_t)more : 0;
 	}
+	s->progress++;
 	s->window_bytes += n;
 	s->rest = span_of(s->body->data, n);
 }
@@ -89,22 +99,53 @@ bool session_body_by_splice(const struct session *s)
 
 /* ---- received octets ---- */
 
-void session_body_received(struct io_op *op, int res)
+/* Octets have come, or the end of the stream. How many; BY_LOOKING leaves them in the queue. */
+static ssize_t take_octets(struct session *s, size_t most, bool by_looking)
 {
-	struct session *s = container_of(op, struct session, client.recv);
+	ssize_t n;
 
-	s->client.receiving = false;
-	session_changed(s);
-	if (s->state != SESSION_RUNNING || res == -ECANCELED)
-		return;
-	if (res <= 0) {
-		session_client_ended(s, res);
-		return;
+	borrow_buffers(s);
+	n = recv(s->client.fd, s->body->data, most, (by_looking ? MSG_PEEK : 0) | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		session_client_ended(s, (int)n);
+		return 0;
 	}
 	s->progress++;
-	s->window_bytes += (uint64_t)res;
+	s->window_bytes += (uint64_t)n;
+	return n;
+}
+
+/* True where the session still cares for it. */
+static bool woken(struct session *s, int res)
+{
+	s->client.receiving = false;
+	session_changed(s);
+	return s->state == SESSION_RUNNING && res != -ECANCELED;
+}
+
+static void receivable(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+	ssize_t n;
+
+	if (!woken(s, res))
+		return;
+	n = take_octets(s, s->receive_most, false);
+	if (n == 0)
+		return;
 	s->at_mark = false;
-	s->rest = span_of(s->body->data, (size_t)res);
+	s->rest = span_of(s->body->data, (size_t)n);
+}
+
+void session_body_receive(struct session *s, size_t most)
+{
+	return_buffers(s);
+	s->receive_most = (uint32_t)most;
+	s->client.receiving = true;
+	s->client.recv.done = receivable;
+	io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
 }
 
 void session_dest_takes(struct session *s)
@@ -301,22 +342,9 @@ static void scan_peeked(struct session *s)
 static void body_readable(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
-	ssize_t n;
 
-	s->client.receiving = false;
-	session_changed(s);
-	if (s->state != SESSION_RUNNING || res == -ECANCELED)
-		return;
-	n = recv(s->client.fd, s->body->data, WORKER_BODY, MSG_PEEK | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0) {
-		session_client_ended(s, (int)n);
-		return;
-	}
-	s->progress++;
-	s->window_bytes += (uint64_t)n;
-	s->peeked = (uint32_t)n;
+	if (woken(s, res))
+		s->peeked = (uint32_t)take_octets(s, WORKER_BODY, true);
 }
 
 /* Takes a pipe for it; without one the octets are received. */
@@ -333,18 +361,16 @@ static bool may_splice(struct session *s)
 
 static void receive_more(struct session *s)
 {
-	if (!s->body && !session_body_by_splice(s))
-		return; /* the first octets come as a block, session_body_begin() */
-	if (!s->body)
+	return_buffers(s);
+	if (!session_body_by_splice(s))
+		return; /* they come as a block, session_body_take() */
+	if (!s->body_open)
 		open_body(s);
+	if (!may_splice(s))
+		return;
 	s->client.receiving = true;
-	if (may_splice(s)) {
-		s->client.recv.done = body_readable;
-		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
-	} else {
-		s->client.recv.done = session_body_received;
-		io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
-	}
+	s->client.recv.done = body_readable;
+	io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
 }
 
 static void finish(struct session *s)

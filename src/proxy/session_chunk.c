@@ -130,13 +130,8 @@ static void move_received(struct session *s)
 
 static void receive(struct session *s)
 {
-	if (!s->body)
-		session_body_borrow(s);
 	s->readable = false;
-	s->client.receiving = true;
-	s->client.recv.done = session_body_received;
-	io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data,
-		no_more_than(s->dialog.chunk_left, WORKER_BODY));
+	session_body_receive(s, no_more_than(s->dialog.chunk_left, WORKER_BODY));
 }
 
 /* ---- by splice ---- */
@@ -212,7 +207,7 @@ void session_chunk_step(struct session *s)
 		begin(s);
 	if (d->end != DIALOG_RUNS)
 		return;
-	if (s->dest.sending || s->splice || (s->client.receiving && s->body))
+	if (s->dest.sending || s->splice)
 		return;
 	if (s->dest.broken && !d->discard)
 		return; /* its end of stream tells what it said last */

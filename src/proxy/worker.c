@@ -28,6 +28,7 @@
 #define ACCEPT_PAUSE_MS	    100
 #define DRAIN_TICK_MS	    50
 #define TICK_MS		    1000
+#define TRIM_MS		    50	 /* where more buffers are to be given back than one tick may */
 #define LOOK_MAX	    64	 /* connections; who is woken for more takes them */
 #define LEAVE_AFTER_TOLD_MS 3000 /* below the patience of the master, STOP_MARGIN_MS */
 
@@ -46,7 +47,7 @@ struct process {
 	struct listener listeners[LISTEN_MAX];
 	unsigned listener_count;
 	struct health *health;
-	struct io_timer drain_timer, tick_timer, look_timer;
+	struct io_timer drain_timer, tick_timer, trim_timer, look_timer;
 	struct io_op signal_op;
 	int signal_fd;
 	uint64_t drain_until_ms;
@@ -78,21 +79,27 @@ void worker_fault_record(struct worker *w, const char *what, const char *detail)
 
 /* ---- the tick ---- */
 
-/* What a crowd has needed is given back when it has gone, or has become idle. */
-static bool trim(struct worker *w)
+/* What a crowd has needed is given back when it has gone, or has become idle: all that was not
+ * needed for a second, but little at a time. */
+static void on_trim(struct io_timer *t)
 {
-	bool works = pool_trim(&w->works), bodies = pool_trim(&w->bodies);
+	struct process *p = container_of(t, struct process, trim_timer);
+	bool works = pool_trim_more(&p->worker.works), bodies = pool_trim_more(&p->worker.bodies);
 
-	return works || bodies;
+	if (works || bodies)
+		io_timer_set(p->worker.io, t, TRIM_MS);
 }
 
 static void on_tick(struct io_timer *t)
 {
 	struct process *p = container_of(t, struct process, tick_timer);
 	struct worker *w = &p->worker;
+	bool works = pool_trim(&w->works), bodies = pool_trim(&w->bodies);
 
 	stress_look(w);
-	if (trim(w) || w->open_count)
+	if (works || bodies)
+		io_timer_set(w->io, &p->trim_timer, TRIM_MS);
+	if (works || bodies || w->open_count)
 		io_timer_set(w->io, t, TICK_MS);
 }
 
@@ -404,6 +411,8 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->works, sizeof(struct session_work), n);
 	if (res == 0)
+		res = pool_init(&w->letters, sizeof(struct dialog_letter), n);
+	if (res == 0)
 		res = pool_init(&w->bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)
 		res = pool_init(&w->partings, sizeof(struct parting), places);
@@ -461,6 +470,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 		return EX_OSERR;
 	io_timer_init(&p->drain_timer, on_drain);
 	io_timer_init(&p->tick_timer, on_tick);
+	io_timer_init(&p->trim_timer, on_trim);
 	io_timer_init(&p->look_timer, on_look);
 	stress_init(w);
 	res = make_pools(w);

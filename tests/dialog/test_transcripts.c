@@ -32,8 +32,8 @@
  *   odd OCTETS        the destination has said this against the protocol; it is then forgotten
  *   end END [REASON]  the session ends by now, in this way ("runs": it goes on), for this reason
  *
- * At the end nothing may be left that was not expected, and each 4xx and 5xx that the client got must
- * have one record that says so at the log's default level (told.h).
+ * At the end nothing may be left that was not expected, and each 4xx and 5xx that the client got
+ * must have one record that says so at the log's default level (told.h).
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -170,6 +170,19 @@ static void move_body(struct play *p)
 	}
 }
 
+/* What is lent is taken back whenever it may be, and comes again with other content. */
+static void take_back(struct play *p)
+{
+	struct dialog_letter letter = p->work.letter;
+
+	if (!p->started || p->work.odd_len || !dialog_rests(&p->d))
+		return;
+	memset(&p->work, 0xa5, sizeof(p->work));
+	dialog_work_init(&p->work);
+	if (!dialog_idle(&p->d))
+		p->work.letter = letter;
+}
+
 static void settle(struct play *p)
 {
 	size_t before;
@@ -194,6 +207,7 @@ static void settle(struct play *p)
 		take(&p->from_client,
 		     dialog_from_client(&p->d, span_of(p->from_client.p, p->from_client.n)));
 	collect(p);
+	take_back(p);
 }
 
 static void give(struct play *p, struct octets *to, const uint8_t *in, size_t n)

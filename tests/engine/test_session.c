@@ -484,6 +484,7 @@ static void make_proxy(struct proxy *p, struct world *w, struct io *io, const ch
 	assert_int_equal(pool_init(&k->more, sizeof(struct dialog_more), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->splices, sizeof(struct session_splice), WORKER_PIPES), 0);
 	assert_int_equal(pool_init(&k->works, sizeof(struct session_work), CLIENTS), 0);
+	assert_int_equal(pool_init(&k->letters, sizeof(struct dialog_letter), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->bodies, sizeof(struct session_body), 2 * CLIENTS), 0);
 	assert_int_equal(io_pipes_init(&k->pipes, 4), 0);
 }
@@ -497,12 +498,14 @@ static void end_proxy(struct proxy *p)
 	free(k->newest);
 	assert_int_equal(k->sessions.in_use, 0);
 	assert_int_equal(k->works.in_use, 0);
+	assert_int_equal(k->letters.in_use, 0);
 	assert_int_equal(k->more.in_use, 0);
 	assert_int_equal(k->splices.in_use, 0);
 	assert_int_equal(k->bodies.in_use, 0);
 	io_pipes_destroy(&k->pipes);
 	pool_destroy(&k->sessions);
 	pool_destroy(&k->works);
+	pool_destroy(&k->letters);
 	pool_destroy(&k->more);
 	pool_destroy(&k->splices);
 	pool_destroy(&k->bodies);

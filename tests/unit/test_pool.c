@@ -14,16 +14,18 @@
 
 #include "base/pool.h"
 
-#define SIZE  50000 /* no whole number of pages: neighbours share one */
+#define SIZE  50000 /* no whole number of pages, but each has its own */
 #define COUNT 600
 
 static struct pool pool;
 static void *obj[COUNT];
 
-/* Whole pages of an object, and those of all of them that are in memory. */
-static size_t inner_pages(void)
+/* Pages of an object, and those of all of them that are in memory. */
+static size_t pages(void)
 {
-	return SIZE / (size_t)sysconf(_SC_PAGESIZE) - 1;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (SIZE + page - 1) / page;
 }
 
 static size_t pages_in_memory(void)
@@ -110,12 +112,12 @@ static void test_trim(void **state)
 	take(100);
 	size_t before = pages_in_memory();
 
-	assert_true(before >= 100 * inner_pages());
+	assert_int_equal(before, 100 * pages());
 	give(10, 100);
 	assert_true(pool_trim(&pool)); /* they were needed until now */
 	assert_int_equal(pages_in_memory(), before);
 	assert_false(pool_trim(&pool));
-	assert_in_range(before - pages_in_memory(), 90 * inner_pages(), 90 * (inner_pages() + 1));
+	assert_int_equal(before - pages_in_memory(), 90 * pages());
 	compare(10);
 	assert_false(pool_trim(&pool));
 	assert_int_equal(pool.in_use, 10);
@@ -140,7 +142,7 @@ static void test_what_is_needed_stays(void **state)
 	}
 	size_t left = pages_in_memory();
 
-	assert_in_range(left, 20 * inner_pages() + 80, 20 * (inner_pages() + 2) + 2 * 80);
+	assert_int_equal(left, 20 * pages());
 	take(20);
 	assert_int_equal(pages_in_memory(), left);
 	give(0, 20);
@@ -161,15 +163,36 @@ static void test_some_at_a_time(void **state)
 		size_t earlier = pages_in_memory();
 
 		more = pool_trim(&pool);
-		assert_in_range(earlier - pages_in_memory(), inner_pages(),
-				COUNT / 3 * (inner_pages() + 1));
+		assert_in_range(earlier - pages_in_memory(), pages(), COUNT / 3 * pages());
 	}
 	assert_in_range(calls, 4, 20);
-	assert_in_range(before - pages_in_memory(), COUNT * inner_pages(),
-			COUNT * (inner_pages() + 1));
+	assert_int_equal(before - pages_in_memory(), COUNT * pages());
 	take(COUNT);
 	compare(COUNT);
 	give(0, COUNT);
+}
+
+/* The rest of what one look has found goes without another one, but for what is needed by then. */
+static void test_more_of_them(void **state)
+{
+	size_t before;
+
+	(void)state;
+	take(COUNT);
+	give(0, COUNT);
+	assert_true(pool_trim(&pool));
+	assert_false(pool_trim_more(&pool)); /* they were needed until now */
+	before = pages_in_memory();
+	(void)pool_trim(&pool);
+	take(10);
+	while (pool_trim_more(&pool)) {
+	}
+	assert_int_equal(before - pages_in_memory(), (COUNT - 10) * pages());
+	compare(10);
+	give(0, 10);
+	before = pages_in_memory();
+	assert_false(pool_trim_more(&pool));
+	assert_int_equal(pages_in_memory(), before);
 }
 
 /* Any order of all three; what is handed out is nobody else's and keeps its octets. */
@@ -184,6 +207,8 @@ static void test_any_order(void **state)
 
 		if (what == 0) {
 			(void)pool_trim(&pool);
+		} else if (what == 1) {
+			(void)pool_trim_more(&pool);
 		} else if (what < 10 && held < COUNT) {
 			uint32_t *o = obj[held] = pool_get(&pool);
 
@@ -212,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_trim, make, unmake),
 		cmocka_unit_test_setup_teardown(test_what_is_needed_stays, make, unmake),
 		cmocka_unit_test_setup_teardown(test_some_at_a_time, make, unmake),
+		cmocka_unit_test_setup_teardown(test_more_of_them, make, unmake),
 		cmocka_unit_test_setup_teardown(test_any_order, make, unmake),
 	};
 

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: ISC
+"""Memory that clients cost who take their time, and that a crowd has needed."""
+import contextlib
+import re
+import resource
+import time
+
+import harness
+import puppet
+import test_limits
+from puppet import DATA, EHLO, MAIL, RCPT
+
+MIB = 1 << 20
+HEAD = b"Subject: t\r\n\r\n"
+LINE = b"x" * 78 + b"\r\n"
+
+
+def pss(daemon):
+    """Octets of memory of all of Caronte's processes, what they share counted once."""
+    total = 0
+    for pid in [daemon.pid, *daemon.processes()]:
+        with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
+            total += int(re.search(r"(?m)^Pss: +(\d+) kB", f.read())[1]) << 10
+    return total
+
+
+def settled(daemon):
+    """Nothing of it is given back any more."""
+    before = pss(daemon)
+    time.sleep(1.5)
+    return before - pss(daemon) < MIB / 4
+
+
+class Crowd(harness.TestCase):
+    COUNT = 1000
+
+    @contextlib.contextmanager
+    def crowd(self, **settings):
+        if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 6 * self.COUNT:
+            self.skipTest("RLIMIT_NOFILE does not carry so many sessions")
+        if "-asan" in harness.BUILD.name:
+            self.skipTest("memory of AddressSanitizer's own would be counted")
+        with harness.Sink() as sink, self.caronte(
+                sink, MAX_SESSIONS=2 * self.COUNT, MAX_SESSIONS_PER_ADDRESS=0,
+                **settings) as daemon, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(test_limits.come_from("127.0.0.1", daemon.port))
+                       for _ in range(self.COUNT)]
+            for c in clients:
+                c.reply()
+                c.send(EHLO)
+                c.reply()
+            harness.wait_until(lambda: settled(daemon), 10)
+            yield daemon, clients, pss(daemon)
+
+    def each(self, clients, octets, codes=()):
+        for c in clients:
+            c.send(octets)
+        for c in clients:
+            if codes:
+                self.assertEqual(c.codes(len(codes)), list(codes))
+
+
+class Stalled(Crowd):
+    """Clients that stop in the middle of a message, and say an octet now and then."""
+    MOST = 8 * MIB
+
+    def check(self, daemon, before):
+        harness.wait_until(lambda: pss(daemon) - before < self.MOST, 30)
+
+    def test_bodies(self):
+        for settings in {}, {"BARE_NEWLINE_NORMALIZE": True}, {"BODY_SPLICE": True}:
+            with puppet.case(settings), self.crowd(**settings) as (daemon, clients, before):
+                self.each(clients, MAIL + RCPT + DATA, (250, 250, 354))
+                self.each(clients, HEAD + LINE * 1000)
+                self.check(daemon, before)
+                for _ in range(3):
+                    self.each(clients, b"y")
+                self.check(daemon, before)
+                self.each(clients, b"\r\n.\r\n", (250,))
+
+    def test_chunks(self):
+        octets = HEAD + LINE * 1000
+        for settings in {}, {"BODY_COPY": True}:
+            with puppet.case(settings), self.crowd(**settings) as (daemon, clients, before):
+                self.each(clients, MAIL + RCPT + b"BDAT %d LAST\r\n" % (len(octets) + 1) + octets,
+                          (250, 250))
+                self.check(daemon, before)
+                self.each(clients, b"\n", (250,))
+
+
+
+
+class Burst(Crowd):
+    COUNT = 1500
+    GIVEN_BACK_S = 5
+
+    def test(self):
+        """What many needed at the same time is given back within seconds, though they stay."""
+        with self.crowd(WORKERS=1) as (daemon, clients, before):
+            for _ in range(2):
+                self.each(clients, b"NOOP\r\nNOOP", (250,))
+                busy = pss(daemon) - before
+                self.assertGreater(busy, 4096 * self.COUNT)
+                self.each(clients, b"\r\n", (250,))
+            since = time.monotonic()
+            harness.wait_until(lambda: pss(daemon) - before < busy / 10, 30)
+            self.assertLess(time.monotonic() - since, self.GIVEN_BACK_S)
