@@ -76,7 +76,7 @@ CARONTE = BUILD / "caronte"
 SINK = BUILD / "caronte-sink"
 ROOT = os.getuid() == 0
 LONG = bool(os.environ.get("CARONTE_LONG"))  # tests at their full size, and those of minutes
-PATIENCE_S = 20  # nothing that a test waits for takes nearly as long
+PATIENCE_S = 30  # nothing that a test waits for takes nearly as long
 LOCAL = "@local.test"
 SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_IOERR = 64, 69, 70, 74

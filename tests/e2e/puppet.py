@@ -17,7 +17,7 @@ import socket
 import struct
 import threading
 
-PATIENCE_S = 10  # nothing that a test waits for takes nearly as long
+PATIENCE_S = 30  # nothing that a test waits for takes nearly as long
 GREETING = b"220 puppet.test ESMTP\r\n"
 EHLO = b"EHLO client.test\r\n"
 MAIL = b"MAIL FROM:<a@client.test>\r\n"
