@@ -70,9 +70,12 @@ struct dialog_asked dialog_asked_now(const struct dialog *d, bool destination)
 void dialog_note_address(struct dialog_pending *p, const struct smtp_command *cmd)
 {
 	struct span text = cmd->line;
-	const uint8_t *colon = memchr(text.p, ':', text.n), *end;
+	const uint8_t *colon, *end;
 
-	if ((cmd->verb != SMTP_VERB_MAIL && cmd->verb != SMTP_VERB_RCPT) || !colon)
+	if (cmd->verb != SMTP_VERB_MAIL && cmd->verb != SMTP_VERB_RCPT)
+		return;
+	colon = memchr(text.p, ':', text.n); /* there is a verb, so there are octets */
+	if (!colon)
 		return;
 	text = span_from(text, (size_t)(colon + 1 - text.p));
 	while (text.n > 0 && text.p[0] == ' ')
