@@ -74,7 +74,8 @@ static bool fits(const struct question *q, struct span line)
 {
 	if (q->network)
 		return is_network(line, q->client, q->network);
-	return holds(line, q->recipient->domain) && is_recipient(line, q->recipient, q->delimiters, q->which);
+	return holds(line, q->recipient->domain) &&
+	       is_recipient(line, q->recipient, q->delimiters, q->which);
 }
 
 static bool find_in_file(const struct question *q, const struct tables_file *f, FILE *out)

@@ -3,8 +3,8 @@
  * policy: the verdict on one RCPT, a pure function of the tables, the client and the address. It
  * remembers nothing between recipients, so that every one of them is judged. The first rule that
  * lets the recipient through names the verdict: the guard that is off, a login, the client's
- * network, the recipient itself. Of those that are refused, routing through a user of a known domain
- * is an attempt to relay as one to a strange domain is; else the user is not known.
+ * network, the recipient itself. Of those that are refused, routing through a user of a known
+ * domain is an attempt to relay as one to a strange domain is; else the user is not known.
  */
 #include "policy/policy.h"
 

@@ -202,8 +202,8 @@ static bool log_changes(const struct settings *was, const struct settings *is)
 	struct xmllog_writer_config a = probe_log_config(was), b = probe_log_config(is);
 
 	return strcmp(a.file, b.file) != 0 || strcmp(a.archive_dir, b.archive_dir) != 0 ||
-	       strcmp(a.syslog, b.syslog) != 0 || strcmp(a.json, b.json) != 0 || a.rotate_mib != b.rotate_mib ||
-	       a.rotate_hours != b.rotate_hours;
+	       strcmp(a.syslog, b.syslog) != 0 || strcmp(a.json, b.json) != 0 ||
+	       a.rotate_mib != b.rotate_mib || a.rotate_hours != b.rotate_hours;
 }
 
 static void change_controls(struct master *m, struct next *n)

@@ -120,8 +120,8 @@ const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint3
 struct smtp_rebuild {
 	uint32_t ext;	/* what the destination offers: parameters of nothing else are sent */
 	bool logged_in; /* AUTH= as given; else AUTH=<> (RFC 4954 5) */
-	/* Logged in or relay network: NOTIFY, ENVID and ORCPT as given; else SUCCESS is taken out of
-	 * NOTIFY, and the octets < > " \ , ; ( ) of the other two are written as +HH. */
+	/* Logged in or relay network: NOTIFY, ENVID and ORCPT as given; else SUCCESS is taken out
+	 * of NOTIFY, and the octets < > " \ , ; ( ) of the other two are written as +HH. */
 	bool trusted;
 };
 
@@ -133,9 +133,10 @@ bool smtp_stranger_fits(const struct smtp_command *cmd);
 #define SMTP_REBUILT_MORE 600
 
 /* Appends the command as the destination gets it, with CR LF. 0, or -ENOBUFS with OUT as it was.
- * AUTH is the mechanism in upper case and the checked initial response. xtext is written in the strict
- * form (RFC 3461 4). What is built is at most SMTP_REBUILT_MORE octets longer than the line that
- * was parsed, and no longer than RFC 5321 and the extensions allow. UNKNOWN and REFUSED, which never go on, are a fault of the caller. */
+ * AUTH is the mechanism in upper case and the checked initial response. xtext is written in the
+ * strict form (RFC 3461 4). What is built is at most SMTP_REBUILT_MORE octets longer than the line
+ * that was parsed, and no longer than RFC 5321 and the extensions allow. UNKNOWN and REFUSED, which
+ * never go on, are a fault of the caller. */
 int smtp_command_build(const struct smtp_command *cmd, const struct smtp_rebuild *how,
 		       struct buf *out) __attribute__((warn_unused_result));
 

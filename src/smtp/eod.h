@@ -56,11 +56,11 @@ bool smtp_eod_fast(void);
 
 /*
  * BARE_NEWLINE_NORMALIZE: repairs IN into OUT. CRs directly before CR LF go, then each CR or LF on
- * its own becomes CR LF, a NUL is dropped; a line that repair has made a lone dot, or has made begin
- * with a dot, is stuffed; only the client's own CR LF dot CR LF ends the body. *SCANNED octets of IN
- * were consumed; it stops early when OUT has less than SMTP_REPAIR_ROOM octets left, and may then
- * have consumed none: many CRs that were held back become as many lines. MORE, END,
- * or GATE as above, of the lines that go out.
+ * its own becomes CR LF, a NUL is dropped; a line that repair has made a lone dot, or has made
+ * begin with a dot, is stuffed; only the client's own CR LF dot CR LF ends the body. *SCANNED
+ * octets of IN were consumed; it stops early when OUT has less than SMTP_REPAIR_ROOM octets left,
+ * and may then have consumed none: many CRs that were held back become as many lines. MORE, END, or
+ * GATE as above, of the lines that go out.
  */
 #define SMTP_REPAIR_ROOM 8
 

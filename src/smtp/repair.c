@@ -5,8 +5,8 @@
  * text that has CR LF already sends CR CR LF at the end of each line, and two newlines for it would
  * end the header after its first line. Then each CR or LF on its own becomes CR LF.
  *
- * "Directly" and "on its own" are said of the client's octets as they came: CR NUL LF is a CR and an
- * LF on their own, two newlines, and only CR LF dot CR LF without anything between is an end of
+ * "Directly" and "on its own" are said of the client's octets as they came: CR NUL LF is a CR and
+ * an LF on their own, two newlines, and only CR LF dot CR LF without anything between is an end of
  * data. A dot at the start of a line is the client's own (its stuffing, or its end) only right
  * after the client's CR LF; any other one is text that repair has put there, and is stuffed. A line
  * that loses NULs or CRs or gets its newline by repair, and would be a lone dot, gets a second dot.

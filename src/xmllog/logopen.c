@@ -366,7 +366,7 @@ static int move_away(struct logfile *f)
 	if (rc == 0 || snprintf(beside, sizeof(beside), "%s", f->path) >= (int)sizeof(beside))
 		return rc;
 	return archive_move(f->path, dirname(beside), ".xml", f->moved, sizeof(f->moved)) == 0 ? 0
-										       : rc;
+											       : rc;
 }
 
 /* Goes on with the file F->fd if that can be done; -EAGAIN when it was moved away. */

@@ -84,9 +84,8 @@ static bool is_strict(struct span s, bool stranger)
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] == '=' || (stranger && s.p[i] && strchr("<>\"\\,;()", s.p[i])))
 			return false;
-		if (s.p[i] == '+' &&
-		    (!memchr("0123456789ABCDEF", s.p[i + 1], 16) ||
-		     !memchr("0123456789ABCDEF", s.p[i + 2], 16)))
+		if (s.p[i] == '+' && (!memchr("0123456789ABCDEF", s.p[i + 1], 16) ||
+				      !memchr("0123456789ABCDEF", s.p[i + 2], 16)))
 			return false;
 	}
 	return true;

@@ -27,8 +27,8 @@ static struct span repair(struct span body, uint32_t seed, size_t *used)
 		CHECK(mem && left > 0); /* the body has its end in it */
 		buf_init(&out, mem, room);
 		got = smtp_repair(&r, span_of(piece, len), &scanned, &out);
-		CHECK(scanned <= len && (scanned > 0 || len == 0 || buf_len(&out) > 0 ||
-					 got == SMTP_EOD_GATE));
+		CHECK(scanned <= len &&
+		      (scanned > 0 || len == 0 || buf_len(&out) > 0 || got == SMTP_EOD_GATE));
 		if (got == SMTP_EOD_GATE)
 			smtp_gate_open(&r.gate);
 		CHECK(n + buf_len(&out) <= cap);

@@ -212,8 +212,7 @@ static const struct row rows[] = {
 	{ S("MAIL FROM:<> ENVID="), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a=b+3d"), SMTP_VERB_MAIL, "MAIL FROM:<> ENVID=a+3Db+3D\r\n" },
-	{ S("MAIL FROM:<> ENVID=<>\"\\,;()"), SMTP_VERB_MAIL,
-	  "MAIL FROM:<> ENVID=<>\"\\,;()\r\n" },
+	{ S("MAIL FROM:<> ENVID=<>\"\\,;()"), SMTP_VERB_MAIL, "MAIL FROM:<> ENVID=<>\"\\,;()\r\n" },
 	{ S("MAIL FROM:<> ENVID=a+"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+2"), SMTP_VERB_MAIL, ARG },
 	{ S("MAIL FROM:<> ENVID=a+2b+4A"), SMTP_VERB_MAIL, "MAIL FROM:<> ENVID=a+2B+4A\r\n" },
@@ -746,8 +745,7 @@ int main(void)
 		cmocka_unit_test(command_prefixes), cmocka_unit_test(offered_only),
 		cmocka_unit_test(utf8_needs),	    cmocka_unit_test(strangers),
 		cmocka_unit_test(limits),	    cmocka_unit_test(fields),
-		cmocka_unit_test(growth),
-		cmocka_unit_test(command_random),
+		cmocka_unit_test(growth),	    cmocka_unit_test(command_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

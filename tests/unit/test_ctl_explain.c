@@ -112,7 +112,8 @@ static void test_recipient_lines(void **state)
 
 		assert_int_equal(smtp_path_parse(&p, span_str(rows[i].path), false, &used),
 				 SMTP_PATH_OK);
-		struct policy_address a = { p.local, p.domain, p.postmaster, p.routed, p.quoted, false };
+		struct policy_address a = { p.local,  p.domain, p.postmaster,
+					    p.routed, p.quoted, false };
 
 		explain_recipient(&plan, &a, "+", rows[i].which, out);
 		take_output(out, text, sizeof(text), path);

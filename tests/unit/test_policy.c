@@ -111,10 +111,8 @@ static void test_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order_of_rules),
-		cmocka_unit_test(test_strangers),
-		cmocka_unit_test(test_unknown_user),
-		cmocka_unit_test(test_without_tables),
+		cmocka_unit_test(test_order_of_rules), cmocka_unit_test(test_strangers),
+		cmocka_unit_test(test_unknown_user),   cmocka_unit_test(test_without_tables),
 		cmocka_unit_test(test_names),
 	};
 

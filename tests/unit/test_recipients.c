@@ -560,8 +560,7 @@ int main(void)
 		cmocka_unit_test(test_lines),	    cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_domains),	    cmocka_unit_test(test_routing),
 		cmocka_unit_test(test_quoted),	    cmocka_unit_test(test_case_is_ascii_only),
-		cmocka_unit_test(test_long_parts),
-		cmocka_unit_test(test_extensions),
+		cmocka_unit_test(test_long_parts),  cmocka_unit_test(test_extensions),
 		cmocka_unit_test(test_delimiters),  cmocka_unit_test(test_random),
 		cmocka_unit_test(test_many),
 	};

@@ -162,7 +162,8 @@ static void test_known_bodies(void **state)
 		ROW("a\nb\rc\r\n", "a\r\nb\r\nc\r\n", SMTP_EOD_MORE),
 		ROW("\n\n\r\r\n", "\r\n\r\n\r\n", SMTP_EOD_MORE),
 		/* CRs directly before CR LF go: a header stays one */
-		ROW("A: b\r\r\nC: d\r\r\n\r\r\nx\r\r\n", "A: b\r\nC: d\r\n\r\nx\r\n", SMTP_EOD_MORE),
+		ROW("A: b\r\r\nC: d\r\r\n\r\r\nx\r\r\n", "A: b\r\nC: d\r\n\r\nx\r\n",
+		    SMTP_EOD_MORE),
 		ROW("a\r\r\r\r\nb", "a\r\nb", SMTP_EOD_MORE),
 		ROW("a\r\r", "a", SMTP_EOD_MORE),
 		ROW("a\r\rb", "a\r\n\r\nb", SMTP_EOD_MORE),
@@ -233,7 +234,7 @@ static void test_many_crs(void **state)
 	(void)state;
 	memset(body, '\r', sizeof(body));
 	for (unsigned last = 0; last < 3; last++) {
-		body[sizeof(body) - 1] = (uint8_t)"x.\n"[last];
+		body[sizeof(body) - 1] = (uint8_t) "x.\n"[last];
 		check_definition(span_of(body, sizeof(body)));
 		run_cut(span_of(body, sizeof(body)), NULL, 0, OUT_MAX, &want);
 		assert_int_equal(want.n, last == 2 ? 2 : 2 * (sizeof(body) - 1) + 1 + last);
@@ -380,10 +381,13 @@ static void test_reads_nothing_outside(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_known_bodies),  cmocka_unit_test(test_many_crs),
+		cmocka_unit_test(test_known_bodies),
+		cmocka_unit_test(test_many_crs),
 		cmocka_unit_test(test_all_short_bodies),
-		cmocka_unit_test(test_random_bodies), cmocka_unit_test(test_idempotent),
-		cmocka_unit_test(test_room),	      cmocka_unit_test(test_reads_nothing_outside),
+		cmocka_unit_test(test_random_bodies),
+		cmocka_unit_test(test_idempotent),
+		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_reads_nothing_outside),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,7 +173,8 @@ static void test_names(void **state)
 		{ "[::FFFF:192.0.2.1]:26", "192.0.2.1:26" },
 		{ "[::FFFF:c000:0201]:26", "192.0.2.1:26" },
 	};
-	static const char *const same[] = { "mx.example.com:25", "192.0.2.1:25", "[192.0.2.1]:25", "[2001:db8::1]:25",
+	static const char *const same[] = { "mx.example.com:25",     "192.0.2.1:25",
+					    "[192.0.2.1]:25",	     "[2001:db8::1]:25",
 					    "[::ffff:192.0.2.1]:26", "192.0.2.1:26" };
 	static const char *const none[] = {
 		"",
