@@ -131,11 +131,17 @@ static bool is_looked_after(enum session_wait wait)
 	return wait == WAIT_CONNECT || wait == WAIT_GREETING || wait == WAIT_REPLY;
 }
 
+/* A body that waits for its client with a buffer gives it back if nothing comes. */
+static bool holds_buffer(const struct session *s)
+{
+	return s->wait == WAIT_BLOCK && s->body;
+}
+
 static void set_timer(struct session *s, uint64_t now)
 {
 	uint64_t ms = s->due_ms > now ? s->due_ms - now : 0;
 
-	if (is_looked_after(s->wait) && ms > LOOK_MS)
+	if ((is_looked_after(s->wait) || holds_buffer(s)) && ms > LOOK_MS)
 		ms = LOOK_MS;
 	io_timer_set(s->worker->io, &s->timer, ms);
 }
@@ -147,7 +153,9 @@ static void fire(struct io_timer *t)
 
 	/* Only a look. What is found may change nothing of what is waited for. */
 	if (now < s->due_ms) {
-		if (!session_client_gone(s))
+		if (s->wait == WAIT_BLOCK)
+			session_body_stalled(s);
+		else if (!session_client_gone(s))
 			(void)session_gateway_dead(s);
 		set_timer(s, now);
 		return;

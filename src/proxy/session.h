@@ -94,6 +94,7 @@ struct session {
 	enum session_wait wait;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
+	bool flows;	/* the step before brought many octets of a body */
 	bool body_open; /* its first octets have come, or are waited for to be spliced */
 	bool waits_for_seat;
 	bool gives_up;	/* its seat is a newcomer's */
@@ -204,6 +205,9 @@ void session_keep(struct buf *in, struct span octets);
 void session_body_release(struct session *s);
 /* The same, but the copy goes on with the next chunk. */
 void session_body_return(struct session *s);
+/* No octets have come for a while: a body that had flowed gives back the buffer that it waits with.
+ */
+void session_body_stalled(struct session *s);
 /* Receives octets of a chunk, MOST of them at most, into a buffer that is borrowed once they have
  * come: they are `rest` from then on. */
 void session_body_receive(struct session *s, size_t most);
