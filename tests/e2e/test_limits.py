@@ -170,9 +170,9 @@ class Sessions(harness.TestCase):
         with puppet.Destination() as destination, \
                 self.caronte(destination, MAX_ERRORS=3) as daemon:
             with puppet.Session(daemon.port, destination) as s:
-                s.client.send(b"FOO\r\nRCPT TO:<x@far.test>\r\nBAR\r\nNOOP\r\n")
+                s.client.send(b"VRFY x\r\nRCPT TO:<x@far.test>\r\nETRN x\r\nNOOP\r\n")
                 self.assertEqual([reply[:9] for reply in s.client.replies(4)],
-                                 [b"500 5.5.2", b"503 5.5.1", b"500 5.5.2", TOO_MANY_ERRORS[:9]])
+                                 [b"502 5.5.1", b"503 5.5.1", b"502 5.5.1", TOO_MANY_ERRORS[:9]])
                 self.assertEqual((s.client.rest(), s.server.rest()), (b"", b""))
             with puppet.Session(daemon.port, destination, "mail") as s:
                 for answer in b"450 4.2.1 Later\r\n", b"550 5.1.1 No\r\n", b"452 4.5.3 Later\r\n":

@@ -328,8 +328,9 @@ class Hostile(harness.TestCase):
             with harness.Client(daemon.port) as client:
                 client.hello()
                 for octets in self.lines():
-                    for line in (b"NOOP " + octets, b"X" + octets, b"MAIL FROM:<" + octets + b"@c>",
-                                 b"RCPT TO:" + octets, b"EHLO " + octets):
+                    for line in (b"NOOP " + octets, b"VRFY " + octets,
+                                 b"MAIL FROM:<" + octets + b"@c>", b"RCPT TO:" + octets,
+                                 b"EHLO " + octets):
                         sent.append(line)
                         client.command(line)
                 client.quit()
