@@ -53,9 +53,11 @@ const char *pidfile_check(const char *path, char *out, size_t cap)
 	return NULL;
 }
 
+/* Only a lock for writing counts, which USER alone can have: everybody who can read the file can lock
+ * it for reading, once its daemon has died. */
 pid_t pidfile_owner(const char *path)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	int err;
 
@@ -87,14 +89,17 @@ int pidfile_replace(const char *path, const char *text, size_t n, int *fd)
 
 	snprintf(beside, sizeof(beside), "%s.new", path);
 	unlink(beside);
-	*fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, MODE);
+	/* Nobody else may open it, and lock it, before our lock is there. */
+	*fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (*fd < 0)
 		return -errno;
+	err = fcntl(*fd, F_SETLK, &lock) == 0 ? 0 : -errno;
 	/* Whatever the umask: it is to be read by everybody who looks for the daemon. */
-	err = fchmod(*fd, MODE) == 0 ? 0 : -errno;
+	if (!err && fchmod(*fd, MODE) != 0)
+		err = -errno;
 	if (!err)
 		err = write_whole(*fd, text, n);
-	if (!err && (fcntl(*fd, F_SETLK, &lock) != 0 || rename(beside, path) != 0))
+	if (!err && rename(beside, path) != 0)
 		err = -errno;
 	if (!err)
 		return 0;

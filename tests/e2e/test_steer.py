@@ -6,10 +6,21 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import harness
 import test_upgrade
+
+# Locks the file for reading, and ends with its standard input.
+LOCK = """
+import fcntl, sys
+with open(sys.argv[1]) as file:
+    print("waiting", flush=True)
+    fcntl.lockf(file, fcntl.LOCK_SH)
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
 class Base(test_upgrade.Base):
@@ -229,6 +240,23 @@ class PidFile(Base):
             self.assertEqual(self.text(daemon), "%d\n" % daemon.pid)
             with self.copy(sink, PID_FILE=path) as third:
                 self.assertEqual(self.text(third), "%d\n" % third.pid)
+
+    def test_others_who_can_read_it_lock_nobody_out(self):
+        with harness.Sink() as sink, self.copy(sink, **self.way("PID_FILE")) as daemon:
+            path = daemon.settings["PID_FILE"]
+            # Waits for the daemon's death, as everybody can who can read the file.
+            with subprocess.Popen([sys.executable, "-c", LOCK, path], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE) as other:
+                self.assertEqual(other.stdout.readline(), b"waiting\n")
+                daemon.kill()
+                self.assertEqual(other.stdout.readline(), b"locked\n")
+                said = self.ctl("reload", daemon, status=69)
+                self.assertIn("no daemon runs with this PID_FILE: a dead one left it", said)
+                with self.copy(sink, PID_FILE=path) as third:
+                    self.assertEqual(self.text(third), "%d\n" % third.pid)
+                    self.assertIn("reloaded", self.ctl("reload", third))
+                other.stdin.close()
+                self.assertEqual(other.wait(10), 0)
 
     def test_faults(self):
         with harness.Sink() as sink, self.copy(sink) as daemon:
