@@ -5,6 +5,7 @@
  * or HELO too before it is of use. Nothing here changes what this session's client gets.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "proxy/dialog_inner.h"
 #include "smtp/greeting.h"
@@ -44,9 +45,13 @@ void dialog_greeting_reply(struct dialog *d, const struct smtp_reply *reply)
 		d->greeting = DIALOG_WELCOMED;
 }
 
+/* (What the client calls itself may stand in the refusal, and is no word of the destination's.) */
 void dialog_greeting_refused(struct dialog *d, const struct smtp_reply *reply)
 {
-	d->lmtp = d->lmtp || smtp_greeting_is_lmtp(reply);
+	const char *helo = dialog_helo(d);
+
+	if (!strcasestr(helo, "LMTP") && !strcasestr(helo, "LHLO"))
+		d->lmtp = d->lmtp || smtp_greeting_is_lmtp(reply);
 	if (!d->gateway.on && d->lmtp)
 		turned_away(d, reply);
 }

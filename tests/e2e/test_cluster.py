@@ -434,6 +434,18 @@ class LmtpInSniff(ClusterCase):
                     client.hello()
             self.assertEqual(len(daemon.records("destination")), 1)
 
+    def test_a_stranger_calls_itself_so(self):
+        """A refusal that repeats the client's name says nothing about the destination."""
+        refuses = "--reply", "EHLO=501 5.5.2 <lmtp>: Helo command rejected: Invalid name"
+        with harness.Sink(*refuses) as one, harness.Sink(*refuses) as two, \
+                self.cluster(list_of([one, two])) as daemon:
+            for _ in range(4):
+                with harness.Client(daemon.port) as client:
+                    client.reply()
+                    self.assertEqual(client.command("EHLO lmtp")[:4], b"501 ")
+            daemon.records("session", count=4)
+            self.assertEqual(daemon.records("destination"), [])
+
 
 class NoCluster(harness.TestCase):
     """A refusal is no reason to go to a backup, nor for anything else: a client gets what its
