@@ -7,7 +7,6 @@
  * Refuses to judge more than it has seen: an answer that tells nothing is a warning that says so.
  */
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +15,16 @@
 #include "ctl/check_destination.h"
 #include "ctl/ctl.h"
 #include "io/net.h"
+#include "proxy/name.h"
 #include "proxy/resolver.h"
 #include "route/route.h"
 #include "smtp/command.h"
+#include "smtp/greeting.h"
 #include "smtp/offer.h"
 
 #define PATIENCE_S    30
 #define EXIT_WARNINGS 1
+#define CONNECTIONS   100
 /*
  * Of a domain that is nobody's (RFC 2606), so that the destination has no reason to take them. It
  * has no mail server either (RFC 7505), and may be refused for that by one that relays: so the
@@ -34,106 +36,89 @@ static const char *const foreign[] = { "caronte-relay-check@example.com",
 struct arguments {
 	struct ctl_config config;
 	const char *recipient;
+	char name[NAME_MAX_OCTETS + 1]; /* ours */
+	const char *destination;	/* NULL: those of the configuration */
 	unsigned seconds;
+	unsigned connections;
 };
 
-void destination_say(struct destination_check *k, bool good, const char *fmt, ...)
+/* What came is no welcome. WHAT it does begins the report. */
+static void say_unwelcome(struct destination_check *k, const char *what, enum probe_heard heard,
+			  const struct smtp_reply *reply)
 {
-	va_list ap;
+	static const char answers[] = "what answers there must be an SMTP server: DESTINATIONS of "
+				      "Caronte";
+	static const char lets_in[] = "it must let Caronte's address in, however many connections "
+				      "come from there: Postfix smtpd_client_restrictions, Exim "
+				      "acl_smtp_connect, OpenSMTPD listen";
+	bool lmtp = heard == PROBE_REPLY && smtp_greeting_is_lmtp(reply);
+	char words[DESTINATION_TEXT];
 
-	printf("%s: %s: ", k->label, good ? "good" : "warning");
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	putchar('\n');
-	fflush(stdout);
-	if (!good)
-		k->warnings++;
-}
-
-void destination_words(enum probe_heard heard, const struct smtp_reply *reply, char *out)
-{
-	size_t n = 0;
-
-	switch (heard) {
-	case PROBE_CLOSED:
-		strcpy(out, "a closed connection");
-		return;
-	case PROBE_SILENT:
-		strcpy(out, "silence");
-		return;
-	case PROBE_MALFORMED:
-		strcpy(out, "a malformed reply");
-		return;
-	case PROBE_REPLY:
-		break;
-	}
-	/* The first line; a terminal shall not obey what stands there. */
-	while (n < reply->text.n && n < DESTINATION_TEXT - 1 && reply->text.p[n] != '\r') {
-		uint8_t c = reply->text.p[n];
-
-		out[n++] = c >= ' ' && c < 0x7f ? (char)c : '?';
-	}
-	out[n] = '\0';
-}
-
-unsigned destination_hear(struct destination_check *k, char *words)
-{
-	struct smtp_reply reply;
-	enum probe_heard heard = probe_hear(&k->smtp, &reply);
-
-	destination_words(heard, &reply, words);
-	return heard == PROBE_REPLY ? reply.code : 0;
+	destination_words(heard, reply, words);
+	destination_warn(k,
+			 lmtp			? "name the port of SMTP in DESTINATIONS of Caronte"
+			 : heard == PROBE_REPLY ? lets_in
+						: answers,
+			 "%s %s%s", what, lmtp ? "(this is an LMTP port, SMTP is needed) " : "",
+			 words);
 }
 
 static bool check_greeting(struct destination_check *k)
 {
+	struct smtp_reply reply;
+	enum probe_heard heard = probe_hear(&k->smtp, &reply);
 	char words[DESTINATION_TEXT];
-	unsigned code = destination_hear(k, words);
 
-	destination_say(k, code == 220, "it greets with %s", words);
-	return code == 220;
+	destination_words(heard, &reply, words);
+	if (heard != PROBE_REPLY || reply.code != 220 || smtp_greeting_is_lmtp(&reply)) {
+		say_unwelcome(k, "it greets with", heard, &reply);
+		return false;
+	}
+	destination_good(k, "it greets with %s", words);
+	return true;
 }
 
 static void judge_extensions(struct destination_check *k, uint32_t ext)
 {
 	k->pipelining = ext & SMTP_EXT_PIPELINING;
 	if (k->pipelining)
-		destination_say(k, true, "it knows PIPELINING");
+		destination_good(k, "it knows PIPELINING");
 	else
-		destination_say(k, false,
-				"it does not know PIPELINING: every command waits for the reply to "
-				"the one before");
+		destination_warn(
+			k,
+			"Postfix smtpd_discard_ehlo_keywords, Exim "
+			"pipelining_advertise_hosts; OpenSMTPD has none",
+			"it does not know PIPELINING: every command waits for the reply to "
+			"the one before");
 	if (ext & SMTP_EXT_AUTH)
-		destination_say(k, true, "it offers AUTH");
+		destination_good(k, "it offers AUTH");
 	else
-		destination_say(k, false, "it offers no AUTH%s: nobody can log in through Caronte",
-				ext & SMTP_EXT_STARTTLS
-					? " (perhaps only after STARTTLS, which Caronte does not "
-					  "use)"
-					: "");
+		destination_note(k, "it offers no AUTH%s: nobody can log in through Caronte",
+				 ext & SMTP_EXT_STARTTLS
+					 ? " (perhaps only after STARTTLS, which Caronte does not "
+					   "use)"
+					 : "");
 }
 
 static bool check_hello(struct destination_check *k)
 {
-	char name[64], words[DESTINATION_TEXT];
+	char words[DESTINATION_TEXT];
 	struct smtp_reply reply;
 	enum probe_heard heard;
 	struct smtp_offer offer;
 
-	probe_own_name(&k->smtp, name);
-	probe_say(&k->smtp, "EHLO %s", name);
+	destination_hello(k, "EHLO");
 	heard = probe_hear(&k->smtp, &reply);
 	if (heard == PROBE_REPLY && reply.code == 250) {
 		smtp_offer_read(&offer, &reply);
+		k->size_max = offer.size_max;
 		judge_extensions(k, offer.ext);
 		return true;
 	}
-	destination_words(heard, &reply, words);
-	destination_say(k, false, "EHLO %s gets %s", name, words);
+	say_unwelcome(k, "EHLO gets", heard, &reply);
 	if (heard != PROBE_REPLY)
 		return false;
-	probe_say(&k->smtp, "HELO %s", name);
+	destination_hello(k, "HELO");
 	return destination_hear(k, words) == 250;
 }
 
@@ -146,16 +131,20 @@ static bool refuses(struct destination_check *k, const char *recipient)
 	probe_say(&k->smtp, "RCPT TO:<%s>", recipient);
 	code = destination_hear(k, words);
 	if (code / 100 == 2)
-		destination_say(k, false,
-				"it relays for our address: RCPT TO:<%s> gets %s; the guard of "
-				"Caronte is the only one",
-				recipient, words);
+		destination_warn(
+			k,
+			"keep RELAY_GUARD of Caronte, and strangers from this port; or take "
+			"Caronte's address out of Postfix mynetworks, Exim relay_from_hosts, "
+			"OpenSMTPD match from",
+			"it relays for our address: RCPT TO:<%s> gets %s; the guard of "
+			"Caronte is the only one",
+			recipient, words);
 	else if (code / 100 == 5)
-		destination_say(k, true, "it refuses mail from our address to <%s>: %s", recipient,
-				words);
+		destination_good(k, "it refuses mail from our address to <%s>: %s", recipient,
+				 words);
 	else
-		destination_say(k, false, "RCPT TO:<%s> gets %s: whether it relays is not known",
-				recipient, words);
+		destination_warn(k, NULL, "RCPT TO:<%s> gets %s: whether it relays is not known",
+				 recipient, words);
 	return code / 100 == 5;
 }
 
@@ -168,8 +157,8 @@ static void check_relay(struct destination_check *k)
 	probe_say(&k->smtp, "MAIL FROM:<>");
 	code = destination_hear(k, words);
 	if (code / 100 != 2) {
-		destination_say(k, false, "MAIL FROM:<> gets %s: whether it relays is not known",
-				words);
+		destination_warn(k, NULL, "MAIL FROM:<> gets %s: whether it relays is not known",
+				 words);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]) && refuses(k, foreign[i]); i++)
@@ -177,7 +166,7 @@ static void check_relay(struct destination_check *k)
 	probe_say(&k->smtp, "RSET");
 	code = destination_hear(k, words);
 	if (code / 100 != 2)
-		destination_say(k, false, "RSET gets %s", words);
+		destination_warn(k, NULL, "RSET gets %s", words);
 }
 
 static void check_address(struct destination_check *k)
@@ -186,31 +175,54 @@ static void check_address(struct destination_check *k)
 	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
 
 	if (err) {
-		destination_say(k, false, "cannot be connected to: %s", strerror(-err));
+		destination_warn(
+			k,
+			"it must listen there (Postfix inet_interfaces and master.cf, Exim "
+			"local_interfaces, OpenSMTPD listen), no firewall be in between, and "
+			"DESTINATIONS of Caronte be right",
+			"cannot be connected to: %s", strerror(-err));
 		return;
 	}
 	if (check_greeting(k) && check_hello(k)) {
 		check_relay(k);
 		probe_say(&k->smtp, "QUIT");
 		if (destination_hear(k, words) != 221)
-			destination_say(k, false, "QUIT gets %s", words);
+			destination_warn(k, NULL, "QUIT gets %s", words);
 		probe_hang_up(&k->smtp);
-		if (k->recipient)
+		if (k->recipient) {
 			destination_check_ends(k);
+			destination_check_places(k);
+		}
+		destination_check_crowd(k);
 	}
 	probe_hang_up(&k->smtp);
 }
 
-/* The number of warnings. */
-static unsigned check_destination(const struct arguments *a, const char *name)
+/* So many sessions Caronte may have there. */
+static unsigned crowd_of(const struct arguments *a, const struct settings *set,
+			 const struct route_destination *d)
 {
+	unsigned n = a->connections;
+
+	if (n > (unsigned)set->max_sessions)
+		n = (unsigned)set->max_sessions;
+	return d->max && n > d->max ? d->max : n;
+}
+
+/* The number of warnings. */
+static unsigned check_destination(const struct arguments *a, const struct settings *set,
+				  const struct route_destination *d)
+{
+	const char *name = d->name;
 	struct addr found[NET_RESOLVE_MAX];
 	int n = net_resolve(name, found);
 	unsigned warnings = 0;
 	struct addr literal;
 
 	if (n <= 0) {
-		printf("%s: warning: does not resolve\n", name);
+		printf("%s: warning: does not resolve\n"
+		       "%s: cure: DESTINATIONS of Caronte, or the name in DNS or /etc/hosts\n",
+		       name, name);
 		return 1;
 	}
 	for (int i = 0; i < n; i++) {
@@ -219,7 +231,12 @@ static unsigned check_destination(const struct arguments *a, const char *name)
 			.label = label,
 			.addr = found[i],
 			.patience_ms = a->seconds * 1000,
+			.name = a->name,
 			.recipient = a->recipient,
+			.crowd = crowd_of(a, set, d),
+			.limits = { .message_mib = (unsigned)set->max_message_mib,
+				    .line_kib = (unsigned)set->max_line_kib,
+				    .header_kib = (unsigned)set->max_header_kib },
 		};
 
 		addr_format_ip(&found[i], ip);
@@ -235,9 +252,11 @@ static unsigned check_destination(const struct arguments *a, const char *name)
 
 static void usage(FILE *out)
 {
-	fputs("usage: carontectl check-destination [OPTION]...\n" CTL_CONFIG_USAGE
-	      "  -r, --recipient ADDRESS  also try which other ends of data are taken, by messages\n"
-	      "                           to this address, which may be delivered\n"
+	fputs("usage: carontectl check-destination [OPTION]... [HOST:PORT]\n" CTL_CONFIG_USAGE
+	      "  -n, --connections N      try so many at a time, 0 or 1: do not (100)\n"
+	      "  -r, --recipient ADDRESS  also try which other ends of data are taken, and how long\n"
+	      "                           a line, a header and a message may be, by messages to\n"
+	      "                           this address, which may be delivered\n"
 	      "  -t, --timeout SECONDS    for each step (30)\n"
 	      "  -h, --help               print this, end\n",
 	      out);
@@ -256,6 +275,20 @@ static bool plain_address(const char *text)
 	return true;
 }
 
+static bool read_connections(const char *text, unsigned *n)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || value > DESTINATION_CROWD_MAX) {
+		fprintf(stderr, "carontectl check-destination: %s: 0 to %d connections\n", text,
+			DESTINATION_CROWD_MAX);
+		return false;
+	}
+	*n = (unsigned)value;
+	return true;
+}
+
 /* -1: go on; else the exit status. */
 static int read_option(struct arguments *a, int c)
 {
@@ -267,6 +300,8 @@ static int read_option(struct arguments *a, int c)
 		fprintf(stderr, "carontectl check-destination: %s: no address like user@domain\n",
 			optarg);
 		return EX_USAGE;
+	case 'n':
+		return read_connections(optarg, &a->connections) ? -1 : EX_USAGE;
 	case 't':
 		return ctl_seconds("check-destination", optarg, &a->seconds) ? -1 : EX_USAGE;
 	case 'h':
@@ -281,6 +316,7 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
 		CTL_CONFIG_LONG,
+		{ "connections", required_argument, NULL, 'n' },
 		{ "recipient", required_argument, NULL, 'r' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ "help", no_argument, NULL, 'h' },
@@ -290,8 +326,10 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 	int c;
 
 	while (status < 0 &&
-	       (c = getopt_long(argc, argv, CTL_CONFIG_SHORT "r:t:h", options, NULL)) != -1)
+	       (c = getopt_long(argc, argv, CTL_CONFIG_SHORT "n:r:t:h", options, NULL)) != -1)
 		status = read_option(a, c);
+	if (status < 0 && optind < argc)
+		a->destination = argv[optind++];
 	if (status < 0 && optind < argc) {
 		fprintf(stderr, "carontectl check-destination: %s: no such argument\n",
 			argv[optind]);
@@ -304,21 +342,63 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 
 static void report(void *ctx, const char *what)
 {
-	(void)ctx;
-	fprintf(stderr, "carontectl: DESTINATIONS: %s\n", what);
+	fprintf(stderr, "carontectl%s: %s\n", (const char *)ctx, what);
 }
 
-static int run(const struct arguments *a)
+static bool parse(struct route *route, const char *list, char *whose)
 {
-	struct config *c = ctl_config_load(&a->config);
-	unsigned warnings = 0;
-	struct route route;
+	/* Whether the list fits the cooperation mode is not what is asked here. */
+	return route_parse(route, list, ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report, whose);
+}
 
+/* What is to be checked; GIVEN is what was named, of no destination where none was. */
+static bool choose(const struct settings *set, const struct route *given, struct route *route)
+{
+	static char setting[] = ": DESTINATIONS";
+	struct route configured;
+
+	if (given->count == 0)
+		return parse(route, set->destinations, setting);
+	*route = *given;
+	if (!parse(&configured, set->destinations, setting))
+		return false;
+	for (unsigned i = 0; i < route->count; i++) {
+		struct route_destination *d = &route->destination[i];
+		int known = route_find(&configured, d->name);
+
+		if (known >= 0 && !d->max)
+			d->max = configured.destination[known].max;
+	}
+	return true;
+}
+
+/* Ours, as the daemon has it. False: said. */
+static bool find_name(struct arguments *a, const struct settings *set)
+{
+	if (!*set->server_name) {
+		name_find(a->name);
+		return true;
+	}
+	snprintf(a->name, sizeof(a->name), "%s", set->server_name);
+	if (name_valid(set->server_name))
+		return true;
+	fprintf(stderr, "carontectl: SERVER_NAME: %s: is no host name\n", set->server_name);
+	return false;
+}
+
+static int run(struct arguments *a)
+{
+	static char argument[] = " check-destination";
+	struct route route, given = { .count = 0 };
+	struct config *c;
+	unsigned warnings = 0;
+
+	if (a->destination && !parse(&given, a->destination, argument))
+		return EX_USAGE;
+	c = ctl_config_load(&a->config);
 	if (!c)
 		return EX_CONFIG;
-	/* Whether the list fits the cooperation mode is not what is asked here. */
-	if (!route_parse(&route, c->set.destinations, ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report,
-			 NULL)) {
+	if (!find_name(a, &c->set) || !choose(&c->set, &given, &route)) {
 		config_free(c);
 		return EX_CONFIG;
 	}
@@ -327,7 +407,7 @@ static int run(const struct arguments *a)
 		       "destinations\n",
 		       DESTINATION_MESSAGES, a->recipient, route.count);
 	for (unsigned i = 0; i < route.count; i++)
-		warnings += check_destination(a, route.destination[i].name);
+		warnings += check_destination(a, &c->set, &route.destination[i]);
 	config_free(c);
 	printf("%u warning%s\n", warnings, warnings == 1 ? "" : "s");
 	return warnings ? EXIT_WARNINGS : EX_OK;
@@ -335,7 +415,7 @@ static int run(const struct arguments *a)
 
 int ctl_check_destination(int argc, char **argv)
 {
-	struct arguments a = { .seconds = PATIENCE_S };
+	struct arguments a = { .seconds = PATIENCE_S, .connections = CONNECTIONS };
 	int status;
 
 	if (!ctl_config_open(&a.config, argc))

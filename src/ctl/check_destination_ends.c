@@ -17,24 +17,31 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "ctl/check_destination.h"
 
+/* Caronte lets through only what has the eighth bit set. */
+#define CURE_NEWLINES                                                                              \
+	"keep BARE_NEWLINE_REJECT of Caronte, and have it refused by the server too: Postfix "     \
+	"smtpd_forbid_bare_newline = yes; newer versions of others do by themselves"
+#define CURE_EIGHTH "do not let it stand behind a proxy before that is off: sendmail SevenBitInput"
+
 static const struct end {
 	const char *name;
+	const char *cure;
 	bool lf_head; /* the head's lines end in LF alone: some servers then take it everywhere */
 	struct span octets;
 } ends[DESTINATION_ENDS] = {
-	{ "LF . LF", false, { (const uint8_t *)"\n.\n", 3 } },
-	{ "LF . LF behind a head with LF", true, { (const uint8_t *)"\n.\n", 3 } },
-	{ "LF . CR LF", false, { (const uint8_t *)"\n.\r\n", 4 } },
-	{ "CR LF . LF", false, { (const uint8_t *)"\r\n.\n", 4 } },
-	{ "CR LF . CR", false, { (const uint8_t *)"\r\n.\r", 4 } },
-	{ "CR . CR", false, { (const uint8_t *)"\r.\r", 3 } },
-	{ "CR LF . CR CR LF", false, { (const uint8_t *)"\r\n.\r\r\n", 6 } },
-	{ "CR LF . NUL CR LF", false, { (const uint8_t *)"\r\n.\0\r\n", 6 } },
+	{ "LF . LF", CURE_NEWLINES, false, { (const uint8_t *)"\n.\n", 3 } },
+	{ "LF . LF behind a head with LF", CURE_NEWLINES, true, { (const uint8_t *)"\n.\n", 3 } },
+	{ "LF . CR LF", CURE_NEWLINES, false, { (const uint8_t *)"\n.\r\n", 4 } },
+	{ "CR LF . LF", CURE_NEWLINES, false, { (const uint8_t *)"\r\n.\n", 4 } },
+	{ "CR LF . CR", CURE_NEWLINES, false, { (const uint8_t *)"\r\n.\r", 4 } },
+	{ "CR . CR", CURE_NEWLINES, false, { (const uint8_t *)"\r.\r", 3 } },
+	{ "CR LF . CR CR LF", CURE_NEWLINES, false, { (const uint8_t *)"\r\n.\r\r\n", 6 } },
+	{ "CR LF . NUL CR LF", CURE_NEWLINES, false, { (const uint8_t *)"\r\n.\0\r\n", 6 } },
 	{ "CR LF . CR LF with the eighth bit",
+	  CURE_EIGHTH,
 	  false,
 	  { (const uint8_t *)"\x8d\x8a\xae\x8d\x8a", 5 } },
 };
@@ -44,54 +51,11 @@ static size_t make_head(const struct destination_check *k, const struct end *e, 
 			size_t cap)
 {
 	const char *eol = e->lf_head ? "\n" : "\r\n";
-	char date[64] = "";
-	time_t now = time(NULL);
-	struct tm tm;
-	int n;
+	size_t n = destination_head(k, e->name, eol, out, cap);
+	int more = snprintf(out + n, cap - n,
+			    "%sA test of what ends a message. Nothing needs to be done.", eol);
 
-	if (gmtime_r(&now, &tm))
-		strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S +0000", &tm);
-	n = snprintf(out, cap,
-		     "From: <%s>%sTo: <%s>%sDate: %s%sSubject: carontectl check-destination: %s%s%s"
-		     "A test of what ends a message. Nothing needs to be done.",
-		     k->recipient, eol, k->recipient, eol, date, eol, e->name, eol, eol);
-	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
-}
-
-/* Up to the answer to DATA. False: said. */
-static bool begin_message(struct destination_check *k, const struct end *e)
-{
-	char name[64], words[DESTINATION_TEXT];
-	static const char *const steps[] = { "the greeting", "EHLO", "MAIL", "RCPT", "DATA" };
-	static const unsigned classes[] = { 2, 2, 2, 2, 3 };
-	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
-
-	if (err) {
-		destination_say(k, false, "%s: cannot be connected to: %s", e->name,
-				strerror(-err));
-		return false;
-	}
-	probe_own_name(&k->smtp, name);
-	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-		if (i == 1)
-			probe_say(&k->smtp, "EHLO %s", name);
-		else if (i == 2)
-			probe_say(&k->smtp, "MAIL FROM:<>");
-		else if (i == 3)
-			probe_say(&k->smtp, "RCPT TO:<%s>", k->recipient);
-		else if (i == 4)
-			probe_say(&k->smtp, "DATA");
-		if (destination_hear(k, words) / 100 == classes[i])
-			continue;
-		destination_say(k, false, "%s: %s gets %s: not tried", e->name, steps[i], words);
-		return false;
-	}
-	return true;
-}
-
-static bool is_gone(const char *words)
-{
-	return strcmp(words, "a closed connection") == 0;
+	return n > 0 && more > 0 && n + (size_t)more < cap ? n + (size_t)more : 0;
 }
 
 /* The message with the end in question, and what stands behind that. */
@@ -100,7 +64,8 @@ static bool send_message(struct destination_check *k, const struct end *e, const
 	char text[2048];
 	size_t n;
 
-	if (!begin_message(k, e) || (n = make_head(k, e, text, sizeof(text) - 64)) == 0)
+	if (!destination_begin(k, e->name, "EHLO") ||
+	    (n = make_head(k, e, text, sizeof(text) - 64)) == 0)
 		return false;
 	memcpy(text + n, e->octets.p, e->octets.n);
 	n += e->octets.n;
@@ -111,16 +76,16 @@ static bool send_message(struct destination_check *k, const struct end *e, const
 
 static void say_taken(struct destination_check *k, const struct end *e)
 {
-	destination_say(k, false, "it takes %s as the end of a message", e->name);
+	destination_warn(k, e->cure, "it takes %s as the end of a message", e->name);
 }
 
 static void say_refused(struct destination_check *k, const struct end *e, const char *words)
 {
-	if (is_gone(words))
-		destination_say(k, true, "%s gets %s", e->name, words);
+	if (destination_is_gone(words))
+		destination_good(k, "%s gets %s", e->name, words);
 	else
-		destination_say(k, true, "it refuses a message with %s in it, and goes away: %s",
-				e->name, words);
+		destination_good(k, "it refuses a message with %s in it, and goes away: %s",
+				 e->name, words);
 }
 
 /* Whoever has refused a message and stays may have taken the end in question, and not liked the
@@ -129,7 +94,7 @@ static bool goes_away(struct destination_check *k)
 {
 	char words[DESTINATION_TEXT];
 
-	return destination_hear(k, words) == 0 && is_gone(words);
+	return destination_hear(k, words) == 0 && destination_is_gone(words);
 }
 
 /* It went away, with these words. */
@@ -152,10 +117,10 @@ static void judge_refusal(struct destination_check *k, const struct end *e, cons
 		say_refused(k, e, words); /* it waits for another end */
 	else if (heard == PROBE_REPLY && reply.code / 100 == 2)
 		say_taken(k, e);
-	else if (is_gone(alone) || (heard == PROBE_REPLY && goes_away(k)))
+	else if (destination_is_gone(alone) || (heard == PROBE_REPLY && goes_away(k)))
 		say_refused(k, e, alone);
 	else
-		destination_say(k, false, "%s gets %s: not known", e->name, alone);
+		destination_warn(k, NULL, "%s gets %s: not known", e->name, alone);
 }
 
 static void judge(struct destination_check *k, const struct end *e)
@@ -164,12 +129,12 @@ static void judge(struct destination_check *k, const struct end *e)
 	unsigned answer = destination_hear(k, first);
 	unsigned behind;
 
-	if (is_gone(first)) {
+	if (destination_is_gone(first)) {
 		judge_refusal(k, e, first);
 		return;
 	}
 	if (answer == 0) {
-		destination_say(k, false, "%s gets %s", e->name, first);
+		destination_warn(k, NULL, "%s gets %s", e->name, first);
 		return;
 	}
 	probe_say(&k->smtp, "QUIT");
@@ -177,13 +142,13 @@ static void judge(struct destination_check *k, const struct end *e)
 	if (behind != 0 && behind != 221 && behind != 421)
 		say_taken(k, e);
 	else if (behind == 221)
-		destination_say(k, true, "it does not take %s as the end of a message%s%s", e->name,
-				answer / 100 == 2 ? "" : ": ", answer / 100 == 2 ? "" : first);
+		destination_good(k, "it does not take %s as the end of a message%s%s", e->name,
+				 answer / 100 == 2 ? "" : ": ", answer / 100 == 2 ? "" : first);
 	else if (answer / 100 == 5)
 		judge_refusal(k, e, first);
 	else
-		destination_say(k, false, "%s gets %s, and then %s: not known", e->name, first,
-				next);
+		destination_warn(k, NULL, "%s gets %s, and then %s: not known", e->name, first,
+				 next);
 }
 
 static void try_end(struct destination_check *k, const struct end *e)

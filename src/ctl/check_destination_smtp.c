@@ -13,7 +13,10 @@
 
 #include "io/net.h"
 
-static uint64_t now_ms(void)
+#define STEPS	  20 /* the time of so many is that of a connection */
+#define SETTLE_MS 200
+
+uint64_t probe_now_ms(void)
 {
 	struct timespec ts;
 
@@ -21,19 +24,26 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* True when EVENTS came about before UNTIL. */
-static bool await(int fd, short events, uint64_t until)
+/* What came of EVENTS before UNTIL, 0: none of them. */
+static short await(int fd, short events, uint64_t until)
 {
 	for (;;) {
-		uint64_t now = now_ms();
+		uint64_t now = probe_now_ms();
 		struct pollfd p = { .fd = fd, .events = events };
 		int n = poll(&p, 1, now < until ? (int)(until - now) : 0);
 
 		if (n > 0)
-			return true;
+			return p.revents;
 		if (n == 0 || errno != EINTR)
-			return false;
+			return 0;
 	}
+}
+
+static uint64_t step_end(const struct probe_smtp *s)
+{
+	uint64_t until = probe_now_ms() + s->patience_ms;
+
+	return until < s->end_ms ? until : s->end_ms;
 }
 
 int probe_dial(struct probe_smtp *s, const struct addr *a, unsigned patience_ms)
@@ -43,12 +53,13 @@ int probe_dial(struct probe_smtp *s, const struct addr *a, unsigned patience_ms)
 	int err = 0;
 
 	*s = (struct probe_smtp){ .patience_ms = patience_ms };
+	s->end_ms = probe_now_ms() + (uint64_t)STEPS * patience_ms;
 	s->fd = net_socket(a);
 	if (s->fd < 0)
 		return s->fd;
 	if (connect(s->fd, (struct sockaddr *)&ss, len) != 0) {
 		err = errno;
-		if (err == EINPROGRESS && !await(s->fd, POLLOUT, now_ms() + patience_ms))
+		if (err == EINPROGRESS && !await(s->fd, POLLOUT, step_end(s)))
 			err = ETIMEDOUT;
 		else if (err == EINPROGRESS &&
 			 getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &size) != 0)
@@ -66,10 +77,34 @@ void probe_hang_up(struct probe_smtp *s)
 	s->fd = -1;
 }
 
-void probe_send(struct probe_smtp *s, const void *octets, size_t n)
+/* Takes what has come. False: there is no room for more. */
+static bool take(struct probe_smtp *s)
+{
+	ssize_t n;
+
+	if (s->got == sizeof(s->in))
+		return false;
+	n = recv(s->fd, s->in + s->got, sizeof(s->in) - s->got, 0);
+	if (n > 0)
+		s->got += (size_t)n;
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		s->ended = true;
+	return true;
+}
+
+/* Until there is room to send, or a reply was taken. Who sends so many replies that they are not
+ * all taken does not read one message any more. */
+static bool await_room(struct probe_smtp *s, uint64_t until)
+{
+	short found = await(s->fd, s->ended ? POLLOUT : POLLOUT | POLLIN, until);
+
+	return found && (!(found & POLLIN) || take(s));
+}
+
+bool probe_send(struct probe_smtp *s, const void *octets, size_t n)
 {
 	const char *p = octets;
-	uint64_t until = now_ms() + s->patience_ms;
+	uint64_t until = step_end(s);
 
 	while (n > 0) {
 		ssize_t sent = send(s->fd, p, n, MSG_NOSIGNAL);
@@ -77,10 +112,28 @@ void probe_send(struct probe_smtp *s, const void *octets, size_t n)
 		if (sent > 0) {
 			p += sent;
 			n -= (size_t)sent;
-		} else if (errno != EINTR && (errno != EAGAIN || !await(s->fd, POLLOUT, until))) {
-			return;
+		} else if (errno != EINTR && (errno != EAGAIN || !await_room(s, until))) {
+			return false;
 		}
 	}
+	return probe_now_ms() < s->end_ms;
+}
+
+bool probe_settle(struct probe_smtp *s)
+{
+	uint64_t until = step_end(s);
+	struct net_sent sent;
+
+	while (probe_now_ms() < until && net_ask_sent(s->fd, &sent) == 0 && !sent.all_acked)
+		poll(NULL, 0, 10);
+	/* Its kernel has all; its program is given the time to read that. */
+	poll(NULL, 0, SETTLE_MS);
+	return probe_now_ms() < s->end_ms;
+}
+
+bool probe_has_heard(const struct probe_smtp *s)
+{
+	return s->got > s->taken || await(s->fd, POLLIN, 0);
 }
 
 void probe_say(struct probe_smtp *s, const char *fmt, ...)
@@ -100,7 +153,7 @@ void probe_say(struct probe_smtp *s, const char *fmt, ...)
 
 enum probe_heard probe_hear(struct probe_smtp *s, struct smtp_reply *reply)
 {
-	uint64_t until = now_ms() + s->patience_ms;
+	uint64_t until = step_end(s);
 
 	memmove(s->in, s->in + s->taken, s->got - s->taken);
 	s->got -= s->taken;
@@ -113,6 +166,7 @@ enum probe_heard probe_hear(struct probe_smtp *s, struct smtp_reply *reply)
 			return PROBE_REPLY;
 		case SMTP_REPLY_BAD:
 			s->taken = s->got;
+			reply->text = span_of(s->in, s->got);
 			return PROBE_MALFORMED;
 		case SMTP_REPLY_MORE:
 			break;
@@ -126,14 +180,4 @@ enum probe_heard probe_hear(struct probe_smtp *s, struct smtp_reply *reply)
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 			return PROBE_CLOSED;
 	}
-}
-
-void probe_own_name(const struct probe_smtp *s, char *out)
-{
-	struct addr a;
-	char ip[ADDR_TEXT_MAX];
-
-	net_local(s->fd, &a);
-	addr_format_ip(&a, ip);
-	snprintf(out, 64, a.family == 6 ? "[IPv6:%s]" : "[%s]", ip);
 }

@@ -7,6 +7,7 @@
 #ifndef CTL_CHECK_DESTINATION_SMTP_H
 #define CTL_CHECK_DESTINATION_SMTP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -15,6 +16,8 @@
 struct probe_smtp {
 	int fd;
 	unsigned patience_ms;
+	uint64_t end_ms;   /* nothing is sent or heard any more */
+	bool ended;	   /* the end of its stream has come */
 	size_t taken, got; /* of IN: what the last reply took, what was received */
 	uint8_t in[SMTP_REPLY_MAX + 4096];
 };
@@ -26,17 +29,23 @@ enum probe_heard {
 	PROBE_MALFORMED, /* no reply of RFC 5321 */
 };
 
-/* Connects to A. 0 or -errno. */
+/* Of the clock that deadlines are set by. */
+uint64_t probe_now_ms(void);
+/* Connects to A, for the time of some steps at most. 0 or -errno. */
 int probe_dial(struct probe_smtp *s, const struct addr *a, unsigned patience_ms)
 	__attribute__((warn_unused_result));
 void probe_hang_up(struct probe_smtp *s);
-/* Sends N octets. What cannot be sent shows in the reply that does not come. */
-void probe_send(struct probe_smtp *s, const void *octets, size_t n);
+/* Sends N octets, and takes replies meanwhile. False: the rest cannot be sent, as the reply shows
+ * that comes or does not. */
+bool probe_send(struct probe_smtp *s, const void *octets, size_t n);
+/* Waits until the peer has most likely read all that was sent, as a piece
+ * of its own. False: the connection's time is up. */
+bool probe_settle(struct probe_smtp *s);
+/* Something has come, perhaps a reply. */
+bool probe_has_heard(const struct probe_smtp *s);
 /* Sends a line; CR LF is added. */
 void probe_say(struct probe_smtp *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The next reply, good until the next call. */
+/* The next reply, good until the next call; of PROBE_MALFORMED the text is what came. */
 enum probe_heard probe_hear(struct probe_smtp *s, struct smtp_reply *reply);
-/* "[192.0.2.1]" or "[IPv6:2001:db8::1]": us, as EHLO wants it (RFC 5321 4.1.3), into OUT of 64. */
-void probe_own_name(const struct probe_smtp *s, char *out);
 
 #endif

@@ -272,7 +272,7 @@ static void session_open(struct sink *k, int fd, uint64_t number)
 	struct sink_session *s = pool_get(&k->pool);
 	char from[ADDR_TEXT_MAX];
 
-	CHECK(s); /* as many as --max, which the caller has counted */
+	CHECK(s); /* the caller has looked */
 	memset(s, 0, offsetof(struct sink_session, out_mem));
 	s->sink = k;
 	s->fd = fd;
@@ -300,7 +300,7 @@ static void on_connection(struct sink *k, int fd)
 
 	net_prepare(fd);
 	k->stats->connections++;
-	if (open > k->opt->sessions) {
+	if (open > k->opt->sessions || k->pool.in_use == k->pool.count) {
 		atomic_fetch_sub(&k->shared->open, 1);
 		turn_away(k, fd);
 		return;
@@ -357,7 +357,8 @@ void sink_limit_count(struct sink *k)
 
 int sink_listen_start(struct sink *k)
 {
-	int err = pool_init(&k->pool, sizeof(struct sink_session), k->opt->sessions);
+	/* As many again may have been told goodbye, and their peers not have closed. */
+	int err = pool_init(&k->pool, sizeof(struct sink_session), 2 * (size_t)k->opt->sessions);
 
 	if (err < 0)
 		return err;

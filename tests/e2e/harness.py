@@ -106,10 +106,10 @@ def wait_until(condition, seconds=PATIENCE_S):
     return found
 
 
-def ctl(*arguments):
+def ctl(*arguments, patience_s=3 * PATIENCE_S):
     """carontectl run to its end, whatever comes of it."""
     done = subprocess.run([CTL, *map(str, arguments)], stdin=subprocess.DEVNULL, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=3 * PATIENCE_S)
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=patience_s)
     if SANITIZER.search(done.stderr):
         raise AssertionError(done.stderr)
     return done

@@ -46,6 +46,7 @@ class Flushing:
     the end as it comes, whole lines are put away, and so is a line without an end at 100,000
     octets. What is read next then stands where a line begins."""
     LONGEST = 100000
+    SIZE = b"250-SIZE 20480000\r\n"
 
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -80,7 +81,7 @@ class Flushing:
         with contextlib.suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer.sendall(b"220 flushing.test\r\n")
-            held, in_data = b"", False
+            held, in_data, line = b"", False, b""
             while octets := peer.recv(1 << 20):
                 held += octets
                 if in_data:
@@ -88,14 +89,14 @@ class Flushing:
                 while not in_data and b"\n" in held:
                     line, _, held = held.partition(b"\n")
                     in_data = self.take_command(peer, line.strip())
-                if self.commands[-1:] == [b"QUIT"]:
+                if line.strip() == b"QUIT":
                     break
             peer.close()
 
     def take_command(self, peer, line):
         """True: its message comes next."""
         self.commands.append(line)
-        reply = {b"EHLO": b"250-flushing.test\r\n250-SIZE 20480000\r\n250 HELP\r\n",
+        reply = {b"EHLO": b"250-flushing.test\r\n%s250 HELP\r\n" % self.SIZE,
                  b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}
         peer.sendall(reply.get(line[:4], b"250 ok\r\n"))
         return line == b"DATA"
