@@ -53,8 +53,8 @@ const char *pidfile_check(const char *path, char *out, size_t cap)
 	return NULL;
 }
 
-/* Only a lock for writing counts, which USER alone can have: everybody who can read the file can lock
- * it for reading, once its daemon has died. */
+/* Only a lock for writing counts, which USER alone can have: everybody who can read the file can
+ * lock it for reading, once its daemon has died. */
 pid_t pidfile_owner(const char *path)
 {
 	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET };
