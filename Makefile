@@ -50,12 +50,15 @@ endif
 
 # ---- packages and flags -----------------------------------------------------------------------
 # The first thing made is packages.mk: it sees to the packages that the build needs, and make then
-# starts again with what they bring.
+# starts again with what they bring. Who asks for tests is told of theirs at once too, and not only
+# when all is compiled.
 PKGS := liburing libxml-2.0 libcap-ng libcrypto libmicrohttpd jansson
+needed := build $(if $(filter-out check-e2e,$(filter check% tests asan fuzz,$(MAKECMDGOALS))),check) \
+          $(if $(filter analyze,$(MAKECMDGOALS)),analyze)
 
 $(BUILD)/packages.mk: tools/packages tools/need $(firstword $(MAKEFILE_LIST))
 	@mkdir -p $(@D)
-	@tools/need build
+	@tools/need $(needed)
 	@echo "PKG_CFLAGS := $$(pkg-config --cflags $(PKGS))" >$@.tmp
 	@echo "PKG_LIBS := $$(pkg-config --libs $(PKGS))" >>$@.tmp
 	@mv $@.tmp $@
