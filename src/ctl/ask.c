@@ -181,6 +181,8 @@ static const char *text_of(int err)
 		return "the daemon gave no whole answer";
 	case -ECONNREFUSED:
 		return "no daemon listens there";
+	case -ENOENT:
+		return "there is no such file: no daemon listens there";
 	default:
 		return strerror(-err);
 	}

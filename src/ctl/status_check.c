@@ -75,8 +75,8 @@ static void look_at_destination(struct findings *f, const json_t *d)
 	else if (strcmp(state, "up") != 0)
 		find(f, STATUS_WARNING, "%s is %s", name, state);
 	else if (refused > 0)
-		find(f, STATUS_WARNING, "%s has refused %.0f connections in the last minute", name,
-		     refused);
+		find(f, STATUS_WARNING, "%s has refused %.0f connection%s in the last minute", name,
+		     refused, refused == 1 ? "" : "s");
 }
 
 /* The number of those that are up. */

@@ -83,7 +83,8 @@ static void add_recipient(const struct story_teller *t, struct story *s, const s
 {
 	struct span rule = log_record_get(r, "rule");
 	bool accepted = span_eq(log_record_get(r, "verdict"), SPAN("accept"));
-	const char *why = trace_words(TRACE_RULE, rule);
+	struct span reply = log_record_get(r, "reply"), recipient = log_record_get(r, "recipient");
+	const char *why = trace_verdict(rule, recipient, reply);
 	uint64_t *told = matches ? &s->matching : &s->others;
 
 	if (*told == STORY_RECIPIENTS) {
@@ -93,7 +94,7 @@ static void add_recipient(const struct story_teller *t, struct story *s, const s
 	(*told)++;
 	trace_time(&t->print, r, &s->open);
 	log_text_str(&s->open, "  to <");
-	log_print_safe(&t->print, log_record_get(r, "recipient"), &s->open);
+	log_print_safe(&t->print, recipient, &s->open);
 	log_text_str(&s->open, ">: ");
 	if (why)
 		log_text_str(&s->open, why);
@@ -102,7 +103,7 @@ static void add_recipient(const struct story_teller *t, struct story *s, const s
 	log_text_str(&s->open, "\n");
 	/* What an accepted one was told says nothing more. */
 	if (!accepted)
-		put_reply(t, s, &s->open, log_record_get(r, "reply"));
+		put_reply(t, s, &s->open, reply);
 }
 
 static void add_message(const struct story_teller *t, struct story *s, const struct log_record *r)

@@ -49,6 +49,15 @@ static bool is_latest(const struct story_states *all, uint64_t i, int64_t us)
 	return true;
 }
 
+/*
+ * Whether S still held at US. A start makes all destinations up and drains none, whichever they
+ * are; started_us is the latest start before US, since the log is read in its order.
+ */
+static bool outlives_start(const struct story_states *all, const struct story_state *s, int64_t us)
+{
+	return all->started_us > us || s->us >= all->started_us;
+}
+
 /* A destination that was not up when the session began, and what changed until it ended. */
 static void tell_states(const struct story_teller *t, const struct story *s, struct log_text *out)
 {
@@ -61,7 +70,8 @@ static void tell_states(const struct story_teller *t, const struct story *s, str
 		char date[LOG_TIME_TEXT];
 
 		if (state->us > s->last_us + AFTER_US ||
-		    (state->us <= s->first_us && (state->up || !is_latest(all, i, s->first_us))))
+		    (state->us <= s->first_us && (state->up || !is_latest(all, i, s->first_us) ||
+						  !outlives_start(all, state, s->first_us))))
 			continue;
 		told++;
 		if (state->us <= s->first_us && log_time_text(state->us, t->print.local, date))

@@ -2,7 +2,10 @@
 /* trace_words: see trace_words.h. A sentence that a setting can change names the setting. */
 #include "ctl/trace_words.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
+#include <strings.h>
 
 struct word {
 	const char *word, *sentence;
@@ -48,7 +51,8 @@ static const struct word reasons[] = {
 	{ "tls-hello", "the client began TLS on a port where plain SMTP is spoken" },
 	{ "unknown-verb", "the client sent unknown commands, as programs that speak no SMTP do" },
 	{ "no-connection",
-	  "no destination accepted a TCP connection (DESTINATIONS, TIMEOUT_CONNECT)" },
+	  "no destination accepted a TCP connection, or all were drained (DESTINATIONS, "
+	  "TIMEOUT_CONNECT)" },
 	{ "full", "all destinations had their max= sessions for TIMEOUT_CONNECT" },
 	{ "closed", "the destination closed the connection" },
 	{ "timeout", "the destination was out of time (TIMEOUT_GREETING, TIMEOUT_REPLY, "
@@ -73,8 +77,7 @@ static const struct word rules[] = {
 	  "relay client (no login, not in RELAY_NETWORKS)" },
 	{ "unknown-user",
 	  "refused here: the recipient's domain is in RECIPIENTS, but not its user" },
-	{ "destination",
-	  "refused by the destination, or the session ended before it had answered" },
+	{ "destination", "refused by the destination" },
 	{ NULL, NULL },
 };
 
@@ -94,6 +97,78 @@ static const struct word parties[] = {
 	{ "destination", "by the destination" },
 	{ NULL, NULL },
 };
+
+/* How a reply ends by which Caronte itself answers in place of a destination, or ends a session. */
+static const char *const own_replies[] = {
+	"4.3.0 Destination answered out of order",
+	"4.3.0 Destination answered something malformed",
+	"4.3.2 Closing connection",
+	"4.3.2 No destination is available, try later",
+	"4.3.2 Service is shutting down",
+	"4.3.2 Too many sessions, idle ones are ended",
+	"4.4.2 Connection to destination lost",
+	"4.4.2 Destination timed out",
+	"4.4.2 Timed out waiting for you",
+	"4.7.0 Too many commands without a message",
+	"4.7.0 Too many errors",
+	", closing connection",
+};
+
+static bool ends_in(struct span reply, const char *words)
+{
+	struct span end = span_str(words);
+
+	return reply.n >= end.n && span_eq(span_from(reply, reply.n - end.n), end);
+}
+
+static bool is_own(struct span reply)
+{
+	for (size_t i = 0; i < sizeof(own_replies) / sizeof(own_replies[0]); i++)
+		if (ends_in(reply, own_replies[i]))
+			return true;
+	return false;
+}
+
+static bool is_postmaster(struct span recipient)
+{
+	static const char name[] = "postmaster";
+	size_t n = sizeof(name) - 1;
+
+	return recipient.n >= n && (recipient.n == n || recipient.p[n] == '@') &&
+	       strncasecmp((const char *)recipient.p, name, n) == 0;
+}
+
+/* As policy.h has it: the local part names another place. */
+static bool is_routed(struct span recipient)
+{
+	const uint8_t *sign = memrchr(recipient.p, '@', recipient.n);
+	size_t n = sign ? (size_t)(sign - recipient.p) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (strchr("%!@:\\", recipient.p[i]) && recipient.p[i])
+			return true;
+	return false;
+}
+
+const char *trace_verdict(struct span rule, struct span recipient, struct span reply)
+{
+	if (span_eq(rule, SPAN("recipient")) && is_postmaster(recipient))
+		return "accepted: the recipient is in RECIPIENTS, or the postmaster of a domain in it";
+	if (span_eq(rule, SPAN("relaying-denied")) && recipient.n && is_routed(recipient))
+		return "refused here: the client is no relay client (no login, not in "
+		       "RELAY_NETWORKS), and the local part carries routing, so that only this "
+		       "very address in RECIPIENTS would let it through";
+	if (!span_eq(rule, SPAN("destination")))
+		return trace_words(TRACE_RULE, rule);
+	if (!reply.n)
+		return "no answer, since the session ended before there was one";
+	if (ends_in(reply, "4.3.0 Destination cannot do that now, try later"))
+		return "refused here, for now: this destination lacks what the message needs";
+	if (is_own(reply))
+		return "not accepted: there was no answer of the destination to it";
+	return reply.p[0] == '4' ? "refused by the destination, for now"
+				 : trace_words(TRACE_RULE, rule);
+}
 
 const char *trace_words(enum trace_words kind, struct span word)
 {

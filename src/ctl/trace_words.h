@@ -20,4 +20,10 @@ enum trace_words {
 /* NULL: the word is not known. */
 const char *trace_words(enum trace_words kind, struct span word);
 
+/*
+ * The sentence for RULE of a recipient, where RECIPIENT or REPLY tell more than the word. Whether
+ * the destination or Caronte has said REPLY under the rule `destination` shows only in its words.
+ */
+const char *trace_verdict(struct span rule, struct span recipient, struct span reply);
+
 #endif

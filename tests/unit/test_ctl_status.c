@@ -62,6 +62,9 @@ static void test_check(void **state)
 		{ HEAD "\"destinations\":[{\"name\":\"b:25\",\"state\":\"up\","
 		       "\"refused_in_minute\":3}]," SESSIONS(1) "}",
 		  STATUS_WARNING, "WARNING: b:25 has refused 3 connections in the last minute\n" },
+		{ HEAD "\"destinations\":[{\"name\":\"b:25\",\"state\":\"up\","
+		       "\"refused_in_minute\":1}]," SESSIONS(1) "}",
+		  STATUS_WARNING, "WARNING: b:25 has refused 1 connection in the last minute\n" },
 		{ HEAD "\"destinations\":[{\"name\":\"b:25\",\"state\":\"down\"}]," SESSIONS(1) "}",
 		  STATUS_CRITICAL, "CRITICAL: no destination is up; b:25 is down\n" },
 		{ HEAD

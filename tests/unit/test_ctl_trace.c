@@ -52,6 +52,47 @@ static void test_words_of_the_daemon(void **state)
 	assert_null(trace_words(TRACE_REASON, SPAN("")));
 }
 
+static void expect_verdict(const char *rule, const char *recipient, const char *reply,
+			   const char *wanted)
+{
+	const char *told = trace_verdict(span_str(rule), span_str(recipient), span_str(reply));
+
+	if (!told || !strstr(told, wanted))
+		fail_msg("%s %s %s: %s", rule, recipient, reply, told);
+}
+
+/* Who has refused shows in the reply, and why in the address. */
+static void test_words_of_verdicts(void **state)
+{
+	static const char *const unanswered[] = {
+		"451 4.4.2 Connection to destination lost",
+		"421 4.3.2 No destination is available, try later",
+		"451 4.3.0 Destination answered something malformed",
+		"500 5.5.2 Line too long or not ended by CR LF, closing connection",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(unanswered) / sizeof(unanswered[0]); i++)
+		expect_verdict("destination", "a@b.test", unanswered[i], "no answer of the dest");
+	expect_verdict("destination", "a@b.test",
+		       "451 4.3.0 Destination cannot do that now, try later",
+		       "lacks what the message needs");
+	expect_verdict("destination", "a@b.test", "", "no answer, since the session ended");
+	assert_string_equal(
+		trace_verdict(SPAN("destination"), SPAN("a@b.test"), SPAN("550 5.1.1 Unknown")),
+		"refused by the destination");
+	expect_verdict("destination", "a@b.test", "450 4.2.1 Busy", "destination, for now");
+	expect_verdict("recipient", "Postmaster", "", "the postmaster");
+	expect_verdict("recipient", "postmaster@b.test", "", "the postmaster");
+	assert_null(strstr(trace_verdict(SPAN("recipient"), SPAN("postmasters@b.test"), SPAN("")),
+			   "the postmaster"));
+	expect_verdict("relaying-denied", "a%c.test@b.test", "550", "carries routing");
+	expect_verdict("relaying-denied", "a@c.test@b.test", "550", "carries routing");
+	assert_null(strstr(trace_verdict(SPAN("relaying-denied"), SPAN("a@b.test"), SPAN("550")),
+			   "routing"));
+	assert_null(trace_verdict(SPAN("new"), SPAN("a@b.test"), SPAN("250")));
+}
+
 /* The values below NODE, each of them checked; their number. */
 static unsigned check_values(xmlNodePtr node, enum trace_words kind)
 {
@@ -403,6 +444,25 @@ static void test_destinations(void **state)
 	assert_true(strlen(strstr(told, "refused\n")) == strlen("refused\n"));
 }
 
+/* A start makes all destinations up: what was before it holds no more. */
+static void test_destinations_of_another_start(void **state)
+{
+	static const char *const records[] = {
+		"destination time=2026-11-22T20:00:00.000000Z address=a:25 state=down why=old",
+		"start time=2026-11-22T20:10:00.000000Z version=1 pid=2",
+		"destination time=2026-11-22T20:11:00.000000Z address=b:25 state=down why=new",
+		"session" AT(
+			"06.000000") "messages=0 refusals=0 seconds=5.000000 end=lost-destination "
+				     "reason=no-connection reply=421+4.3.2",
+		NULL,
+	};
+	const char *told = tell("1a-2", records);
+
+	(void)state;
+	assert_non_null(strstr(told, "destination b:25 is down: new\n"));
+	assert_null(strstr(told, "a:25"));
+}
+
 /* What a client or a destination says can make no line of its own, and obeys no terminal. */
 static void test_nothing_dangerous(void **state)
 {
@@ -453,6 +513,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words_of_the_daemon),
+		cmocka_unit_test(test_words_of_verdicts),
 		cmocka_unit_test(test_words_of_the_schema),
 		cmocka_unit_test(test_queue_ids),
 		cmocka_unit_test(test_kinds),
@@ -461,6 +522,7 @@ int main(void)
 		cmocka_unit_test(test_one_message_of_several),
 		cmocka_unit_test(test_without_an_end),
 		cmocka_unit_test(test_destinations),
+		cmocka_unit_test(test_destinations_of_another_start),
 		cmocka_unit_test(test_nothing_dangerous),
 		cmocka_unit_test(test_many_recipients),
 	};
