@@ -104,6 +104,8 @@ static const char *parse_prefix(struct span entry, struct prefix *out)
 	char text[ENTRY_TEXT];
 	struct addr a;
 
+	if (memchr(entry.p, ' ', entry.n) || memchr(entry.p, '\t', entry.n))
+		return "blank in a network, one address or network a line is needed";
 	if (entry.n >= sizeof(text) || memchr(entry.p, '\0', entry.n))
 		return "no IP address or network, like 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32";
 	memcpy(text, entry.p, entry.n);

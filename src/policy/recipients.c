@@ -269,7 +269,10 @@ static const char *check_local(struct span local)
 		return "* is no wildcard, @domain stands for every user of the domain";
 	for (size_t i = 0; i < local.n; i++)
 		if (!is_local_octet(local.p[i]))
-			return "character that a local part can hold only in quotes";
+			return local.p[i] == ',' || local.p[i] == ';'
+				       ? "comma or semicolon, which a local part can hold only in "
+					 "quotes: one address a line is needed"
+				       : "character that a local part can hold only in quotes";
 	return NULL;
 }
 

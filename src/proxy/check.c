@@ -192,11 +192,14 @@ static void check_circle(const struct check *k, struct config *c)
 			if (!listen_reached_by(&k->listen, &k->probe.resolved[d].a[i]))
 				continue;
 			addr_format(&k->probe.resolved[d].a[i], text);
+			bool named = strcmp(k->route.destination[d].name, text) != 0;
+
 			config_fault(
 				c, SETTING_DESTINATIONS,
-				"%s is %s, where this daemon listens itself: mail would run in "
-				"a circle; allowed is any other address or port",
-				k->route.destination[d].name, text);
+				"%s%s%s, where this daemon listens itself: mail would run in a "
+				"circle; allowed is any other address or port",
+				named ? k->route.destination[d].name : "", named ? " is " : "is ",
+				text);
 			break;
 		}
 	}

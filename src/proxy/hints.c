@@ -158,3 +158,15 @@ void hints_file(const char *path, int err, char *out, size_t cap)
 				 strerror(err));
 	}
 }
+
+void hints_denied(char *why, size_t cap)
+{
+	const char *denied = strerror(EACCES);
+	size_t n = strlen(why), end = strlen(denied);
+	char user[64];
+
+	if (n < end || strcmp(why + n - end, denied) != 0)
+		return;
+	name_user(user, sizeof(user));
+	snprintf(why + n, cap - n, " to %s", user);
+}

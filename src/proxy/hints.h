@@ -16,4 +16,7 @@ const char *hints_listen(const char *entry);
 /* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. */
 void hints_file(const char *path, int err, char *out, size_t cap);
 
+/* Puts the user behind WHY, where this process was not permitted something: root may wonder. */
+void hints_denied(char *why, size_t cap);
+
 #endif

@@ -23,6 +23,7 @@
 
 #include "base/diag.h"
 #include "proxy/control.h"
+#include "proxy/hints.h"
 #include "proxy/pidfile.h"
 #include "proxy/runtime.h"
 #include "xmllog/writer.h"
@@ -88,6 +89,13 @@ __attribute__((format(printf, 3, 4))) static void tell_fault(int to, enum settin
 	tell(to, &a, -1);
 }
 
+/* WHY of PROBE_TEXT_MAX. */
+static void tell_path(int to, enum setting s, char *why)
+{
+	hints_denied(why, PROBE_TEXT_MAX);
+	tell_fault(to, s, "%s", why);
+}
+
 static void open_file(int to, struct tables_plan *plan, unsigned i)
 {
 	struct tables_file *f = &plan->file[i];
@@ -121,11 +129,11 @@ static void try_log(int to, const struct settings *set)
 	char why[PROBE_TEXT_MAX];
 
 	if (xmllog_writer_check(&log, why, sizeof(why)))
-		tell_fault(to, SETTING_LOG_FILE, "%s", why);
+		tell_path(to, SETTING_LOG_FILE, why);
 	if (xmllog_json_check(&log, why, sizeof(why)))
-		tell_fault(to, SETTING_LOG_JSON_FILE, "%s", why);
+		tell_path(to, SETTING_LOG_JSON_FILE, why);
 	if (xmllog_archive_check(&log, why, sizeof(why)))
-		tell_fault(to, SETTING_LOG_ARCHIVE_DIR, "%s", why);
+		tell_path(to, SETTING_LOG_ARCHIVE_DIR, why);
 }
 
 /* Copies of messages are made at level 4 alone. */
@@ -134,7 +142,7 @@ static void try_debug_dir(int to, const struct settings *set)
 	char why[PROBE_TEXT_MAX];
 
 	if (set->log_level >= 4 && xmllog_dir_check(set->debug_dir, why, sizeof(why)))
-		tell_fault(to, SETTING_DEBUG_DIR, "%s", why);
+		tell_path(to, SETTING_DEBUG_DIR, why);
 }
 
 static void try_control(int to, const struct settings *set)
@@ -142,9 +150,9 @@ static void try_control(int to, const struct settings *set)
 	char why[PROBE_TEXT_MAX];
 
 	if (*set->control_socket && control_check(set->control_socket, why, sizeof(why)))
-		tell_fault(to, SETTING_CONTROL_SOCKET, "%s", why);
+		tell_path(to, SETTING_CONTROL_SOCKET, why);
 	if (*set->pid_file && pidfile_check(set->pid_file, why, sizeof(why)))
-		tell_fault(to, SETTING_PID_FILE, "%s", why);
+		tell_path(to, SETTING_PID_FILE, why);
 }
 
 /* Whether the rings of all workers, and of those that an upgrade puts beside them, may be. */

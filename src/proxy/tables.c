@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/list.h"
+#include "policy/lines.h"
 #include "proxy/hints.h"
 #include "proxy/shared.h"
 
@@ -32,6 +33,7 @@ struct table_faults {
 	struct policy_faults base;
 	struct config *config;
 	const struct tables_file *file; /* NULL: the setting itself */
+	struct span text;
 	unsigned count;
 };
 
@@ -155,6 +157,22 @@ static int read_whole(int fd, struct text *t)
 	return 0;
 }
 
+/* What was probably meant by a line of a file of networks, or WHAT. */
+static const char *meant(const struct table_faults *f, unsigned line, const char *what)
+{
+	struct lines l = { .rest = f->text };
+	struct span entry = { NULL, 0 };
+	const char *hint = NULL;
+
+	if (f->file->setting != SETTING_RELAY_NETWORKS)
+		return what;
+	while (lines_next(&l, &entry) && l.number < line)
+		;
+	if (l.number == line)
+		hint = hints_network((const char *)entry.p, entry.n);
+	return hint ? hint : what;
+}
+
 static void on_fault(struct policy_faults *base, unsigned line, const char *what)
 {
 	struct table_faults *f = container_of(base, struct table_faults, base);
@@ -164,7 +182,8 @@ static void on_fault(struct policy_faults *base, unsigned line, const char *what
 		return;
 	}
 	if (f->count++ < FAULTS_MOST)
-		config_fault_in(f->config, f->file->setting, f->file->path, line, what);
+		config_fault_in(f->config, f->file->setting, f->file->path, line,
+				meant(f, line, what));
 	else if (f->count == FAULTS_MOST + 1)
 		config_fault_in(f->config, f->file->setting, f->file->path, line,
 				"and more lines from here on are wrong");
@@ -201,7 +220,7 @@ static void add_input(struct networks_input *in, struct config *c, const struct 
 	if (f)
 		take_text(t, f, c);
 	in->span[in->n] = span_of(t->data, t->n);
-	in->faults[in->n] = (struct table_faults){ { on_fault }, c, f, 0 };
+	in->faults[in->n] = (struct table_faults){ { on_fault }, c, f, in->span[in->n], 0 };
 	in->report[in->n] = &in->faults[in->n].base;
 	in->n++;
 }
@@ -241,7 +260,7 @@ static int build_networks(struct policy *p, struct tables_size *size,
 static int build_recipients(struct policy *p, struct tables_size *size, const struct tables_file *f,
 			    struct config *c)
 {
-	struct table_faults faults = { { on_fault }, c, f, 0 };
+	struct table_faults faults = { { on_fault }, c, f, { NULL, 0 }, 0 };
 	struct text text;
 	struct span span;
 	size_t room, used;

@@ -345,7 +345,11 @@ void upgrade_answered(struct master *m, int status)
 		return;
 	}
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-		process_status(status, why);
+		char ended[PROCESS_STATUS_TEXT];
+
+		process_status(status, ended);
+		snprintf(why, sizeof(why), "caronte: %s: ended its check with %s", m->program,
+			 ended);
 		refuse(m, m->asked.said ? m->asked.text : why);
 		return;
 	}

@@ -184,9 +184,9 @@ static void all_faults_in_one_run(void **state)
 	assert_true(has_fault(c, "-o: LISTEN_ADDRESS: nowhere is no IP address; allowed are "
 				 "addresses like 192.0.2.1 and 2001:db8::1"));
 	assert_true(has_fault(c,
-			      "-o: DESTINATIONS: 127.0.0.1:2525 is 127.0.0.1:2525, where this "
-			      "daemon listens itself: mail would run in a circle; allowed is any "
-			      "other address or port"));
+			      "-o: DESTINATIONS: is 127.0.0.1:2525, where this daemon listens "
+			      "itself: mail would run in a circle; allowed is any other address or "
+			      "port"));
 	assert_true(has_fault(c, wrong_network));
 	assert_true(has_fault(c, "-o: RELAY_NETWORKS: /nowhere/networks: cannot be read: No such "
 				 "file or directory"));
@@ -205,7 +205,7 @@ static void circle_by_every_address(void **state)
 	(void)state;
 	run(c);
 	assert_int_equal(c->fault_count, 1);
-	assert_non_null(strstr(c->faults[0].text, "127.0.0.9:2525 is 127.0.0.9:2525, where"));
+	assert_non_null(strstr(c->faults[0].text, "DESTINATIONS: is 127.0.0.9:2525, where"));
 	config_free(c);
 	c = load(named, COUNT(named));
 	run(c);
@@ -222,11 +222,11 @@ static void faults_of_tables_have_their_lines(void **state)
 {
 	char networks[160], recipients[160], expected[4][320];
 	const char *const more[] = { networks, recipients };
-	const char *const texts[] = { expected[0], expected[1], expected[2] };
+	const char *const texts[] = { expected[0], expected[1], expected[2], expected[3] };
 	struct config *c;
 
 	(void)state;
-	put_file("networks", "# ours\n10.0.0.0/8\n300.0.0.0/8\n", 0644);
+	put_file("networks", "# ours\n10.0.0.0/8\n300.0.0.0/8\n\n10.0.0.1-10.0.0.9\n", 0644);
 	put_file("recipients", "@example.org\nuser@example.net\nno-at-sign\n\n<a@b>\n", 0644);
 	snprintf(networks, sizeof(networks), "RELAY_NETWORKS=192.0.2.1 %s", in_dir("networks"));
 	snprintf(recipients, sizeof(recipients), "RECIPIENTS=%s", in_dir("recipients"));
@@ -235,11 +235,14 @@ static void faults_of_tables_have_their_lines(void **state)
 	snprintf(expected[0], sizeof(expected[0]), "%s:3: RELAY_NETWORKS: %s", in_dir("networks"),
 		 policy_network_check(SPAN("300.0.0.0/8")));
 	snprintf(expected[1], sizeof(expected[1]),
-		 "%s:3: RECIPIENTS: no @, user@domain or @domain is needed", in_dir("recipients"));
+		 "%s:5: RELAY_NETWORKS: no range: write networks, like 192.0.2.0/25",
+		 in_dir("networks"));
 	snprintf(expected[2], sizeof(expected[2]),
+		 "%s:3: RECIPIENTS: no @, user@domain or @domain is needed", in_dir("recipients"));
+	snprintf(expected[3], sizeof(expected[3]),
 		 "%s:5: RECIPIENTS: angle bracket, user@domain or @domain is needed without them",
 		 in_dir("recipients"));
-	assert_faults(c, texts, 3);
+	assert_faults(c, texts, 4);
 	config_free(c);
 }
 

@@ -115,12 +115,35 @@ static void test_files(void **state)
 	assert_string_equal(text, "/etc/recipients: cannot be read: Input/output error");
 }
 
+static const char *denied(const char *why, size_t cap)
+{
+	static char text[200];
+
+	snprintf(text, sizeof(text), "%s", why);
+	hints_denied(text, cap);
+	return text;
+}
+
+static void test_denied(void **state)
+{
+	const char *of = "/var/log/x.xml: Permission denied";
+	size_t n = strlen(of);
+
+	(void)state;
+	assert_memory_equal(denied(of, 200), "/var/log/x.xml: Permission denied to user ", n + 9);
+	assert_string_equal(denied(of, n + 5), "/var/log/x.xml: Permission denied to ");
+	assert_string_equal(denied(of, n + 1), of);
+	assert_string_equal(denied("/x: Is a directory", 200), "/x: Is a directory");
+	assert_string_equal(denied("", 200), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_networks),
 		cmocka_unit_test(test_listen),
 		cmocka_unit_test(test_files),
+		cmocka_unit_test(test_denied),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
