@@ -73,7 +73,10 @@ static void say_hello(struct dialog *d, bool extended)
 static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 {
 	struct dialog_gateway *g = &d->gateway;
-	struct smtp_rebuild how = { .ext = d->server.offered };
+	struct smtp_rebuild how = {
+		.ext = d->server.offered,
+		.trusted = d->who.in_network,
+	};
 
 	begin(d);
 	int res = smtp_command_build(cmd, &how, &d->work->held);

@@ -30,7 +30,8 @@ void session_seat_useful(struct session *s)
 void session_seat_waits(struct session *s)
 {
 	bool others = s->wait == WAIT_CONNECT || s->wait == WAIT_SEAT || s->wait == WAIT_GREETING ||
-		      s->wait == WAIT_REPLY || s->wait == WAIT_DONE || s->wait == WAIT_BODY;
+		      s->wait == WAIT_REPLY || s->wait == WAIT_DONE || s->wait == WAIT_BODY ||
+		      s->wait == WAIT_GATE;
 
 	if (s->counted)
 		seats_spare(s->rt->seats, s->seat, others);
