@@ -7,6 +7,13 @@
  * of a chunk gets nothing more. However the client's octets are cut, the dialog is the same. When
  * the client has sent all it has, the session ends.
  *
+ * The client waits for the answers to DATA and AUTH, or does not; what it sends early is refused.
+ *
+ * A destination may lose its place: it gives up a message after some octet of it, and goes on there
+ * as if a line began, be it that it looks for the end, be it that it takes commands at once. Where
+ * it is far away, it has all that is sent before an answer to any of it is here. Wherever it gives
+ * up, no transaction begins in what it then takes for commands.
+ *
  * With the gateway dialog the destination hears of transactions alone, one at a time; a connection
  * that is given back owes nothing, is in the middle of nothing, and has no transaction open that
  * RSET is not said for. It then serves the next transaction, unless it turns out dead.
@@ -24,7 +31,7 @@
 /* Of a destination that says no SIZE, be it that it knows no EHLO. */
 #define MESSAGE_MAX 50
 
-enum mode { LINE, DATA, CHUNK, CONTINUATION };
+enum mode { LINE, DATA, SWALLOW, CHUNK, CONTINUATION };
 
 /* What the first octet of the input chooses. */
 enum {
@@ -38,6 +45,16 @@ enum {
 	WITH_DEATHS = 128, /* connections that are given back are dead when they are used again */
 };
 
+/* What the third octet does: where it is less, it stands for cuts and the client waits. */
+#define IMPATIENT 128
+
+/* What the fourth octet chooses. */
+enum {
+	GIVES_UP_AFTER = 63, /* octets of a message; 0: never */
+	GIVES_UP_AT_ONCE = 64,
+	IS_FAR = 128,
+};
+
 /* The destination, and one connection to it. */
 struct model {
 	enum mode mode;
@@ -48,6 +65,8 @@ struct model {
 	bool sized; /* it says that it takes SIZE octets, and never gets one more */
 	bool plain; /* it refuses EHLO */
 	bool mail, chunked, last;
+	uint8_t gives_up;
+	bool lost; /* it has given up, and reads what it must not */
 	unsigned recipients, commands, accepted;
 	uint64_t left, half, size;
 	size_t seen; /* of what it got */
@@ -70,7 +89,7 @@ struct play {
 	 */
 	bool joined, idle;
 	unsigned connections, uses;
-	bool deaths;
+	bool deaths, far, at_gate;
 	struct smtp_client idle_offer; /* what is known of it */
 	struct smtp_offer clients_offer;
 	uint8_t repaired[4096];
@@ -248,15 +267,29 @@ static void on_line(struct model *m, struct span line)
 	say(m, no ? "550 no\r\n" : "250 ok\r\n");
 }
 
+/* What stands in a message that it has given up. */
+static void on_lost_line(struct model *m, struct span line)
+{
+	struct smtp_command cmd;
+	bool no = smtp_command_parse(&cmd, line, 0x7ff);
+
+	m->mail |= !no && cmd.verb == SMTP_VERB_MAIL;
+	/* Nobody has judged this recipient. */
+	CHECK(no || !m->mail || cmd.verb != SMTP_VERB_RCPT);
+	say(m, "500 what\r\n");
+}
+
 static bool step_line(struct model *m, struct span in)
 {
 	const uint8_t *end = in.n ? memchr(in.p, '\n', in.n) : NULL;
 
 	if (!end)
 		return false;
-	CHECK(end > in.p && end[-1] == '\r');
+	CHECK(m->lost || (end > in.p && end[-1] == '\r'));
 	m->seen += (size_t)(end - in.p) + 1;
-	if (m->mode == CONTINUATION)
+	if (m->lost)
+		on_lost_line(m, span_of(in.p, (size_t)(end - in.p) - (end > in.p)));
+	else if (m->mode == CONTINUATION)
 		auth_over(m);
 	else
 		on_line(m, span_of(in.p, (size_t)(end - in.p) - 1));
@@ -287,18 +320,56 @@ static bool lines_fit(struct span message)
 	return true;
 }
 
-static bool step_data(struct model *m, struct span in)
+/* Octets up to the end of a message of which IN begins at the start of a line; 0: none. */
+static size_t end_of(struct span in)
 {
 	const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
-	/* What it begins with is behind the CR LF of DATA. */
-	bool empty = in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0;
 
+	if (in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0)
+		return 3;
+	return end ? (size_t)(end - in.p) + 5 : 0;
+}
+
+static void given_up(struct model *m)
+{
+	m->mode = LINE;
+	forget(m);
+	say(m, "452 full\r\n");
+}
+
+static void give_up(struct model *m)
+{
+	m->seen += m->gives_up & GIVES_UP_AFTER;
+	m->lost = true;
+	m->mode = SWALLOW;
+	if (m->gives_up & GIVES_UP_AT_ONCE)
+		given_up(m);
+}
+
+static bool step_swallow(struct model *m, struct span in)
+{
+	size_t n = end_of(in);
+
+	m->seen += n;
+	if (n > 0)
+		given_up(m);
+	return n > 0;
+}
+
+static bool step_data(struct model *m, struct span in)
+{
+	size_t n = end_of(in), place = m->gives_up & GIVES_UP_AFTER;
+
+	if (place && in.n >= place && (n == 0 || n > place)) {
+		give_up(m);
+		return true;
+	}
 	/* It is never more than it takes, and a dot. */
-	CHECK(empty || end || in.n <= limit(m) + 1);
-	if (empty || end)
-		in.n = empty ? 3 : (size_t)(end - in.p) + 5;
+	CHECK(n || in.n <= limit(m) + 1);
+	if (n)
+		in.n = n;
 	CHECK(lines_fit(in));
-	if (!empty && !end)
+	if (!n)
 		return false;
 	CHECK(in.n <= limit(m) + 3);
 	CHECK(header_of(in) <= HEADER_MAX);
@@ -339,6 +410,8 @@ static bool model_step(struct model *m, struct span got)
 		return false;
 	if (m->mode == DATA)
 		return step_data(m, in);
+	if (m->mode == SWALLOW)
+		return step_swallow(m, in);
 	return m->mode == CHUNK ? step_chunk(m, in) : step_line(m, in);
 }
 
@@ -400,14 +473,13 @@ static size_t move_data(struct play *p)
 		return 0;
 	buf_init(&out, p->repaired, sizeof(p->repaired));
 	dialog_body(&p->d, p->in, &out, false, &f);
-	if (f.gate)
-		dialog_gate_open(&p->d);
+	p->at_gate = f.gate;
 	if (f.cr_first)
 		to_destination(p, SPAN("\r"));
 	to_destination(p, f.octets);
 	if (!dialog_in_body(&p->d))
 		dialog_body_sent(&p->d);
-	return f.gate && !f.consumed ? move_data(p) : f.consumed;
+	return f.consumed;
 }
 
 /* ---- the gateway dialog's connections ---- */
@@ -422,7 +494,7 @@ static void fresh_connection(struct play *p, struct addr *addr)
 		offers ^= p->connections % 2 ? WITH_CHUNKING : 0;
 	m->offers = offers;
 	m->mode = LINE;
-	m->spoke_early = m->dead = m->logged_in = false;
+	m->spoke_early = m->dead = m->logged_in = m->lost = false;
 	forget(m);
 	p->connections++;
 	p->uses = 0;
@@ -510,6 +582,8 @@ static void settle(struct play *p)
 		p->in = span_from(p->in, n);
 		collect(p);
 		moved = n > 0;
+		if (moved && p->far)
+			continue;
 		while (!p->d.drop_destination &&
 		       model_step(&p->model, span_of(p->to_dest, p->dest_n)))
 			moved = true;
@@ -520,6 +594,12 @@ static void settle(struct play *p)
 		collect(p);
 		moved |= tend(p);
 		collect(p);
+		/* It has had the time to say that it has given up. */
+		if (!moved && p->at_gate) {
+			p->at_gate = false;
+			dialog_gate_open(&p->d);
+			moved = true;
+		}
 		if (!moved)
 			moved = dies(p);
 	} while (moved && p->d.end == DIALOG_RUNS);
@@ -553,9 +633,30 @@ static struct pool *more(void)
 	return &pool;
 }
 
-/* The whole session; CUTS other than 0: the client's octets come in pieces. */
-static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32_t cuts)
+/* How many of its octets a client sends that waits after DATA and AUTH and the line after AUTH. */
+static size_t until_it_waits(struct span octets, size_t at)
 {
+	bool login = false;
+
+	for (size_t i = 0, line = 0; i < octets.n; i++) {
+		struct span s = span_of(octets.p + line, i - line);
+		bool was_login = login;
+
+		if (octets.p[i] != '\n')
+			continue;
+		login = span_starts_nocase(s, SPAN("AUTH"));
+		line = i + 1;
+		if (line > at && (was_login || login || span_starts_nocase(s, SPAN("DATA"))))
+			return line - at;
+	}
+	return octets.n - at;
+}
+
+/* The whole session; CUTS other than 0: the client's octets come in pieces. */
+static struct play *play(struct span octets, const uint8_t choice[4], uint32_t cuts)
+{
+	uint8_t flags = choice[0], seed = choice[1];
+	bool waits = choice[2] < IMPATIENT;
 	struct play *p = calloc(1, sizeof(*p));
 	struct xmllog_session id = { 1, 1 };
 	struct addr addr = { .family = 4 };
@@ -580,7 +681,9 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 		.seed = seed,
 		.sized = seed & 64,
 		.plain = seed % 16 == 3,
+		.gives_up = choice[3],
 	};
+	p->far = choice[3] & IS_FAR;
 	dialog_work_init(&p->work);
 	if (flags & WITH_GATEWAY)
 		make_offer(p);
@@ -595,8 +698,10 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	p->in = span_of(copy, 0);
 	settle(p);
 	while (at < octets.n && p->d.end == DIALOG_RUNS) {
-		size_t n = cuts ? fuzz_min(fuzz_step(&cuts), octets.n - at) : octets.n - at;
+		size_t n = waits ? until_it_waits(octets, at) : octets.n - at;
 
+		if (cuts)
+			n = fuzz_min(fuzz_step(&cuts), n);
 		p->in.n += n;
 		at += n;
 		settle(p);
@@ -615,7 +720,8 @@ static struct play *play(struct span octets, uint8_t flags, uint8_t seed, uint32
 	return p;
 }
 
-/* Octets behind DATA and AUTH are early only while there is no answer, so there cuts do matter. */
+/* Octets behind DATA and AUTH are early only while there is no answer, and of a message that is
+ * refused in its middle what has come is passed on: so there cuts do matter. */
 static bool cuts_matter(struct span octets)
 {
 	for (size_t i = 0; i + 4 <= octets.n; i++)
@@ -628,15 +734,18 @@ static bool cuts_matter(struct span octets)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct span in = span_of(data, size);
-	uint8_t flags = fuzz_choice(&in), seed = fuzz_choice(&in), cuts = fuzz_choice(&in);
+	uint8_t choice[4], flags;
 	struct play *whole, *cut;
 
+	for (size_t i = 0; i < sizeof(choice); i++)
+		choice[i] = fuzz_choice(&in);
+	flags = choice[0];
 	if (in.n > 4000)
 		return 0;
-	whole = play(in, flags, seed, 0);
-	cut = play(in, flags, seed, 1u + cuts);
+	whole = play(in, choice, 0);
+	cut = play(in, choice, 1u + choice[2]);
 	/* What is passed on before an answer can be refused by it: that hangs on the time. */
-	if (!(flags & (WITH_PIPELINING | WITH_EARLY)) && !cuts_matter(in)) {
+	if (!(flags & (WITH_PIPELINING | WITH_EARLY)) && !choice[3] && !cuts_matter(in)) {
 		CHECK(whole->d.end == cut->d.end);
 		CHECK(span_eq(span_of(whole->to_client, whole->client_n),
 			      span_of(cut->to_client, cut->client_n)));
