@@ -71,6 +71,7 @@ class Exim(mailserver.Confined):
         super().__init__()
         self.size_limit = size_limit
         self.own = own
+        self.spool = self.dir / "spool"
         self.small = None  # a directory for messages that are taken, in place of its own
         self.unpacked = mailserver.runnable(
             harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
@@ -78,7 +79,7 @@ class Exim(mailserver.Confined):
 
     def start(self):
         self.make_etc()
-        self.make_for("Debian-exim", self.dir / "spool", self.dir / "log", self.mail)
+        self.make_for("Debian-exim", self.spool, self.dir / "log", self.mail)
         if self.small:
             (self.dir / "spool/input").symlink_to(self.small)
         self.port = harness.free_port()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""What real mail servers as destinations of a test have in common: postfix.py, exim.py and
-opensmtpd.py.
+"""What real mail servers as destinations of a test have in common: postfix.py, exim.py,
+opensmtpd.py and sendmail.py.
 
 A package lies in BUILD/unpacked, where `make` puts it (tools/need --unpack; a BUILD that ends in
 -asan uses that of the plain one), and is never installed, since that would start a server.
@@ -136,10 +136,10 @@ class Confined(MailServer):
         (self.etc / "resolv.conf").write_text("lookup file\n")
 
     def make_for(self, user, *paths):
-        """Directories that are a user's."""
+        """Directories that are a user's from now on."""
         number = FIRST_ID + self.users.index(user)
         for path in paths:
-            path.mkdir()
+            path.mkdir(exist_ok=True)
             os.chown(path, number, number)
 
     def launch_confined(self, argv, places):

@@ -27,6 +27,7 @@ class OpenSmtpd(mailserver.Confined):
         """RULES: where it listens, with the port 225, and what goes into which box."""
         super().__init__()
         self.rules = rules
+        self.spool = self.dir / "spool"
         self.root = harness.unpacked(PACKAGE, "usr/sbin/smtpd")
         self.program = mailserver.runnable(self.root / "usr/sbin/smtpd")
 

@@ -110,12 +110,12 @@ class Postfix(mailserver.MailServer):
         program("../lib/postfix/sbin/smtpd")
         self.listener = listener
         self.own_settings = settings
-        self.queue = self.dir / "queue"
+        self.queue = self.spool = self.dir / "queue"
 
     def make_directories(self):
         owner, user = pwd.getpwnam(OWNER), pwd.getpwnam(MAIL_USER)
         for name in ("conf", "queue", "queue/pid"):
-            (self.dir / name).mkdir()
+            (self.dir / name).mkdir(exist_ok=True)
         for path in [self.dir / "data", *(self.queue / name for name in QUEUES)]:
             path.mkdir(mode=0o700)
             os.chown(path, owner.pw_uid, owner.pw_gid)

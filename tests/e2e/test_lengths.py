@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: ISC
+"""Lines of every length, through to real mail servers: wherever one of them cuts a line, or gives
+up a message, what comes next is text for it and no command.
+
+Each line ends in a dot, so that it is the end of the message for a server that begins anew right
+before the dot; the next line is a dot too. What follows it is a transaction for somebody elsewhere,
+which each server would relay. A message has many such lines, and is sent by HELO or by EHLO. What
+is checked is what the servers then have: each message to the letter, and nothing else.
+
+The gate (test_gate.py) waits at each MAIL, so that by default not every line has a transaction
+after it. A server that took a line's dot for the end would cut the message there all the same. With
+CARONTE_LONG set each has one, everything is sent over a wire that takes time, too, and each server
+has both dialogs and engines in front of it.
+"""
+import collections
+import concurrent.futures
+import contextlib
+import os
+import re
+import subprocess
+
+import exim
+import harness
+import mailserver
+import namespace
+import opensmtpd
+import postfix
+import puppet
+import sendmail
+from puppet import DATA, EHLO, MAIL, RCPT, case
+from wire import Wire
+
+LONG = bool(os.environ.get("CARONTE_LONG"))
+HELO = b"HELO client.test\r\n"
+HEAD = (b"From: a@client.test\r\nDate: Fri, 27 Nov 2026 20:00:00 +0000\r\n"
+        b"Message-Id: <1@client.test>\r\nSubject: t\r\n")
+COMMANDS = [b"MAIL FROM:<evil@evil.test>", b"RCPT TO:<victim@far.test>", b"DATA",
+            b"Subject: smuggled", b"", b"smuggled", b"."]
+LENGTHS = list(range(1, 4301))
+POWERS = [length for power in range(3, 17) for length in range((1 << power) - 2, (1 << power) + 3)]
+PER_MESSAGE = 50  # lines, with a transaction after each
+AT_A_TIME = 24
+CONNECTIONS = 8  # for messages that are taken
+WIRE_S = 0.002
+
+
+def chosen(some, all_of_them):
+    return all_of_them if LONG else some
+
+
+def line_of(length, begin=b""):
+    return begin + b"x" * (length - len(begin) - 1) + b"."
+
+
+def in_body(lengths, every, number):
+    """A message with a line of each length in its body; after every so many a transaction. Lines
+    of its header, lines of its body."""
+    lines = []
+    for at, length in enumerate(lengths):
+        lines += [line_of(length), b".", *(COMMANDS if at % every == number % every else ())]
+    return [], [*lines, b"", b"seen %d" % number]
+
+
+def in_header(lengths, begin, number):
+    """… as header fields, or continued lines of one. The transaction stands after the last one,
+    where no empty line has ended the header."""
+    fields = [line_of(max(length, len(begin) + 2), begin) for length in lengths]
+    return [b"X-Long: 1", *fields], [b".", *COMMANDS, b"", b"seen %d" % number]
+
+
+def field(lengths, every, number):
+    return in_header(lengths, b"X:", number)
+
+
+def folded(lengths, every, number):
+    return in_header(lengths, b"\t", number)
+
+
+def stuffed(lines):
+    return b"".join(line.replace(b".", b"..", line.startswith(b".")) + b"\r\n" for line in lines)
+
+
+def send(port, hello, texts):
+    """The codes that these messages get, each a piece of octets or more, one connection for all."""
+    codes = []
+    with puppet.client(port) as c, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        c.socket.settimeout(120)
+        c.reply()
+        c.send(hello)
+        c.reply()
+        for text in texts:
+            for command in MAIL, RCPT, DATA:
+                c.send(command)
+                codes += c.codes(1)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                c.send(text)
+            codes += c.codes(1)
+        c.send(b"QUIT\r\n")
+    return codes
+
+
+def send_all(port, texts):
+    """The last code of each, in order; every other one is sent after HELO."""
+    with concurrent.futures.ThreadPoolExecutor(AT_A_TIME) as threads:
+        sent = [threads.submit(send, port, (EHLO, HELO)[at % 2], [text])
+                for at, text in enumerate(texts)]
+        return [(each.result() or [0])[-1] for each in sent]
+
+
+class Servers:
+    each_engine = LONG
+
+    def heard_of_nobody_else(self, server):
+        self.assertEqual(server.mails(box=mailserver.FAR), [])
+        heard = getattr(server, "recipients", list)()
+        self.assertEqual([each for each in heard if "victim" in each], [])
+        self.assertIsNone(re.search("to=<?victim", server.log()))
+
+    @contextlib.contextmanager
+    def ways(self, server, **settings):
+        """Ports that lead there through Caronte, by name."""
+        with contextlib.ExitStack() as stack:
+            wire = stack.enter_context(Wire(server.port, WIRE_S))
+            yield {name: stack.enter_context(self.caronte(
+                to, MAX_SESSIONS_PER_ADDRESS=0, **settings)).port
+                   for name, to in (("direct", server), ("wire", wire))}
+
+
+class Lengths(Servers):
+    """Those for each server. What it does with a header is its own; the body must be the same."""
+    LONGEST = (64 << 10) - 1  # of MAX_LINE_KIB, and a CR
+    strict = False  # it refuses a header without an end
+
+    def check(self, server, port, make, lengths, every):
+        """One message after the other, many at a time."""
+        count = -(-len(lengths) // PER_MESSAGE)
+        made = [make(lengths[at::count], every, at) for at in range(count)]
+        empty = b"\r\n" if self.strict or make is in_body else b""
+        texts = [HEAD + stuffed(header) + empty + stuffed(body) + b".\r\n" for header, body in made]
+        before = len(server.mails())
+        with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as threads:
+            sent = [threads.submit(send, port, (EHLO, HELO)[at % 2], texts[at::CONNECTIONS])
+                    for at in range(CONNECTIONS)]
+            for at, each in enumerate(sent):
+                self.assertEqual(each.result(), [250, 250, 354, 250] * len(texts[at::CONNECTIONS]))
+        mails = server.mails(before + count)
+        self.assertEqual(len(mails), before + count)
+        bodies = collections.Counter(b"\r\n".join(body) + b"\r\n" for _, body in made)
+        for body in bodies:
+            self.assertTrue([mail for mail in mails if mail.endswith(b"\r\n" + body)], body[-400:])
+        self.heard_of_nobody_else(server)
+
+    def test_lengths(self):
+        with self.server() as server, self.ways(server) as ports:
+            for way, port in ports.items():
+                for make in in_body, field, folded:
+                    lengths = LENGTHS if way == "direct" or LONG else []
+                    lengths = [each for each in lengths + POWERS if each <= self.LONGEST]
+                    with case(way, make.__name__):
+                        self.check(server, port, make, lengths, 1 if LONG else PER_MESSAGE)
+
+
+    SIZE_LIMIT = 110000  # Exim returns 100,000 with a bounce
+    HEADER_LIMIT = 8 << 10  # of Caronte; the server's is a little more
+    NEAR = range(-4, chosen(12, 100))
+
+    def up_to(self, size):
+        """Messages that have the dot of a line's end after about so many octets, and commands after
+        it: in a line of the body, after short lines of it, in a header field, in a folded one."""
+        for length in (size + offset for offset in self.NEAR):
+            tail = b"\r\n" + stuffed(COMMANDS) + b".\r\n"
+            for begin in (HEAD + b"\r\n", HEAD + b"\r\n" + (b"y" * 78 + b"\r\n") * (size // 100),
+                          HEAD + b"X:", HEAD + b"X: y\r\n\t"):
+                yield begin + line_of(length - len(begin)) + tail
+
+    def check_limit(self, server, size, **settings):
+        """Refused by Caronte, or taken by the server where it is just short enough."""
+        texts = list(self.up_to(size))
+        with self.ways(server, **settings) as ports:
+            for way, port in ports.items():
+                with case(way):
+                    taken = len(server.mails())
+                    # By EHLO and by HELO, whichever comes to a length first.
+                    codes = send_all(port, texts) + send_all(port, texts[1:] if LONG else [])
+                    self.assertIn(552, codes)
+                    self.assertLessEqual(set(codes), {250, 552})
+                    self.assertEqual(len(server.mails()), taken + codes.count(250))
+                    self.heard_of_nobody_else(server)
+
+    def test_size_limit(self):
+        with self.small_server(self.SIZE_LIMIT) as server:
+            self.check_limit(server, self.SIZE_LIMIT)
+
+
+class WithHeaderLimit:
+    def test_header_limit(self):
+        with self.limited_server(self.HEADER_LIMIT + 12) as server:
+            self.check_limit(server, self.HEADER_LIMIT, MAX_HEADER_KIB=self.HEADER_LIMIT >> 10)
+
+
+class Exim(Lengths, WithHeaderLimit, harness.TestCase):
+    server = small_server = exim.Exim
+
+    def limited_server(self, size):
+        return exim.Exim(own="header_maxsize = %d\n" % size)
+
+    def test_the_server_alone_is_deceived(self):
+        """Or what is sent here were no attack."""
+        for make, size in ((self.small_server, self.SIZE_LIMIT),
+                           (self.limited_server, self.HEADER_LIMIT)):
+            with case(size), make(size) as server:
+                send_all(server.port, self.up_to(size))
+                # (What comes right after its DATA it does not take.)
+                self.assertIn(COMMANDS[1].decode(), server.recipients())
+
+
+class Postfix(Lengths, harness.TestCase):
+    server = postfix.Postfix
+    dialogs = chosen(("gateway",), ("sniff", "gateway"))
+
+    def small_server(self, size):
+        return postfix.Postfix(message_size_limit=size)
+
+
+class OpenSmtpd(Lengths, harness.TestCase):
+    server = opensmtpd.OpenSmtpd
+    dialogs = chosen(("sniff",), ("sniff", "gateway"))
+    LONGEST = (64 << 10) - 3  # it takes no more, and says so
+    strict = True
+
+    def small_server(self, size):
+        return opensmtpd.OpenSmtpd("smtp max-message-size %d\n" % size + opensmtpd.RULES)
+
+
+class Sendmail(Lengths, WithHeaderLimit, harness.TestCase):
+    server = small_server = sendmail.Sendmail
+    dialogs = chosen(("sniff",), ("sniff", "gateway"))
+
+    def limited_server(self, size):
+        return sendmail.Sendmail(header_limit=size)
+
+
+class FullSpool(Servers):
+    PAGE = 4096
+    ROOM = 8  # pages
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+
+    @contextlib.contextmanager
+    def small_spool(self):
+        """A server that has so many pages for messages."""
+        server = self.server()
+        server.spool.mkdir(mode=0o755)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs",
+                               server.spool], capture_output=True, text=True)
+        if done.returncode:
+            self.skipTest("no small spool: " + done.stderr.strip())
+        try:
+            with server:
+                room = os.statvfs(server.spool)
+                (server.spool / "filler").write_bytes(
+                    bytes(room.f_bavail * room.f_bsize - self.ROOM * self.PAGE))
+                yield server
+        finally:
+            subprocess.run(["umount", "-l", server.spool], check=True)
+
+    def test_full_spool(self):
+        """Wherever the last page ends: each line there, or a few octets of it, is taken by a server
+        that lost its place for the end, and has a transaction after it."""
+        unit = stuffed([b"xx.", *COMMANDS[:3]])
+        units = chosen(10, 90)
+        fits = self.ROOM * self.PAGE - (units - 2) * len(unit)
+        with self.small_spool() as server, self.ways(server) as ports:
+            for shift in range(0, len(unit), chosen(len(unit) // 2, 1)):
+                text = (HEAD + b"\r\n" + b"y" * shift + b"\r\n" + (b"y" * 78 + b"\r\n") * (
+                    fits // 79) + unit * units + (b"y" * 78 + b"\r\n") * 500 + b".\r\n")
+                with case(shift):
+                    for way, port in ports.items():
+                        self.assertNotIn(250, send(port, EHLO, [text])[3:], way)
+            self.heard_of_nobody_else(server)
+
+
+class FullExim(FullSpool, harness.TestCase):
+    server = exim.Exim
+
+
+class FullPostfix(FullSpool, harness.TestCase):
+    server = postfix.Postfix
+
+
+class FullOpenSmtpd(FullSpool, harness.TestCase):
+    server = opensmtpd.OpenSmtpd
+
+
+class FullSendmail(FullSpool, harness.TestCase):
+    server = sendmail.Sendmail
