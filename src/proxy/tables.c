@@ -157,7 +157,19 @@ static int read_whole(int fd, struct text *t)
 	return 0;
 }
 
-/* What was probably meant by a line of a file of networks, or WHAT. */
+static size_t octets_of(struct span s, const char *set)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += s.p[i] && strchr(set, s.p[i]);
+	return n;
+}
+
+/*
+ * What was probably meant by a line of a file of networks, or WHAT. The hints are for the setting,
+ * where entries stand side by side and may be files: of a line they know what looks like a network.
+ */
 static const char *meant(const struct table_faults *f, unsigned line, const char *what)
 {
 	struct lines l = { .rest = f->text };
@@ -168,7 +180,11 @@ static const char *meant(const struct table_faults *f, unsigned line, const char
 		return what;
 	while (lines_next(&l, &entry) && l.number < line)
 		;
-	if (l.number == line)
+	if (l.number != line)
+		return what;
+	if (octets_of(entry, " \t,;"))
+		return "one address or network a line is needed, and nothing after it";
+	if (octets_of(entry, "0123456789abcdefABCDEF:./*![]-") == entry.n)
 		hint = hints_network((const char *)entry.p, entry.n);
 	return hint ? hint : what;
 }

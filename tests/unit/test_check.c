@@ -220,13 +220,17 @@ static void circle_by_every_address(void **state)
 
 static void faults_of_tables_have_their_lines(void **state)
 {
-	char networks[160], recipients[160], expected[4][320];
+	char networks[160], recipients[160], expected[7][320];
 	const char *const more[] = { networks, recipients };
-	const char *const texts[] = { expected[0], expected[1], expected[2], expected[3] };
+	const char *const texts[] = { expected[0], expected[1], expected[4], expected[5],
+				      expected[6], expected[2], expected[3] };
 	struct config *c;
 
 	(void)state;
-	put_file("networks", "# ours\n10.0.0.0/8\n300.0.0.0/8\n\n10.0.0.1-10.0.0.9\n", 0644);
+	put_file("networks",
+		 "# ours\n10.0.0.0/8\n300.0.0.0/8\n\n10.0.0.1-10.0.0.9\n"
+		 "10.1.0.0/16,10.2.0.0/16\n10.1.0.0/16 # ours\n./nets\n",
+		 0644);
 	put_file("recipients", "@example.org\nuser@example.net\nno-at-sign\n\n<a@b>\n", 0644);
 	snprintf(networks, sizeof(networks), "RELAY_NETWORKS=192.0.2.1 %s", in_dir("networks"));
 	snprintf(recipients, sizeof(recipients), "RECIPIENTS=%s", in_dir("recipients"));
@@ -237,12 +241,19 @@ static void faults_of_tables_have_their_lines(void **state)
 	snprintf(expected[1], sizeof(expected[1]),
 		 "%s:5: RELAY_NETWORKS: no range: write networks, like 192.0.2.0/25",
 		 in_dir("networks"));
+	for (unsigned i = 0; i < 2; i++)
+		snprintf(expected[4 + i], sizeof(expected[4 + i]),
+			 "%s:%u: RELAY_NETWORKS: one address or network a line is needed, and "
+			 "nothing after it",
+			 in_dir("networks"), 6 + i);
+	snprintf(expected[6], sizeof(expected[6]), "%s:8: RELAY_NETWORKS: %s", in_dir("networks"),
+		 policy_network_check(SPAN("./nets")));
 	snprintf(expected[2], sizeof(expected[2]),
 		 "%s:3: RECIPIENTS: no @, user@domain or @domain is needed", in_dir("recipients"));
 	snprintf(expected[3], sizeof(expected[3]),
 		 "%s:5: RECIPIENTS: angle bracket, user@domain or @domain is needed without them",
 		 in_dir("recipients"));
-	assert_faults(c, texts, 4);
+	assert_faults(c, texts, COUNT(texts));
 	config_free(c);
 }
 
