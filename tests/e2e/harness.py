@@ -57,6 +57,7 @@ import pathlib
 import pwd
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -120,6 +121,17 @@ def missing(what):
     if os.environ.get("CI") == "true":
         raise AssertionError(what)
     raise unittest.SkipTest(what)
+
+
+def allow_descriptors(count):
+    """So many for this process, and what it starts; skips the test where that may not be."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= count:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+    except (ValueError, OSError):
+        raise unittest.SkipTest("%d open files are not allowed here" % count) from None
 
 
 @functools.cache

@@ -9,7 +9,6 @@ import functools
 import os
 import random
 import re
-import resource
 import signal
 import socket
 import threading
@@ -25,16 +24,6 @@ WEIGHTS = (4, 2, 1, 1)
 SESSIONS = 2000
 MESSAGES = 20000 if harness.LONG else 2000
 DEATHS = 4
-
-
-def allow_descriptors(count):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= count:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
-    except (ValueError, OSError):
-        raise unittest.SkipTest("%d open files are not allowed here" % count) from None
 
 
 def list_of(sinks, *options):
@@ -70,7 +59,7 @@ class ClusterCase(harness.TestCase):
 class Shares(ClusterCase):
     @classmethod
     def setUpClass(cls):
-        allow_descriptors(6 * SESSIONS)
+        harness.allow_descriptors(6 * SESSIONS)
 
     def setUp(self):
         self.open, self.names = [], {}
