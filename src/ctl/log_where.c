@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 /* Before the first rotation there may be no archive. */
 static bool has_archive(const char *path)
@@ -15,14 +16,29 @@ static bool has_archive(const char *path)
 	return *path && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* The daemon may run on a file that has got faults since, and then its log is wanted most. So they
+ * matter only where the file cannot be read. Where it does not say LOG_FILE they are printed, since
+ * one of them may be that line. */
+static bool may_go_on(const struct log_where *w)
+{
+	const struct config *c = w->config;
+
+	if (!c->fault_count)
+		return true;
+	if (access(w->from.file, R_OK) == 0 && c->where[SETTING_LOG_FILE].file)
+		return true;
+	config_print_faults(c, stderr);
+	return access(w->from.file, R_OK) == 0;
+}
+
 int log_where_find(struct log_where *w, const char *title, bool current)
 {
 	const struct settings *set;
 
 	if (w->count)
 		return -1;
-	w->config = ctl_config_load(&w->from);
-	if (!w->config) {
+	w->config = config_load(w->from.file, w->from.overrides, w->from.count);
+	if (!may_go_on(w)) {
 		fprintf(stderr, "%s: FILE may be named instead\n", title);
 		return EX_CONFIG;
 	}

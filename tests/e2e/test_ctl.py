@@ -323,6 +323,11 @@ class Log(harness.TestCase):
             self.assertIn("LOG_FILE is \"-\"", ctl.stderr)
             ctl("log", "-c", none, status=78)
             self.assertIn("FILE may be named instead", ctl.stderr)
+            # A fault in another line is the daemon's to tell.
+            daemon.configure(MAX_ERRORS="many")
+            self.assertEqual(ctl("log", "--json", "-c", daemon.conf, "-o",
+                                 "LOG_ARCHIVE_DIR=%s" % none), everything)
+            self.assertEqual(ctl.stderr, "")
 
     def test_rotated_files(self):
         """A directory is its rotated logs in order; other files in it are left alone."""
