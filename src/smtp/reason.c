@@ -4,7 +4,7 @@
 
 #include "base/diag.h"
 
-#define X(name, word) [REASON_##name] = word,
+#define X(name, word) [REASON_##name] = (word),
 
 static const char *const words[REASON_COUNT] = { [REASON_NONE] = "", REASONS(X) };
 
