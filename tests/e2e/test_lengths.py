@@ -15,6 +15,7 @@ has both dialogs and engines in front of it.
 import collections
 import concurrent.futures
 import contextlib
+import itertools
 import os
 import re
 import subprocess
@@ -121,7 +122,7 @@ class Servers:
         with contextlib.ExitStack() as stack:
             wire = stack.enter_context(Wire(server.port, WIRE_S))
             yield {name: stack.enter_context(self.caronte(
-                to, MAX_SESSIONS_PER_ADDRESS=0, **settings)).port
+                to, MAX_SESSIONS_PER_ADDRESS=0, WORKERS=1, **settings)).port
                    for name, to in (("direct", server), ("wire", wire))}
 
 
@@ -273,18 +274,21 @@ class FullSpool(Servers):
             subprocess.run(["umount", "-l", server.spool], check=True)
 
     def test_full_spool(self):
-        """Wherever the last page ends: each line there, or a few octets of it, is taken by a server
-        that lost its place for the end, and has a transaction after it."""
+        """Wherever it ends, in the last page that there is or in the next, which a server may have
+        kept to itself meanwhile: each line there, or a few octets of it, is taken by a server that
+        lost its place for the end, and has a transaction after it. (One such message, to the octet,
+        is in test_gate.py; to find it again all of them are needed.)"""
         unit = stuffed([b"xx.", *COMMANDS[:3]])
-        units = chosen(10, 90)
-        fits = self.ROOM * self.PAGE - (units - 2) * len(unit)
+        units = chosen(10, 20)
         with self.small_spool() as server, self.ways(server) as ports:
-            for shift in range(0, len(unit), chosen(len(unit) // 2, 1)):
+            for pages, shift in itertools.product(
+                    (self.ROOM, self.ROOM + 1), range(0, len(unit), chosen(len(unit) // 2, 1))):
+                fits = pages * self.PAGE - units // 2 * len(unit)
                 text = (HEAD + b"\r\n" + b"y" * shift + b"\r\n" + (b"y" * 78 + b"\r\n") * (
                     fits // 79) + unit * units + (b"y" * 78 + b"\r\n") * 500 + b".\r\n")
-                with case(shift):
-                    for way, port in ports.items():
-                        self.assertNotIn(250, send(port, EHLO, [text])[3:], way)
+                for way, port in ports.items():
+                    with case(pages, shift, way):
+                        self.assertNotIn(250, send(port, EHLO, [text])[3:])
             self.heard_of_nobody_else(server)
 
 
