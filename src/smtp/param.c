@@ -58,9 +58,11 @@ static int hex(uint8_t c)
 /* The octet that "+HH" at the start of S stands for, -1: none that may stand there. */
 static int decode_hex(struct span s)
 {
-	if (s.n < 3 || hex(s.p[1]) < 0 || hex(s.p[2]) < 0)
+	int high = s.n < 3 ? -1 : hex(s.p[1]), low = s.n < 3 ? -1 : hex(s.p[2]);
+
+	if (high < 0 || low < 0)
 		return -1;
-	int c = hex(s.p[1]) << 4 | hex(s.p[2]);
+	int c = high << 4 | low;
 
 	return c < 0x20 || c > 0x7e ? -1 : c;
 }

@@ -486,11 +486,12 @@ static void test_random(void **state)
 	free(text);
 }
 
-static double now_s(void)
+/* Of the processor's time, which is ours alone: what else the machine does, says nothing of us. */
+static double used_s(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
@@ -522,18 +523,18 @@ static void many(unsigned domains)
 	for (unsigned i = 0; i < MANY; i++)
 		n += (size_t)snprintf(text + n, cap - n, "user.%u@customer%u.example\n", i,
 				      i % domains);
-	double begin = now_s();
+	double begin = used_s();
 	struct policy_recipients *t = build_span(span_of(text, n), NULL, &used);
-	double built = now_s();
+	double built = used_s();
 
 	assert_non_null(t);
 	assert_int_equal(policy_recipients_count(t), MANY);
 	size_t hits = look_up_many(t, MANY, domains, LOOKUPS);
-	double end = now_s();
+	double end = used_s();
 
 	/* What making the names takes. */
 	assert_int_equal(look_up_many(NULL, MANY, domains, LOOKUPS), 0);
-	double empty = now_s() - end;
+	double empty = used_s() - end;
 
 	assert_true(hits > LOOKUPS / 3 && hits < LOOKUPS);
 	print_message("%d addresses, %u domains: %.0f ms, %.1f octets each, %.0f ns a lookup\n",
