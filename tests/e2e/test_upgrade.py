@@ -533,7 +533,8 @@ class Upgrade(Base):
             checks = self.stop_in_check(daemon)
             os.kill(checks, signal.SIGKILL)
             fault = daemon.record("fault", what="configuration")
-            self.assertEqual(fault.get("detail"), "SIGUSR2: refused: signal 9")
+            self.assertEqual(fault.get("detail"), "SIGUSR2: refused: caronte: %s: ended its check "
+                             "with signal 9" % (daemon.dir / "caronte"))
             self.deliver(daemon)
             self.assertTrue(self.upgrade(daemon))
 
