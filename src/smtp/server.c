@@ -212,10 +212,11 @@ static enum smtp_server_event judge_unknown(const struct smtp_server *s,
 
 /* Where a line belongs: LINE, MORE, or FATAL where none can be read, or none of SMTP. */
 static enum smtp_server_event first_line(const struct smtp_server *s, struct span in,
+					 struct smtp_server_view view,
 					 struct smtp_server_step *step)
 {
 	bool more;
-	enum reason foreign = smtp_foreign_octets(in, !s->greeted, &more);
+	enum reason foreign = smtp_foreign_octets(in, !s->greeted && !view.open, &more);
 
 	if (more)
 		return SMTP_SERVER_MORE;
@@ -235,7 +236,7 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 					   struct smtp_server_view view,
 					   struct smtp_server_step *step)
 {
-	enum smtp_server_event cut = first_line(s, in, step);
+	enum smtp_server_event cut = first_line(s, in, view, step);
 
 	if (cut != SMTP_SERVER_LINE)
 		return cut;
