@@ -9,10 +9,10 @@
  *
  * The client waits for the answers to DATA and AUTH, or does not; what it sends early is refused.
  *
- * A destination may lose its place: it gives up a message after some octet of it, and goes on there
- * as if a line began, be it that it looks for the end, be it that it takes commands at once. Where
- * it is far away, it has all that is sent before an answer to any of it is here. Wherever it gives
- * up, no transaction begins in what it then takes for commands.
+ * A destination may lose its place: it gives up a message after some octet of it, and looks for the
+ * end from there as if a line began; it answers there, or at the end. Where it is far away, it has
+ * all that is sent before an answer to any of it is here. Wherever it gives up, no transaction
+ * begins in what it then takes for commands.
  *
  * With the gateway dialog the destination hears of transactions alone, one at a time; a connection
  * that is given back owes nothing, is in the middle of nothing, and has no transaction open that
@@ -51,7 +51,7 @@ enum {
 /* What the fourth octet chooses. */
 enum {
 	GIVES_UP_AFTER = 63, /* octets of a message; 0: never */
-	GIVES_UP_AT_ONCE = 64,
+	ANSWERS_AT_ONCE = 64,
 	IS_FAR = 128,
 };
 
@@ -208,6 +208,12 @@ static bool is_its_business(enum smtp_verb verb)
 	       verb == SMTP_VERB_AUTH;
 }
 
+static bool is_local(const struct model *m, const struct smtp_command *rcpt)
+{
+	return m->logged_in || rcpt->path.postmaster ||
+	       span_eq_nocase(rcpt->path.domain, SPAN("example.net"));
+}
+
 static void on_line(struct model *m, struct span line)
 {
 	struct smtp_command cmd;
@@ -230,8 +236,7 @@ static void on_line(struct model *m, struct span line)
 		m->mail |= !no;
 		break;
 	case SMTP_VERB_RCPT:
-		CHECK(m->logged_in || cmd.path.postmaster ||
-		      span_eq_nocase(cmd.path.domain, SPAN("example.net")));
+		CHECK(is_local(m, &cmd));
 		CHECK((m->logged_in || !cmd.path.routed) && !m->chunked);
 		no |= !m->mail;
 		m->recipients += !no;
@@ -267,7 +272,8 @@ static void on_line(struct model *m, struct span line)
 	say(m, no ? "550 no\r\n" : "250 ok\r\n");
 }
 
-/* What stands in a message that it has given up. */
+/* What stands in a message that it has given up, or, where it has found the end, what comes next.
+ */
 static void on_lost_line(struct model *m, struct span line)
 {
 	struct smtp_command cmd;
@@ -275,7 +281,7 @@ static void on_lost_line(struct model *m, struct span line)
 
 	m->mail |= !no && cmd.verb == SMTP_VERB_MAIL;
 	/* Nobody has judged this recipient. */
-	CHECK(no || !m->mail || cmd.verb != SMTP_VERB_RCPT);
+	CHECK(no || !m->mail || cmd.verb != SMTP_VERB_RCPT || is_local(m, &cmd));
 	say(m, "500 what\r\n");
 }
 
@@ -330,30 +336,27 @@ static size_t end_of(struct span in)
 	return end ? (size_t)(end - in.p) + 5 : 0;
 }
 
-static void given_up(struct model *m)
-{
-	m->mode = LINE;
-	forget(m);
-	say(m, "452 full\r\n");
-}
-
 static void give_up(struct model *m)
 {
 	m->seen += m->gives_up & GIVES_UP_AFTER;
 	m->lost = true;
 	m->mode = SWALLOW;
-	if (m->gives_up & GIVES_UP_AT_ONCE)
-		given_up(m);
+	forget(m);
+	if (m->gives_up & ANSWERS_AT_ONCE)
+		say(m, "452 full\r\n");
 }
 
 static bool step_swallow(struct model *m, struct span in)
 {
 	size_t n = end_of(in);
 
+	if (n == 0)
+		return false;
 	m->seen += n;
-	if (n > 0)
-		given_up(m);
-	return n > 0;
+	m->mode = LINE;
+	if (!(m->gives_up & ANSWERS_AT_ONCE))
+		say(m, "452 full\r\n");
+	return true;
 }
 
 static bool step_data(struct model *m, struct span in)
@@ -517,7 +520,8 @@ static void take_back(struct play *p)
 	enum dialog_release how = (enum dialog_release)p->d.gateway.release;
 	struct model *m = &p->model;
 
-	if (!p->d.drop_destination && how != DIALOG_CLOSES) {
+	/* One that says more than it was asked for is no connection for others. */
+	if (!p->d.drop_destination && how != DIALOG_CLOSES && !m->lost) {
 		CHECK(dialog_gateway_clean(&p->d));
 		CHECK(m->mode == LINE && !m->spoke_early && !m->dead && !m->logged_in);
 		CHECK(m->seen == p->dest_n && m->said == p->taken);
@@ -708,6 +712,11 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	}
 	if (p->d.end == DIALOG_RUNS) {
 		dialog_client_closed(&p->d);
+		settle(p);
+	}
+	/* It has missed the end, and waits for another one. */
+	if (p->d.end == DIALOG_RUNS && p->model.mode == SWALLOW) {
+		dialog_destination_lost(&p->d, true);
 		settle(p);
 	}
 	CHECK(p->d.end != DIALOG_RUNS);

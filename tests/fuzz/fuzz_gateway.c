@@ -14,6 +14,10 @@
  *
  * - With all that was to come arrived, no command is left without an answer.
  *
+ * - Where a destination loses its place, that is, gives up a message after some octet of it and
+ *   looks for the end from there as if a line began, no transaction begins in what it then takes
+ * for commands.
+ *
  * A destination that says more than it should (`odd`) only must not harm anybody but its client.
  */
 #include <stdio.h>
@@ -42,12 +46,14 @@ struct asked {
 	uint32_t uses;
 };
 
-enum mode { LINE, BODY, CHUNKED, CREDENTIALS };
+enum mode { LINE, BODY, SWALLOWING, CHUNKED, CREDENTIALS };
 
 struct conn {
 	enum mode mode;
 	bool idle, dead, closing, login, refuses_ehlo, greeted, last;
-	bool odd; /* it has said more than it should */
+	bool odd;	     /* it has said more than it should */
+	bool lost, smuggled; /* it has given up a message; and then heard MAIL */
+	unsigned gives_up;   /* after so many octets of the next message; 0: never */
 	uint32_t ext;
 	unsigned owner, mail;
 	unsigned rcpt[RCPTS], rcpts;
@@ -62,7 +68,7 @@ struct client {
 	struct octets in, out;	    /* what it has sent; the replies to it */
 	unsigned waiting[COMMANDS]; /* numbers of what is not answered, oldest first */
 	unsigned first, last, number;
-	bool in_body, gone, body_sent;
+	bool in_body, gone, body_sent, at_gate;
 	bool odd; /* so was a destination of it */
 };
 
@@ -81,6 +87,14 @@ static struct {
 
 static const uint32_t extensions = SMTP_EXT_PIPELINING | SMTP_EXT_8BITMIME | SMTP_EXT_DSN |
 				   SMTP_EXT_CHUNKING | SMTP_EXT_AUTH | SMTP_EXT_SIZE;
+
+static struct client *owner(const struct conn *c)
+{
+	for (unsigned i = 0; i < CLIENTS; i++)
+		if (all->client[i].conn == c)
+			return &all->client[i];
+	return NULL;
+}
 
 /* The input's choices, and behind its end as many more as EVENTS needs, which it stands for. */
 static unsigned choose(unsigned n)
@@ -274,6 +288,7 @@ static void on_line(struct conn *c, struct span line)
 		}
 		reply(c, 354, 'D', c->mail);
 		c->mode = BODY;
+		c->gives_up = choose(8) == 7 ? 1 + choose(20) : 0;
 		break;
 	case SMTP_VERB_BDAT:
 		CHECK(c->odd || ((c->ext & SMTP_EXT_CHUNKING) && c->mail && c->rcpts));
@@ -295,13 +310,58 @@ static void on_line(struct conn *c, struct span line)
 	}
 }
 
+/* Octets up to the end of a message of which IN begins at the start of a line; 0: none. */
+static size_t end_of(struct span in)
+{
+	const uint8_t *end = in.n ? memmem(in.p, in.n, "\r\n.\r\n", 5) : NULL;
+
+	if (in.n >= 3 && memcmp(in.p, ".\r\n", 3) == 0)
+		return 3;
+	return end ? (size_t)(end - in.p) + 5 : 0;
+}
+
+/* What it says in the middle of a message is no answer to anybody's command. */
+static bool step_swallowing(struct conn *c, struct span in)
+{
+	size_t n = end_of(in);
+
+	if (n == 0)
+		return false;
+	c->in.taken += n;
+	c->mode = LINE;
+	c->mail = c->rcpts = 0;
+	put_text(&c->out, "452 full\r\n");
+	return true;
+}
+
+/* A line of a message that it has given up, or, where it has found the end, of what comes next. */
+static void on_lost_line(struct conn *c, struct span line)
+{
+	struct smtp_command cmd;
+	bool good = !smtp_command_parse(&cmd, line, 0x7ff);
+
+	c->smuggled |= good && cmd.verb == SMTP_VERB_MAIL;
+	/* Nobody has judged this recipient. */
+	CHECK(!c->smuggled || !good || cmd.verb != SMTP_VERB_RCPT || c->login ||
+	      span_eq(cmd.path.domain, SPAN("example.net")));
+	put_text(&c->out, "500 what\r\n");
+}
+
 static bool step_body(struct conn *c, struct span in)
 {
-	const uint8_t *end = in.n ? memmem(in.p, in.n, ".\r\n", 3) : NULL;
+	size_t n = end_of(in);
 
-	if (!end)
+	if (c->gives_up && in.n >= c->gives_up && (n == 0 || n > c->gives_up)) {
+		c->in.taken += c->gives_up;
+		c->mode = SWALLOWING;
+		c->lost = c->odd = true;
+		if (owner(c))
+			owner(c)->odd = true;
+		return true;
+	}
+	if (n == 0)
 		return false;
-	c->in.taken += (size_t)(end - in.p) + 3;
+	c->in.taken += n;
 	CHECK(c->odd || (c->mail && c->rcpts > 0)); /* no dot without a recipient */
 	c->mode = LINE;
 	message_over(c);
@@ -334,14 +394,19 @@ static bool conn_step(struct conn *c)
 		return false;
 	if (c->mode == BODY)
 		return step_body(c, in);
+	if (c->mode == SWALLOWING)
+		return step_swallowing(c, in);
 	if (c->mode == CHUNKED)
 		return step_chunk(c, in);
 	end = in.n ? memchr(in.p, '\n', in.n) : NULL;
 	if (!end)
 		return false;
-	CHECK(end > in.p && end[-1] == '\r');
+	CHECK(c->lost || (end > in.p && end[-1] == '\r'));
 	c->in.taken += (size_t)(end - in.p) + 1;
-	on_line(c, span_of(in.p, (size_t)(end - in.p) - 1));
+	if (c->lost)
+		on_lost_line(c, span_of(in.p, (size_t)(end - in.p) - (end > in.p)));
+	else
+		on_line(c, span_of(in.p, (size_t)(end - in.p) - 1));
 	return true;
 }
 
@@ -475,14 +540,13 @@ static bool move_body(struct client *c)
 	if (in.n == 0)
 		return false;
 	dialog_body(&c->d, in, NULL, false, &f);
-	if (f.gate)
-		dialog_gate_open(&c->d);
+	c->at_gate = f.gate;
 	c->in.taken += f.consumed;
 	if (f.cr_first)
 		to_conn(c, SPAN("\r"));
 	to_conn(c, f.octets);
 	c->body_sent = !dialog_in_body(&c->d);
-	return f.gate || f.consumed > 0;
+	return f.consumed > 0;
 }
 
 static bool move_chunk(struct client *c)
@@ -695,6 +759,10 @@ static void client_says(struct client *c)
 	static const char *const others[] = { "RSET\r\n",     "NOOP\r\n",  "EHLO c\r\n",
 					      "HELO c\r\n",   "BOGUS\r\n", "MAIL FROM:<a\r\n",
 					      "RCPT TO:x\r\n" };
+	static const char *const texts[] = { "text\r\n", "MAIL FROM:<>\r\n",
+					     "RCPT TO:<v@far.example>\r\n",
+					     "x.\r\nMAIL FROM:<>\r\nRCPT TO:<v@far.example>\r\n",
+					     ".\r\n" };
 	static const struct {
 		const char *text;
 		uint32_t uses;
@@ -714,7 +782,7 @@ static void client_says(struct client *c)
 	if (c->gone || c->d.end != DIALOG_RUNS || all->count + 20 > COMMANDS)
 		return;
 	if (c->in_body) {
-		put_text(&c->in, what < 8 ? "text\r\n" : ".\r\n");
+		put_text(&c->in, texts[what < 8 ? choose(4) : 4]);
 		c->in_body = what < 8;
 		return;
 	}
@@ -788,6 +856,21 @@ static bool lose(struct client *c)
 	return true;
 }
 
+/* Its destination has read all that it was sent, and what it has to say about it is here. */
+static bool opens_gate(struct client *c)
+{
+	if (!c->at_gate)
+		return false;
+	while (c->conn && conn_step(c->conn))
+		;
+	turn(c, OCTETS);
+	if (!c->at_gate || c->d.end != DIALOG_RUNS || !dialog_in_body(&c->d))
+		return c->at_gate = false;
+	c->at_gate = false;
+	dialog_gate_open(&c->d);
+	return true;
+}
+
 static void event(void)
 {
 	struct client *c = &all->client[choose(CLIENTS)];
@@ -802,9 +885,12 @@ static void event(void)
 	case 0 ... 15:
 		client_says(c);
 		break;
-	case 16 ... 19:
+	case 16 ... 18:
 		if (conn)
 			conn_step(conn);
+		break;
+	case 19:
+		opens_gate(c);
 		break;
 	case 20 ... 23:
 		turn(c, 1u + choose(40));
@@ -876,6 +962,10 @@ static void settle(void)
 			while (c->conn && c->d.end == DIALOG_RUNS && conn_step(c->conn))
 				moved = true;
 			turn(c, OCTETS);
+			if (opens_gate(c)) {
+				moved = true;
+				turn(c, OCTETS);
+			}
 			if (lose(c)) {
 				moved = true;
 				turn(c, OCTETS);
