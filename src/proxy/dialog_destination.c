@@ -383,9 +383,10 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 		what = dialog_told;
 
 	smtp_server_message_answered(&d->server);
-	/* A refused end of data ends the transaction (RFC 5321 4.1.1.4); that a refused last chunk
-	 * does, RFC 3030 does not say. */
-	d->gateway.begun = d->gateway.begun && d->chunked && !good;
+	d->gateway.begun = false;
+	/* A destination that gave the message up may still take octets of it for commands, and what
+	 * it says to those must answer nobody else. */
+	d->gateway.tried = d->gateway.tried || !good;
 	d->messages += good;
 	d->useful += good;
 	if (good)

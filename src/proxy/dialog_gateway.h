@@ -52,7 +52,7 @@ struct dialog_gateway {
 	bool replied;	 /* … and a whole answer that was no 421: nothing is given twice */
 	bool mail_open;	 /* it owes the answer to MAIL, which the client does not wait for */
 	bool begun;	 /* MAIL was given to it, and the transaction is not over */
-	bool tried;	 /* AUTH was given to it */
+	bool tried;	 /* AUTH was given to it, or it has refused a message */
 	bool refused;	 /* `saved` answers each RCPT of this transaction */
 	uint32_t need;	 /* enum smtp_ext: what the transaction uses */
 	uint64_t need_size, size_offered;

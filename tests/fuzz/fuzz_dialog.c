@@ -520,8 +520,9 @@ static void take_back(struct play *p)
 	enum dialog_release how = (enum dialog_release)p->d.gateway.release;
 	struct model *m = &p->model;
 
-	/* One that says more than it was asked for is no connection for others. */
-	if (!p->d.drop_destination && how != DIALOG_CLOSES && !m->lost) {
+	if (!p->d.drop_destination && how != DIALOG_CLOSES) {
+		/* One that says more than it was asked for is no connection for others. */
+		CHECK(!m->lost);
 		CHECK(dialog_gateway_clean(&p->d));
 		CHECK(m->mode == LINE && !m->spoke_early && !m->dead && !m->logged_in);
 		CHECK(m->seen == p->dest_n && m->said == p->taken);

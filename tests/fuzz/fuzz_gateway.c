@@ -52,6 +52,7 @@ struct conn {
 	enum mode mode;
 	bool idle, dead, closing, login, refuses_ehlo, greeted, last;
 	bool odd;	     /* it has said more than it should */
+	bool lied;	     /* … out of the blue, perhaps 250 for a message */
 	bool lost, smuggled; /* it has given up a message; and then heard MAIL */
 	unsigned gives_up;   /* after so many octets of the next message; 0: never */
 	uint32_t ext;
@@ -579,6 +580,8 @@ static void part(struct client *c)
 	enum dialog_release how = (enum dialog_release)c->d.gateway.release;
 	struct conn *conn = c->conn;
 
+	/* One that has lost its place is nobody else's, however it went on. */
+	CHECK(!conn->lost || conn->lied || c->d.drop_destination || how == DIALOG_CLOSES);
 	if (!c->d.drop_destination && how != DIALOG_CLOSES && dialog_gateway_clean(&c->d) &&
 	    !conn->dead && !conn->closing && !conn->odd) {
 		CHECK(conn->mode == LINE && !conn->login);
@@ -933,7 +936,7 @@ static void event(void)
 		    c->d.end == DIALOG_RUNS && !c->d.drop_destination)
 			dialog_destination_lost(&c->d, true);
 		else if (conn && choose(16) == 15 && !conn->closing) {
-			conn->odd = c->odd = true;
+			conn->odd = conn->lied = c->odd = true;
 			put_text(&conn->out, choose(2) ? "250 what\r\n" : "550 Z");
 		}
 		break;
