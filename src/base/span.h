@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * span: a view of octets that somebody else owns. Never NUL-terminated, never freed here.
- * Case-insensitive comparison is ASCII only (RFC 5321 2.4: commands; the contract: addresses).
+ * Case-insensitive comparison is ASCII only (RFC 5321 2.4: commands; caronte(8): addresses).
  */
 #ifndef BASE_SPAN_H
 #define BASE_SPAN_H

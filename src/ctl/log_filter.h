@@ -49,7 +49,7 @@ bool log_filter_match(const struct log_filter *f, const struct log_record *r);
 
 /* The level from which an element is written, 0 for one that this program does not know. */
 int log_element_level(struct span name);
-/* The name of element number I, in the order of the contract; NULL behind the last. */
+/* The name of element number I, in the order of caronte-log(5); NULL behind the last. */
 const char *log_element_name(size_t i);
 
 #endif

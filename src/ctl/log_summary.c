@@ -100,7 +100,7 @@ static size_t rank(const char *element)
 	return i;
 }
 
-/* In the order of the contract, the most frequent first. */
+/* In the order of caronte-log(5), the most frequent first. */
 static int compare(const void *one, const void *other)
 {
 	const struct log_summary_row *a = one, *b = other;

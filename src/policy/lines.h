@@ -2,7 +2,7 @@
 /*
  * lines: walks the lines of a table's text. A line ends with LF, CR LF or the end of the text;
  * blanks around it are stripped; blank lines are skipped, and so are lines whose first octet is `#`
- * (the contract: only at the start of a line, since `#` is a character of local parts: behind a
+ * (caronte.conf(5): only at the start of a line, since `#` is a character of local parts: behind a
  * blank it begins an address). Nothing is copied.
  */
 #ifndef POLICY_LINES_H

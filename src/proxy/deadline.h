@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * deadline: what a session waits for and until when (RFC 5321 4.5.3.2; the contract, "Deadlines").
+ * deadline: what a session waits for and until when (RFC 5321 4.5.3.2; caronte.conf(5), TIMEOUT_*).
  * One timer a session. A wait keeps its deadline however many octets trickle in; only progress of
  * its own kind (a whole line, a whole reply, a block of a body) begins a new one.
  */

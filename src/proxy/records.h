@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * records: what a dialog writes to the log (the contract, "The XML log"). Refuses to write anything
+ * records: what a dialog writes to the log (caronte-log(5)). Refuses to write anything
  * that carries a password: of an AUTH line only what stands before the initial response, of a
  * continuation nothing, and of an unknown verb nothing once an AUTH was tried.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * A session's way to its destination: picks one, takes a seat there, connects, and goes on to the
- * next for a TCP connection that failed and for nothing else (the contract, "What a client sees").
+ * next for a TCP connection that failed and for nothing else (caronte(8)).
  * And its way from there.
  */
 #include <string.h>
@@ -56,7 +56,7 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 	return seats_at_destination(s->rt->seats, s->seat, s->rt->slot[dest], max);
 }
 
-/* An attempt has failed: the one reason to go on to the next (the contract). */
+/* An attempt has failed: the one reason to go on to the next (caronte(8)). */
 static void attempt_failed(struct session *s, int error)
 {
 	struct worker *w = s->worker;

@@ -4,7 +4,7 @@
  * state that changes (struct route_shared: addresses, up or down, when to try again) lies in memory
  * that all processes share and has no pointers. No descriptor, clock or allocation of its own: time
  * is an argument, counts and seats are asked of the caller. The one reason for a session to go on
- * to another destination is a TCP connection that failed (the contract); a greeting that is no
+ * to another destination is a TCP connection that failed (caronte(8)); a greeting that is no
  * welcome sends later sessions elsewhere (busy.c).
  */
 #ifndef ROUTE_ROUTE_H

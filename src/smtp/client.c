@@ -10,7 +10,7 @@ enum class { CLASS_2XX, CLASS_3XX, CLASS_4XX, CLASS_5XX, CLASS_421, CLASSES };
 #define C SMTP_CLIENT_CLOSING
 #define D SMTP_CLIENT_DESYNC
 
-/* The protocol, seen from here (RFC 5321 4.3.2; the contract, "What a client sees"). */
+/* The protocol, seen from here (RFC 5321 4.3.2; caronte(8)). */
 static const uint8_t verdicts[SMTP_OWES_KINDS][CLASSES] = {
 	/*                       2xx 3xx 4xx 5xx 421 */
 	[SMTP_OWES_NOTHING] = { D, D, D, D, C }, [SMTP_OWES_GREETING] = { A, D, A, A, C },

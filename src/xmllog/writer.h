@@ -2,7 +2,7 @@
 /*
  * writer: the log writer process. Takes records from all rings in the order of their time stamps as
  * far as they are at hand, and keeps the file well-formed at every moment at which nobody is
- * writing (the contract, "The XML log"). Knows no mail. Ends when told and all rings are empty.
+ * writing (caronte-log(5)). Knows no mail. Ends when told and all rings are empty.
  */
 #ifndef XMLLOG_WRITER_H
 #define XMLLOG_WRITER_H

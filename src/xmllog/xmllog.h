@@ -32,7 +32,7 @@ enum xmllog_element {
 	XMLLOG_ELEMENTS
 };
 
-/* Attribute names of the operator's contract; the element's own order is that of the calls. */
+/* Attribute names of caronte-log(5); the element's own order is that of the calls. */
 enum xmllog_attr {
 	XMLLOG_A_VERSION,
 	XMLLOG_A_PID,
@@ -105,7 +105,7 @@ struct xmllog {
 
 void xmllog_open(struct xmllog *l, struct xmllog_ring *ring, int wake_fd, int level);
 const char *xmllog_element_name(enum xmllog_element e);
-/* The level from which the element is written: 1 to 4, as in the contract. */
+/* The level from which the element is written: 1 to 4, as in caronte-log(5). */
 int xmllog_level_of(enum xmllog_element e);
 static inline bool xmllog_wants(const struct xmllog *l, int level)
 {

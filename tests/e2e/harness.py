@@ -16,7 +16,7 @@ self.by_dialog(sniff=…, gateway=…).
                 self.assertEqual(daemon.record("session").get("end"), "quit")
 
 self.caronte(destination, **settings) is a Caronte: DESTINATION is anything with a .port, a
-"HOST:PORT", or None (no DESTINATIONS at all). Settings are named as in the operator's contract,
+"HOST:PORT", or None (no DESTINATIONS at all). Settings are named as in caronte.conf(5),
 without prefix; a bool is a switch, a list becomes a file with one item a line, None is left out.
 What the harness sets where a test says nothing stands in DEFAULTS. `with` starts it; leaving stops
 it with TERM and fails the test where

@@ -19,7 +19,7 @@ NOOP = b"NOOP\r\n"
 QUIT = b"QUIT\r\n"
 BYE = b"221 2.0.0 Bye\r\n"
 STEP = 128 * 1024
-# What the daemon itself says: the codes are the contract, the words are not.
+# What the daemon itself says: the codes are promised, the words are not.
 DISAGREED = b"451 4.3.0 "
 LOST = b"451 4.4.2 "
 LOST_IDLE = b"421 4.4.2 "

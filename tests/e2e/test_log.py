@@ -26,7 +26,7 @@ RULES_OF_LEVELS = [set(), {"start", "stop", "login", "session"},
 
 
 def logged(octets):
-    """Octets as the operator's contract has them in the log."""
+    """Octets as caronte-log(5) has them."""
     text, at = "", 0
     while at < len(octets):
         for length in (1, 2, 3, 4):

@@ -62,8 +62,8 @@ def bare_at(octets):
 
 
 def repaired(octets):
-    """What BARE_NEWLINE_NORMALIZE makes of a body that has its end: line by line, as the contract
-    says it."""
+    """What BARE_NEWLINE_NORMALIZE makes of a body that has its end: line by line, as
+    caronte.conf(5) says it."""
     content = octets[:end_of_data(octets) - 3]
     out, own_start = [], True  # own_start: the line begins behind the client's own CR LF
     for line, newline in re.findall(rb"([^\r\n]*)(\r+\n|\r|\n|\Z)", content):

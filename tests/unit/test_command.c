@@ -32,7 +32,7 @@ struct row {
 	const char *want; /* the beginning of the refusal, or the whole line that is built */
 };
 
-/* All with every extension of the contract offered, and rebuilt for a login to a server with all.
+/* All with every extension that there is offered, and rebuilt for a login to a server with all.
  */
 static const struct row rows[] = {
 	/* Verbs. */

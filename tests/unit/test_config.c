@@ -86,7 +86,7 @@ static void same_settings(const struct settings *a, const struct settings *b)
 	}
 }
 
-/* The contract's own figures, written down a second time on purpose. */
+/* The figures of caronte.conf(5), written down a second time on purpose. */
 static void test_defaults(void **state)
 {
 	struct config *c = config_load(NULL, NULL, 0);

@@ -30,7 +30,7 @@ typedef enum smtp_eod_result scan_fn(struct smtp_eod *eod, struct span in, size_
 
 static scan_fn *const versions[] = { smtp_eod_scan_plain, smtp_eod_scan };
 
-/* What a caller that follows the contract has sent to the destination. */
+/* What a caller that follows eod.h has sent to the destination. */
 struct sent {
 	uint8_t data[BODY_MAX];
 	size_t n;

@@ -150,7 +150,7 @@ static char *slurp(const char *name, size_t *n)
 	return p;
 }
 
-/* As the contract has it: the tag, blanks only, the end. Each record begins a line. */
+/* As caronte-log(5) has it: the tag, blanks only, the end. Each record begins a line. */
 static void check_shape(void)
 {
 	size_t n;

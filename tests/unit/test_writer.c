@@ -148,7 +148,7 @@ static void test_every_element(void **state)
 	xmlFreeDoc(doc);
 }
 
-/* The schema refuses what the contract does not have. */
+/* The schema refuses what caronte-log(5) does not have. */
 static void test_schema_refuses(void **state)
 {
 #define T "time=\"2026-01-02T03:04:05.123456Z\" "
