@@ -2,7 +2,8 @@
 /*
  * addr: an IP address with a port, as plain data. IPv4 is held as itself and never as a mapped IPv6
  * address, so that one client has one form everywhere (caronte(8): a mapped address is IPv4).
- * Text forms are those of caronte-log(5): `IP:PORT` and `[IPv6]:PORT`. No sockets here: see io/net.h.
+ * Text forms are those of caronte-log(5): `IP:PORT` and `[IPv6]:PORT`. No sockets here: see
+ * io/net.h.
  */
 #ifndef BASE_ADDR_H
 #define BASE_ADDR_H

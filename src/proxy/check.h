@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * check: all that can be found wrong before anything is bound (caronte(8), caronte.conf(5)), in
- * one run, and what the start then works with. It binds, writes and moves nothing; it raises RLIMIT_NOFILE and RLIMIT_MEMLOCK where that is needed and allowed.
+ * one run, and what the start then works with. It binds, writes and moves nothing; it raises
+ * RLIMIT_NOFILE and RLIMIT_MEMLOCK where that is needed and allowed.
  */
 #ifndef PROXY_CHECK_H
 #define PROXY_CHECK_H
