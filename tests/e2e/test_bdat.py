@@ -820,13 +820,14 @@ class Gateway(harness.TestCase):
                     s.quit()
 
     def test_what_becomes_of_the_connection(self):
-        """Clean behind a message that was taken; else RSET is due, or it is closed."""
+        """Clean after a message that was taken, closed after one that was refused; else RSET is
+        due."""
         bye, full = b"221 2.0.0 Bye\r\n", b"452 4.3.1 full\r\n"
         rset = b"RSET\r\n"
         # A chunk, its answer, what comes behind it, the reply to that if it matters, and what the
         # destination hears in the end (None: no more).
-        rows = [(bdat(EVIL, True), full, b"", b"", rset),
-                (bdat(EVIL, True), b"554 5.7.1 spam\r\n", b"", b"", rset),
+        rows = [(bdat(EVIL, True), full, b"", b"", None),
+                (bdat(EVIL, True), b"554 5.7.1 spam\r\n", b"", b"", None),
                 (bdat(EVIL), OK, rset, OK, rset), (bdat(EVIL), OK, EHLO, b"", rset),
                 (bdat(EVIL), full, bdat(b"x") + rset, b"", rset),
                 (bdat(EVIL), OK, QUIT, bye, None), (bdat(EVIL), full, QUIT, bye, None)]

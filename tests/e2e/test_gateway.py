@@ -113,19 +113,38 @@ class Pool(Base):
 
     def test_one_connection_for_many_clients(self):
         with self.one_worker() as (daemon, destination, peer):
-            for refusal in OK, b"554 5.7.1 Spam\r\n", OK, b"452 4.3.1 Full\r\n":
-                for _ in range(3):
-                    c = self.client(daemon)
-                    self.message(c, peer, refusal)
-                    self.message(c, peer, refusal)
-                    self.quit(c)
+            for _ in range(6):
+                c = self.client(daemon)
+                self.message(c, peer)
+                self.message(c, peer)
+                self.quit(c)
             self.assertTrue(peer.silent(0.05))
             self.assertEqual(select.select([destination.socket], [], [], 0)[0], [])
-            records = daemon.records("message", count=24)
+            records = daemon.records("message", count=12)
             self.assertEqual({r.get("destination") for r in records},
                              {"127.0.0.1:%d" % destination.port})
-            self.assertEqual({r.get("destination") for r in daemon.records("session", count=12)},
+            self.assertEqual({r.get("destination") for r in daemon.records("session", count=6)},
                              {"127.0.0.1:%d" % destination.port})
+
+    def test_a_refused_message_ends_the_connection(self):
+        """What the destination may still say to octets of that message answers nothing else, not
+        even the same client's next message."""
+        with self.one_worker() as (daemon, destination, peer):
+            for refusal in b"554 5.7.1 Spam\r\n", b"452 4.3.1 Full\r\n":
+                with case(refusal):
+                    c = self.client(daemon)
+                    self.message(c, peer, refusal)
+                    self.assertIn(peer.rest(), (b"", b"QUIT\r\n"))
+                    c.send(MAIL + RCPT + DATA)
+                    peer = self.stack.enter_context(self.learnt(destination))
+                    peer.expect(MAIL + RCPT + DATA)
+                    peer.send(SENDER_OK + OK + GO_AHEAD)
+                    c.expect(SENDER_OK + OK + GO_AHEAD)
+                    c.send(b"text\r\n" + END)
+                    peer.expect(b"text\r\n" + END)
+                    peer.send(OK)
+                    c.expect(OK)
+                    self.quit(c)
 
     def test_spam_causes_no_connection(self):
         with self.one_worker() as (daemon, destination, peer):
