@@ -72,6 +72,13 @@ __attribute__((target("avx2"))) static inline uint64_t mask_of(struct block b, c
 	return join(_mm256_cmpeq_epi8(b.lo, want), _mm256_cmpeq_epi8(b.hi, want));
 }
 
+__attribute__((target("avx2"))) static inline bool has_nul(struct block b)
+{
+	__m256i least = _mm256_min_epu8(b.lo, b.hi);
+
+	return _mm256_movemask_epi8(_mm256_cmpeq_epi8(least, _mm256_setzero_si256())) != 0;
+}
+
 /* Octets in lower case, and some others changed. */
 __attribute__((target("avx2"))) static inline __m256i lower(__m256i octets)
 {
@@ -92,6 +99,9 @@ __attribute__((target("avx2"))) static inline uint64_t class_of(struct block b, 
 #define SKIPPED(m)                                                                                 \
 	_mm_setr_epi8(' ', -1, -1, -1, -1, -1, -1, -1, -1, '\t' | 0x20, -1, '\v' | 0x20,           \
 		      '\f' | 0x20, m, '.', -1)
+
+/* The letter A: the second of MAIL, as far as the block has it. */
+#define LETTER_A _mm_setr_epi8(-1, 'a', -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1)
 
 /* Where the line of the octet at P + AT begins, as far as that is not before P. */
 static size_t line_of(const uint8_t *p, size_t at)
@@ -128,7 +138,7 @@ static bool is_mail(const struct octets *o, size_t line, size_t at)
 }
 
 /* Which of the three is first in a block: EVENT has its ends of data, END, and bare newlines, and
- * VERBS each M that may begin a command. False: none. */
+ * VERBS each MA that may begin a command. False: none. */
 static __attribute__((noinline)) bool look(const struct octets *o, uint64_t event, uint64_t end,
 					   uint64_t verbs, struct found *found)
 {
@@ -175,43 +185,71 @@ static size_t stop(const struct octets *o, const struct found *f, const struct c
 	}
 }
 
+/* Passes the blocks from P + I on in which nothing can begin or end; IN has no dot and no lead. */
+__attribute__((target("avx2"))) static size_t pass_quiet(const uint8_t *p, size_t n, size_t i,
+							 struct carry *in)
+{
+	uint64_t cr_in = in->cr, start_in = in->start;
+
+	for (; n - i >= BLOCK; i += BLOCK) {
+		struct block b = block_at(p + i);
+		uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
+		uint64_t start = lf << 1 | start_in, bad = lf ^ (cr << 1 | cr_in);
+
+		if (__builtin_expect((bad | (class_of(b, SKIPPED('m')) & start)) != 0, 0) ||
+		    has_nul(b))
+			break;
+		cr_in = cr >> 63;
+		start_in = lf >> 63;
+	}
+	*in = (struct carry){ .cr = cr_in, .start = start_in };
+	return i;
+}
+
+/* The masks of the block at O->i. False: nothing in it ends the run, and IN is what follows it. */
+__attribute__((target("avx2"), noinline)) static bool
+ends_run(const struct octets *o, struct carry *in, struct carry *before, struct found *found)
+{
+	struct block b = block_at(o->p + o->i);
+	uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
+	uint64_t skipped = class_of(b, SKIPPED(-1)), start, dot, dot_cr, bad, end, verbs;
+	unsigned long long after;
+
+	before->cr = cr << 1 | in->cr;
+	before->start = lf << 1 | in->start;
+	dot = mask_of(b, '.') & before->start;
+	before->dot = dot << 1 | in->dot;
+	dot_cr = cr & before->dot;
+	before->dot_cr = dot_cr << 1 | in->dot_cr;
+	bad = mask_of(b, '\0') | (lf ^ before->cr);
+	end = lf & before->dot_cr;
+	start = before->start | in->lead;
+	*in = (struct carry){ cr >> 63, lf >> 63, dot >> 63, dot_cr >> 63, 0 };
+	/* The sum carries a start over what is skipped after it. */
+	in->lead = __builtin_uaddll_overflow(start & skipped, skipped, &after);
+	verbs = (after | start) & class_of(b, SKIPPED('m')) & ~skipped;
+	verbs &= class_of(b, LETTER_A) >> 1 | UINT64_C(1) << 63;
+	return (bad | end | verbs) && look(o, bad | end, end, verbs, found);
+}
+
 /* The blocks of a run that begins while the gate is not busy. */
-__attribute__((target("avx2"))) static size_t
-run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod, enum smtp_eod_result *result)
+static size_t run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod,
+			 enum smtp_eod_result *result)
 {
 	struct octets o = { p, n, 0, eod->gate };
-	struct carry in = carry_of(eod);
+	struct carry in = carry_of(eod), before = { 0 };
+	struct found f;
 
-	for (; n - o.i >= BLOCK; o.i += BLOCK) {
-		struct block b = block_at(p + o.i);
-		uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
-		/* What stands before each octet. */
-		struct carry before = { .cr = cr << 1 | in.cr, .start = lf << 1 | in.start };
-		struct carry next = { .cr = cr >> 63, .start = lf >> 63 };
-		uint64_t bad = mask_of(b, '\0') | (lf ^ before.cr);
-		uint64_t heads = class_of(b, SKIPPED('m')), start = before.start | in.lead;
-
-		if (__builtin_expect((bad | (heads & start) | in.dot | in.dot_cr) != 0, 0)) {
-			uint64_t dot = mask_of(b, '.') & before.start, dot_cr, end, verbs;
-			uint64_t skipped = class_of(b, SKIPPED(-1));
-			unsigned long long after;
-			struct found f;
-
-			before.dot = dot << 1 | in.dot;
-			next.dot = dot >> 63;
-			dot_cr = cr & before.dot;
-			before.dot_cr = dot_cr << 1 | in.dot_cr;
-			next.dot_cr = dot_cr >> 63;
-			end = lf & before.dot_cr;
-			/* The sum carries a start over what is skipped after it. */
-			next.lead = __builtin_uaddll_overflow(start & skipped, skipped, &after);
-			verbs = (after | start) & heads & ~skipped;
-			if ((bad | end | verbs) && look(&o, bad | end, end, verbs, &f)) {
-				*result = f.result;
-				return stop(&o, &f, &before, eod);
-			}
+	while (n - o.i >= BLOCK) {
+		if (!(in.dot | in.dot_cr | in.lead))
+			o.i = pass_quiet(p, n, o.i, &in);
+		if (n - o.i < BLOCK)
+			break;
+		if (ends_run(&o, &in, &before, &f)) {
+			*result = f.result;
+			return stop(&o, &f, &before, eod);
 		}
-		in = next;
+		o.i += BLOCK;
 	}
 	*result = SMTP_EOD_MORE;
 	eod->state = state_of(&in, 0);
