@@ -226,7 +226,7 @@ static unsigned check_destination(const struct arguments *a, const struct settin
 		return 1;
 	}
 	for (int i = 0; i < n; i++) {
-		char label[ROUTE_NAME_MAX + ADDR_TEXT_MAX + 4], ip[ADDR_TEXT_MAX];
+		char label[DESTINATION_NAME_MAX + ADDR_TEXT_MAX + 4], ip[ADDR_TEXT_MAX];
 		struct destination_check k = {
 			.label = label,
 			.addr = found[i],

@@ -14,8 +14,8 @@
 #include "route/route.h"
 
 struct channel_news {
-	uint64_t number;	 /* of the version, counted up */
-	uint8_t slot[ROUTE_MAX]; /* of its destinations, see slots.h */
+	uint64_t number;		/* of the version, counted up */
+	uint8_t slot[DESTINATIONS_MAX]; /* of its destinations, see slots.h */
 };
 
 struct channel_report {

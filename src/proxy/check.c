@@ -17,16 +17,12 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "proxy/copy.h"
+#include "proxy/limits.h"
 #include "proxy/resolver.h"
 #include "proxy/tables.h"
-#include "proxy/warm.h"
-#include "proxy/worker.h"
 #include "xmllog/outlet.h"
 
 #define WORKERS_MOST 256
-/* Engine, eventfd, signalfd, pipes between the processes, standard streams, and some to spare. */
-#define DESCRIPTORS_OWN 64
 
 /* Among what check_fixed() writes: MAX_SESSIONS is what RLIMIT_NOFILE carries. */
 static const char follows_limit[] = "MAX_SESSIONS follows RLIMIT_NOFILE";
@@ -57,13 +53,6 @@ static unsigned processors(void)
 	return n > WORKERS_MOST ? WORKERS_MOST : (unsigned)n;
 }
 
-uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses)
-{
-	return 2 * (uint64_t)sessions + SEATS_PLACES(sessions) + WORKER_REFUSALS +
-	       2 * WORKER_PIPES + (uint64_t)workers * addresses + ROUTE_MAX + WARM_MAX + COPY_OPEN +
-	       DESCRIPTORS_OWN;
-}
-
 /* Behind START, at the beginning of one of LINES; NULL: none begins so. */
 static const char *behind(const char *lines, const char *start)
 {
@@ -89,7 +78,7 @@ static void check_user(struct check *k, struct config *c)
 
 static uint64_t descriptors(const struct check *k, unsigned sessions)
 {
-	return check_descriptors(sessions, k->workers, k->listen.count);
+	return limits_descriptors(sessions, k->workers, k->listen.count);
 }
 
 /* The most sessions, up to MOST, that so many open files carry; 0: not even one. */

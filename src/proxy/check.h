@@ -74,9 +74,4 @@ void check_print_notes(const struct check *k, const struct config *c, FILE *out)
  */
 unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out);
 
-/* Descriptors that one worker needs: a session has two, a pipe two; every listening socket is open
- * in every process; copies of messages count at every LOG_LEVEL, since a reload can raise it; some
- * are for the process itself. */
-uint64_t check_descriptors(unsigned sessions, unsigned workers, unsigned addresses);
-
 #endif

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "proxy/control_path.h"
 #include "proxy/figures.h"
 #include "proxy/metrics.h"
 
@@ -51,51 +52,6 @@ struct control {
 
 /* ---- the socket ---- */
 
-/* False when PATH does not fit. */
-static bool address_of(const char *path, struct sockaddr_un *un)
-{
-	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(un->sun_path))
-		return false;
-	strcpy(un->sun_path, path);
-	return true;
-}
-
-static void directory_of(const char *path, char *out, size_t cap)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		snprintf(out, cap, ".");
-	else if (slash == path)
-		snprintf(out, cap, "/");
-	else
-		snprintf(out, cap, "%.*s", (int)(slash - path), path);
-}
-
-const char *control_check(const char *path, char *out, size_t cap)
-{
-	struct sockaddr_un un;
-	char dir[sizeof(un.sun_path)];
-	struct stat st;
-
-	if (!address_of(path, &un)) {
-		snprintf(out, cap, "%s: too long, at most %zu octets", path,
-			 sizeof(un.sun_path) - 1);
-		return out;
-	}
-	directory_of(path, dir, sizeof(dir));
-	if (access(dir, W_OK | X_OK) != 0) {
-		snprintf(out, cap, "%s: cannot be made in %s: %s", path, dir, strerror(errno));
-		return out;
-	}
-	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-		snprintf(out, cap, "%s: is there already and is no socket", path);
-		return out;
-	}
-	return NULL;
-}
-
 /* What is at the address: somebody who listens (0), or an errno. */
 static int knock(const struct sockaddr_un *un)
 {
@@ -120,11 +76,11 @@ int control_open(const char *path, int *fd, char *why, size_t cap)
 	mode_t mask;
 	int err;
 
-	if (control_check(path, text, sizeof(text))) {
+	if (control_path_check(path, text, sizeof(text))) {
 		snprintf(why, cap, "CONTROL_SOCKET: %s", text);
 		return EX_CONFIG;
 	}
-	if (!address_of(path, &un))
+	if (!control_path_address(path, &un))
 		return refuse(why, cap, path, "too long");
 	err = knock(&un);
 	if (err != ECONNREFUSED && err != ENOENT)
@@ -155,7 +111,7 @@ void control_remove(const char *path, int fd)
 
 	/* A name that leads to another socket by now is another daemon's. Ours does not listen any
 	 * more once it is shut down. */
-	if (!address_of(path, &un))
+	if (!control_path_address(path, &un))
 		return;
 	shutdown(fd, SHUT_RDWR);
 	if (knock(&un) == ECONNREFUSED)

@@ -35,8 +35,6 @@
 #define CONTROL_LINE	    512
 #define CONTROL_PATIENCE_MS 5000
 
-/* Tried as USER: NULL, or what is wrong with PATH, in OUT of CAP octets. Changes nothing. */
-const char *control_check(const char *path, char *out, size_t cap);
 /*
  * Makes the socket as USER, who must be who we are already; one that a dead daemon left is
  * replaced. Its descriptor in *FD. 0, or an exit status with a line for the operator in WHY (CAP

@@ -16,9 +16,9 @@
 
 #include "base/span.h"
 #include "proxy/dialog.h"
+#include "proxy/limits.h"
 
-#define COPY_MAX  (64u << 20)
-#define COPY_OPEN 64
+#define COPY_MAX (64u << 20)
 
 struct copy {
 	bool open;

@@ -17,23 +17,6 @@ static const char reply_errors[] = "421 4.7.0 Too many errors\r\n";
 static const char reply_closing[] = "421 4.3.2 Closing connection\r\n";
 static const char reply_bye[] = "221 2.0.0 Bye\r\n";
 
-const char *dialog_end_name(enum dialog_end end)
-{
-	static const char *const names[] = {
-		[DIALOG_RUNS] = "stop",
-		[DIALOG_QUIT] = "quit",
-		[DIALOG_REFUSED] = "refused",
-		[DIALOG_LOST_CLIENT] = "lost-client",
-		[DIALOG_LOST_DESTINATION] = "lost-destination",
-		[DIALOG_TIMEOUT] = "timeout",
-		[DIALOG_LIMIT] = "limit",
-		[DIALOG_PROTOCOL] = "protocol",
-		[DIALOG_STOP] = "stop",
-	};
-
-	return names[end];
-}
-
 void dialog_work_init(struct dialog_work *w)
 {
 	buf_init(&w->to_client, w->client_mem, sizeof(w->client_mem));
@@ -128,14 +111,14 @@ void dialog_connected(struct dialog *d, const struct addr *destination)
 	dialog_learn_nothing(d);
 }
 
-void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why)
+void dialog_end_as(struct dialog *d, enum session_end end, enum reason why)
 {
 	if (d->turned_away &&
-	    (end == DIALOG_QUIT || end == DIALOG_LOST_CLIENT || end == DIALOG_LOST_DESTINATION)) {
-		end = DIALOG_REFUSED; /* whoever goes first then */
+	    (end == END_QUIT || end == END_LOST_CLIENT || end == END_LOST_DESTINATION)) {
+		end = END_REFUSED; /* whoever goes first then */
 		why = REASON_NONE;
 	}
-	if (d->end == DIALOG_RUNS) {
+	if (d->end == END_RUNS) {
 		d->end = end;
 		d->reason = why;
 		/* An attempt that a reset or a deadline ends is an attempt too. */
@@ -155,7 +138,7 @@ void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what)
 	if (buf_put(&d->work->to_client, reply) < 0) {
 		/* Room is kept for every answer that can come; a client for which even that is used
 		 * up has not read any for long, and half an answer is worse than none. */
-		dialog_end_as(d, DIALOG_LIMIT, REASON_UNREAD_REPLIES);
+		dialog_end_as(d, END_LIMIT, REASON_UNREAD_REPLIES);
 		return;
 	}
 	record_reply(d, reply, "to", "client");
@@ -164,10 +147,10 @@ void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what)
 	if (code_of(reply) / 100 != 5)
 		return;
 	d->errors++;
-	if (d->end != DIALOG_RUNS)
+	if (d->end != END_RUNS)
 		return;
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
-		dialog_end_as(d, DIALOG_LIMIT, REASON_MAX_ERRORS);
+		dialog_end_as(d, END_LIMIT, REASON_MAX_ERRORS);
 		dialog_say(d, SPAN(reply_errors), dialog_asked(d, SMTP_VERB_UNKNOWN, false));
 	}
 }
@@ -207,7 +190,7 @@ void dialog_drain(struct dialog *d)
 {
 	struct dialog_pending *p;
 
-	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
+	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
 		const char *text = p->local;
 		struct dialog_asked what = dialog_asked(d, (enum smtp_verb)p->verb, false);
 		enum reason fatal = (enum reason)p->fatal;
@@ -218,8 +201,7 @@ void dialog_drain(struct dialog *d)
 		dialog_take_oldest(d->work);
 		dialog_say(d, span_str(text), what);
 		if (fatal)
-			dialog_end_as(d, reason_is_limit(fatal) ? DIALOG_LIMIT : DIALOG_PROTOCOL,
-				      fatal);
+			dialog_end_as(d, reason_is_limit(fatal) ? END_LIMIT : END_PROTOCOL, fatal);
 	}
 }
 
@@ -238,14 +220,14 @@ void dialog_desync(struct dialog *d, struct span said, enum reason why)
 	note_odd(d, said);
 	d->drop_destination = true;
 	dialog_close(d, why == REASON_MALFORMED_REPLY ? reply_malformed : reply_desync,
-		     DIALOG_LOST_DESTINATION, why);
+		     END_LOST_DESTINATION, why);
 }
 
 /* How a session ends that cannot go on without the destination's connection: a message beyond a
  * limit is not the destination's fault. */
-static enum dialog_end end_for(enum reason why)
+static enum session_end end_for(enum reason why)
 {
-	return reason_is_limit(why) ? DIALOG_LIMIT : DIALOG_LOST_DESTINATION;
+	return reason_is_limit(why) ? END_LIMIT : END_LOST_DESTINATION;
 }
 
 void dialog_say_closing(struct dialog *d, enum reason why)
@@ -339,11 +321,11 @@ bool dialog_record_cut_off(struct dialog *d, struct span reply)
 	return any || login;
 }
 
-void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why)
+void dialog_close(struct dialog *d, const char *reply, enum session_end end, enum reason why)
 {
-	if (d->end != DIALOG_RUNS)
+	if (d->end != END_RUNS)
 		return;
-	if (dialog_in_body(d) && end == DIALOG_LOST_DESTINATION) {
+	if (dialog_in_body(d) && end == END_LOST_DESTINATION) {
 		dialog_discard_body(d, span_str(reply), true, why);
 		return;
 	}
@@ -361,7 +343,7 @@ void dialog_client_closed(struct dialog *d)
 	/* A message that was cut off is never delivered. Commands are still answered as far as they
 	 * are whole: dialog_from_client() sees to the end. */
 	if (d->server.state == SMTP_SERVER_BODY)
-		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
+		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 }
 
 void dialog_client_lost(struct dialog *d)
@@ -369,24 +351,24 @@ void dialog_client_lost(struct dialog *d)
 	d->client_closed = true;
 	/* A complete message is the destination's already: its answer is awaited for the log. */
 	if (d->server.state != SMTP_SERVER_EOD)
-		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
+		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 }
 
 void dialog_client_timeout(struct dialog *d)
 {
-	dialog_close(d, reply_client_slow, DIALOG_TIMEOUT, REASON_NONE);
+	dialog_close(d, reply_client_slow, END_TIMEOUT, REASON_NONE);
 }
 
 void dialog_destination_lost(struct dialog *d, bool timeout)
 {
-	if (d->end != DIALOG_RUNS || dialog_gateway_again(d, timeout))
+	if (d->end != END_RUNS || dialog_gateway_again(d, timeout))
 		return;
 	dialog_greeting_lost(d, timeout);
 	d->drop_destination = true;
 	if (d->discard && !d->chunk_void)
 		return;
 	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
-		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
+		dialog_end_as(d, END_QUIT, REASON_NONE);
 		dialog_say_good(d, reply_bye);
 		return;
 	}
@@ -394,7 +376,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	const char *text = timeout ? (waits ? reply_slow : reply_slow_idle)
 				   : (waits ? reply_lost : reply_lost_idle);
 
-	dialog_close(d, text, DIALOG_LOST_DESTINATION, timeout ? REASON_TIMEOUT : REASON_CLOSED);
+	dialog_close(d, text, END_LOST_DESTINATION, timeout ? REASON_TIMEOUT : REASON_CLOSED);
 }
 
 bool dialog_idle(const struct dialog *d)
@@ -403,7 +385,7 @@ bool dialog_idle(const struct dialog *d)
 
 	if (!w)
 		return true;
-	if (d->end != DIALOG_RUNS)
+	if (d->end != END_RUNS)
 		return buf_len(&w->to_client) == 0 && !w->to_destination.pinned;
 	return w->count == 0 && buf_len(&w->to_client) == 0 && buf_len(&w->to_destination) == 0 &&
 	       d->server.state <= SMTP_SERVER_READY && d->server.state != SMTP_SERVER_CONNECT;
@@ -415,8 +397,8 @@ bool dialog_rests(const struct dialog *d)
 
 	if (dialog_idle(d))
 		return true;
-	if (d->end != DIALOG_RUNS || w->count > 0 || w->odd_len || d->discard ||
-	    d->gateway.refused || d->partial || d->auth_open ||
+	if (d->end != END_RUNS || w->count > 0 || w->odd_len || d->discard || d->gateway.refused ||
+	    d->partial || d->auth_open ||
 	    buf_len(&w->to_client) + buf_len(&w->to_destination) + buf_len(&w->held) > 0)
 		return false;
 	switch (d->server.state) {
@@ -432,7 +414,7 @@ bool dialog_rests(const struct dialog *d)
 
 bool dialog_wants_client(const struct dialog *d)
 {
-	if (d->end != DIALOG_RUNS || d->client_closed || d->chunk_waits)
+	if (d->end != END_RUNS || d->client_closed || d->chunk_waits)
 		return false;
 	switch (d->server.state) {
 	case SMTP_SERVER_CONNECT:

@@ -60,23 +60,9 @@ struct dialog_env {
 	struct pool *more; /* of struct dialog_more, one for each dialog */
 };
 
-enum dialog_end {
-	DIALOG_RUNS,
-	DIALOG_QUIT,
-	DIALOG_REFUSED,
-	DIALOG_LOST_CLIENT,
-	DIALOG_LOST_DESTINATION,
-	DIALOG_TIMEOUT,
-	DIALOG_LIMIT,
-	DIALOG_PROTOCOL,
-	DIALOG_STOP,
-};
-
 /* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.
  */
 enum dialog_greeting { DIALOG_UNGREETED, DIALOG_WELCOMED, DIALOG_TURNED_AWAY };
-/* "quit", "lost-client", …: the `end` of a session record. */
-const char *dialog_end_name(enum dialog_end end);
 
 /* What a reply to the client answers, for the record of a refusal. */
 enum record_command {
@@ -156,7 +142,7 @@ struct dialog {
 	struct xmllog_session id;
 	struct stats_destination *at; /* figures of the destination; NULL: none */
 
-	enum dialog_end end;   /* other than DIALOG_RUNS: say what is in to_client, then close */
+	enum session_end end;  /* other than END_RUNS: say what is in to_client, then close */
 	enum reason reason;    /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
 	bool drop_destination; /* close the destination's connection now, whatever it was sent */
 	bool turned_away;      /* the destination greeted with a refusal */
@@ -219,13 +205,13 @@ void dialog_flushed(struct dialog *d, unsigned n);
 /* The client sends octets that are counted: take `chunk_left` of them at most, dialog_chunk(). */
 static inline bool dialog_in_chunk(const struct dialog *d)
 {
-	return d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_CHUNK;
+	return d->end == END_RUNS && d->server.state == SMTP_SERVER_CHUNK;
 }
 
 /* The client's turn to send a message: give its octets to dialog_body(), or to dialog_chunk(). */
 static inline bool dialog_in_body(const struct dialog *d)
 {
-	return (d->end == DIALOG_RUNS && d->server.state == SMTP_SERVER_BODY) || dialog_in_chunk(d);
+	return (d->end == END_RUNS && d->server.state == SMTP_SERVER_BODY) || dialog_in_chunk(d);
 }
 
 /* What is to be sent to the destination of a body's octets. */
@@ -276,7 +262,7 @@ void dialog_client_timeout(struct dialog *d);
 void dialog_destination_lost(struct dialog *d, bool timeout);
 /* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends.
  * WHY: see dialog_end_as(). */
-void dialog_close(struct dialog *d, const char *reply, enum dialog_end end, enum reason why);
+void dialog_close(struct dialog *d, const char *reply, enum session_end end, enum reason why);
 
 /* True when nothing is under way. */
 bool dialog_idle(const struct dialog *d);

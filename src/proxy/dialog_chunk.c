@@ -113,7 +113,7 @@ void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)
 	d->body_bytes += sent;
 	stats_count(d->env->stats, octets, sent);
 	stats_count(d->at, octets, sent);
-	if (d->chunk_left == 0 && d->end == DIALOG_RUNS)
+	if (d->chunk_left == 0 && d->end == END_RUNS)
 		chunk_over(d);
 }
 

@@ -428,10 +428,10 @@ size_t dialog_from_client(struct dialog *d, struct span in)
 	enum progress progress = PROGRESS;
 	size_t consumed = 0;
 
-	while (d->end == DIALOG_RUNS && progress == PROGRESS)
+	while (d->end == END_RUNS && progress == PROGRESS)
 		progress = step(d, span_from(in, consumed), &consumed);
-	if (d->end == DIALOG_RUNS && d->client_closed && progress == NEEDS_OCTETS &&
+	if (d->end == END_RUNS && d->client_closed && progress == NEEDS_OCTETS &&
 	    d->work->count == 0)
-		dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
+		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 	return consumed;
 }

@@ -155,14 +155,14 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 	case SMTP_EOD_BARE:
 		*out = (struct dialog_forward){ .consumed = in.n };
 		smtp_server_body_done(&d->server);
-		dialog_close(d, reply_bare, DIALOG_PROTOCOL, REASON_BARE_NEWLINE);
+		dialog_close(d, reply_bare, END_PROTOCOL, REASON_BARE_NEWLINE);
 		break;
 	}
 }
 
 void dialog_body_sent(struct dialog *d)
 {
-	if (d->end != DIALOG_RUNS || smtp_client_oldest(&d->destination) != SMTP_OWES_BODY)
+	if (d->end != END_RUNS || smtp_client_oldest(&d->destination) != SMTP_OWES_BODY)
 		return;
 	if (d->chunked)
 		smtp_client_chunk_sent(&d->destination, d->chunk_last);
@@ -313,7 +313,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct
 		d->message_open = true;
 		dialog_say(d, reply->text, dialog_told);
 		if (d->client_closed)
-			dialog_end_as(d, DIALOG_LOST_CLIENT, REASON_NONE);
+			dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 		return;
 	}
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
@@ -370,7 +370,7 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 	else
 		dialog_say(d, reply->text, what);
 	if (verb == SMTP_VERB_QUIT)
-		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
+		dialog_end_as(d, END_QUIT, REASON_NONE);
 	dialog_drain(d);
 }
 
@@ -407,7 +407,7 @@ static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 
 	if (dialog_record_cut_off(d, reply->text))
 		what.command = RECORD_TOLD;
-	dialog_end_as(d, DIALOG_LOST_DESTINATION, REASON_CLOSING);
+	dialog_end_as(d, END_LOST_DESTINATION, REASON_CLOSING);
 	dialog_say(d, reply->text, what);
 }
 
@@ -460,7 +460,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 
 	if (in.n > 0)
 		dialog_gateway_heard(d);
-	while (d->end == DIALOG_RUNS && !d->drop_destination && consumed < in.n &&
+	while (d->end == END_RUNS && !d->drop_destination && consumed < in.n &&
 	       !dialog_gateway_apart(&d->gateway)) {
 		struct smtp_reply reply;
 		size_t n;

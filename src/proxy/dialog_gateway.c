@@ -127,7 +127,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		say_hello(d, cmd->verb == SMTP_VERB_EHLO);
 		return NULL;
 	case SMTP_VERB_QUIT:
-		dialog_end_as(d, DIALOG_QUIT, REASON_NONE);
+		dialog_end_as(d, END_QUIT, REASON_NONE);
 		dialog_say_good(d, reply_bye);
 		return NULL;
 	default: /* RSET, NOOP, HELP */
@@ -188,7 +188,7 @@ static void answer_refused(struct dialog *d)
 {
 	const struct dialog_pending *p;
 
-	while (d->end == DIALOG_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
+	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
 	       (d->drop_destination || !smtp_client_owes(&d->destination)) && dialog_has_room(d)) {
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 
@@ -261,7 +261,7 @@ bool dialog_gateway_gathers(const struct dialog *d)
 {
 	const struct dialog_gateway *g = &d->gateway;
 
-	return g->on && d->end == DIALOG_RUNS && g->stage == DIALOG_TOGETHER && !g->answered &&
+	return g->on && d->end == END_RUNS && g->stage == DIALOG_TOGETHER && !g->answered &&
 	       d->work->count > 0 && dialog_has_room(d);
 }
 
@@ -389,7 +389,7 @@ void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	if (!g->on || d->end != DIALOG_RUNS || !d->work)
+	if (!g->on || d->end != END_RUNS || !d->work)
 		return;
 	if (d->server.logged_in) {
 		g->on = false; /* the connection is this client's until the end */
@@ -401,7 +401,7 @@ void dialog_gateway_step(struct dialog *d)
 		refuse(d, SPAN(reply_uncovered));
 	if (g->refused)
 		answer_refused(d);
-	if (d->end != DIALOG_RUNS || d->drop_destination)
+	if (d->end != END_RUNS || d->drop_destination)
 		return;
 	if (g->stage == DIALOG_APART) {
 		g->wanted = d->work->count > 0 && !g->refused && buf_len(&d->work->held) > 0;

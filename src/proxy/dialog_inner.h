@@ -20,7 +20,7 @@ void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what);
 void dialog_say_good(struct dialog *d, const char *reply);
 /* The session ends; what was said so far still reaches the client. The first end stands, with its
  * reason: LIMIT, PROTOCOL and LOST_DESTINATION have one, the others REASON_NONE. */
-void dialog_end_as(struct dialog *d, enum dialog_end end, enum reason why);
+void dialog_end_as(struct dialog *d, enum session_end end, enum reason why);
 /* The two sides disagree, by what the destination SAID: the oldest open command, or the client
  * alone, gets one 451. */
 void dialog_desync(struct dialog *d, struct span said, enum reason why);

@@ -252,7 +252,7 @@ static void put_sessions(FILE *out, const struct runtime *rt, const struct stats
 		seats_sessions(rt->seats), rt->config->set.max_sessions, sum->sessions);
 	put_counts(out, "turned_away", sum->turned_away, 0, STATS_LIMITS, figures_limit_name);
 	putc(',', out);
-	put_counts(out, "ends", sum->ends, DIALOG_RUNS + 1, STATS_ENDS, figures_end_name);
+	put_counts(out, "ends", sum->ends, END_RUNS + 1, STATS_ENDS, figures_end_name);
 	fputs("},", out);
 }
 

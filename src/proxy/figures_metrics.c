@@ -60,7 +60,7 @@ static void sessions(FILE *out, const struct runtime *rt, const struct stats_sum
 		 figures_limit_name);
 	family(out, "session_ends_total", "counter",
 	       "Sessions ended, by reason; those that were turned away too.");
-	counters(out, "session_ends_total", "end", sum->ends, DIALOG_RUNS + 1, STATS_ENDS,
+	counters(out, "session_ends_total", "end", sum->ends, END_RUNS + 1, STATS_ENDS,
 		 figures_end_name);
 }
 

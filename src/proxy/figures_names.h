@@ -7,6 +7,7 @@
 #define PROXY_FIGURES_NAMES_H
 
 #include "proxy/figures.h"
+#include "smtp/reason.h"
 
 static inline uint64_t figures_get(const _Atomic uint64_t *counter)
 {
@@ -20,7 +21,7 @@ static inline const char *figures_limit_name(unsigned i)
 
 static inline const char *figures_end_name(unsigned i)
 {
-	return i == STATS_END_WORKER_DIED ? "worker-died" : dialog_end_name((enum dialog_end)i);
+	return i == STATS_END_WORKER_DIED ? "worker-died" : session_end_name((enum session_end)i);
 }
 
 static inline const char *figures_result_name(unsigned i)

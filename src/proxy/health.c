@@ -66,7 +66,7 @@ struct visit {
 struct health {
 	struct worker *worker;
 	struct io_timer timer;
-	struct visit visits[ROUTE_MAX]; /* one for each destination */
+	struct visit visits[DESTINATIONS_MAX]; /* one for each destination */
 };
 
 static const struct settings *settings_of(const struct visit *v)
@@ -461,7 +461,7 @@ int health_make(struct health **made, struct worker *w)
 		return -ENOMEM;
 	h->worker = w;
 	io_timer_init(&h->timer, on_tick);
-	for (unsigned i = 0; i < ROUTE_MAX; i++) {
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
 		struct visit *v = &h->visits[i];
 
 		v->health = h;

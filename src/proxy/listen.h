@@ -12,8 +12,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
-
-#define LISTEN_MAX 64 /* addresses */
+#include "proxy/limits.h"
 
 struct listen_set {
 	unsigned count;

@@ -7,7 +7,7 @@
 void odd_reply(struct worker *w, const struct runtime *rt, unsigned dest,
 	       const struct xmllog_session *id, struct span said)
 {
-	char detail[ROUTE_NAME_MAX + 2 + DIALOG_ODD_MAX];
+	char detail[DESTINATION_NAME_MAX + 2 + DIALOG_ODD_MAX];
 	size_t n;
 
 	if (said.n == 0 || !xmllog_wants(&w->log, xmllog_level_of(XMLLOG_FAULT)) ||

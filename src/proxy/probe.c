@@ -22,10 +22,10 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "proxy/control.h"
+#include "proxy/control_path.h"
 #include "proxy/hints.h"
 #include "proxy/pidfile.h"
-#include "proxy/runtime.h"
+#include "proxy/limits.h"
 #include "xmllog/writer.h"
 
 enum answer_kind {
@@ -149,7 +149,7 @@ static void try_control(int to, const struct settings *set)
 {
 	char why[PROBE_TEXT_MAX];
 
-	if (*set->control_socket && control_check(set->control_socket, why, sizeof(why)))
+	if (*set->control_socket && control_path_check(set->control_socket, why, sizeof(why)))
 		tell_path(to, SETTING_CONTROL_SOCKET, why);
 	if (*set->pid_file && pidfile_check(set->pid_file, why, sizeof(why)))
 		tell_path(to, SETTING_PID_FILE, why);
@@ -173,7 +173,7 @@ static bool fits(const struct io *io, unsigned workers, char *why, size_t cap)
 /* With what a worker has: a smaller engine may work where that does not. */
 static void try_engine(int to, const struct settings *set, unsigned workers)
 {
-	const struct io_limits limits = runtime_io_limits(set);
+	const struct io_limits limits = limits_io(set);
 	struct answer a = { .kind = ANSWER_ENGINE, .n = IO_ENGINE_EPOLL };
 	const char *why = NULL;
 	struct io *io;
@@ -299,7 +299,7 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 		memcpy(p->engine_why, a->text, sizeof(p->engine_why));
 		break;
 	case ANSWER_ADDRESSES:
-		CHECK(a->index < ROUTE_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);
+		CHECK(a->index < DESTINATIONS_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);
 		p->resolved[a->index].n = (unsigned)a->n;
 		memcpy(p->resolved[a->index].a, a->addr, sizeof(a->addr));
 		break;

@@ -36,7 +36,7 @@ struct probe {
 	struct {
 		unsigned n; /* 0: does not resolve now */
 		struct addr a[NET_RESOLVE_MAX];
-	} resolved[ROUTE_MAX]; /* those that have addresses before are not asked */
+	} resolved[DESTINATIONS_MAX]; /* those that have addresses before are not asked */
 };
 
 /*

@@ -3,6 +3,9 @@
 
 #include "proxy/stats.h"
 
+_Static_assert(STATS_RULES == POLICY_RULES + 1, "the destination's own refusal is the last");
+_Static_assert(STATS_END_STOP == END_STOP, "what counts ends has one for each");
+
 static const struct span credentials = { (const uint8_t *)"<credentials>", 13 };
 
 /* A reply with its lines joined by LF, as the log has it. */
@@ -146,7 +149,7 @@ void record_message(struct dialog *d, struct span reply)
 {
 	struct xmllog *log = d->env->log;
 
-	stats_message(d, reply);
+	stats_message(d->env->stats, d->at, reply);
 	if (!xmllog_begin(log, XMLLOG_MESSAGE, &d->id))
 		return;
 	xmllog_num(log, XMLLOG_A_MESSAGE, d->transactions);
@@ -237,7 +240,7 @@ void record_session(struct dialog *d, uint64_t us)
 	xmllog_num(log, XMLLOG_A_REFUSALS, d->refusals);
 	xmllog_num(log, XMLLOG_A_BYTES, d->bytes);
 	xmllog_seconds(log, XMLLOG_A_SECONDS, us);
-	xmllog_text(log, XMLLOG_A_END, dialog_end_name(d->end));
+	xmllog_text(log, XMLLOG_A_END, session_end_name(d->end));
 	if (d->reason != REASON_NONE)
 		xmllog_text(log, XMLLOG_A_REASON, reason_name(d->reason));
 	if (d->errors)

@@ -175,8 +175,8 @@ static int make_next(struct master *m, struct next *n, char *why, size_t cap)
 	err = n->version ? version_map(n->version, n->image_fd) : -ENOMEM;
 	if (!err) {
 		runtime_use(&n->rt, n->version);
-		err = slots_assign(&n->slots, n->rt.route, n->rt.number, reload_oldest(m),
-				   n->rt.slot);
+		err = runtime_assign_slots(&n->slots, n->rt.route, n->rt.number, reload_oldest(m),
+					   n->rt.slot);
 	}
 	if (err == -ENOSPC) {
 		snprintf(why, cap,

@@ -13,7 +13,6 @@
 #include "proxy/listen.h"
 #include "proxy/shared.h"
 #include "proxy/version.h"
-#include "proxy/warm.h"
 
 /* Octets of records that may wait for the log writer, for each process. */
 #define RING_OCTETS ((size_t)4 << 20)
@@ -144,6 +143,16 @@ void runtime_use(struct runtime *rt, struct version *v)
 	rt->route = v->route;
 }
 
+int runtime_assign_slots(struct slots *s, const struct route *route, uint64_t version,
+			 uint64_t oldest, uint8_t out[DESTINATIONS_MAX])
+{
+	struct slots_names names = { .count = route->count };
+
+	for (unsigned i = 0; i < route->count; i++)
+		names.name[i] = route->destination[i].name;
+	return slots_assign(s, &names, version, oldest, out);
+}
+
 static void begin(struct runtime *rt, struct version *v)
 {
 	*rt = (struct runtime){
@@ -198,19 +207,6 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 		err = make_stats(rt);
 	}
 	return err ? err : adopt_rings(rt, files->rings);
-}
-
-struct io_limits runtime_io_limits(const struct settings *set)
-{
-	unsigned sessions = (unsigned)set->max_sessions + WORKER_REFUSALS;
-
-	return (struct io_limits){
-		.ops = 4 * sessions + SEATS_PLACES(sessions) + ROUTE_MAX + LISTEN_MAX + WARM_MAX +
-		       2,
-		.timers = sessions,
-		.block_size = WORKER_BLOCK,
-		.block_count = WORKER_BLOCKS,
-	};
 }
 
 int runtime_route(const struct version *v, const struct runtime *before,

@@ -17,6 +17,7 @@
 #include "policy/policy.h"
 #include "proxy/results.h"
 #include "proxy/seats.h"
+#include "proxy/slots.h"
 #include "proxy/stats.h"
 #include "route/route.h"
 #include "xmllog/xmllog.h"
@@ -45,7 +46,7 @@ struct runtime {
 	struct policy policy;
 	const struct route *route;
 	struct route_shared *route_shared;
-	uint8_t slot[ROUTE_MAX]; /* where each destination is counted, in seats and stats */
+	uint8_t slot[DESTINATIONS_MAX]; /* where each destination is counted, in seats and stats */
 	struct seats *seats;
 	struct stats *stats;
 	struct results *results; /* of reloads, upgrades and the stop: the master's */
@@ -78,8 +79,6 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us);
  */
 void runtime_ready(const struct runtime *rt, unsigned slot);
 
-/* Of a worker's engine. */
-struct io_limits runtime_io_limits(const struct settings *set);
 /*
  * Makes what processes share whatever the configuration (seats, stats, rings, the eventfd) and
  * fills RT from V and what of it was found; the destinations' state, LISTEN_FDS and READY_FD are
@@ -93,6 +92,10 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 		  int wake_fd, struct seats **other_seats) __attribute__((warn_unused_result));
 /* RT goes on with V: its settings, tables and destinations. */
 void runtime_use(struct runtime *rt, struct version *v);
+/* slots_assign() for the destinations of ROUTE. */
+int runtime_assign_slots(struct slots *s, const struct route *route, uint64_t version,
+			 uint64_t oldest, uint8_t out[DESTINATIONS_MAX])
+	__attribute__((warn_unused_result));
 /*
  * State for the destinations of V: with the addresses that its check has found, and what is known
  * of the same destinations in BEFORE (may be NULL). Its descriptor, with *STATE, or -errno.

@@ -200,11 +200,10 @@ static void left_received(struct io_op *op, int res);
 static void leave(struct session *s)
 {
 	int unread = 0;
-	bool quiet = s->dialog.end == DIALOG_QUIT &&
-		     (!s->work || buf_len(&s->work->client_in) == 0) &&
+	bool quiet = s->dialog.end == END_QUIT && (!s->work || buf_len(&s->work->client_in) == 0) &&
 		     ioctl(s->client.fd, FIONREAD, &unread) == 0 && unread == 0;
 
-	if (s->client.eof || s->client.broken || quiet || s->dialog.end == DIALOG_LOST_CLIENT ||
+	if (s->client.eof || s->client.broken || quiet || s->dialog.end == END_LOST_CLIENT ||
 	    s->left_bytes > LEAVE_BYTES) {
 		close_all(s);
 		return;
@@ -479,7 +478,7 @@ static void feed(struct session *s)
 		/* A client's commands do not give the destination more time for its reply. */
 		if (b || (a && s->wait == WAIT_COMMAND))
 			s->progress++;
-	} while ((a || b) && s->dialog.end == DIALOG_RUNS);
+	} while ((a || b) && s->dialog.end == END_RUNS);
 	if (s->dest.eof && !s->dest_closing && !s->dialog.drop_destination &&
 	    s->dialog.gateway.release == DIALOG_KEEPS && dialog_has_room(&s->dialog))
 		dialog_destination_lost(&s->dialog, false);
@@ -503,10 +502,10 @@ static void run(struct session *s)
 	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
 	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->in_body)
 		session_borrow(s);
-	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
+	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	feed(s);
 	tell_odd(s);
-	stats_watch(&s->watch, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
+	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
 	session_greeted(s);
 	if (d->who.logged_in && s->counted) {
 		s->counted = false;
@@ -525,7 +524,7 @@ static void run(struct session *s)
 	if (s->in_body)
 		session_body_step(s);
 	session_seat_useful(s);
-	if (d->end != DIALOG_RUNS)
+	if (d->end != END_RUNS)
 		s->state = SESSION_LEAVING;
 	flush_both(s);
 	if (s->state == SESSION_RUNNING)
@@ -557,7 +556,7 @@ static void turn(struct io_task *task)
 	session_deadline(s);
 }
 
-void session_refuse(struct session *s, const char *reply, enum dialog_end end, enum reason why)
+void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why)
 {
 	s->state = SESSION_RUNNING;
 	session_borrow(s);
@@ -651,7 +650,7 @@ bool session_start(struct worker *w, int fd, const struct addr *client, bool in_
 		session_connect(s);
 	} else {
 		w->refused++;
-		session_refuse(s, words, DIALOG_LIMIT,
+		session_refuse(s, words, END_LIMIT,
 			       refusal == SESSION_ADDRESS_TOO_MANY ? REASON_MAX_SESSIONS_PER_ADDRESS
 								   : REASON_MAX_SESSIONS);
 	}
@@ -662,8 +661,8 @@ void session_stop(struct session *s, bool polite)
 {
 	if (s->state == SESSION_CLOSING)
 		return;
-	if (s->dialog.end == DIALOG_RUNS && !polite)
-		s->dialog.end = DIALOG_STOP;
+	if (s->dialog.end == END_RUNS && !polite)
+		s->dialog.end = END_STOP;
 	if (!polite) {
 		close_all(s);
 		return;
@@ -671,6 +670,6 @@ void session_stop(struct session *s, bool polite)
 	session_borrow(s);
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;
-	dialog_close(&s->dialog, reply_stop, DIALOG_STOP, REASON_NONE);
+	dialog_close(&s->dialog, reply_stop, END_STOP, REASON_NONE);
 	session_changed(s);
 }

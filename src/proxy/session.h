@@ -13,7 +13,7 @@
 
 #include "proxy/copy.h"
 #include "proxy/dialog.h"
-#include "proxy/stats.h"
+#include "proxy/session_times.h"
 #include "proxy/warm.h"
 #include "proxy/worker.h"
 
@@ -129,7 +129,7 @@ struct session {
 	uint32_t useful;       /* of the dialog's, when the seat was last told */
 	uint64_t useful_bytes; /* … and how many octets of messages had come */
 	uint64_t started_us, patience_ms, connect_us;
-	struct stats_watch watch;
+	struct session_times times;
 };
 
 /* What a connection that may not be served is told. */
@@ -160,7 +160,7 @@ bool session_seat_given(struct session *s);
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);
 /* Ends a session that has no destination with REPLY (static, with CR LF). */
-void session_refuse(struct session *s, const char *reply, enum dialog_end end, enum reason why);
+void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
 /* The destination may have greeted: others are to know how. */
 void session_greeted(struct session *s);
 /* The destination's connection is closed: its seat is free. */

@@ -409,7 +409,7 @@ static void receive_more(struct session *s)
 
 static void finish(struct session *s)
 {
-	if (s->dialog.end == DIALOG_RUNS)
+	if (s->dialog.end == END_RUNS)
 		session_keep(&s->work->client_in, s->rest);
 	session_body_release(s);
 	s->in_body = s->body_complete = s->readable = false;

@@ -140,7 +140,7 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 {
 	bool from = sp->side == IO_SPLICE_FROM;
 
-	if (s->state != SESSION_RUNNING || s->dialog.end != DIALOG_RUNS)
+	if (s->state != SESSION_RUNNING || s->dialog.end != END_RUNS)
 		return;
 	dialog_chunk(&s->dialog, sp->moved + sp->in_pipe, sp->moved);
 	if (res == 0)
@@ -205,7 +205,7 @@ void session_chunk_step(struct session *s)
 
 	if (!s->in_chunk)
 		begin(s);
-	if (d->end != DIALOG_RUNS)
+	if (d->end != END_RUNS)
 		return;
 	if (s->dest.sending || s->splice)
 		return;

@@ -66,8 +66,7 @@ static void attempt_failed(struct session *s, int error)
 	if (route_failed(s->rt->route_shared, &s->search, s->dest_index, now))
 		worker_destination_record(w, s->rt, s->dest_index, ROUTE_DOWN, strerror(-error));
 	if (now - s->search.since_ms >= PATIENCE_MS)
-		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION,
-			       REASON_NO_CONNECTION);
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
 	else
 		session_connect(s);
 }
@@ -94,7 +93,7 @@ static void connected(struct io_op *op, int res)
 		s->dest.fd = -1;
 		session_forget_destination(s);
 		if (health_own_want(res))
-			session_refuse(s, reply_no_destination, DIALOG_LIMIT, REASON_NO_RESOURCES);
+			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
 		else
 			attempt_failed(s, res == -ECANCELED ? -ETIMEDOUT : res);
 		return;
@@ -137,7 +136,7 @@ static void connect_to(struct session *s)
 	if (fd < 0) {
 		session_forget_destination(s);
 		if (health_own_want(fd))
-			session_refuse(s, reply_no_destination, DIALOG_LIMIT, REASON_NO_RESOURCES);
+			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
 		else
 			attempt_failed(s, fd);
 		return;
@@ -166,7 +165,7 @@ static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_m
 	if (!waited_already)
 		s->patience_ms = now_ms + limit_ms;
 	if (now_ms >= s->patience_ms) {
-		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION, REASON_FULL);
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_FULL);
 		return;
 	}
 	session_wait_for_seat(s);
@@ -204,8 +203,7 @@ void session_connect(struct session *s)
 		wait_for_seat(s, waited, now);
 		break;
 	case ROUTE_NONE:
-		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION,
-			       REASON_NO_CONNECTION);
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
 		break;
 	}
 }

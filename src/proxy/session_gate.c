@@ -70,7 +70,7 @@ bool session_gate_waits(struct session *s)
 {
 	if (!s->at_gate || s->dest.sending || s->splice)
 		return s->at_gate;
-	if (s->dialog.discard || s->dialog.end != DIALOG_RUNS) {
+	if (s->dialog.discard || s->dialog.end != END_RUNS) {
 		go_on(s);
 		return false;
 	}

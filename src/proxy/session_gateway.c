@@ -31,8 +31,7 @@ bool session_gateway_begin(struct session *s)
 		}
 		/* fall through */
 	case WARM_HOPELESS:
-		session_refuse(s, reply_no_destination, DIALOG_LOST_DESTINATION,
-			       REASON_NO_CONNECTION);
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
 		break;
 	}
 	return true;
@@ -170,7 +169,7 @@ void session_gateway_reach(struct session *s)
 {
 	struct dialog_gateway *g = &s->dialog.gateway;
 
-	if (!g->on || s->dialog.end != DIALOG_RUNS || s->dest.fd >= 0)
+	if (!g->on || s->dialog.end != END_RUNS || s->dest.fd >= 0)
 		return;
 	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
 		parted(s);

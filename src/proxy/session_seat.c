@@ -47,7 +47,7 @@ void session_seat_asked(struct session *s)
 	if (s->state != SESSION_RUNNING)
 		return; /* it has had its last words */
 	session_borrow(s);
-	dialog_close(&s->dialog, reply_seat, DIALOG_LIMIT, REASON_MAX_SESSIONS);
+	dialog_close(&s->dialog, reply_seat, END_LIMIT, REASON_MAX_SESSIONS);
 }
 
 bool session_seat_given(struct session *s)

@@ -8,7 +8,7 @@
 
 #define NONE SEATS_DESTINATIONS
 
-_Static_assert(ROUTE_MAX <= SEATS_DESTINATIONS, "a version alone always fits");
+_Static_assert(DESTINATIONS_MAX <= SEATS_DESTINATIONS, "a version alone always fits");
 
 static unsigned find(const struct slots *s, const char *name)
 {
@@ -34,27 +34,27 @@ static unsigned find_free(const struct slots *s, uint64_t oldest)
 	return best;
 }
 
-int slots_assign(struct slots *s, const struct route *route, uint64_t version, uint64_t oldest,
-		 uint8_t out[ROUTE_MAX])
+int slots_assign(struct slots *s, const struct slots_names *names, uint64_t version,
+		 uint64_t oldest, uint8_t out[DESTINATIONS_MAX])
 {
 	struct slots new = *s;
 
 	/* Those that have one first, or a new name could take it. */
-	for (unsigned i = 0; i < route->count; i++) {
-		unsigned at = find(&new, route->destination[i].name);
+	for (unsigned i = 0; i < names->count; i++) {
+		unsigned at = find(&new, names->name[i]);
 
 		out[i] = (uint8_t)at;
 		if (at != NONE)
 			new.slot[at].last = version;
 	}
-	for (unsigned i = 0; i < route->count; i++) {
+	for (unsigned i = 0; i < names->count; i++) {
 		if (out[i] != NONE)
 			continue;
 		unsigned at = find_free(&new, oldest);
 
 		if (at == NONE)
 			return -ENOSPC;
-		snprintf(new.slot[at].name, ROUTE_NAME_MAX, "%s", route->destination[i].name);
+		snprintf(new.slot[at].name, DESTINATION_NAME_MAX, "%s", names->name[i]);
 		new.slot[at].last = version;
 		out[i] = (uint8_t)at;
 	}

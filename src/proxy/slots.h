@@ -11,21 +11,28 @@
 
 #include <stdint.h>
 
+#include "base/bounds.h"
 #include "proxy/seats.h"
-#include "route/route.h"
 
 struct slots {
 	struct {
-		char name[ROUTE_NAME_MAX]; /* "": never used */
-		uint64_t last;		   /* the newest version that has it */
+		char name[DESTINATION_NAME_MAX]; /* "": never used */
+		uint64_t last;			 /* the newest version that has it */
 	} slot[SEATS_DESTINATIONS];
 };
 
+/* The names of a version's destinations, in its order. */
+struct slots_names {
+	const char *name[DESTINATIONS_MAX];
+	unsigned count;
+};
+
 /*
- * Finds numbers for all destinations of ROUTE, which is version VERSION; OLDEST is the oldest one
- * still in use. 0, or -ENOSPC with nothing changed: too many names of older versions are in use.
+ * Finds numbers for all destinations of version VERSION; OLDEST is the oldest one still in use. 0,
+ * or -ENOSPC with nothing changed: too many names of older versions are in use.
  */
-int slots_assign(struct slots *s, const struct route *route, uint64_t version, uint64_t oldest,
-		 uint8_t out[ROUTE_MAX]) __attribute__((warn_unused_result));
+int slots_assign(struct slots *s, const struct slots_names *names, uint64_t version,
+		 uint64_t oldest, uint8_t out[DESTINATIONS_MAX])
+	__attribute__((warn_unused_result));
 
 #endif

@@ -125,7 +125,8 @@ static int make_shared(struct master *m, const struct config *c, struct check *k
 	if (!err)
 		err = runtime_make(&m->rt, m->version);
 	if (!err)
-		err = slots_assign(&m->slots, m->rt.route, m->rt.number, m->rt.number, m->rt.slot);
+		err = runtime_assign_slots(&m->slots, m->rt.route, m->rt.number, m->rt.number,
+					   m->rt.slot);
 	if (!err)
 		err = start_route(m, NULL);
 	return err;

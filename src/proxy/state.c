@@ -159,7 +159,7 @@ static bool take_workers(struct state *s, const char *rest)
 	s->listen_fds = calloc((size_t)s->workers * s->listen_count, sizeof(int));
 	s->worker = calloc((size_t)s->workers * RUNTIME_GENERATIONS, sizeof(*s->worker));
 	s->address = calloc(STATE_ADDRESSES, sizeof(*s->address));
-	s->note = calloc(ROUTE_MAX, sizeof(*s->note));
+	s->note = calloc(DESTINATIONS_MAX, sizeof(*s->note));
 	return s->listen_fds && s->worker && s->address && s->note;
 }
 
@@ -196,11 +196,11 @@ static bool take_worker(struct state *s, const char *rest)
 	return true;
 }
 
-static bool take_name(const char *name, char out[ROUTE_NAME_MAX])
+static bool take_name(const char *name, char out[DESTINATION_NAME_MAX])
 {
 	size_t n = strlen(name);
 
-	if (n == 0 || n >= ROUTE_NAME_MAX)
+	if (n == 0 || n >= DESTINATION_NAME_MAX)
 		return false;
 	memcpy(out, name, n + 1);
 	return true;
@@ -230,7 +230,7 @@ static bool take_address(struct state *s, char *rest)
 }
 
 /* "NAME OCTETS", two hexadecimal digits for each octet, of which there are *N, CAP at most. */
-static bool take_octets(char *rest, char name[ROUTE_NAME_MAX], uint8_t *octets, size_t cap,
+static bool take_octets(char *rest, char name[DESTINATION_NAME_MAX], uint8_t *octets, size_t cap,
 			size_t *n)
 {
 	char *digits = strchr(rest, ' ');
@@ -253,7 +253,7 @@ static bool take_note(struct state *s, char *rest)
 {
 	struct state_note *note;
 
-	if (!s->note || s->note_count == ROUTE_MAX)
+	if (!s->note || s->note_count == DESTINATIONS_MAX)
 		return false;
 	note = &s->note[s->note_count++];
 	return take_octets(rest, note->name, note->text, sizeof(note->text), &note->n);
@@ -263,7 +263,7 @@ static bool take_busy(struct state *s, char *rest)
 {
 	struct state_busy *busy;
 
-	if (s->busy_count == ROUTE_MAX)
+	if (s->busy_count == DESTINATIONS_MAX)
 		return false;
 	busy = &s->busy[s->busy_count++];
 	/* The last octet stays for the NUL. */
@@ -320,12 +320,14 @@ static bool take_listed(struct reading *r, const char *word, char *rest)
 	if (strcmp(word, "slot") == 0)
 		return take_slot(s, rest);
 	if (strcmp(word, "drained") == 0)
-		return s->drained_count < ROUTE_MAX &&
+		return s->drained_count < DESTINATIONS_MAX &&
 		       take_name(rest, s->drained[s->drained_count++]);
 	if (strcmp(word, "down") == 0)
-		return s->down_count < ROUTE_MAX && take_name(rest, s->down[s->down_count++]);
+		return s->down_count < DESTINATIONS_MAX &&
+		       take_name(rest, s->down[s->down_count++]);
 	if (strcmp(word, "unwell") == 0)
-		return s->unwell_count < ROUTE_MAX && take_name(rest, s->unwell[s->unwell_count++]);
+		return s->unwell_count < DESTINATIONS_MAX &&
+		       take_name(rest, s->unwell[s->unwell_count++]);
 	if (strcmp(word, "address") == 0)
 		return take_address(s, rest);
 	if (strcmp(word, "note") == 0)

@@ -25,7 +25,7 @@
 
 /* Room for CONTROL_SOCKET and METRICS_ADDRESS, as far as something is open there. */
 #define STATE_PLACE_MAX 128
-#define STATE_ADDRESSES (ROUTE_MAX * ROUTE_ADDRESSES)
+#define STATE_ADDRESSES (DESTINATIONS_MAX * ROUTE_ADDRESSES)
 
 struct state_worker {
 	unsigned slot;
@@ -37,20 +37,20 @@ struct state_worker {
 
 /* What a name meant last. */
 struct state_address {
-	char name[ROUTE_NAME_MAX];
+	char name[DESTINATION_NAME_MAX];
 	struct addr addr;
 };
 
 /* What was found out about a destination last: route_note_read(). */
 struct state_note {
-	char name[ROUTE_NAME_MAX];
+	char name[DESTINATION_NAME_MAX];
 	size_t n;
 	uint8_t text[ROUTE_NOTE_MAX];
 };
 
 /* A destination that greets badly, and what it said: route_busy_words(). */
 struct state_busy {
-	char name[ROUTE_NAME_MAX];
+	char name[DESTINATION_NAME_MAX];
 	size_t n;
 	uint8_t text[ROUTE_WORDS_MAX];
 };
@@ -78,14 +78,16 @@ struct state {
 	struct slots slots;
 	/* Destinations, by name. */
 	unsigned drained_count, down_count, unwell_count;
-	char drained[ROUTE_MAX][ROUTE_NAME_MAX], down[ROUTE_MAX][ROUTE_NAME_MAX];
-	char unwell[ROUTE_MAX][ROUTE_NAME_MAX]; /* a check finds fault: route_unwell() */
+	char drained[DESTINATIONS_MAX][DESTINATION_NAME_MAX],
+		down[DESTINATIONS_MAX][DESTINATION_NAME_MAX];
+	char unwell[DESTINATIONS_MAX]
+		   [DESTINATION_NAME_MAX]; /* a check finds fault: route_unwell() */
 	unsigned busy_count;
-	struct state_busy busy[ROUTE_MAX];
+	struct state_busy busy[DESTINATIONS_MAX];
 	unsigned address_count;
 	struct state_address *address; /* owned */
 	unsigned note_count;
-	struct state_note *note;     /* room for ROUTE_MAX; owned */
+	struct state_note *note;     /* room for DESTINATIONS_MAX; owned */
 	char fixed[CHECK_FIXED_MAX]; /* see check_fixed() */
 };
 

@@ -106,42 +106,22 @@ void stats_time(struct stats_destination *d, enum stats_time what, uint64_t us)
 	stats_add(&d->time[what].sum_us, us);
 }
 
-/* ---- a session's messages ---- */
-
 void stats_reply(struct stats_worker *w, struct span reply)
 {
 	CHECK(reply.n > 0 && reply.p[0] >= '2' && reply.p[0] <= '5');
 	stats_count(w, replies[reply.p[0] - '2'], 1);
 }
 
-void stats_message(const struct dialog *d, struct span reply)
+void stats_message(struct stats_worker *w, struct stats_destination *at, struct span reply)
 {
 	uint8_t kind = reply.n ? reply.p[0] : '4';
 	enum stats_result result = kind == '2'	 ? STATS_ACCEPTED
 				   : kind == '5' ? STATS_REFUSED
 						 : STATS_DEFERRED;
 
-	stats_count(d->env->stats, messages[result], 1);
+	stats_count(w, messages[result], 1);
 	if (result == STATS_ACCEPTED)
-		stats_count(d->at, messages, 1);
-}
-
-void stats_watch(struct stats_watch *w, const struct dialog *d, uint64_t sent_us, uint64_t now_us)
-{
-	bool unanswered = d->server.state == SMTP_SERVER_EOD;
-
-	if (w->waiting && !unanswered) {
-		w->waiting = false;
-		stats_time(d->at, STATS_REPLY, now_us - w->sent_us);
-		stats_time(d->at, STATS_MESSAGE, now_us - w->mail_us);
-	} else if (sent_us && unanswered && !w->waiting) {
-		w->waiting = true;
-		w->sent_us = sent_us;
-	}
-	if (w->transactions != d->transactions) {
-		w->transactions = d->transactions;
-		w->mail_us = now_us;
-	}
+		stats_count(at, messages, 1);
 }
 
 /* ---- reading ---- */
@@ -178,9 +158,9 @@ size_t stats_sum_room(unsigned destinations)
 
 void stats_sum(const struct stats *s, struct stats_sum *sum, unsigned destinations)
 {
-	uint8_t slot[ROUTE_MAX];
+	uint8_t slot[DESTINATIONS_MAX];
 
-	for (unsigned i = 0; i < ROUTE_MAX; i++)
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
 		slot[i] = (uint8_t)i;
 	stats_sum_slots(s, sum, slot, destinations);
 }
@@ -188,7 +168,7 @@ void stats_sum(const struct stats *s, struct stats_sum *sum, unsigned destinatio
 void stats_sum_slots(const struct stats *s, struct stats_sum *sum, const uint8_t *slot,
 		     unsigned destinations)
 {
-	CHECK(destinations <= ROUTE_MAX);
+	CHECK(destinations <= DESTINATIONS_MAX);
 	memset(sum, 0, stats_sum_room(destinations));
 	for (unsigned i = 0; i < s->workers; i++) {
 		const struct stats_worker *w = &s->worker[i];
@@ -218,7 +198,7 @@ void stats_count_ends(const struct stats *s, uint64_t ends[2])
 			continue;
 		for (unsigned end = 0; end < STATS_ENDS; end++)
 			ends[0] += get(&w->ends[end]);
-		ends[1] += get(&w->ends[DIALOG_STOP]) + get(&w->ends[STATS_END_WORKER_DIED]);
+		ends[1] += get(&w->ends[STATS_END_STOP]) + get(&w->ends[STATS_END_WORKER_DIED]);
 	}
 }
 

@@ -18,10 +18,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "policy/policy.h"
-#include "proxy/dialog.h"
+#include "base/bounds.h"
+#include "base/span.h"
 #include "proxy/seats.h"
-#include "route/route.h"
 
 /*
  * A histogram of durations: one bucket below 64 microseconds, then four to each doubling, the last
@@ -51,12 +50,14 @@ enum stats_class { STATS_2XX, STATS_3XX, STATS_4XX, STATS_5XX, STATS_CLASSES };
 
 enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS };
 
-/* The rules of the policy, and behind them the destination's own refusal. */
-#define STATS_RULE_DESTINATION POLICY_RULES
-#define STATS_RULES	       (STATS_RULE_DESTINATION + 1)
-/* How sessions end, and behind that those of a worker that died, which have no record. */
-#define STATS_END_WORKER_DIED (DIALOG_STOP + 1)
-#define STATS_ENDS	      (STATS_END_WORKER_DIED + 1)
+/* The rules of the policy (enum policy_rule), and after them the destination's own refusal. */
+#define STATS_RULES	       7
+#define STATS_RULE_DESTINATION (STATS_RULES - 1)
+/* How sessions end (enum session_end; by a stop last), and after that those of a worker that died,
+ * which have no record. */
+#define STATS_ENDS	      10
+#define STATS_END_WORKER_DIED (STATS_ENDS - 1)
+#define STATS_END_STOP	      (STATS_ENDS - 2)
 
 struct stats_destination {
 	_Atomic uint64_t sessions;	    /* that got a connection to it */
@@ -144,21 +145,10 @@ static inline struct stats_destination *stats_at(struct stats_worker *w, unsigne
 void stats_time(struct stats_destination *d, enum stats_time what, uint64_t us);
 /* REPLY was said to a client. */
 void stats_reply(struct stats_worker *w, struct span reply);
-/* The dialog's message was answered with REPLY, the destination's words or our own. */
-void stats_message(const struct dialog *d, struct span reply);
 
-/* ---- one session's messages: what a dialog shows, and the times of it ---- */
-
-struct stats_watch {
-	uint64_t mail_us, sent_us;
-	uint32_t transactions;
-	bool waiting; /* for the answer to the end of data */
-};
-
-/* Looks at the dialog, before and after octets were given to it. SENT_US: when the last of a whole
- * message was given to the kernel, 0: not yet. A session that ends instead of an answer has nothing
- * to measure. */
-void stats_watch(struct stats_watch *w, const struct dialog *d, uint64_t sent_us, uint64_t now_us);
+/* A message was answered with REPLY, its destination's words (AT) or our own; empty: with nothing.
+ */
+void stats_message(struct stats_worker *w, struct stats_destination *at, struct span reply);
 
 /* ---- reading ---- */
 

@@ -77,7 +77,7 @@ static void list_busy(const struct master *m, struct state *s)
 
 		if (route_health(m->rt.route_shared, i) != ROUTE_BUSY)
 			continue;
-		memcpy(busy->name, m->rt.route->destination[i].name, ROUTE_NAME_MAX);
+		memcpy(busy->name, m->rt.route->destination[i].name, DESTINATION_NAME_MAX);
 		busy->n = route_busy_words(m->rt.route_shared, i, (char *)busy->text);
 		if (busy->n == 0) {
 			memcpy(busy->text, unknown, sizeof(unknown));
@@ -93,11 +93,11 @@ static void list_destinations(const struct master *m, struct state *s)
 		const char *name = m->rt.route->destination[i].name;
 
 		if (route_drained(m->rt.route_shared, i))
-			memcpy(s->drained[s->drained_count++], name, ROUTE_NAME_MAX);
+			memcpy(s->drained[s->drained_count++], name, DESTINATION_NAME_MAX);
 		if (!route_up(m->rt.route_shared, i))
-			memcpy(s->down[s->down_count++], name, ROUTE_NAME_MAX);
+			memcpy(s->down[s->down_count++], name, DESTINATION_NAME_MAX);
 		if (route_unwell(m->rt.route_shared, i))
-			memcpy(s->unwell[s->unwell_count++], name, ROUTE_NAME_MAX);
+			memcpy(s->unwell[s->unwell_count++], name, DESTINATION_NAME_MAX);
 	}
 	list_busy(m, s);
 }
@@ -118,7 +118,7 @@ static int list_addresses(const struct master *m, struct state *s)
 		for (unsigned k = 0; k < n; k++) {
 			struct state_address *to = &s->address[s->address_count++];
 
-			memcpy(to->name, name, ROUTE_NAME_MAX);
+			memcpy(to->name, name, DESTINATION_NAME_MAX);
 			to->addr = a[k];
 		}
 	}
@@ -128,14 +128,14 @@ static int list_addresses(const struct master *m, struct state *s)
 /* What destinations offer: there may be no place at one to ask again. */
 static int list_notes(const struct master *m, struct state *s)
 {
-	s->note = calloc(ROUTE_MAX, sizeof(*s->note));
+	s->note = calloc(DESTINATIONS_MAX, sizeof(*s->note));
 	if (!s->note)
 		return -ENOMEM;
 	for (unsigned i = 0; i < m->rt.route->count; i++) {
 		struct state_note *note = &s->note[s->note_count];
 
 		note->n = route_note_read(m->rt.route_shared, i, note->text);
-		memcpy(note->name, m->rt.route->destination[i].name, ROUTE_NAME_MAX);
+		memcpy(note->name, m->rt.route->destination[i].name, DESTINATION_NAME_MAX);
 		s->note_count += note->n > 0;
 	}
 	return 0;
@@ -397,7 +397,7 @@ static int check_only(const struct master_start *start, const struct state *s)
 	struct check_source source = start->source;
 	struct listen_set listen;
 	struct slots slots = s->slots;
-	uint8_t slot[ROUTE_MAX];
+	uint8_t slot[DESTINATIONS_MAX];
 	struct config *c;
 	int status, err;
 
@@ -406,7 +406,7 @@ static int check_only(const struct master_start *start, const struct state *s)
 	source.handed = s->handed ? &listen : NULL;
 	status = check_load(&check, &c, &source, stderr);
 	if (!status &&
-	    slots_assign(&slots, &check.route, s->number + 1, state_oldest(s), slot) != 0) {
+	    runtime_assign_slots(&slots, &check.route, s->number + 1, state_oldest(s), slot) != 0) {
 		master_say("DESTINATIONS: sessions of earlier configurations still have %d "
 			   "destinations between them; try again when they have ended",
 			   SEATS_DESTINATIONS);
@@ -473,7 +473,7 @@ static void adopt_children(struct master *m, const struct state *s)
 	}
 }
 
-static bool is_among(const char *name, unsigned count, const char names[][ROUTE_NAME_MAX])
+static bool is_among(const char *name, unsigned count, const char names[][DESTINATION_NAME_MAX])
 {
 	unsigned i = 0;
 
@@ -552,8 +552,8 @@ static int adopt_version(struct master *m, const struct state *s)
 	m->rt.number = s->number + 1;
 	m->slots = s->slots;
 	if (!err)
-		err = slots_assign(&m->slots, m->rt.route, m->rt.number, state_oldest(s),
-				   m->rt.slot);
+		err = runtime_assign_slots(&m->slots, m->rt.route, m->rt.number, state_oldest(s),
+					   m->rt.slot);
 	if (!err)
 		reload_forget_figures(m, &s->slots);
 	return err ? err : start_route(m, NULL);

@@ -413,7 +413,7 @@ int warm_make(struct warm **made, struct worker *w, struct worker_version *v)
 	p->worker = w;
 	p->version = v;
 	io_timer_init(&p->timer, on_tick);
-	for (unsigned i = 0; i < ROUTE_MAX; i++)
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
 		list_init(&p->at[i].idle);
 	*made = p;
 	return 0;
@@ -431,7 +431,7 @@ void warm_end(struct warm *p)
 
 	p->running = false;
 	io_timer_stop(p->worker->io, &p->timer);
-	for (unsigned i = 0; i < ROUTE_MAX; i++)
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
 		list_for_each (pos, tmp, &p->at[i].idle)
 			retire(container_of(pos, struct warm_conn, link), true);
 }

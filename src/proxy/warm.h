@@ -22,9 +22,6 @@
 
 #include "proxy/worker.h"
 
-/* Connections that one worker keeps at most. */
-#define WARM_MAX 96
-
 struct warm; /* opaque */
 
 /* A connection between two transactions. */

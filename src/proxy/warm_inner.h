@@ -43,7 +43,7 @@ struct warm {
 	unsigned idle;
 	bool running;
 	struct smtp_offer offer;
-	struct warm_known at[ROUTE_MAX];
+	struct warm_known at[DESTINATIONS_MAX];
 };
 
 static inline const struct runtime *warm_runtime(const struct warm *p)

@@ -215,7 +215,7 @@ static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
 static void record_refusal(struct warm_conn *c)
 {
 	const struct runtime *rt = warm_runtime(c->pool);
-	char detail[ROUTE_NAME_MAX + ROUTE_WORDS_MAX + 2];
+	char detail[DESTINATION_NAME_MAX + ROUTE_WORDS_MAX + 2];
 
 	if (rt->route->cooperation == ROUTE_CLUSTER || c->pool->at[c->line.dest].pause > 0)
 		return;

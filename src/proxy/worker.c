@@ -427,7 +427,7 @@ static int make_pools(struct worker *w)
 
 static int make_engine(struct worker *w, const char **why)
 {
-	struct io_limits limits = runtime_io_limits(&w->rt->config->set);
+	struct io_limits limits = limits_io(&w->rt->config->set);
 
 	return io_create(&w->io, w->rt->engine, &limits, why);
 }

@@ -11,19 +11,10 @@
 #include "io/io.h"
 #include "io/pipe.h"
 #include "proxy/dialog.h"
+#include "proxy/limits.h"
 #include "proxy/runtime.h"
 #include "proxy/stress.h"
 #include "proxy/worker_version.h"
-
-/* Blocks in which octets arrive outside of bodies: emptied at once, so a few serve all sessions. */
-#define WORKER_BLOCK  16384
-#define WORKER_BLOCKS 64
-/* Octets of a body moved in one step. */
-#define WORKER_BODY  (128 * 1024)
-#define WORKER_PIPES 256
-/* Sessions without a seat that can be told so politely at the same time; more are told and closed.
- */
-#define WORKER_REFUSALS 256
 
 struct worker {
 	const struct runtime *rt; /* the newest version's: not that of a session */

@@ -81,7 +81,7 @@ size_t route_busy_words(struct route_shared *s, unsigned dest, char out[ROUTE_WO
 	struct route_words *from = &s->state[dest].words;
 	uint64_t word[ROUTE_WORDS_MAX / 8];
 
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	uint64_t sum = atomic_load_explicit(&from->sum, memory_order_acquire);
 	size_t n = atomic_load_explicit(&from->n, memory_order_relaxed);
 
@@ -99,7 +99,7 @@ size_t route_busy_words(struct route_shared *s, unsigned dest, char out[ROUTE_WO
 bool route_turned_away(struct route_shared *s, unsigned dest, uint64_t began_ms, uint64_t now_ms,
 		       const char *words)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	struct route_state *state = &s->state[dest];
 	uint64_t old = atomic_load(&state->busy), new;
 
@@ -123,7 +123,7 @@ bool route_turned_away(struct route_shared *s, unsigned dest, uint64_t began_ms,
 
 bool route_welcomed(struct route_shared *s, unsigned dest, uint64_t began_ms, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	_Atomic uint64_t *busy = &s->state[dest].busy;
 	uint64_t old = atomic_load(busy);
 
@@ -139,19 +139,19 @@ bool route_welcomed(struct route_shared *s, unsigned dest, uint64_t began_ms, ui
 
 void route_busy_forget(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	atomic_store(&s->state[dest].busy, now_ms & TIME_MASK);
 }
 
 bool route_busy(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load(&s->state[dest].busy) & BUSY;
 }
 
 bool route_busy_rests(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	uint64_t busy = atomic_load(&s->state[dest].busy);
 
 	return busy & BUSY && now_ms < time_of(busy);

@@ -36,7 +36,7 @@ void route_note_write(struct route_shared *s, unsigned dest, struct span note)
 	struct route_note *c = &state->note[~number & 1];
 	uint64_t word[ROUTE_NOTE_MAX / 8] = { 0 };
 
-	CHECK(dest < ROUTE_MAX && note.n > 0 && note.n <= ROUTE_NOTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX && note.n > 0 && note.n <= ROUTE_NOTE_MAX);
 	memcpy(word, note.p, note.n);
 	for (unsigned i = 0; i < words_of(note.n); i++)
 		atomic_store_explicit(&c->word[i], word[i], memory_order_relaxed);
@@ -79,7 +79,7 @@ size_t route_note_read(struct route_shared *s, unsigned dest, uint8_t out[ROUTE_
 
 uint32_t route_note_number(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load_explicit(&s->state[dest].note_number, memory_order_acquire);
 }
 
@@ -87,7 +87,7 @@ uint32_t route_note_number(struct route_shared *s, unsigned dest)
 
 bool route_note_due(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return now_ms >= atomic_load(&s->state[dest].note_due_ms);
 }
 
@@ -109,7 +109,7 @@ static unsigned claim_holder(uint64_t claim)
 
 bool route_note_awaited(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return now_ms < claimed_until(atomic_load(&s->state[dest].note_claim));
 }
 
@@ -119,7 +119,7 @@ uint64_t route_note_claim(struct route_shared *s, unsigned dest, unsigned holder
 	uint64_t claim = claim_of(now_ms + lease_ms, holder);
 	uint64_t before = atomic_load(&s->state[dest].note_claim);
 
-	CHECK(dest < ROUTE_MAX && holder < ROUTE_HOLDERS && lease_ms > 0);
+	CHECK(dest < DESTINATIONS_MAX && holder < ROUTE_HOLDERS && lease_ms > 0);
 	if (now_ms < claimed_until(before) ||
 	    !atomic_compare_exchange_strong(&s->state[dest].note_claim, &before, claim))
 		return 0;
@@ -142,7 +142,7 @@ void route_note_leave(struct route_shared *s, unsigned dest, uint64_t claim)
 
 void route_note_release(struct route_shared *s, unsigned holder)
 {
-	for (unsigned i = 0; i < ROUTE_MAX; i++) {
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
 		uint64_t claim = atomic_load(&s->state[i].note_claim);
 
 		if (claim && claim_holder(claim) == holder)
@@ -152,18 +152,18 @@ void route_note_release(struct route_shared *s, unsigned holder)
 
 void route_note_next(struct route_shared *s, unsigned dest, uint64_t due_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	atomic_store(&s->state[dest].note_due_ms, due_ms);
 }
 
 void route_note_begun(struct route_shared *s, unsigned dest, uint64_t now_ms)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	atomic_store(&s->state[dest].note_begun_ms, now_ms);
 }
 
 uint64_t route_note_since(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load(&s->state[dest].note_begun_ms);
 }

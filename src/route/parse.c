@@ -148,7 +148,7 @@ static const char *habit(const char *text)
 static bool parse_host_port(struct parser *p, const char *text)
 {
 	const char *colon = strrchr(text, ':'), *wrong;
-	char host[ROUTE_NAME_MAX];
+	char host[DESTINATION_NAME_MAX];
 	size_t n = colon ? (size_t)(colon - text) : 0;
 	unsigned port;
 
@@ -164,7 +164,7 @@ static bool parse_host_port(struct parser *p, const char *text)
 		fault(p, "\"%s\": no host, HOST:PORT is needed", p->quote);
 		return false;
 	}
-	if (n >= sizeof(host) || strlen(text) >= ROUTE_NAME_MAX) {
+	if (n >= sizeof(host) || strlen(text) >= DESTINATION_NAME_MAX) {
 		fault(p, "\"%s\": host too long, %d octets are allowed", p->quote, HOST_MAX);
 		return false;
 	}
@@ -282,7 +282,7 @@ static void add(struct parser *p, const struct route_destination *d)
 
 	if (route_find(r, d->name) >= 0)
 		fault(p, "\"%s\": stands there twice, each destination is named once", p->quote);
-	else if (r->count < ROUTE_MAX)
+	else if (r->count < DESTINATIONS_MAX)
 		r->destination[r->count++] = *d;
 }
 
@@ -326,8 +326,8 @@ static void check_count(struct parser *p, unsigned n, enum route_cooperation coo
 		      "%u destinations, one is allowed with COOPERATION_SINGLE (more with "
 		      "COOPERATION_CLUSTER or COOPERATION_BACKUP)",
 		      n);
-	if (n > ROUTE_MAX)
-		fault(p, "%u destinations, %d are allowed", n, ROUTE_MAX);
+	if (n > DESTINATIONS_MAX)
+		fault(p, "%u destinations, %d are allowed", n, DESTINATIONS_MAX);
 }
 
 bool route_parse(struct route *r, const char *list, enum route_cooperation cooperation,
@@ -338,7 +338,7 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 
 	*r = (struct route){ .cooperation = cooperation, .balance = balance };
 	for (list += strspn(list, BLANKS); *list; list += strspn(list, BLANKS)) {
-		char entry[ROUTE_NAME_MAX + 64];
+		char entry[DESTINATION_NAME_MAX + 64];
 		size_t length = strcspn(list, BLANKS);
 		size_t kept = length < sizeof(entry) ? length : sizeof(entry) - 1;
 

@@ -151,7 +151,7 @@ static unsigned by_source(const struct route *r, uint64_t among, const struct ad
 {
 	uint8_t key[9] = { client->family };
 	uint64_t best_draw = 0;
-	unsigned best = ROUTE_MAX;
+	unsigned best = DESTINATIONS_MAX;
 
 	memcpy(key + 1, client->ip, client->family == 4 ? 4 : 8); /* IPv6 by /64 */
 	for (uint64_t left = among; left; left &= left - 1) {
@@ -162,7 +162,7 @@ static unsigned by_source(const struct route *r, uint64_t among, const struct ad
 		uint64_t draw = minus_log2(siphash(named, key, sizeof(key)));
 
 		/* The least draw/weight: an exponential deviate with the weight as its rate. */
-		if (best == ROUTE_MAX ||
+		if (best == DESTINATIONS_MAX ||
 		    draw * r->destination[best].weight < best_draw * d->weight) {
 			best = lowest(left);
 			best_draw = draw;

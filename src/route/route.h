@@ -15,11 +15,10 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/bounds.h"
 #include "base/span.h"
 
-#define ROUTE_MAX	64  /* destinations */
 #define ROUTE_ADDRESSES 8   /* of one name */
-#define ROUTE_NAME_MAX	264 /* "HOST:PORT" with its NUL */
 #define ROUTE_WORDS_MAX 256 /* of what a busy destination said, with its NUL; a multiple of 8 */
 
 enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
@@ -27,7 +26,7 @@ enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
 
 struct route_destination {
 	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it */
-	char name[ROUTE_NAME_MAX];
+	char name[DESTINATION_NAME_MAX];
 	unsigned weight; /* 1 to 1000 */
 	unsigned max;	 /* sessions at most, 0: no limit */
 };
@@ -36,7 +35,7 @@ struct route {
 	enum route_cooperation cooperation;
 	enum route_balance balance;
 	unsigned count;
-	struct route_destination destination[ROUTE_MAX];
+	struct route_destination destination[DESTINATIONS_MAX];
 };
 
 /*

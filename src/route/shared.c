@@ -46,7 +46,7 @@ void route_shared_init(struct route_shared *s, const struct route *r)
 {
 	struct addr a;
 
-	CHECK(r->count <= ROUTE_MAX);
+	CHECK(r->count <= DESTINATIONS_MAX);
 	memset(s, 0, sizeof(*s));
 	for (unsigned i = 0; i < r->count; i++) {
 		s->state[i].port = route_port(r->destination[i].name);
@@ -65,7 +65,7 @@ bool route_may_tell(struct route_shared *s, unsigned dest, uint64_t now_ms)
 	_Atomic uint64_t *last = &s->state[dest].odd_ms;
 	uint64_t then = atomic_load(last);
 
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return (then == 0 || now_ms - then >= TELL_MS) &&
 	       atomic_compare_exchange_strong(last, &then, now_ms);
 }
@@ -114,7 +114,7 @@ unsigned route_read_addresses(struct route_shared *s, unsigned dest,
 	struct route_state *state = &s->state[dest];
 	unsigned n;
 
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	for (unsigned i = 0; i < READ_TRIES; i++) {
 		uint32_t current = atomic_load(&state->current);
 
@@ -333,7 +333,7 @@ bool route_failed(struct route_shared *s, struct route_search *search, unsigned 
 {
 	uint64_t began_ms = now_ms;
 
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	route_want_resolved(s, dest);
 	if (search && search->tried_any && search->dest == dest) {
 		began_ms = search->began_ms;
@@ -427,7 +427,7 @@ bool route_check_found(struct route_shared *s, unsigned dest, bool good)
 
 bool route_unwell(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load(&s->state[dest].unwell);
 }
 
@@ -435,7 +435,7 @@ bool route_unwell(struct route_shared *s, unsigned dest)
 
 bool route_drain(struct route_shared *s, unsigned dest, bool on)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	uint64_t bit = route_bit(dest);
 	uint64_t before =
 		on ? atomic_fetch_or(&s->drained, bit) : atomic_fetch_and(&s->drained, ~bit);
@@ -445,7 +445,7 @@ bool route_drain(struct route_shared *s, unsigned dest, bool on)
 
 bool route_drained(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load(&s->drained) & route_bit(dest);
 }
 
@@ -453,13 +453,13 @@ bool route_drained(struct route_shared *s, unsigned dest)
 
 void route_want_room(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	atomic_fetch_add(&s->state[dest].room_wanted, 1);
 }
 
 uint32_t route_room_wanted(struct route_shared *s, unsigned dest)
 {
-	CHECK(dest < ROUTE_MAX);
+	CHECK(dest < DESTINATIONS_MAX);
 	return atomic_load(&s->state[dest].room_wanted);
 }
 
@@ -512,7 +512,7 @@ void route_want_resolved(struct route_shared *s, unsigned dest)
 
 uint64_t route_to_resolve(struct route_shared *s, const struct route *r)
 {
-	uint64_t all = r->count < ROUTE_MAX ? route_bit(r->count) - 1 : UINT64_MAX;
+	uint64_t all = r->count < DESTINATIONS_MAX ? route_bit(r->count) - 1 : UINT64_MAX;
 
 	return atomic_exchange(&s->resolve, 0) & all;
 }

@@ -60,7 +60,7 @@ struct route_shared {
 	_Atomic uint64_t drained;      /* a bit for each destination that gets no new sessions */
 	_Atomic uint64_t turn;	       /* breaks ties */
 	_Atomic uint64_t virtual_time; /* of round robin */
-	struct route_state state[ROUTE_MAX];
+	struct route_state state[DESTINATIONS_MAX];
 };
 
 static inline uint64_t route_bit(unsigned dest)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * reason: why a session ended, one word from a fixed list. The log's `reason` (caronte-log(5)) is
- * one of them, so a word is never changed, and a new one is added to the schema and to the manual
- * too. The list stands in this folder because it is the lowest one whose code knows a reason.
+ * reason: how and why a session ended, each one word from a fixed list. The log's `reason`
+ * (caronte-log(5)) is one of them, so a word is never changed, and a new one is added to the schema
+ * and to the manual too. The list stands in this folder because it is the lowest one whose code
+ * knows a reason.
  */
 #ifndef SMTP_REASON_H
 #define SMTP_REASON_H
@@ -55,6 +56,20 @@ static inline bool reason_is_limit(enum reason why)
 	return why != REASON_NONE && why <= REASON_NO_RESOURCES;
 }
 
+enum session_end {
+	END_RUNS, /* it has not ended */
+	END_QUIT,
+	END_REFUSED,
+	END_LOST_CLIENT,
+	END_LOST_DESTINATION,
+	END_TIMEOUT,
+	END_LIMIT,
+	END_PROTOCOL,
+	END_STOP,
+};
+
+/* "quit", "lost-client", …: the `end` of a session record (caronte-log(5)). */
+const char *session_end_name(enum session_end end);
 /* "" for REASON_NONE. */
 const char *reason_name(enum reason why);
 

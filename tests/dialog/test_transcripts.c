@@ -217,7 +217,7 @@ static void give(struct play *p, struct octets *to, const uint8_t *in, size_t n)
 			     : p->cut == CUT_OCTETS ? 1
 						    : 1 + (size_t)rand_r(&p->seed) % n;
 
-		if (p->d.end == DIALOG_RUNS) {
+		if (p->d.end == END_RUNS) {
 			add(to, in, now);
 			settle(p);
 		}
@@ -551,7 +551,7 @@ static void check_word(struct play *p, const char *word, const char *arg)
 		char is[64];
 
 		snprintf(is, sizeof(is), "%s%s%s",
-			 d->end == DIALOG_RUNS ? "runs" : dialog_end_name(d->end),
+			 d->end == END_RUNS ? "runs" : session_end_name(d->end),
 			 d->reason ? " " : "", reason_name(d->reason));
 		if (strcmp(is, arg) != 0)
 			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));

@@ -546,7 +546,7 @@ static bool tend(struct play *p)
 	struct dialog_gateway *g = &p->d.gateway;
 	struct addr addr = { .family = 4 };
 
-	if (!g->on || p->d.end != DIALOG_RUNS)
+	if (!g->on || p->d.end != END_RUNS)
 		return false;
 	if (p->joined && (g->release != DIALOG_KEEPS || p->d.drop_destination)) {
 		take_back(p);
@@ -607,7 +607,7 @@ static void settle(struct play *p)
 		}
 		if (!moved)
 			moved = dies(p);
-	} while (moved && p->d.end == DIALOG_RUNS);
+	} while (moved && p->d.end == END_RUNS);
 }
 
 /* What clients are offered: what the first connection's EHLO will say, and a SIZE. */
@@ -702,7 +702,7 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	}
 	p->in = span_of(copy, 0);
 	settle(p);
-	while (at < octets.n && p->d.end == DIALOG_RUNS) {
+	while (at < octets.n && p->d.end == END_RUNS) {
 		size_t n = waits ? until_it_waits(octets, at) : octets.n - at;
 
 		if (cuts)
@@ -711,16 +711,16 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 		at += n;
 		settle(p);
 	}
-	if (p->d.end == DIALOG_RUNS) {
+	if (p->d.end == END_RUNS) {
 		dialog_client_closed(&p->d);
 		settle(p);
 	}
 	/* It has missed the end, and waits for another one. */
-	if (p->d.end == DIALOG_RUNS && p->model.mode == SWALLOW) {
+	if (p->d.end == END_RUNS && p->model.mode == SWALLOW) {
 		dialog_destination_lost(&p->d, true);
 		settle(p);
 	}
-	CHECK(p->d.end != DIALOG_RUNS);
+	CHECK(p->d.end != END_RUNS);
 	CHECK(p->d.messages == p->model.accepted);
 	CHECK(!p->model.spoke_early || p->d.drop_destination || p->model.gateway);
 	p->in = (struct span){ 0 };

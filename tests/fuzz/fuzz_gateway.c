@@ -458,7 +458,7 @@ static void told(struct client *c, struct span line)
 	struct asked *a;
 
 	if (c->first == c->last) {
-		CHECK(c->d.end != DIALOG_RUNS); /* alone: the last words */
+		CHECK(c->d.end != END_RUNS); /* alone: the last words */
 		CHECK(!tagged || what == 'X');
 		return;
 	}
@@ -627,7 +627,7 @@ static bool reach(struct client *c)
 
 	CHECK(!c->conn);
 	if (!conn && (all->conns == CONNS || choose(32) == 31)) {
-		dialog_close(&c->d, "421 4.3.2 No destination\r\n", DIALOG_LOST_DESTINATION,
+		dialog_close(&c->d, "421 4.3.2 No destination\r\n", END_LOST_DESTINATION,
 			     REASON_NO_CONNECTION);
 		return true;
 	}
@@ -657,7 +657,7 @@ static bool tend(struct client *c)
 {
 	struct dialog_gateway *g = &c->d.gateway;
 
-	if (c->d.end != DIALOG_RUNS) {
+	if (c->d.end != END_RUNS) {
 		if (c->conn)
 			close_conn(c);
 		return false;
@@ -682,7 +682,7 @@ static bool hear(struct client *c, size_t n)
 	struct conn *conn = c->conn;
 	struct span said;
 
-	if (!conn || c->d.drop_destination || c->d.end != DIALOG_RUNS ||
+	if (!conn || c->d.drop_destination || c->d.end != END_RUNS ||
 	    dialog_gateway_apart(&c->d.gateway))
 		return false;
 	if (c->body_sent && conn->in.taken == conn->in.n) {
@@ -700,7 +700,7 @@ static void turn(struct client *c, size_t heard)
 {
 	bool moved;
 
-	if (c->d.end != DIALOG_RUNS)
+	if (c->d.end != END_RUNS)
 		return;
 	do {
 		size_t n = 0;
@@ -719,7 +719,7 @@ static void turn(struct client *c, size_t heard)
 		collect(c);
 		moved |= tend(c);
 		collect(c);
-	} while (moved && c->d.end == DIALOG_RUNS);
+	} while (moved && c->d.end == END_RUNS);
 	tend(c);
 	collect(c);
 }
@@ -782,7 +782,7 @@ static void client_says(struct client *c)
 		what = state < SMTP_SERVER_MAIL ? 0 : what < 3 ? 3 : what;
 	if (what >= 10 && what < 12 && state < SMTP_SERVER_MAIL && choose(64))
 		return;
-	if (c->gone || c->d.end != DIALOG_RUNS || all->count + 20 > COMMANDS)
+	if (c->gone || c->d.end != END_RUNS || all->count + 20 > COMMANDS)
 		return;
 	if (c->in_body) {
 		put_text(&c->in, texts[what < 8 ? choose(4) : 4]);
@@ -850,7 +850,7 @@ static bool lose(struct client *c)
 {
 	struct dialog *d = &c->d;
 
-	if (!c->conn || !(c->conn->dead || c->conn->closing) || d->end != DIALOG_RUNS ||
+	if (!c->conn || !(c->conn->dead || c->conn->closing) || d->end != END_RUNS ||
 	    d->drop_destination || (d->gateway.on && d->gateway.release != DIALOG_KEEPS))
 		return false;
 	if (c->conn->out.taken < c->conn->out.n && !c->conn->dead)
@@ -867,7 +867,7 @@ static bool opens_gate(struct client *c)
 	while (c->conn && conn_step(c->conn))
 		;
 	turn(c, OCTETS);
-	if (!c->at_gate || c->d.end != DIALOG_RUNS || !dialog_in_body(&c->d))
+	if (!c->at_gate || c->d.end != END_RUNS || !dialog_in_body(&c->d))
 		return c->at_gate = false;
 	c->at_gate = false;
 	dialog_gate_open(&c->d);
@@ -879,7 +879,7 @@ static void event(void)
 	struct client *c = &all->client[choose(CLIENTS)];
 	struct conn *conn = c->conn;
 
-	if (c->d.end != DIALOG_RUNS && all->count + 20 < COMMANDS) {
+	if (c->d.end != END_RUNS && all->count + 20 < COMMANDS) {
 		begin(c);
 		return;
 	}
@@ -928,12 +928,12 @@ static void event(void)
 		}
 		break;
 	case 28:
-		if (choose(16) == 15 && c->d.end == DIALOG_RUNS)
+		if (choose(16) == 15 && c->d.end == END_RUNS)
 			dialog_client_timeout(&c->d);
 		break;
 	case 29:
 		if (conn && choose(16) == 15 && smtp_client_owes(&c->d.destination) &&
-		    c->d.end == DIALOG_RUNS && !c->d.drop_destination)
+		    c->d.end == END_RUNS && !c->d.drop_destination)
 			dialog_destination_lost(&c->d, true);
 		else if (conn && choose(16) == 15 && !conn->closing) {
 			conn->odd = conn->lied = c->odd = true;
@@ -962,7 +962,7 @@ static void settle(void)
 			struct client *c = &all->client[i];
 
 			turn(c, OCTETS);
-			while (c->conn && c->d.end == DIALOG_RUNS && conn_step(c->conn))
+			while (c->conn && c->d.end == END_RUNS && conn_step(c->conn))
 				moved = true;
 			turn(c, OCTETS);
 			if (opens_gate(c)) {
@@ -979,7 +979,7 @@ static void settle(void)
 
 static void check_end(const struct client *c)
 {
-	if (c->d.end != DIALOG_RUNS || c->odd)
+	if (c->d.end != END_RUNS || c->odd)
 		return;
 	CHECK(!c->gone || c->d.server.state == SMTP_SERVER_EOD || c->first < c->last);
 	/* What is not answered now waits for the client itself. */

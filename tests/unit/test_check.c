@@ -26,10 +26,8 @@
 
 #include "machine.h"
 #include "proxy/check.h"
-#include "proxy/copy.h"
+#include "proxy/limits.h"
 #include "proxy/seats.h"
-#include "proxy/warm.h"
-#include "proxy/worker.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */
 static struct check checked;
@@ -518,7 +516,7 @@ static int carried_child(void)
 	if (check_run(&checked, c, why, sizeof(why)) != 0 || c->fault_count != 0)
 		return 94;
 	n = (unsigned)c->set.max_sessions;
-	if (check_descriptors(n, 2, 1) > 2000 || check_descriptors(n + 1, 2, 1) <= 2000 ||
+	if (limits_descriptors(n, 2, 1) > 2000 || limits_descriptors(n + 1, 2, 1) <= 2000 ||
 	    checked.sessions_wished != 10000)
 		status = 93;
 	config_free(c);
@@ -544,7 +542,7 @@ static int limit_child(void)
 	snprintf(expected, sizeof(expected),
 		 "-o: MAX_SESSIONS: 1000 sessions need %llu open files, and RLIMIT_NOFILE allows "
 		 "2000; raise the limit or lower the number",
-		 (unsigned long long)check_descriptors(1000, 2, 1));
+		 (unsigned long long)limits_descriptors(1000, 2, 1));
 	if (c->fault_count != 1 || !has_fault(c, expected))
 		return 97;
 	config_free(c);
@@ -552,7 +550,7 @@ static int limit_child(void)
 	if (check_run(&checked, c, why, sizeof(why)) != 0 || c->fault_count != 0)
 		return 96;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
-	    limit.rlim_cur != check_descriptors(50, 2, 1) || limit.rlim_max != 2000)
+	    limit.rlim_cur != limits_descriptors(50, 2, 1) || limit.rlim_max != 2000)
 		return 95;
 	config_free(c);
 	return carried_child();
@@ -569,15 +567,15 @@ static void open_files_must_carry_the_sessions(void **state)
 		_exit(limit_child());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	assert_true(check_descriptors(10000, 256, 64) > 20000 + 256 * 64);
-	assert_int_equal(check_descriptors(1000000, 256, 64) - check_descriptors(999996, 256, 64),
+	assert_true(limits_descriptors(10000, 256, 64) > 20000 + 256 * 64);
+	assert_int_equal(limits_descriptors(1000000, 256, 64) - limits_descriptors(999996, 256, 64),
 			 4 * 2 + 1);
-	assert_int_equal(check_descriptors(1, 2, 3) - check_descriptors(1, 1, 3), 3);
+	assert_int_equal(limits_descriptors(1, 2, 3) - limits_descriptors(1, 1, 3), 3);
 	/* What may be open at once beside them: parting connections, pipes, checks and idle ones of
 	 * destinations, copies of messages. */
-	assert_true(check_descriptors(8, 1, 1) >= 2 * 8 + SEATS_PLACES(8) + WORKER_REFUSALS +
-							  2 * WORKER_PIPES + 1 + ROUTE_MAX +
-							  WARM_MAX + COPY_OPEN + 16);
+	assert_true(limits_descriptors(8, 1, 1) >= 2 * 8 + SEATS_PLACES(8) + WORKER_REFUSALS +
+							   2 * WORKER_PIPES + 1 + DESTINATIONS_MAX +
+							   WARM_MAX + COPY_OPEN + 16);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -42,8 +42,8 @@ static void check_word(enum trace_words kind, const char *word)
 static void test_words_of_the_daemon(void **state)
 {
 	(void)state;
-	for (int i = DIALOG_RUNS; i <= DIALOG_STOP; i++)
-		check_word(TRACE_END, dialog_end_name((enum dialog_end)i));
+	for (int i = END_RUNS; i <= END_STOP; i++)
+		check_word(TRACE_END, session_end_name((enum session_end)i));
 	for (int i = REASON_NONE + 1; i < REASON_COUNT; i++)
 		check_word(TRACE_REASON, reason_name((enum reason)i));
 	for (int i = 0; i < POLICY_RULES; i++)

@@ -29,7 +29,7 @@ static void destinations(unsigned n, const char *const *names)
 {
 	route = (struct route){ .cooperation = ROUTE_CLUSTER, .count = n };
 	for (unsigned i = 0; i < n; i++) {
-		snprintf(route.destination[i].name, ROUTE_NAME_MAX, "%s", names[i]);
+		snprintf(route.destination[i].name, DESTINATION_NAME_MAX, "%s", names[i]);
 		route.destination[i].weight = 1;
 	}
 	shared = shared_map(route_shared_room());

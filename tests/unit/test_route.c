@@ -227,16 +227,16 @@ static void test_all_faults_in_one_run(void **state)
 
 static void test_most_destinations(void **state)
 {
-	char list[(ROUTE_MAX + 1) * 16], longest[2 * ROUTE_NAME_MAX];
+	char list[(DESTINATIONS_MAX + 1) * 16], longest[2 * DESTINATION_NAME_MAX];
 	struct reported r = { 0 };
 	struct route route;
 	size_t n = 0;
 
 	(void)state;
-	for (unsigned i = 0; i < ROUTE_MAX; i++)
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
 		n += (size_t)snprintf(list + n, sizeof(list) - n, "h%u:%u ", i, i + 1);
 	assert_true(route_parse(&route, list, ROUTE_CLUSTER, ROUTE_SOURCE, report, &r));
-	assert_int_equal(route.count, ROUTE_MAX);
+	assert_int_equal(route.count, DESTINATIONS_MAX);
 	assert_int_equal(route.cooperation, ROUTE_CLUSTER);
 	assert_int_equal(route.balance, ROUTE_SOURCE);
 	assert_string_equal(route.destination[63].name, "h63:64");
@@ -261,7 +261,7 @@ struct world {
 	struct route_counts counts; /* first */
 	struct route route;
 	struct route_shared *shared;
-	unsigned sessions[ROUTE_MAX];
+	unsigned sessions[DESTINATIONS_MAX];
 	struct addr client;
 	uint64_t now;
 };

@@ -14,8 +14,8 @@
 #include "proxy/slots.h"
 
 static struct slots slots;
-static struct route route;
-static uint8_t out[ROUTE_MAX];
+static char text[DESTINATIONS_MAX][DESTINATION_NAME_MAX];
+static uint8_t out[DESTINATIONS_MAX];
 
 static int setup(void **state)
 {
@@ -27,12 +27,14 @@ static int setup(void **state)
 /* N destinations, the first of which is number FROM. */
 static int assign(unsigned from, unsigned n, uint64_t version, uint64_t oldest)
 {
-	memset(&route, 0, sizeof(route));
-	route.count = n;
-	for (unsigned i = 0; i < n; i++)
-		snprintf(route.destination[i].name, ROUTE_NAME_MAX, "d%u.test:25", from + i);
+	struct slots_names names = { .count = n };
+
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text[i], sizeof(text[i]), "d%u.test:25", from + i);
+		names.name[i] = text[i];
+	}
 	memset(out, 0xee, sizeof(out));
-	return slots_assign(&slots, &route, version, oldest, out);
+	return slots_assign(&slots, &names, version, oldest, out);
 }
 
 static void all_different(unsigned n)
@@ -66,10 +68,10 @@ static void a_name_keeps_its_number(void **state)
 static void as_many_as_there_are(void **state)
 {
 	(void)state;
-	assert_int_equal(assign(0, ROUTE_MAX, 1, 1), 0);
-	all_different(ROUTE_MAX);
-	assert_int_equal(assign(0, ROUTE_MAX, 2, 1), 0);
-	all_different(ROUTE_MAX);
+	assert_int_equal(assign(0, DESTINATIONS_MAX, 1, 1), 0);
+	all_different(DESTINATIONS_MAX);
+	assert_int_equal(assign(0, DESTINATIONS_MAX, 2, 1), 0);
+	all_different(DESTINATIONS_MAX);
 }
 
 /* Another configuration may name none of those before, as many as there may be. */
@@ -77,8 +79,10 @@ static void all_others(void **state)
 {
 	(void)state;
 	for (unsigned version = 1; version < 10; version++) {
-		assert_int_equal(assign(version * ROUTE_MAX, ROUTE_MAX, version, version - 1), 0);
-		all_different(ROUTE_MAX);
+		assert_int_equal(
+			assign(version * DESTINATIONS_MAX, DESTINATIONS_MAX, version, version - 1),
+			0);
+		all_different(DESTINATIONS_MAX);
 	}
 }
 

@@ -71,7 +71,7 @@ static struct state example(void)
 	s.slots.slot[3].last = 11;
 	strcpy(s.slots.slot[3].name, "mail.test:25");
 	s.slots.slot[SEATS_DESTINATIONS - 1].last = 12;
-	memset(s.slots.slot[SEATS_DESTINATIONS - 1].name, 'a', ROUTE_NAME_MAX - 1);
+	memset(s.slots.slot[SEATS_DESTINATIONS - 1].name, 'a', DESTINATION_NAME_MAX - 1);
 	return s;
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "proxy/figures.h"
+#include "proxy/session_times.h"
 #include "proxy/shared.h"
 #include "proxy/stats.h"
 
@@ -139,7 +140,7 @@ static void counters_outlive_their_worker(void **state)
 	assert_ptr_equal(w, &s->worker[1]);
 	stats_count(w, sessions, 3);
 	stats_now(w, open, 2);
-	stats_count(stats_at(w, ROUTE_MAX - 1), messages, 7);
+	stats_count(stats_at(w, DESTINATIONS_MAX - 1), messages, 7);
 	stats_ended(s, 1, 0);
 	assert_int_equal(w->pid, 0);
 	assert_int_equal(w->open, 0);
@@ -149,9 +150,9 @@ static void counters_outlive_their_worker(void **state)
 	assert_int_equal(w->started_us, 9);
 	assert_int_equal(w->starts, 2);
 	stats_count(w, sessions, 1);
-	sum = sum_of(s, ROUTE_MAX);
+	sum = sum_of(s, DESTINATIONS_MAX);
 	assert_int_equal(sum->sessions, 4);
-	assert_int_equal(sum->destination[ROUTE_MAX - 1].messages, 7);
+	assert_int_equal(sum->destination[DESTINATIONS_MAX - 1].messages, 7);
 	free(sum);
 	shared_unmap(s, stats_room(2));
 }
@@ -241,18 +242,18 @@ static void workers_count_at_the_same_time(void **state)
 static void messages_by_their_answer(void **state)
 {
 	struct stats *s = make_stats(1);
-	struct dialog_env env = { .stats = stats_begin(s, 0, 1, 0) };
-	struct dialog d = { .env = &env, .at = stats_at(env.stats, 2) };
+	struct stats_worker *w = stats_begin(s, 0, 1, 0);
+	struct stats_destination *at = stats_at(w, 2);
 
 	(void)state;
-	stats_message(&d, SPAN("250 2.0.0 Ok\r\n"));
-	stats_message(&d, SPAN("451 4.3.0 Later\r\n"));
-	stats_message(&d, SPAN("554 5.7.1 No\r\n"));
-	stats_message(&d, (struct span){ 0 });
-	assert_int_equal(env.stats->messages[STATS_ACCEPTED], 1);
-	assert_int_equal(env.stats->messages[STATS_DEFERRED], 2);
-	assert_int_equal(env.stats->messages[STATS_REFUSED], 1);
-	assert_int_equal(env.stats->destination[2].messages, 1);
+	stats_message(w, at, SPAN("250 2.0.0 Ok\r\n"));
+	stats_message(w, at, SPAN("451 4.3.0 Later\r\n"));
+	stats_message(w, at, SPAN("554 5.7.1 No\r\n"));
+	stats_message(w, at, (struct span){ 0 });
+	assert_int_equal(w->messages[STATS_ACCEPTED], 1);
+	assert_int_equal(w->messages[STATS_DEFERRED], 2);
+	assert_int_equal(w->messages[STATS_REFUSED], 1);
+	assert_int_equal(w->destination[2].messages, 1);
 	shared_unmap(s, stats_room(1));
 }
 
@@ -260,35 +261,35 @@ static void times_of_messages(void **state)
 {
 	struct stats_destination *at = calloc(1, sizeof(*at));
 	struct dialog d = { .at = at };
-	struct stats_watch w = { 0 };
+	struct session_times t = { 0 };
 
 	(void)state;
 	assert_non_null(at);
 	d.transactions = 1;
-	stats_watch(&w, &d, 0, 1000);
+	session_times_look(&t, &d, 0, 1000);
 	d.server.state = SMTP_SERVER_EOD;
-	stats_watch(&w, &d, 0, 2000); /* its octets are still on their way */
-	stats_watch(&w, &d, 2500, 3000);
-	stats_watch(&w, &d, 2500, 4000);
+	session_times_look(&t, &d, 0, 2000); /* its octets are still on their way */
+	session_times_look(&t, &d, 2500, 3000);
+	session_times_look(&t, &d, 2500, 4000);
 	/* The answer, and the next MAIL with it. */
 	d.server.state = SMTP_SERVER_READY;
 	d.transactions = 2;
-	stats_watch(&w, &d, 0, 9000);
+	session_times_look(&t, &d, 0, 9000);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6500);
 	assert_int_equal(at->time[STATS_MESSAGE].sum_us, 8000);
-	stats_watch(&w, &d, 0, 9500);
+	session_times_look(&t, &d, 0, 9500);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6500);
 	d.server.state = SMTP_SERVER_EOD;
-	stats_watch(&w, &d, 9600, 9700);
+	session_times_look(&t, &d, 9600, 9700);
 	d.server.state = SMTP_SERVER_READY;
-	stats_watch(&w, &d, 0, 9800);
+	session_times_look(&t, &d, 0, 9800);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6700);
 	assert_int_equal(at->time[STATS_MESSAGE].sum_us, 8800);
 	/* A session that ends instead of the answer is no measure. */
 	d.server.state = SMTP_SERVER_EOD;
-	stats_watch(&w, &d, 9900, 9900);
-	d.end = DIALOG_LOST_DESTINATION;
-	stats_watch(&w, &d, 0, 99999);
+	session_times_look(&t, &d, 9900, 9900);
+	d.end = END_LOST_DESTINATION;
+	session_times_look(&t, &d, 0, 99999);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6700);
 	free(at);
 }
