@@ -18,6 +18,7 @@
 #include "proxy/channel.h"
 #include "proxy/control.h"
 #include "proxy/master_inner.h"
+#include "proxy/worker.h"
 #include "xmllog/writer.h"
 
 /* Microseconds since 1970, never the same twice: it names the sessions of one life of a worker. */

@@ -50,7 +50,7 @@ static uint64_t stressed_ms(const struct session *s, uint64_t ms)
 	uint64_t less = ms / 10 > STRESS_LEAST_MS ? ms / 10 : STRESS_LEAST_MS;
 	bool stranger = !s->dialog.who.logged_in && !s->dialog.who.in_network;
 
-	return s->worker->stressed && stranger && less < ms ? less : ms;
+	return s->ctx->stressed && stranger && less < ms ? less : ms;
 }
 
 static uint64_t limit_ms(const struct session *s, enum session_wait wait)
@@ -83,27 +83,27 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 
 void session_window_begin(struct session *s)
 {
-	s->window_us = io_now_us(s->worker->io);
+	s->window_us = io_now_us(s->ctx->io);
 	s->window_bytes = s->window_stood_us = 0;
 }
 
 void session_window_stand(struct session *s)
 {
 	if (!s->window_stood_us)
-		s->window_stood_us = io_now_us(s->worker->io);
+		s->window_stood_us = io_now_us(s->ctx->io);
 }
 
 void session_window_go(struct session *s)
 {
 	if (s->window_stood_us)
-		s->window_us += io_now_us(s->worker->io) - s->window_stood_us;
+		s->window_us += io_now_us(s->ctx->io) - s->window_stood_us;
 	s->window_stood_us = 0;
 }
 
 /* Milliseconds until MIN_RATE is to be looked at again; a body alone has a rate. */
 static uint64_t until_window_ms(const struct session *s)
 {
-	uint64_t age_ms = (io_now_us(s->worker->io) - s->window_us) / 1000;
+	uint64_t age_ms = (io_now_us(s->ctx->io) - s->window_us) / 1000;
 
 	return age_ms >= RATE_WINDOW_MS ? 0 : RATE_WINDOW_MS - age_ms;
 }
@@ -143,13 +143,13 @@ static void set_timer(struct session *s, uint64_t now)
 
 	if ((is_looked_after(s->wait) || holds_buffer(s)) && ms > LOOK_MS)
 		ms = LOOK_MS;
-	io_timer_set(s->worker->io, &s->timer, ms);
+	io_timer_set(s->ctx->io, &s->timer, ms);
 }
 
 static void fire(struct io_timer *t)
 {
 	struct session *s = container_of(t, struct session, timer);
-	uint64_t now = io_now_ms(s->worker->io);
+	uint64_t now = io_now_ms(s->ctx->io);
 
 	/* Only a look. What is found may change nothing of what is waited for. */
 	if (now < s->due_ms) {
@@ -171,7 +171,7 @@ static void fire(struct io_timer *t)
 
 static void set_due(struct session *s)
 {
-	uint64_t now = io_now_ms(s->worker->io);
+	uint64_t now = io_now_ms(s->ctx->io);
 
 	s->due_ms = s->wait_since_ms + limit_ms(s, s->wait);
 	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
@@ -203,9 +203,9 @@ void session_deadline(struct session *s)
 	s->wait_progress = s->progress;
 	session_seat_waits(s);
 	if (wait == WAIT_NOTHING) {
-		io_timer_stop(s->worker->io, &s->timer);
+		io_timer_stop(s->ctx->io, &s->timer);
 		return;
 	}
-	s->wait_since_ms = io_now_ms(s->worker->io);
+	s->wait_since_ms = io_now_ms(s->ctx->io);
 	set_due(s);
 }

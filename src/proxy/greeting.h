@@ -8,17 +8,17 @@
 #ifndef PROXY_GREETING_H
 #define PROXY_GREETING_H
 
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 /* The attempt that began at BEGAN_MS was greeted badly, with WORDS (smtp/greeting.h), or well. True
  * when the destination's state changed by it: a `destination` record is due. */
-bool greeting_bad(struct worker *w, const struct runtime *rt, unsigned dest, uint64_t began_ms,
+bool greeting_bad(struct context *ctx, const struct runtime *rt, unsigned dest, uint64_t began_ms,
 		  const char *words);
-bool greeting_good(struct worker *w, const struct runtime *rt, unsigned dest, uint64_t began_ms);
+bool greeting_good(struct context *ctx, const struct runtime *rt, unsigned dest, uint64_t began_ms);
 /* The same, and write that record. */
-void greeting_record_bad(struct worker *w, const struct runtime *rt, unsigned dest,
+void greeting_record_bad(struct context *ctx, const struct runtime *rt, unsigned dest,
 			 uint64_t began_ms, const char *words);
-void greeting_record_good(struct worker *w, const struct runtime *rt, unsigned dest,
+void greeting_record_good(struct context *ctx, const struct runtime *rt, unsigned dest,
 			  uint64_t began_ms);
 
 #endif

@@ -48,8 +48,8 @@ enum visit_kind {
 
 struct visit {
 	struct health *health;
-	struct worker_version *version; /* while it is made: DEST is one of its */
-	struct io_op op;		/* never more than one in flight */
+	struct context_version *version; /* while it is made: DEST is one of its */
+	struct io_op op;		 /* never more than one in flight */
 	struct io_timer timer;
 	struct addr addr;
 	struct route_search search;
@@ -64,7 +64,7 @@ struct visit {
 };
 
 struct health {
-	struct worker *worker;
+	struct context *ctx;
 	struct io_timer timer;
 	struct visit visits[DESTINATIONS_MAX]; /* one for each destination */
 };
@@ -85,7 +85,7 @@ static bool take_seat(struct visit *v)
 	if (max == 0)
 		return true;
 	v->has_seat =
-		seats_place(rt->seats, v->health->worker->slot, rt->slot[v->dest], max, &v->seat);
+		seats_place(rt->seats, v->health->ctx->slot, rt->slot[v->dest], max, &v->seat);
 	return v->has_seat;
 }
 
@@ -95,9 +95,9 @@ static void begin_try(struct visit *v);
 
 static void close_connection(struct visit *v)
 {
-	io_timer_stop(v->health->worker->io, &v->timer);
+	io_timer_stop(v->health->ctx->io, &v->timer);
 	if (v->fd >= 0)
-		io_close(v->health->worker->io, v->fd);
+		io_close(v->health->ctx->io, v->fd);
 	v->fd = -1;
 	v->connecting = false;
 }
@@ -105,7 +105,7 @@ static void close_connection(struct visit *v)
 /* The check of a version is that of the newest too, which has taken over that it is under way. */
 static void check_done(struct visit *v)
 {
-	const struct runtime *mine = &v->version->rt, *newest = v->health->worker->rt;
+	const struct runtime *mine = &v->version->rt, *newest = v->health->ctx->rt;
 	uint64_t next_ms = v->began_ms + 1000 * (uint64_t)newest->config->set.check_interval;
 
 	route_check_done(mine->route_shared, v->dest, next_ms);
@@ -117,17 +117,17 @@ static void check_done(struct visit *v)
 
 static void end(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
 	close_connection(v);
 	if (v->has_seat)
-		seats_release(w->rt->seats, v->seat);
+		seats_release(ctx->rt->seats, v->seat);
 	v->has_seat = false;
 	if (v->kind == VISIT_CHECK)
 		check_done(v);
-	worker_version_put(w, v->version);
+	context_version_put(ctx, v->version);
 	v->version = NULL;
-	if (v->again && !w->draining)
+	if (v->again && !ctx->draining)
 		begin_try(v);
 }
 
@@ -136,7 +136,7 @@ static void left(struct io_op *op, int res)
 	struct visit *v = container_of(op, struct visit, op);
 
 	if (res > 0)
-		io_recv(v->health->worker->io, op, v->fd, v->mem, sizeof(v->mem));
+		io_recv(v->health->ctx->io, op, v->fd, v->mem, sizeof(v->mem));
 	else
 		end(v);
 }
@@ -144,11 +144,11 @@ static void left(struct io_op *op, int res)
 /* Waits until the destination closes, so that it has one session less when the seat is free. */
 static void leave(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
-	io_timer_set(w->io, &v->timer, LEAVE_MS);
+	io_timer_set(ctx->io, &v->timer, LEAVE_MS);
 	v->op.done = left;
-	io_recv(w->io, &v->op, v->fd, v->mem, sizeof(v->mem));
+	io_recv(ctx->io, &v->op, v->fd, v->mem, sizeof(v->mem));
 }
 
 /* Of a destination that may not have noticed: it still has the session. */
@@ -182,15 +182,15 @@ static void record_check(struct visit *v, bool good, bool changed, const char *w
 	if (!changed)
 		return;
 	snprintf(why, sizeof(why), "check: %s%s", what, goes_on ? "; mail still goes there" : "");
-	worker_destination_record(v->health->worker, rt, v->dest,
-				  route_health(rt->route_shared, v->dest), why);
+	context_destination_record(v->health->ctx, rt, v->dest,
+				   route_health(rt->route_shared, v->dest), why);
 }
 
 /* It greets badly: WHAT it says. */
 static void found_busy(struct visit *v, const char *what)
 {
 	const struct runtime *rt = &v->version->rt;
-	bool changed = greeting_bad(v->health->worker, rt, v->dest, v->began_ms, what);
+	bool changed = greeting_bad(v->health->ctx, rt, v->dest, v->began_ms, what);
 
 	if (v->kind != VISIT_CHECK)
 		return;
@@ -202,11 +202,11 @@ static void found_busy(struct visit *v, const char *what)
 static void found_good(struct visit *v, const char *what)
 {
 	const struct runtime *rt = &v->version->rt;
-	bool changed = greeting_good(v->health->worker, rt, v->dest, v->began_ms);
+	bool changed = greeting_good(v->health->ctx, rt, v->dest, v->began_ms);
 
 	if (v->kind == VISIT_LOOK) {
 		if (changed)
-			worker_destination_record(v->health->worker, rt, v->dest, ROUTE_UP, what);
+			context_destination_record(v->health->ctx, rt, v->dest, ROUTE_UP, what);
 		return;
 	}
 	changed = route_check_found(rt->route_shared, v->dest, true) || changed;
@@ -236,7 +236,7 @@ static void judge(struct visit *v, const struct smtp_reply *greeting)
 	else
 		found_good(v, what);
 	v->op.done = quit_sent;
-	io_send(v->health->worker->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
+	io_send(v->health->ctx->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
 }
 
 static void greeted(struct io_op *op, int res)
@@ -265,10 +265,10 @@ static void greeted(struct io_op *op, int res)
 	} else if (result == SMTP_REPLY_MORE && buf_space(&v->in) > 0) {
 		size_t room = buf_space(&v->in);
 
-		io_recv(v->health->worker->io, op, v->fd, buf_room(&v->in, room), room);
+		io_recv(v->health->ctx->io, op, v->fd, buf_room(&v->in, room), room);
 	} else {
 		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
-		odd_reply(v->health->worker, &v->version->rt, v->dest, NULL, buf_span(&v->in));
+		odd_reply(v->health->ctx, &v->version->rt, v->dest, NULL, buf_span(&v->in));
 		found_busy(v, what);
 		hang_up(v);
 	}
@@ -285,12 +285,12 @@ static uint64_t greeting_ms(const struct visit *v)
 
 static void await_greeting(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
 	buf_init(&v->in, v->mem, sizeof(v->mem));
-	io_timer_set(w->io, &v->timer, greeting_ms(v));
+	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
 	v->op.done = greeted;
-	io_recv(w->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
+	io_recv(ctx->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
 }
 
 /* ---- connecting ---- */
@@ -299,12 +299,12 @@ static void connect_to(struct visit *v);
 
 static void reached(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
 	const struct runtime *rt = &v->version->rt;
 
-	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(w->io)))
-		worker_destination_record(w, rt, v->dest, ROUTE_UP, "connected");
+	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(ctx->io)))
+		context_destination_record(ctx, rt, v->dest, ROUTE_UP, "connected");
 	if (v->kind == VISIT_LOOK ||
 	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP)) {
 		await_greeting(v);
@@ -316,11 +316,11 @@ static void reached(struct visit *v)
 static void connected(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 	const struct runtime *rt = &v->version->rt;
 	int error = res == -ECANCELED ? ETIMEDOUT : -res;
 
-	io_timer_stop(w->io, &v->timer);
+	io_timer_stop(ctx->io, &v->timer);
 	v->connecting = false;
 	if (health_reached(res)) {
 		reached(v);
@@ -331,8 +331,8 @@ static void connected(struct io_op *op, int res)
 		end(v);
 		return;
 	}
-	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(w->io)))
-		worker_destination_record(w, rt, v->dest, ROUTE_DOWN, strerror(error));
+	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(ctx->io)))
+		context_destination_record(ctx, rt, v->dest, ROUTE_DOWN, strerror(error));
 	if (route_check_next(rt->route_shared, &v->search, &v->addr))
 		connect_to(v);
 	else
@@ -341,7 +341,7 @@ static void connected(struct io_op *op, int res)
 
 static void connect_to(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 	int seconds = v->kind == VISIT_CHECK ? settings_of(v)->check_timeout
 					     : settings_of(v)->timeout_connect;
 
@@ -352,29 +352,29 @@ static void connect_to(struct visit *v)
 		return;
 	}
 	v->connecting = true;
-	io_timer_set(w->io, &v->timer, 1000 * (uint64_t)seconds);
+	io_timer_set(ctx->io, &v->timer, 1000 * (uint64_t)seconds);
 	v->op.done = connected;
-	io_connect(w->io, &v->op, v->fd, &v->addr);
+	io_connect(ctx->io, &v->op, v->fd, &v->addr);
 }
 
 static void out_of_time(struct io_timer *t)
 {
 	struct visit *v = container_of(t, struct visit, timer);
 
-	io_cancel(v->health->worker->io, &v->op);
+	io_cancel(v->health->ctx->io, &v->op);
 }
 
 /* ---- beginning ---- */
 
 static void begin_try(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
 	v->again = false;
-	if (v->dest >= w->rt->route->count) /* there are fewer since a reload */
+	if (v->dest >= ctx->rt->route->count) /* there are fewer since a reload */
 		return;
 	v->kind = VISIT_TRY;
-	v->version = worker_version_get(w);
+	v->version = context_version_get(ctx);
 	if (route_try(v->version->rt.route_shared, v->dest, &v->addr) && take_seat(v))
 		connect_to(v);
 	else
@@ -388,20 +388,20 @@ static void try_again(struct visit *v)
 		begin_try(v);
 	} else if (v->connecting && v->kind == VISIT_TRY) {
 		v->again = true;
-		io_cancel(v->health->worker->io, &v->op);
+		io_cancel(v->health->ctx->io, &v->op);
 	}
 }
 
 /* A check or a look. */
 static void begin_visit(struct visit *v, enum visit_kind kind)
 {
-	struct worker *w = v->health->worker;
-	uint64_t now = io_now_ms(w->io);
+	struct context *ctx = v->health->ctx;
+	uint64_t now = io_now_ms(ctx->io);
 
 	v->kind = kind;
 	v->began_ms = now;
-	v->version = worker_version_get(w);
-	if (route_check_begin(w->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
+	v->version = context_version_get(ctx);
+	if (route_check_begin(ctx->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
 	    take_seat(v))
 		connect_to(v);
 	else
@@ -410,10 +410,10 @@ static void begin_visit(struct visit *v, enum visit_kind kind)
 
 static void begin_check(struct visit *v)
 {
-	struct worker *w = v->health->worker;
+	struct context *ctx = v->health->ctx;
 
 	if (v->version) /* another visit is just leaving, or is the check of an older version */
-		route_check_done(w->rt->route_shared, v->dest, io_now_ms(w->io) + LEAVE_MS);
+		route_check_done(ctx->rt->route_shared, v->dest, io_now_ms(ctx->io) + LEAVE_MS);
 	else
 		begin_visit(v, VISIT_CHECK);
 }
@@ -434,12 +434,12 @@ static uint64_t lease_ms(const struct settings *set)
 static void on_tick(struct io_timer *t)
 {
 	struct health *h = container_of(t, struct health, timer);
-	struct worker *w = h->worker;
-	const struct runtime *rt = w->rt;
+	struct context *ctx = h->ctx;
+	const struct runtime *rt = ctx->rt;
 	const struct settings *set = &rt->config->set;
-	uint64_t now = io_now_ms(w->io), due;
+	uint64_t now = io_now_ms(ctx->io), due;
 
-	if (w->draining)
+	if (ctx->draining)
 		return;
 	for (due = route_due(rt->route_shared, rt->route, now); due; due &= due - 1)
 		try_again(&h->visits[__builtin_ctzll(due)]);
@@ -450,16 +450,16 @@ static void on_tick(struct io_timer *t)
 		for (; due; due &= due - 1)
 			begin_check(&h->visits[__builtin_ctzll(due)]);
 	}
-	io_timer_set(w->io, &h->timer, TICK_MS);
+	io_timer_set(ctx->io, &h->timer, TICK_MS);
 }
 
-int health_make(struct health **made, struct worker *w)
+int health_make(struct health **made, struct context *ctx)
 {
 	struct health *h = calloc(1, sizeof(*h));
 
 	if (!h)
 		return -ENOMEM;
-	h->worker = w;
+	h->ctx = ctx;
 	io_timer_init(&h->timer, on_tick);
 	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
 		struct visit *v = &h->visits[i];
@@ -475,5 +475,5 @@ int health_make(struct health **made, struct worker *w)
 
 void health_start(struct health *h)
 {
-	io_timer_set(h->worker->io, &h->timer, TICK_MS);
+	io_timer_set(h->ctx->io, &h->timer, TICK_MS);
 }

@@ -14,7 +14,7 @@
 
 #include <errno.h>
 
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 struct health;
 
@@ -34,7 +34,7 @@ static inline bool health_reached(int res)
 }
 
 /* 0 or -ENOMEM. W has its engine. It is there as long as the process. */
-int health_make(struct health **h, struct worker *w) __attribute__((warn_unused_result));
+int health_make(struct health **h, struct context *ctx) __attribute__((warn_unused_result));
 /* Begins; a worker that drains makes no new visits. */
 void health_start(struct health *h);
 

@@ -7,13 +7,13 @@
 #ifndef PROXY_ODD_H
 #define PROXY_ODD_H
 
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 /* Destination DEST has said SAID; ID is the session's, or NULL. */
-void odd_reply(struct worker *w, const struct runtime *rt, unsigned dest,
+void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
 	       const struct xmllog_session *id, struct span said);
 /* The same of what came when nothing was asked: a 421 may come at any time. */
-void odd_stray(struct worker *w, const struct runtime *rt, unsigned dest,
+void odd_stray(struct context *ctx, const struct runtime *rt, unsigned dest,
 	       const struct xmllog_session *id, struct span said);
 
 #endif

@@ -8,12 +8,12 @@
 #ifndef PROXY_PARTING_H
 #define PROXY_PARTING_H
 
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 #define PARTING_MS 2000
 
 struct parting {
-	struct worker *worker;
+	struct context *ctx;
 	struct io_op op;
 	struct io_timer timer;
 	uint32_t place;
@@ -21,6 +21,6 @@ struct parting {
 };
 
 /* Owns FD, a socket without an operation in flight, and the seat PLACE from here on. */
-void parting_begin(struct worker *w, int fd, uint32_t place);
+void parting_begin(struct context *ctx, int fd, uint32_t place);
 
 #endif

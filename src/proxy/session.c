@@ -24,7 +24,7 @@ static const char reply_stop[] = "421 4.3.2 Service is shutting down\r\n";
 
 void session_changed(struct session *s)
 {
-	io_defer(s->worker->io, &s->task);
+	io_defer(s->ctx->io, &s->task);
 }
 
 void session_keep(struct buf *in, struct span octets)
@@ -40,7 +40,7 @@ static void keep_letter(struct session *s)
 {
 	const struct dialog_letter *l = &s->work->dialog.letter;
 
-	s->letter = pool_get(&s->worker->letters);
+	s->letter = pool_get(&s->ctx->letters);
 	CHECK(s->letter); /* the pool holds one for each session */
 	memcpy(s->letter, l, offsetof(struct dialog_letter, to) + l->to_len);
 }
@@ -51,7 +51,7 @@ static void take_letter(struct session *s)
 		return;
 	memcpy(&s->work->dialog.letter, s->letter,
 	       offsetof(struct dialog_letter, to) + s->letter->to_len);
-	pool_put(&s->worker->letters, s->letter);
+	pool_put(&s->ctx->letters, s->letter);
 	s->letter = NULL;
 }
 
@@ -59,7 +59,7 @@ void session_borrow(struct session *s)
 {
 	if (s->work)
 		return;
-	s->work = pool_get(&s->worker->works);
+	s->work = pool_get(&s->ctx->works);
 	CHECK(s->work); /* the pool holds one for each session */
 	dialog_work_init(&s->work->dialog);
 	buf_init(&s->work->client_in, s->work->client_mem, sizeof(s->work->client_mem));
@@ -70,7 +70,7 @@ void session_borrow(struct session *s)
 
 static void return_work(struct session *s)
 {
-	pool_put(&s->worker->works, s->work);
+	pool_put(&s->ctx->works, s->work);
 	s->work = NULL;
 	s->dialog.work = NULL;
 }
@@ -107,9 +107,9 @@ static void close_destination(struct session *s)
 		return;
 	}
 	if (s->dest.receiving)
-		io_cancel(s->worker->io, &s->dest.recv);
+		io_cancel(s->ctx->io, &s->dest.recv);
 	if (s->dest.sending)
-		io_cancel(s->worker->io, &s->dest.send);
+		io_cancel(s->ctx->io, &s->dest.send);
 	if (s->dest.receiving || s->dest.sending)
 		return;
 	session_part(s);
@@ -119,19 +119,19 @@ static void close_destination(struct session *s)
  * in RELAY_NETWORKS, it would make the whole world a relay client. Told once a minute. */
 static void record_proxy_header(struct session *s)
 {
-	struct worker *w = s->worker;
-	uint64_t now = io_now_us(w->io);
+	struct context *ctx = s->ctx;
+	uint64_t now = io_now_us(ctx->io);
 	char client[ADDR_TEXT_MAX], detail[256];
 
-	if (w->proxy_header_us && now - w->proxy_header_us < PROXY_HEADER_US)
+	if (ctx->proxy_header_us && now - ctx->proxy_header_us < PROXY_HEADER_US)
 		return;
-	w->proxy_header_us = now;
+	ctx->proxy_header_us = now;
 	addr_format(&s->dialog.client_addr, client);
 	snprintf(detail, sizeof(detail),
 		 "%s sends a PROXY header, which Caronte does not take: behind it the clients' "
 		 "addresses are not known, and it must not stand in RELAY_NETWORKS",
 		 client);
-	worker_fault_record(w, "proxy-header", detail);
+	context_fault_record(ctx, "proxy-header", detail);
 }
 
 /* The session's record, once it is decided how it ends: not when a client at last hangs up. */
@@ -142,30 +142,32 @@ static void record_end(struct session *s)
 	s->recorded = true;
 	if (s->dialog.proxy_header)
 		record_proxy_header(s);
-	record_session(&s->dialog, io_now_us(s->worker->io) - s->started_us);
+	record_session(&s->dialog, io_now_us(s->ctx->io) - s->started_us);
 }
 
 static void release(struct session *s)
 {
-	struct worker *w = s->worker;
-	struct worker_version *version = s->version;
+	struct context *ctx = s->ctx;
+	struct context_version *version = s->version;
 
 	record_end(s);
 	if (s->has_seat)
 		seats_release(s->rt->seats, s->seat);
 	else
-		w->refused--;
-	io_close(w->io, s->client.fd);
-	io_timer_stop(w->io, &s->timer);
+		ctx->refused--;
+	io_close(ctx->io, s->client.fd);
+	io_timer_stop(ctx->io, &s->timer);
 	io_undefer(&s->task);
 	session_body_release(s);
 	return_work(s);
-	pool_put(&w->letters, s->letter);
+	pool_put(&ctx->letters, s->letter);
 	dialog_release(&s->dialog);
 	list_del(&s->link);
-	pool_put(&w->sessions, s);
-	worker_version_put(w, version);
-	worker_session_gone(w);
+	pool_put(&ctx->sessions, s);
+	context_version_put(ctx, version);
+	ctx->open_count--;
+	stats_now(ctx->stats, open, ctx->open_count);
+	ctx->session_gone(ctx);
 }
 
 /* Closes both sides at once; the session is gone when the last operation has come back. */
@@ -185,9 +187,9 @@ static void finish_closing(struct session *s)
 	if (s->splice)
 		return;
 	if (c->receiving)
-		io_cancel(s->worker->io, &c->recv);
+		io_cancel(s->ctx->io, &c->recv);
 	if (c->sending)
-		io_cancel(s->worker->io, &c->send);
+		io_cancel(s->ctx->io, &c->send);
 	if (c->receiving || c->sending || s->dest.fd >= 0)
 		return;
 	release(s);
@@ -215,7 +217,7 @@ static void leave(struct session *s)
 	if (!s->client.receiving) {
 		s->client.receiving = true;
 		s->client.recv.done = left_received;
-		io_recv_block(s->worker->io, &s->client.recv, s->client.fd);
+		io_recv_block(s->ctx->io, &s->client.recv, s->client.fd);
 	}
 }
 
@@ -226,7 +228,7 @@ static void left_received(struct io_op *op, int res)
 	s->client.receiving = false;
 	if (res > 0) {
 		s->left_bytes += (uint64_t)res;
-		io_block_put(s->worker->io, &op->block);
+		io_block_put(s->ctx->io, &op->block);
 	} else if (res != -ENOBUFS) {
 		s->client.eof = true;
 	}
@@ -268,7 +270,7 @@ static void client_received(struct io_op *op, int res)
 			session_body_take(s, in);
 		else if (s->state == SESSION_RUNNING)
 			keep_client(s, in);
-		io_block_put(s->worker->io, &op->block);
+		io_block_put(s->ctx->io, &op->block);
 	} else if (res != -ENOBUFS && res != -ECANCELED) {
 		session_client_ended(s, res);
 	}
@@ -283,13 +285,13 @@ static void dest_received(struct io_op *op, int res)
 	if (res > 0) {
 		if (session_gateway_stray(s)) {
 			s->dest.eof = true;
-			odd_stray(s->worker, s->rt, s->dest_index, &s->dialog.id,
+			odd_stray(s->ctx, s->rt, s->dest_index, &s->dialog.id,
 				  span_of(op->block.data, (size_t)res));
 		} else if (!s->dest_closing && s->state == SESSION_RUNNING) {
 			session_borrow(s);
 			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
 		}
-		io_block_put(s->worker->io, &op->block);
+		io_block_put(s->ctx->io, &op->block);
 	} else if (res != -ENOBUFS && res != -ECANCELED) {
 		s->dest.eof = true;
 	}
@@ -313,17 +315,17 @@ static void arm_client(struct session *s)
 	if (s->dialog.server.state == SMTP_SERVER_DATA && !s->readable &&
 	    session_body_by_splice(s)) {
 		s->client.recv.done = client_readable;
-		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+		io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
 		return;
 	}
 	s->readable = false;
 	s->client.recv.done = client_received;
-	io_recv_block(s->worker->io, &s->client.recv, s->client.fd);
+	io_recv_block(s->ctx->io, &s->client.recv, s->client.fd);
 }
 
 static void arm_receives(struct session *s)
 {
-	struct io *io = s->worker->io;
+	struct io *io = s->ctx->io;
 	struct session_work *w = s->work;
 
 	if (!s->client.receiving && !s->client.eof && !s->body && !s->splice &&
@@ -417,7 +419,7 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 	side->sending = true;
 	side->send.done = done;
 	out->pinned = true;
-	io_send(s->worker->io, &side->send, side->fd, octets.p, octets.n, how_to_send(s, side));
+	io_send(s->ctx->io, &side->send, side->fd, octets.p, octets.n, how_to_send(s, side));
 }
 
 static void flush_both(struct session *s)
@@ -491,7 +493,7 @@ static void tell_odd(struct session *s)
 
 	if (!w || w->odd_len == 0)
 		return;
-	odd_reply(s->worker, s->rt, s->dest_index, &s->dialog.id, span_of(w->odd, w->odd_len));
+	odd_reply(s->ctx, s->rt, s->dest_index, &s->dialog.id, span_of(w->odd, w->odd_len));
 	w->odd_len = 0;
 }
 
@@ -502,10 +504,10 @@ static void run(struct session *s)
 	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
 	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->in_body)
 		session_borrow(s);
-	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
+	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->ctx->io));
 	feed(s);
 	tell_odd(s);
-	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->worker->io));
+	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->ctx->io));
 	session_greeted(s);
 	if (d->who.logged_in && s->counted) {
 		s->counted = false;
@@ -570,7 +572,7 @@ void session_timed_out(struct session *s)
 {
 	switch (s->wait) {
 	case WAIT_CONNECT:
-		io_cancel(s->worker->io, &s->dest.send);
+		io_cancel(s->ctx->io, &s->dest.send);
 		return;
 	case WAIT_SEAT:
 		if (!session_client_gone(s))
@@ -615,41 +617,41 @@ bool session_client_gone(struct session *s)
 
 /* ---- start and stop ---- */
 
-bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
+bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat)
 {
 	const char *words = refusal == SESSION_ADDRESS_TOO_MANY ? reply_busy : reply_too_many;
 	struct session *s = NULL;
 
 	/* However many are refused, they take no room from those who are served. */
-	if (refusal == SESSION_SERVE || w->refused < WORKER_REFUSALS)
-		s = pool_get(&w->sessions);
+	if (refusal == SESSION_SERVE || ctx->refused < WORKER_REFUSALS)
+		s = pool_get(&ctx->sessions);
 	if (!s) {
 		(void)!send(fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL);
-		stats_reply(w->stats, span_str(words));
-		io_close(w->io, fd);
+		stats_reply(ctx->stats, span_str(words));
+		io_close(ctx->io, fd);
 		return false;
 	}
-	*s = (struct session){ .worker = w, .client = { .fd = fd }, .dest = { .fd = -1 } };
-	s->version = worker_version_get(w);
+	*s = (struct session){ .ctx = ctx, .client = { .fd = fd }, .dest = { .fd = -1 } };
+	s->version = context_version_get(ctx);
 	s->rt = &s->version->rt;
-	w->next_id.serial++;
-	dialog_init(&s->dialog, &s->version->env, client, in_network, &w->next_id);
+	ctx->next_id.serial++;
+	dialog_init(&s->dialog, &s->version->env, client, in_network, &ctx->next_id);
 	session_timer_init(s);
 	io_task_init(&s->task, turn);
 	list_init(&s->link);
-	list_add_tail(&w->open, &s->link);
-	w->open_count++;
-	stats_now(w->stats, open, w->open_count);
-	s->started_us = io_now_us(w->io);
-	s->patience_ms = io_now_ms(w->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
+	list_add_tail(&ctx->open, &s->link);
+	ctx->open_count++;
+	stats_now(ctx->stats, open, ctx->open_count);
+	s->started_us = io_now_us(ctx->io);
+	s->patience_ms = io_now_ms(ctx->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
 	s->has_seat = refusal == SESSION_SERVE;
 	s->counted = s->has_seat && !in_network;
 	s->seat = seat;
 	if (refusal == SESSION_SERVE) {
 		session_connect(s);
 	} else {
-		w->refused++;
+		ctx->refused++;
 		session_refuse(s, words, END_LIMIT,
 			       refusal == SESSION_ADDRESS_TOO_MANY ? REASON_MAX_SESSIONS_PER_ADDRESS
 								   : REASON_MAX_SESSIONS);

@@ -15,7 +15,7 @@
 #include "proxy/dialog.h"
 #include "proxy/session_times.h"
 #include "proxy/warm.h"
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 /* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
  * it (a body's last step may bring commands). Address space; pages are used as octets come. */
@@ -74,9 +74,9 @@ struct session_side {
 };
 
 struct session {
-	struct worker *worker;
-	struct worker_version *version; /* the one that it began with */
-	const struct runtime *rt;	/* that version's */
+	struct context *ctx;
+	struct context_version *version; /* the one that it began with */
+	const struct runtime *rt;	 /* that version's */
 	struct list link;
 	struct dialog dialog;
 	struct session_work *work;
@@ -140,7 +140,7 @@ enum session_refusal { SESSION_SERVE, SESSION_TOO_MANY, SESSION_ADDRESS_TOO_MANY
  * the client's address is in RELAY_NETWORKS. SEAT is its seat (not for a refused one). False when
  * the worker has no room for it: FD was closed.
  */
-bool session_start(struct worker *w, int fd, const struct addr *client, bool in_network,
+bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat);
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);

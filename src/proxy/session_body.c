@@ -25,18 +25,18 @@ static const char *debug_dir(const struct session *s)
 /* A body that waits for its client holds no buffer. */
 static void return_buffers(struct session *s)
 {
-	pool_put(&s->worker->bodies, s->body);
-	pool_put(&s->worker->bodies, s->repaired);
+	pool_put(&s->ctx->bodies, s->body);
+	pool_put(&s->ctx->bodies, s->repaired);
 	s->body = s->repaired = NULL;
 }
 
 void session_body_return(struct session *s)
 {
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 
 	return_buffers(s);
 	if (s->pipe)
-		io_pipe_put(&w->pipes, s->pipe);
+		io_pipe_put(&ctx->pipes, s->pipe);
 	s->pipe = NULL;
 	s->body_open = false;
 	s->rest = (struct span){ 0 };
@@ -52,7 +52,7 @@ void session_body_release(struct session *s)
 
 static struct session_body *take_buffer(struct session *s)
 {
-	struct session_body *b = pool_get(&s->worker->bodies);
+	struct session_body *b = pool_get(&s->ctx->bodies);
 
 	CHECK(b); /* the pool holds two for each session */
 	return b;
@@ -163,7 +163,7 @@ static void received(struct io_op *op, int res)
 void session_body_stalled(struct session *s)
 {
 	if (s->client.receiving && s->body)
-		io_cancel(s->worker->io, &s->client.recv);
+		io_cancel(s->ctx->io, &s->client.recv);
 }
 
 void session_body_receive(struct session *s, size_t most)
@@ -172,13 +172,13 @@ void session_body_receive(struct session *s, size_t most)
 	s->receive_most = (uint32_t)most;
 	s->client.receiving = true;
 	s->client.recv.done = receivable;
-	io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+	io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
 }
 
 void session_dest_takes(struct session *s)
 {
 	s->progress++;
-	s->taking_us = io_now_us(s->worker->io);
+	s->taking_us = io_now_us(s->ctx->io);
 	session_window_stand(s);
 }
 
@@ -195,7 +195,7 @@ static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool mor
 	s->dest.sending = true;
 	s->dest.send.done = forward_sent;
 	session_dest_takes(s);
-	io_send(s->worker->io, &s->dest.send, s->dest.fd, p, n, more ? IO_SEND_MORE : 0);
+	io_send(s->ctx->io, &s->dest.send, s->dest.fd, p, n, more ? IO_SEND_MORE : 0);
 }
 
 /* What goes on, from memory or by splice, goes into the copy too. */
@@ -276,7 +276,7 @@ static void splice_done(struct io_splice *sp, int res)
 	struct session_splice how = *own;
 
 	/* What follows may need it again. */
-	pool_put(&s->worker->splices, own);
+	pool_put(&s->ctx->splices, own);
 	s->splice = NULL;
 	session_dest_took(s);
 	how.spliced(s, &how.io, res);
@@ -285,11 +285,11 @@ static void splice_done(struct io_splice *sp, int res)
 void session_splice(struct session *s, uint64_t n,
 		    void (*spliced)(struct session *s, const struct io_splice *how, int res))
 {
-	s->splice = pool_get(&s->worker->splices);
+	s->splice = pool_get(&s->ctx->splices);
 	CHECK(s->splice); /* the pool holds one for each pipe */
 	*s->splice = (struct session_splice){ { .done = splice_done }, s, spliced };
 	session_dest_takes(s);
-	io_splice_start(s->worker->io, &s->splice->io, s->pipe, s->client.fd, s->dest.fd, n);
+	io_splice_start(s->ctx->io, &s->splice->io, s->pipe, s->client.fd, s->dest.fd, n);
 }
 
 static void spliced(struct session *s, const struct io_splice *sp, int res)
@@ -309,7 +309,7 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 		 * in the pipe, goes from the memory that was scanned, and the next steps by
 		 * receiving. */
 		s->dialog.copied = true;
-		io_pipe_put(&s->worker->pipes, s->pipe);
+		io_pipe_put(&s->ctx->pipes, s->pipe);
 		s->pipe = NULL;
 		send_scanned(s, s->body->data + sp->moved, (size_t)(sp->count - sp->moved), false);
 	} else if (res < 0 && res != -ECANCELED) {
@@ -360,7 +360,7 @@ static void scan_peeked(struct session *s)
 		s->dest.sending = true;
 		s->dest.send.done = held_cr_sent;
 		session_dest_takes(s);
-		io_send(s->worker->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
+		io_send(s->ctx->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
 		return;
 	}
 	session_splice(s, s->forwarded, spliced);
@@ -380,7 +380,7 @@ static bool may_splice(struct session *s)
 	if (!session_body_by_splice(s))
 		return false;
 	if (!s->pipe)
-		s->pipe = io_pipe_get(&s->worker->pipes);
+		s->pipe = io_pipe_get(&s->ctx->pipes);
 	return s->pipe != NULL;
 }
 
@@ -392,7 +392,7 @@ static void receive_more(struct session *s)
 	if (s->flows && s->body && !session_body_by_splice(s)) {
 		s->client.receiving = true;
 		s->client.recv.done = received;
-		io_recv(s->worker->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
+		io_recv(s->ctx->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
 		return;
 	}
 	return_buffers(s);
@@ -404,7 +404,7 @@ static void receive_more(struct session *s)
 		return;
 	s->client.receiving = true;
 	s->client.recv.done = body_readable;
-	io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+	io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
 }
 
 static void finish(struct session *s)

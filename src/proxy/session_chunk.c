@@ -125,7 +125,7 @@ static void move_received(struct session *s)
 	s->dest.sending = true;
 	s->dest.send.done = chunk_sent;
 	session_dest_takes(s);
-	io_send(s->worker->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
+	io_send(s->ctx->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
 }
 
 static void receive(struct session *s)
@@ -169,7 +169,7 @@ static bool may_splice(struct session *s)
 	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark || s->copy.open)
 		return false;
 	if (!s->pipe)
-		s->pipe = io_pipe_get(&s->worker->pipes);
+		s->pipe = io_pipe_get(&s->ctx->pipes);
 	return s->pipe != NULL;
 }
 
@@ -193,7 +193,7 @@ static void move_more(struct session *s)
 	} else {
 		s->client.receiving = true;
 		s->client.recv.done = readable;
-		io_poll(s->worker->io, &s->client.recv, s->client.fd, POLLIN);
+		io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
 	}
 }
 

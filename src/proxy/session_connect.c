@@ -27,15 +27,15 @@ struct counts {
 
 void session_part(struct session *s)
 {
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 	uint32_t place;
 
 	/* One that has closed already has a session less. */
 	if (s->rt->route->destination[s->dest_index].max && s->has_seat && !s->dest.eof &&
 	    seats_part(s->rt->seats, s->seat, &place))
-		parting_begin(w, s->dest.fd, place);
+		parting_begin(ctx, s->dest.fd, place);
 	else
-		io_close(w->io, s->dest.fd);
+		io_close(ctx->io, s->dest.fd);
 	s->dest.fd = -1;
 	session_forget_destination(s);
 }
@@ -59,12 +59,12 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 /* An attempt has failed: the one reason to go on to the next (caronte(8)). */
 static void attempt_failed(struct session *s, int error)
 {
-	struct worker *w = s->worker;
-	uint64_t now = io_now_ms(w->io);
+	struct context *ctx = s->ctx;
+	uint64_t now = io_now_ms(ctx->io);
 
-	stats_count(stats_at(w->stats, s->rt->slot[s->dest_index]), failures, 1);
+	stats_count(stats_at(ctx->stats, s->rt->slot[s->dest_index]), failures, 1);
 	if (route_failed(s->rt->route_shared, &s->search, s->dest_index, now))
-		worker_destination_record(w, s->rt, s->dest_index, ROUTE_DOWN, strerror(-error));
+		context_destination_record(ctx, s->rt, s->dest_index, ROUTE_DOWN, strerror(-error));
 	if (now - s->search.since_ms >= PATIENCE_MS)
 		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
 	else
@@ -74,14 +74,14 @@ static void attempt_failed(struct session *s, int error)
 /* The session goes there. */
 static void count_session(struct session *s)
 {
-	s->dialog.at = stats_at(s->worker->stats, s->rt->slot[s->dest_index]);
+	s->dialog.at = stats_at(s->ctx->stats, s->rt->slot[s->dest_index]);
 	stats_count(s->dialog.at, sessions, 1);
 }
 
 static void connected(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 
 	s->dest.sending = false;
 	if (s->state != SESSION_CONNECTING && !s->reaching) {
@@ -89,7 +89,7 @@ static void connected(struct io_op *op, int res)
 		return;
 	}
 	if (!health_reached(res)) {
-		io_close(w->io, s->dest.fd);
+		io_close(ctx->io, s->dest.fd);
 		s->dest.fd = -1;
 		session_forget_destination(s);
 		if (health_own_want(res))
@@ -98,14 +98,14 @@ static void connected(struct io_op *op, int res)
 			attempt_failed(s, res == -ECANCELED ? -ETIMEDOUT : res);
 		return;
 	}
-	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(w->io)))
-		worker_destination_record(w, s->rt, s->dest_index, ROUTE_UP, "connected");
+	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(ctx->io)))
+		context_destination_record(ctx, s->rt, s->dest_index, ROUTE_UP, "connected");
 	if (s->reaching)
 		session_gateway_connected(s);
 	else
 		dialog_connected(&s->dialog, &s->connecting);
 	count_session(s);
-	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(w->io) - s->connect_us);
+	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(ctx->io) - s->connect_us);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
 }
@@ -115,9 +115,9 @@ void session_greeted(struct session *s)
 	struct dialog *d = &s->dialog;
 
 	if (d->greeting == DIALOG_WELCOMED)
-		greeting_record_good(s->worker, s->rt, s->dest_index, s->search.began_ms);
+		greeting_record_good(s->ctx, s->rt, s->dest_index, s->search.began_ms);
 	else if (d->greeting == DIALOG_TURNED_AWAY)
-		greeting_record_bad(s->worker, s->rt, s->dest_index, s->search.began_ms,
+		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->search.began_ms,
 				    d->work->words);
 	d->greeting = DIALOG_UNGREETED;
 }
@@ -130,7 +130,7 @@ static void picked_warm(struct session *s)
 
 static void connect_to(struct session *s)
 {
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 	int fd = net_socket(&s->connecting);
 
 	if (fd < 0) {
@@ -145,8 +145,8 @@ static void connect_to(struct session *s)
 	s->progress++;
 	s->dest.sending = true;
 	s->dest.send.done = connected;
-	s->connect_us = io_now_us(w->io);
-	io_connect(w->io, &s->dest.send, s->dest.fd, &s->connecting);
+	s->connect_us = io_now_us(ctx->io);
+	io_connect(ctx->io, &s->dest.send, s->dest.fd, &s->connecting);
 	session_deadline(s);
 }
 
@@ -181,9 +181,9 @@ static void want_room(struct session *s)
 
 void session_connect(struct session *s)
 {
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 	struct counts counts = { { count_sessions, take_seat }, s };
-	uint64_t now = io_now_ms(w->io);
+	uint64_t now = io_now_ms(ctx->io);
 	bool waited = s->waits_for_seat;
 
 	s->waits_for_seat = false;

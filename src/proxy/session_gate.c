@@ -75,7 +75,7 @@ bool session_gate_waits(struct session *s)
 		return false;
 	}
 	if (!s->gate_since_ms)
-		s->gate_since_ms = io_now_ms(s->worker->io);
+		s->gate_since_ms = io_now_ms(s->ctx->io);
 	session_window_stand(s);
 	s->gate_ms = (uint16_t)left_ms(s);
 	s->progress++;
@@ -91,7 +91,7 @@ void session_gate_timed_out(struct session *s)
 	uint64_t limit = 1000 * (uint64_t)s->rt->config->set.timeout_data;
 
 	/* A turn looks again. */
-	if (io_now_ms(s->worker->io) - s->gate_since_ms < limit)
+	if (io_now_ms(s->ctx->io) - s->gate_since_ms < limit)
 		return;
 	session_borrow(s);
 	dialog_destination_lost(&s->dialog, true);

@@ -25,7 +25,7 @@ bool session_gateway_begin(struct session *s)
 		session_changed(s);
 		break;
 	case WARM_LEARNS:
-		if (io_now_ms(s->worker->io) < s->patience_ms) {
+		if (io_now_ms(s->ctx->io) < s->patience_ms) {
 			session_wait_for_seat(s);
 			break;
 		}
@@ -54,7 +54,7 @@ void session_gateway_taken(struct session *s)
 	s->dest.fd = s->line.fd;
 	s->line.uses++;
 	s->given = 0;
-	s->taken_ms = io_now_ms(s->worker->io);
+	s->taken_ms = io_now_ms(s->ctx->io);
 	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
 			     &s->line.mechanisms);
@@ -67,7 +67,7 @@ void session_gateway_connected(struct session *s)
 	s->line = (struct warm_line){
 		.dest = s->dest_index,
 		.addr = s->connecting,
-		.born_ms = io_now_ms(s->worker->io),
+		.born_ms = io_now_ms(s->ctx->io),
 		.uses = 1,
 	};
 	s->reaching = false;
@@ -89,7 +89,7 @@ bool session_gateway_dead(struct session *s)
 	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
 
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || s->dest.eof ||
-	    io_now_ms(s->worker->io) - s->taken_ms < limit_ms || !nothing_is_acknowledged(s))
+	    io_now_ms(s->ctx->io) - s->taken_ms < limit_ms || !nothing_is_acknowledged(s))
 		return false;
 	s->dest.eof = true;
 	session_changed(s);
@@ -154,7 +154,7 @@ void session_gateway_release(struct session *s)
 		return;
 	if (g->release != DIALOG_CLOSES && is_clean(s)) {
 		if (s->dest.receiving)
-			io_cancel(s->worker->io, &s->dest.recv);
+			io_cancel(s->ctx->io, &s->dest.recv);
 		if (s->dest.receiving || s->dest.sending)
 			return;
 		if (hand_over(s, begun)) {

@@ -52,14 +52,14 @@ void session_seat_asked(struct session *s)
 
 bool session_seat_given(struct session *s)
 {
-	struct worker *w = s->worker;
+	struct context *ctx = s->ctx;
 
 	if (!s->gives_up || !s->has_seat || s->dest.fd >= 0)
 		return true;
-	if (w->refused >= WORKER_REFUSALS)
+	if (ctx->refused >= WORKER_REFUSALS)
 		return false;
 	s->has_seat = s->counted = false;
-	w->refused++;
+	ctx->refused++;
 	seats_release(s->rt->seats, s->seat);
 	session_deadline_again(s);
 	return true;

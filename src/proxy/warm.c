@@ -37,14 +37,14 @@ static const char rset[] = "RSET\r\n";
 
 void warm_close(struct warm *p, struct warm_line *l, bool polite)
 {
-	struct worker *w = p->worker;
+	struct context *ctx = p->ctx;
 
 	if (l->fd >= 0 && polite)
 		(void)!send(l->fd, quit, sizeof(quit) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (l->fd >= 0 && l->has_place)
-		parting_begin(w, l->fd, l->place);
+		parting_begin(ctx, l->fd, l->place);
 	else if (l->fd >= 0)
-		io_close(w->io, l->fd);
+		io_close(ctx->io, l->fd);
 	else if (l->has_place)
 		seats_release(warm_runtime(p)->seats, l->place);
 	l->fd = -1;
@@ -58,7 +58,7 @@ static void forget(struct warm_conn *c)
 	list_del(&c->link);
 	p->at[c->line.dest].count--;
 	p->idle--;
-	pool_put(&p->worker->warms, c);
+	pool_put(&p->ctx->warms, c);
 }
 
 static void retire(struct warm_conn *c, bool polite)
@@ -74,7 +74,7 @@ static void retire_heard(struct warm_conn *c)
 	ssize_t n = recv(c->line.fd, said, sizeof(said), MSG_DONTWAIT);
 
 	if (n > 0)
-		odd_stray(c->pool->worker, warm_runtime(c->pool), c->line.dest, NULL,
+		odd_stray(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL,
 			  span_of(said, (size_t)n));
 	retire(c, false);
 }
@@ -82,16 +82,16 @@ static void retire_heard(struct warm_conn *c)
 /* A busy connection is over, or idle from now on. The pool may be gone afterwards. */
 static void leave_busy(struct warm *p)
 {
-	worker_version_put(p->worker, p->version);
+	context_version_put(p->ctx, p->version);
 }
 
 void warm_drop(struct warm_conn *c, bool polite)
 {
 	struct warm *p = c->pool;
 
-	io_timer_stop(p->worker->io, &c->timer);
+	io_timer_stop(p->ctx->io, &c->timer);
 	warm_close(p, &c->line, polite);
-	pool_put(&p->worker->warms, c);
+	pool_put(&p->ctx->warms, c);
 	leave_busy(p);
 }
 
@@ -166,7 +166,7 @@ static bool is_as_known(const struct warm *p, const struct warm_line *l)
 
 static bool is_over(struct warm *p, const struct warm_line *l)
 {
-	return p->worker->draining || warm_now_ms(p) - l->born_ms >= AGE_MS ||
+	return p->ctx->draining || warm_now_ms(p) - l->born_ms >= AGE_MS ||
 	       route_drained(warm_runtime(p)->route_shared, l->dest) || !may_hold_place(p, l);
 }
 
@@ -188,14 +188,14 @@ static void keep(struct warm_conn *c)
 	p->idle++;
 	/* Never later than it is due: others are given back sooner than that. */
 	if (c->line.has_place && p->timer.due_ms > c->idle_ms + TICK_SEATED_MS)
-		io_timer_set(p->worker->io, &p->timer, TICK_SEATED_MS);
+		io_timer_set(p->ctx->io, &p->timer, TICK_SEATED_MS);
 }
 
 void warm_keep(struct warm_conn *c)
 {
 	struct warm *p = c->pool;
 
-	io_timer_stop(p->worker->io, &c->timer);
+	io_timer_stop(p->ctx->io, &c->timer);
 	if (!may_keep(p, &c->line)) {
 		warm_drop(c, true);
 		return;
@@ -257,12 +257,12 @@ static void out_of_time(struct io_timer *t)
 {
 	struct warm_conn *c = container_of(t, struct warm_conn, timer);
 
-	io_cancel(c->pool->worker->io, &c->op);
+	io_cancel(c->pool->ctx->io, &c->op);
 }
 
 struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line)
 {
-	struct warm_conn *c = pool_get(&p->worker->warms);
+	struct warm_conn *c = pool_get(&p->ctx->warms);
 
 	if (!c)
 		return NULL;
@@ -390,11 +390,11 @@ static void on_tick(struct io_timer *t)
 
 		weed(p, i);
 		seated = seated || (k->count && warm_runtime(p)->route->destination[i].max > 0);
-		if (!p->worker->draining && eligible(p, i) && !is_resting(p, i))
+		if (!p->ctx->draining && eligible(p, i) && !is_resting(p, i))
 			warm_learn(p, i, 0);
 	}
 	see_all(p);
-	io_timer_set(p->worker->io, &p->timer, seated ? TICK_SEATED_MS : TICK_MS);
+	io_timer_set(p->ctx->io, &p->timer, seated ? TICK_SEATED_MS : TICK_MS);
 }
 
 /* ---- life ---- */
@@ -404,13 +404,13 @@ int warm_pool(struct pool *pool)
 	return pool_init(pool, sizeof(struct warm_conn), WARM_MAX);
 }
 
-int warm_make(struct warm **made, struct worker *w, struct worker_version *v)
+int warm_make(struct warm **made, struct context *ctx, struct context_version *v)
 {
 	struct warm *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return -ENOMEM;
-	p->worker = w;
+	p->ctx = ctx;
 	p->version = v;
 	io_timer_init(&p->timer, on_tick);
 	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
@@ -430,7 +430,7 @@ void warm_end(struct warm *p)
 	struct list *pos, *tmp;
 
 	p->running = false;
-	io_timer_stop(p->worker->io, &p->timer);
+	io_timer_stop(p->ctx->io, &p->timer);
 	for (unsigned i = 0; i < DESTINATIONS_MAX; i++)
 		list_for_each (pos, tmp, &p->at[i].idle)
 			retire(container_of(pos, struct warm_conn, link), true);

@@ -20,7 +20,7 @@
 #ifndef PROXY_WARM_H
 #define PROXY_WARM_H
 
-#include "proxy/worker.h"
+#include "proxy/context.h"
 
 struct warm; /* opaque */
 
@@ -42,7 +42,7 @@ struct warm_line {
 /* Room for all that a worker keeps. 0 or -ENOMEM. */
 int warm_pool(struct pool *pool) __attribute__((warn_unused_result));
 /* 0 or -ENOMEM. */
-int warm_make(struct warm **made, struct worker *w, struct worker_version *v)
+int warm_make(struct warm **made, struct context *ctx, struct context_version *v)
 	__attribute__((warn_unused_result));
 /* Begins to learn. W has its engine. */
 void warm_begin(struct warm *p);

@@ -37,8 +37,8 @@ struct warm_known {
 };
 
 struct warm {
-	struct worker *worker;
-	struct worker_version *version;
+	struct context *ctx;
+	struct context_version *version;
 	struct io_timer timer;
 	unsigned idle;
 	bool running;
@@ -53,7 +53,7 @@ static inline const struct runtime *warm_runtime(const struct warm *p)
 
 static inline uint64_t warm_now_ms(const struct warm *p)
 {
-	return io_now_ms(p->worker->io);
+	return io_now_ms(p->ctx->io);
 }
 
 /* A new connection of the pool, busy, which keeps the version alive; NULL: there are enough. */

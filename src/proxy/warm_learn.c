@@ -35,7 +35,7 @@ static void receive(struct warm_conn *c)
 	size_t room = buf_space(&c->in);
 
 	c->op.done = received;
-	io_recv(c->pool->worker->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
+	io_recv(c->pool->ctx->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
 }
 
 /* What is said by who has what we have said acknowledges it in the same segment, at the latest. */
@@ -52,7 +52,7 @@ static void note_fault(struct warm_conn *c, int res, bool malformed)
 {
 	if (malformed) {
 		smtp_greeting_malformed(c->words, sizeof(c->words), buf_span(&c->in));
-		odd_reply(c->pool->worker, warm_runtime(c->pool), c->line.dest, NULL,
+		odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL,
 			  buf_span(&c->in));
 		return;
 	}
@@ -109,7 +109,7 @@ static void said(struct io_op *op, int res)
 void warm_ask(struct warm_conn *c, uint64_t ms,
 	      void (*replied)(struct warm_conn *, const struct smtp_reply *))
 {
-	struct io *io = c->pool->worker->io;
+	struct io *io = c->pool->ctx->io;
 
 	c->replied = replied;
 	buf_init(&c->in, c->mem, sizeof(c->mem));
@@ -221,7 +221,7 @@ static void record_refusal(struct warm_conn *c)
 		return;
 	snprintf(detail, sizeof(detail), "%s: %s", rt->route->destination[c->line.dest].name,
 		 c->words);
-	worker_fault_record(c->pool->worker, "destination-refuses", detail);
+	context_fault_record(c->pool->ctx, "destination-refuses", detail);
 }
 
 /* The destination turns us away, by REPLY or by what was noted. */
@@ -229,16 +229,15 @@ static void turned_away(struct warm_conn *c, const struct smtp_reply *reply)
 {
 	if (reply)
 		smtp_greeting_refusal(c->words, sizeof(c->words), reply, c->lmtp);
-	greeting_record_bad(c->pool->worker, warm_runtime(c->pool), c->line.dest,
-			    c->search.began_ms, c->words);
+	greeting_record_bad(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms,
+			    c->words);
 	record_refusal(c);
 	learnt(c, NULL);
 }
 
 static void welcomed(struct warm_conn *c, const struct smtp_offer *offer)
 {
-	greeting_record_good(c->pool->worker, warm_runtime(c->pool), c->line.dest,
-			     c->search.began_ms);
+	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms);
 	learnt(c, offer);
 }
 
@@ -296,8 +295,7 @@ static void connect_failed(struct warm_conn *c, int error)
 		return;
 	}
 	if (route_failed(rt->route_shared, &c->search, c->line.dest, warm_now_ms(p)))
-		worker_destination_record(p->worker, rt, c->line.dest, ROUTE_DOWN,
-					  strerror(-error));
+		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_DOWN, strerror(-error));
 	if (route_check_next(rt->route_shared, &c->search, &c->line.addr))
 		connect_to(c);
 	else
@@ -311,13 +309,13 @@ static void connected(struct io_op *op, int res)
 	const struct runtime *rt = warm_runtime(p);
 
 	if (!health_reached(res)) {
-		io_close(p->worker->io, c->line.fd);
+		io_close(p->ctx->io, c->line.fd);
 		c->line.fd = -1;
 		connect_failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
 		return;
 	}
 	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
-		worker_destination_record(p->worker, rt, c->line.dest, ROUTE_UP, "connected");
+		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_UP, "connected");
 	hold(c);
 	warm_ask(c, patience_ms(p), greeted);
 }
@@ -335,9 +333,9 @@ static void connect_to(struct warm_conn *c)
 		return;
 	}
 	hold(c);
-	io_timer_set(p->worker->io, &c->timer, patience_ms(p));
+	io_timer_set(p->ctx->io, &c->timer, patience_ms(p));
 	c->op.done = connected;
-	io_connect(p->worker->io, &c->op, c->line.fd, &c->line.addr);
+	io_connect(p->ctx->io, &c->op, c->line.fd, &c->line.addr);
 }
 
 /* A seat at a destination with a max=. False: there is none now. */
@@ -348,7 +346,7 @@ static bool take_place(struct warm *p, struct warm_line *l)
 
 	if (max == 0)
 		return true;
-	l->has_place = seats_place(rt->seats, p->worker->slot, rt->slot[l->dest], max, &l->place);
+	l->has_place = seats_place(rt->seats, p->ctx->slot, rt->slot[l->dest], max, &l->place);
 	if (!l->has_place)
 		route_want_room(rt->route_shared, l->dest);
 	return l->has_place;
@@ -402,7 +400,7 @@ void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms)
 
 	if (!is_wanted(p, dest, since_ms))
 		return;
-	claim = route_note_claim(s, dest, p->worker->slot, warm_now_ms(p), lease_ms(p));
+	claim = route_note_claim(s, dest, p->ctx->slot, warm_now_ms(p), lease_ms(p));
 	c = claim && is_still_wanted(p, dest, since_ms) ? begin(p, dest) : NULL;
 	if (!c) {
 		route_note_leave(s, dest, claim);

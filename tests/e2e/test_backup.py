@@ -208,12 +208,12 @@ class NoReason(BackupCase):
             self.assert_unmoved(daemon, two)
 
     def test_full_first_for_too_long(self):
-        with self.pair(max=",max=1", TIMEOUT_CONNECT=1) as (one, two, daemon):
+        with self.pair(max=",max=1", TIMEOUT_CONNECT=3) as (one, two, daemon):
             with harness.Client(daemon.port) as first:
                 first.meet()
                 with harness.Client(daemon.port) as second:
                     second.begin()
-                    self.assertTrue(second.silent(0.8))
+                    self.assertTrue(second.silent(1))
                     self.assertRegex(second.reply(), rb"^421 4\.3\.2 ")
                     self.assertEqual(second.rest(), b"")
                 self.assert_connections(one, 1)

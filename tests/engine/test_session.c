@@ -438,7 +438,8 @@ static void *destination_listener(void *arg)
 /* ---- the proxy ---- */
 
 struct proxy {
-	struct worker worker;
+	struct context ctx;
+	struct context_version version;
 	struct runtime rt;
 	struct config *config;
 	struct route route;
@@ -448,6 +449,11 @@ static void bad_route(void *ctx, const char *what)
 {
 	(void)ctx;
 	fail_msg("%s", what);
+}
+
+static void session_gone(struct context *ctx)
+{
+	(void)ctx;
 }
 
 static void make_proxy(struct proxy *p, struct world *w, struct io *io, const char *body)
@@ -460,7 +466,7 @@ static void make_proxy(struct proxy *p, struct world *w, struct io *io, const ch
 			      "TIMEOUT_REPLY=10",
 			      "TIMEOUT_DATA_DONE=10" };
 	char name[64];
-	struct worker *k = &p->worker;
+	struct context *k = &p->ctx;
 
 	*p = (struct proxy){ 0 };
 	p->config = config_load(NULL, set, sizeof(set) / sizeof(*set));
@@ -479,7 +485,10 @@ static void make_proxy(struct proxy *p, struct world *w, struct io *io, const ch
 	list_init(&k->open);
 	xmllog_open(&k->log, NULL, -1, 0);
 	p->rt.channel_fd = -1;
-	assert_int_equal(worker_version_begin(k, &p->rt), 0);
+	k->session_gone = session_gone;
+	list_init(&k->versions);
+	p->version.rt = p->rt;
+	context_version_begin(k, &p->version, NULL);
 	assert_int_equal(pool_init(&k->sessions, sizeof(struct session), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->more, sizeof(struct dialog_more), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->splices, sizeof(struct session_splice), WORKER_PIPES), 0);
@@ -491,11 +500,10 @@ static void make_proxy(struct proxy *p, struct world *w, struct io *io, const ch
 
 static void end_proxy(struct proxy *p)
 {
-	struct worker *k = &p->worker;
+	struct context *k = &p->ctx;
 
 	assert_int_equal(seats_sessions(p->rt.seats), 0);
 	assert_int_equal(k->newest->users, 0);
-	free(k->newest);
 	assert_int_equal(k->sessions.in_use, 0);
 	assert_int_equal(k->works.in_use, 0);
 	assert_int_equal(k->letters.in_use, 0);
@@ -525,7 +533,7 @@ static void accept_clients(struct proxy *p, struct world *w)
 			return;
 		net_prepare(fd);
 		assert_int_equal(seats_take(p->rt.seats, 0, &addr, true, 0, &seat), SEATS_OK);
-		assert_true(session_start(&p->worker, fd, &addr, false, SESSION_SERVE, seat));
+		assert_true(session_start(&p->ctx, fd, &addr, false, SESSION_SERVE, seat));
 	}
 }
 
@@ -563,7 +571,7 @@ static void play(const struct io_backend *backend, uint64_t seed, bool mischief,
 	assert_int_equal(pthread_create(&listener, NULL, destination_listener, w), 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		start_thread(w, client_thread, i, -1);
-	while (w->clients_left > 0 || p->worker.open_count > 0) {
+	while (w->clients_left > 0 || p->ctx.open_count > 0) {
 		accept_clients(p, w);
 		assert_true(io_run_once(io, 1) >= 0);
 	}

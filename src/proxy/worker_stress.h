@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * stress: what a worker does while there are more than three quarters of all sessions (seats.h).
- * Strangers are waited for less long (deadline.c); a newcomer takes the seat of the stranger who
- * has gone longest without being of use; and where all seats are taken, it waits a moment for that
- * one. Refuses to choose: seats_stress.c does. A newcomer that waits has no session yet, and its
- * connection is owned here.
+ * worker_stress: what a worker does while there are more than three quarters of all sessions
+ * (seats.h). Strangers are waited for less long (deadline.c); a newcomer takes the seat of the
+ * stranger who has gone longest without being of use; and where all seats are taken, it waits a
+ * moment for that one. Refuses to choose: seats_stress.c does. A newcomer that waits has no session
+ * yet, and its connection is owned here.
  */
-#ifndef PROXY_STRESS_H
-#define PROXY_STRESS_H
+#ifndef PROXY_WORKER_STRESS_H
+#define PROXY_WORKER_STRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
-/* stress: see stress.h. */
-#include "proxy/stress.h"
+/* worker_stress: see worker_stress.h. */
+#include "proxy/worker_stress.h"
 
 #include <stdio.h>
 
 #include "base/diag.h"
 #include "proxy/deadline.h"
 #include "proxy/session.h"
+#include "proxy/worker_inner.h"
 
 /* How soon a seat that another worker asks for is given up, and how long one is waited for. */
 #define TICK_MS 50
@@ -17,15 +18,15 @@ static void record_stress(struct worker *w)
 	char detail[128];
 
 	snprintf(detail, sizeof(detail), "%u of %d sessions: strangers are waited for %s",
-		 seats_sessions(w->rt->seats), w->rt->config->set.max_sessions,
-		 seats_stressed(w->rt->seats) ? "a tenth as long" : "as long as before");
-	worker_fault_record(w, "stress", detail);
+		 seats_sessions(w->ctx.rt->seats), w->ctx.rt->config->set.max_sessions,
+		 seats_stressed(w->ctx.rt->seats) ? "a tenth as long" : "as long as before");
+	context_fault_record(&w->ctx, "stress", detail);
 }
 
 static void run_timer(struct worker *w)
 {
 	if (!list_linked(&w->stress.timer.link))
-		io_timer_set(w->io, &w->stress.timer, TICK_MS);
+		io_timer_set(w->ctx.io, &w->stress.timer, TICK_MS);
 }
 
 /* Whether there is stress concerns all workers, and those too that have no news of their own. */
@@ -33,14 +34,14 @@ void stress_look(struct worker *w)
 {
 	struct list *pos, *tmp;
 
-	if (seats_stress_turned(w->rt->seats))
+	if (seats_stress_turned(w->ctx.rt->seats))
 		record_stress(w);
-	if (seats_stressed(w->rt->seats))
+	if (seats_stressed(w->ctx.rt->seats))
 		run_timer(w);
-	if (w->stressed == seats_stressed(w->rt->seats))
+	if (w->ctx.stressed == seats_stressed(w->ctx.rt->seats))
 		return;
-	w->stressed = !w->stressed;
-	list_for_each (pos, tmp, &w->open)
+	w->ctx.stressed = !w->ctx.stressed;
+	list_for_each (pos, tmp, &w->ctx.open)
 		session_deadline_again(container_of(pos, struct session, link));
 }
 
@@ -48,20 +49,20 @@ void stress_look(struct worker *w)
 
 static void look_at_asked(struct worker *w)
 {
-	uint32_t asked = seats_asked(w->rt->seats);
+	uint32_t asked = seats_asked(w->ctx.rt->seats);
 	struct list *pos, *tmp;
 
 	if (asked == w->stress.asked)
 		return;
 	w->stress.asked = asked;
-	list_for_each (pos, tmp, &w->open)
+	list_for_each (pos, tmp, &w->ctx.open)
 		session_seat_asked(container_of(pos, struct session, link));
 }
 
 /* On behalf of a newcomer. */
 static bool ask(struct worker *w)
 {
-	if (!seats_stressed(w->rt->seats) || !seats_ask(w->rt->seats, SEATS_IDLE_MS))
+	if (!seats_stressed(w->ctx.rt->seats) || !seats_ask(w->ctx.rt->seats, SEATS_IDLE_MS))
 		return false;
 	run_timer(w);
 	return true;
@@ -71,7 +72,8 @@ static bool may_wait(const struct worker *w)
 {
 	unsigned waiting = w->stress.waiting_count;
 
-	return !w->draining && waiting < STRESS_WAITING && w->refused + waiting < WORKER_REFUSALS;
+	return !w->ctx.draining && waiting < STRESS_WAITING &&
+	       w->ctx.refused + waiting < WORKER_REFUSALS;
 }
 
 void stress_admit(struct worker *w, int fd, const struct addr *client, bool in_network)
@@ -90,7 +92,7 @@ void stress_admit(struct worker *w, int fd, const struct addr *client, bool in_n
 		.fd = fd,
 		.client = *client,
 		.in_network = in_network,
-		.until_ms = io_now_ms(w->io) + WAIT_MS,
+		.until_ms = io_now_ms(w->ctx.io) + WAIT_MS,
 	};
 }
 
@@ -102,7 +104,7 @@ static void admit_waiting(struct worker *w, bool all)
 
 	for (unsigned i = 0; i < n; i++) {
 		struct stress_newcomer each = st->waiting[i];
-		bool last = all || io_now_ms(w->io) >= each.until_ms;
+		bool last = all || io_now_ms(w->ctx.io) >= each.until_ms;
 
 		if (worker_admit(w, each.fd, &each.client, each.in_network, last) == SEATS_FULL &&
 		    !last)
@@ -122,12 +124,12 @@ static void on_timer(struct io_timer *t)
 
 	look_at_asked(w);
 	admit_waiting(w, false);
-	if (w->stress.waiting_count || (seats_stressed(w->rt->seats) && w->open_count))
+	if (w->stress.waiting_count || (seats_stressed(w->ctx.rt->seats) && w->ctx.open_count))
 		run_timer(w);
 }
 
 void stress_init(struct worker *w)
 {
 	io_timer_init(&w->stress.timer, on_timer);
-	w->stress.asked = seats_asked(w->rt->seats);
+	w->stress.asked = seats_asked(w->ctx.rt->seats);
 }
