@@ -20,7 +20,8 @@ bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
 # Folders of the library.
-MODULES := base config io smtp policy route xmllog proxy
+MODULES := base config io smtp policy route xmllog shared dialog check runtime upstream session worker status \
+           master
 
 # What menuconfig, defconfig and savedefconfig work on.
 CONFIG    ?= $(or $(KCONFIG_CONFIG),.config)
@@ -154,16 +155,18 @@ all: $(PROGRAMS) $(BUILD)/man/caronte.conf.5 $(BUILD)/caronte.conf
 
 # ---- tests -------------------------------------------------------------------------------------
 # tests/KIND/test_X.c is a program of its own, linked with the other sources of its folder and the
-# library. $(1) kind, $(2) prefix of the programs, $(3) what to link beside.
+# library. $(1) kind, $(2) prefix of the programs, $(3) what to link beside, $(4) instead of the library.
 define tests
 TESTS_$(1) := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/$(2)_*.c))
 $(BUILD)/tests/$(1)/$(2)_%: $(BUILD)/tests/$(1)/$(2)_%.o $(patsubst %.c,$(BUILD)/%.o,$(filter-out \
-		tests/$(1)/$(2)_%,$(wildcard tests/$(1)/*.c))) $(LIB)
+		tests/$(1)/$(2)_%,$(wildcard tests/$(1)/*.c))) $(or $(4),$(LIB))
 	$$(say) LD $$@
 	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(3) $$(LDLIBS)
 endef
+# The dialog knows no socket, clock or configuration: it links without them.
+DIALOG_OBJS := $(foreach m,base shared smtp policy xmllog dialog,$(filter $(BUILD)/src/$(m)/%,$(OBJS)))
 $(eval $(call tests,unit,test,-lcmocka))
-$(eval $(call tests,dialog,test,-lcmocka))
+$(eval $(call tests,dialog,test,-lcmocka,$(DIALOG_OBJS)))
 $(eval $(call tests,engine,test,-lcmocka))
 $(eval $(call tests,fuzz,fuzz,-fsanitize=fuzzer))
 C_TESTS := $(TESTS_unit) $(TESTS_dialog) $(TESTS_engine)

@@ -19,9 +19,9 @@
 
 #include "base/diag.h"
 #include "config/config.h"
-#include "proxy/check.h"
-#include "proxy/master.h"
-#include "proxy/notify.h"
+#include "check/check.h"
+#include "master/master.h"
+#include "master/notify.h"
 
 #define DEFAULT_FILE CARONTE_SYSCONFDIR "/caronte/caronte.conf"
 

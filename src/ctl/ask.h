@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ask: one question to the running daemon, over CONTROL_SOCKET (proxy/control.h has the protocol).
+ * ask: one question to the running daemon, over CONTROL_SOCKET (status/control.h has the protocol).
  * What goes wrong is said on standard error, with "carontectl: " before it.
  */
 #ifndef CTL_ASK_H

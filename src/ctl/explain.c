@@ -11,9 +11,9 @@
 #include "ctl/ctl.h"
 #include "ctl/explain.h"
 #include "policy/policy.h"
-#include "proxy/privilege.h"
-#include "proxy/resolver.h"
-#include "proxy/tables.h"
+#include "check/privilege.h"
+#include "check/resolver.h"
+#include "check/tables.h"
 #include "smtp/path.h"
 
 #define STATUS_REFUSED 1

@@ -11,7 +11,7 @@
 
 #include "config/config.h"
 #include "policy/policy.h"
-#include "proxy/tables.h"
+#include "check/tables.h"
 
 /*
  * Prints where the entry stands that lets the client A (in NETWORK), or the recipient, through:

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "ctl/log_time.h"
-#include "proxy/resolver.h"
+#include "check/resolver.h"
 #include "xmllog/xmllog.h"
 
 static const char too_many[] = "too many filters of this kind";

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* status_table: the daemon's document (proxy/figures.h) as a table for a person. */
+/* status_table: the daemon's document (status/figures.h) as a table for a person. */
 #ifndef CTL_STATUS_TABLE_H
 #define CTL_STATUS_TABLE_H
 

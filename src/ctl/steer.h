@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * steer: how the daemon is found that is to be reloaded, upgraded or stopped, is asked for it, and
- * says what became of it. Two ways, one after the other: its socket (proxy/control.h), which asks
- * for the right to use it; and its PID_FILE (proxy/pidfile.h) with a signal, which asks for the
+ * says what became of it. Two ways, one after the other: its socket (status/control.h), which asks
+ * for the right to use it; and its PID_FILE (check/pidfile.h) with a signal, which asks for the
  * right to send one.
  */
 #ifndef CTL_STEER_H
@@ -13,7 +13,7 @@
 #include <sys/types.h>
 
 #include "ctl/ask.h"
-#include "proxy/results.h"
+#include "shared/results.h"
 
 #define STEER_SOCKETS 2
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "ctl/steer.h"
-#include "proxy/pidfile.h"
+#include "check/pidfile.h"
 
 #define PATIENCE_S 10 /* for an answer; the daemon lets nobody wait for longer than half of it */
 #define PAUSE_MS   50

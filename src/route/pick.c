@@ -3,20 +3,20 @@
  * pick: chooses the destination of a session. The candidates of a pick are the destinations that
  * did not fail this session, have an address, are not drained and are up, in a cluster not busy
  * either; where none of them is that, the busy ones; where none of them is up, all of them but the
- * drained. One destination, and one with backups, take the first candidate and
- * wait for it when it is full: a backup is there for one that is gone, not for one that is busy. A
- * cluster goes on to the next candidate by its balance, and is full when all candidates are.
+ * drained. One destination, and one with backups, take the first candidate and wait for it when it
+ * is full: a backup is there for one that is gone, not for one that is busy. A cluster goes on to
+ * the next candidate by its balance, and is full when all candidates are.
  *
  * Balance:
  * - least sessions: the fewest open sessions for the weight; equal ones in turn;
  * - round robin: worst-case fair weighted fair queueing (Bennett and Zhang, WF2Q+) with sessions
- * for packets: each destination has a virtual time at which its next turn begins and one at which
- * it ends, 1/weight later; of the turns that have begun, the one that ends first is taken. Weights
- * 5, 1, 1 give a b a a c a a. It needs no lock: two processes that pick at the same instant may
- * take the same destination, and both are charged to it;
+ *   for packets: each destination has a virtual time at which its next turn begins and one at which
+ *   it ends, 1/weight later; of the turns that have begun, the one that ends first is taken. Weights
+ *   5, 1, 1 give a b a a c a a. It needs no lock: two processes that pick at the same instant may
+ *   take the same destination, and both are charged to it;
  * - source: weighted rendezvous hashing (Thaler and Ravishankar; Schindelhauer and Schomaker): each
  *   destination draws a number from its name and the client's address, the best for its weight
- * wins. So a destination that goes moves its own clients only, whatever its place in the list.
+ *   wins. So a destination that goes moves its own clients only, whatever its place in the list.
  *
  * Refuses nothing by itself: ROUTE_FULL and ROUTE_NONE are for the caller to put into words.
  */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * shared: the state of the destinations: addresses, up or down, pauses. See shared.h for the
+ * shared: the state of the destinations: addresses, up or down, pauses. See shared/memory.h for the
  * layout.
  *
  * Addresses: two copies, each under a sequence count. The writer (one process) writes the copy that

@@ -8,9 +8,12 @@
  *                     max-header, delimiter, max-message, max-line (octets), client (an address);
  *                     recipients are separated by blanks
  *   C: line           the client sends the line and CR LF; lines that follow one another are one
- * turn C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood D< line, D<! … the
- * destination sends S: line           the client receives exactly this line next D> line, D>! … the
- * destination receives exactly this next nothing           neither side receives anything now
+ *                     turn
+ *   C! octets         the same without CR LF; \r \n \0 \\ \xHH are understood
+ *   D< line, D<! …    the destination sends
+ *   S: line           the client receives exactly this line next
+ *   D> line, D>! …    the destination receives exactly this next
+ *   nothing           neither side receives anything now
  *   canonical         what the destination received are whole lines or parts of lines, no other
  *                     CR, LF or NUL, and no end of data; it is then forgotten
  *   dropped           the destination's connection is closed by now
@@ -44,8 +47,8 @@
 
 #include <cmocka.h>
 
-#include "proxy/dialog.h"
-#include "proxy/records.h"
+#include "dialog/dialog.h"
+#include "dialog/records.h"
 #include "told.h"
 #include "xmllog/take.h"
 

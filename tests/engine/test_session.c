@@ -19,7 +19,7 @@
 
 #include "harness.h"
 #include "io/net.h"
-#include "proxy/session.h"
+#include "session/session.h"
 
 #define CLIENTS	 8
 #define MESSAGES 4 /* of each client, on one connection */

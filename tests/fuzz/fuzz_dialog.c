@@ -22,7 +22,7 @@
 
 #include "fuzz.h"
 #include "local.h"
-#include "proxy/dialog.h"
+#include "dialog/dialog.h"
 
 #define OUT_MAX	   (1u << 17)
 #define SIZE	   40

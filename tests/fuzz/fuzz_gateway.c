@@ -24,7 +24,7 @@
 
 #include "fuzz.h"
 #include "local.h"
-#include "proxy/dialog.h"
+#include "dialog/dialog.h"
 
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
 

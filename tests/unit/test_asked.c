@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proxy/asked.h"
+#include "master/asked.h"
 
 static struct asked asked;
 

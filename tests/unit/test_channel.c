@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "proxy/channel.h"
+#include "runtime/channel.h"
 
 static int pair[2];
 

@@ -25,9 +25,9 @@
 #include <unistd.h>
 
 #include "machine.h"
-#include "proxy/check.h"
-#include "proxy/limits.h"
-#include "proxy/seats.h"
+#include "check/check.h"
+#include "check/limits.h"
+#include "shared/seats.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */
 static struct check checked;

@@ -23,7 +23,7 @@
 #include "ctl/trace_tell.c"
 #include "ctl/trace_words.c"
 
-#include "proxy/dialog.h"
+#include "dialog/dialog.h"
 #include "smtp/reason.h"
 
 #include "logcheck.h"

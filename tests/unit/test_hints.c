@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/hints.h"
+#include "check/hints.h"
 
 struct row {
 	const char *entry, *word; /* NULL: nothing is said */

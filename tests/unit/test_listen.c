@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "machine.h"
-#include "proxy/listen.h"
-#include "proxy/privilege.h"
+#include "check/listen.h"
+#include "check/privilege.h"
 
 struct said {
 	unsigned count;

@@ -28,10 +28,10 @@
 #include <unistd.h>
 
 #include "machine.h"
-#include "proxy/channel.h"
-#include "proxy/master.h"
-#include "proxy/runtime.h"
-#include "proxy/version.h"
+#include "runtime/channel.h"
+#include "master/master.h"
+#include "runtime/runtime.h"
+#include "check/version.h"
 
 #define WORKERS	    2
 #define PATIENCE_MS 10000
@@ -81,7 +81,7 @@ static void take_news(int fd, unsigned worker)
 	}
 }
 
-/* The stand-in for src/proxy/worker.c. */
+/* The stand-in for src/worker/worker.c. */
 int worker_main(const struct runtime *rt, unsigned worker, uint64_t epoch_us)
 {
 	struct timespec tick = { .tv_nsec = 10000000 };

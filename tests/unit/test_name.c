@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/name.h"
+#include "check/name.h"
 
 #define L63 "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk"
 

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proxy/privilege.h"
+#include "check/privilege.h"
 
 struct outcome {
 	int err;

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proxy/process.h"
+#include "master/process.h"
 
 static void pauses_grow_and_are_forgotten(void **state)
 {

@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "io/net.h"
-#include "proxy/resolver.h"
-#include "proxy/shared.h"
+#include "check/resolver.h"
+#include "shared/memory.h"
 
 static struct route route;
 static struct route_shared *shared;

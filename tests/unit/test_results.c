@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/results.h"
+#include "shared/results.h"
 
 static char *print(const struct results *r)
 {

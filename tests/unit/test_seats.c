@@ -22,7 +22,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/seats.h"
+#include "shared/seats.h"
 
 static void *shared(size_t n)
 {

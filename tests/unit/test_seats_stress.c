@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "proxy/seats_inner.h"
+#include "shared/seats_inner.h"
 
 static struct seats *make(unsigned max)
 {

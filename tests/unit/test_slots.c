@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "proxy/slots.h"
+#include "shared/slots.h"
 
 static struct slots slots;
 static char text[DESTINATIONS_MAX][DESTINATION_NAME_MAX];

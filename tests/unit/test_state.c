@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "proxy/state.h"
+#include "master/state.h"
 
 #define WORKERS	  3u
 #define ADDRESSES 2u

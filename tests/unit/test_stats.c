@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "proxy/figures.h"
-#include "proxy/session_times.h"
-#include "proxy/shared.h"
-#include "proxy/stats.h"
+#include "status/figures.h"
+#include "session/times.h"
+#include "shared/memory.h"
+#include "shared/stats.h"
 
 static struct stats *make_stats(unsigned workers)
 {

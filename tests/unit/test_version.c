@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "proxy/channel.h"
-#include "proxy/runtime.h"
-#include "proxy/version.h"
+#include "runtime/channel.h"
+#include "runtime/runtime.h"
+#include "check/version.h"
 
 static char dir[64], recipients[96];
 static struct check check;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+/* control_path: see control_path.h. */
+#include "check/control_path.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+bool control_path_address(const char *path, struct sockaddr_un *un)
+{
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(un->sun_path))
+		return false;
+	strcpy(un->sun_path, path);
+	return true;
+}
+
+static void directory_of(const char *path, char *out, size_t cap)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		snprintf(out, cap, ".");
+	else if (slash == path)
+		snprintf(out, cap, "/");
+	else
+		snprintf(out, cap, "%.*s", (int)(slash - path), path);
+}
+
+const char *control_path_check(const char *path, char *out, size_t cap)
+{
+	struct sockaddr_un un;
+	char dir[sizeof(un.sun_path)];
+	struct stat st;
+
+	if (!control_path_address(path, &un)) {
+		snprintf(out, cap, "%s: too long, at most %zu octets", path,
+			 sizeof(un.sun_path) - 1);
+		return out;
+	}
+	directory_of(path, dir, sizeof(dir));
+	if (access(dir, W_OK | X_OK) != 0) {
+		snprintf(out, cap, "%s: cannot be made in %s: %s", path, dir, strerror(errno));
+		return out;
+	}
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+		snprintf(out, cap, "%s: is there already and is no socket", path);
+		return out;
+	}
+	return NULL;
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: ISC */
+/* control_path: where CONTROL_SOCKET is to be, and whether it can be there. */
+#ifndef CHECK_CONTROL_PATH_H
+#define CHECK_CONTROL_PATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+/* False when PATH does not fit. */
+bool control_path_address(const char *path, struct sockaddr_un *un);
+/* Tried as USER: NULL, or what is wrong with PATH, in OUT of CAP octets. Changes nothing. */
+const char *control_path_check(const char *path, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * hints: what an operator has probably meant, where a value is none of ours: habits of other mail
+ * servers, mostly. A hint takes the place of words that would be right and would help nobody. Reads
+ * text, and for a file that cannot be opened the names on the way to it; decides nothing.
+ */
+#ifndef CHECK_HINTS_H
+#define CHECK_HINTS_H
+
+#include <stddef.h>
+
+/* Of N octets that are no network of RELAY_NETWORKS: what is wrong, or NULL: no idea. */
+const char *hints_network(const char *entry, size_t n);
+/* Of an entry of LISTEN_ADDRESS that is no address, the same. */
+const char *hints_listen(const char *entry);
+/* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. */
+void hints_file(const char *path, int err, char *out, size_t cap);
+
+/* Puts the user behind WHY, where this process was not permitted something: root may wonder. */
+void hints_denied(char *why, size_t cap);
+
+#endif

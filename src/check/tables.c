@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tables: see tables.h. A file is read whole into private memory, never mapped: a mapped file that
+ * somebody cuts would end the process by SIGBUS. The images become
+ * read-only before any other process exists.
+ */
+#include "check/tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "policy/lines.h"
+#include "check/hints.h"
+#include "shared/memory.h"
+
+#define BLANKS	  " \t"
+#define FILE_MOST ((size_t)1 << 30) /* octets of one file */
+/* Faults told of one file: a wrong file has one on each of its million lines. */
+#define FAULTS_MOST 50
+
+struct text {
+	char *data;
+	size_t n;
+};
+
+struct table_faults {
+	struct policy_faults base;
+	struct config *config;
+	const struct tables_file *file; /* NULL: the setting itself */
+	struct span text;
+	unsigned count;
+};
+
+static int add_file(struct tables_plan *plan, enum setting setting, const char *path, size_t n)
+{
+	struct tables_file *f = &plan->file[plan->count];
+
+	f->setting = setting;
+	f->fd = -1;
+	f->path = strndup(path, n);
+	if (!f->path)
+		return -ENOMEM;
+	plan->count++;
+	return 0;
+}
+
+static void add_entry(struct tables_plan *plan, struct config *c, const char *entry, size_t n)
+{
+	const char *wrong = policy_network_check(span_of(entry, n));
+	size_t used = strlen(plan->entries);
+
+	if (wrong) {
+		const char *hint = hints_network(entry, n);
+
+		config_fault(c, SETTING_RELAY_NETWORKS, "%.*s: %s", n < 64 ? (int)n : 64, entry,
+			     hint ? hint : wrong);
+		return;
+	}
+	memcpy(plan->entries + used, entry, n);
+	memcpy(plan->entries + used + n, "\n", 2);
+}
+
+int tables_plan(struct tables_plan *plan, struct config *c)
+{
+	const char *at = c->set.relay_networks + strspn(c->set.relay_networks, BLANKS);
+	int err = 0;
+
+	*plan = (struct tables_plan){ 0 };
+	plan->entries = calloc(1, strlen(at) + 2);
+	if (!plan->entries)
+		return -ENOMEM;
+	const char *wrong = policy_delimiter_check(c->set.recipient_delimiter);
+
+	if (wrong)
+		config_fault(c, SETTING_RECIPIENT_DELIMITER, "%s", wrong);
+	while (*at && !err) {
+		size_t n = strcspn(at, BLANKS);
+
+		if (*at != '/')
+			add_entry(plan, c, at, n);
+		else if (plan->count < TABLES_FILES)
+			err = add_file(plan, SETTING_RELAY_NETWORKS, at, n);
+		else
+			config_fault(c, SETTING_RELAY_NETWORKS,
+				     "%.*s: is one file too many, at most %d are allowed",
+				     n < 255 ? (int)n : 255, at, TABLES_FILES);
+		at += n;
+		at += strspn(at, BLANKS);
+	}
+	if (!err && *c->set.recipients)
+		err = add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
+			       strlen(c->set.recipients));
+	return err;
+}
+
+int tables_open(struct tables_file *f, char *why, size_t cap)
+{
+	struct stat st;
+	/* Non-blocking: a FIFO must not stop the start. */
+	int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), err;
+
+	if (fd < 0) {
+		err = -errno;
+		hints_file(f->path, -err, why, cap);
+		return err;
+	}
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+		snprintf(why, cap, "%s: is no regular file", f->path);
+		close(fd);
+		return -EINVAL;
+	}
+	f->fd = fd;
+	return 0;
+}
+
+void tables_free(struct tables_plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		free(plan->file[i].path);
+		if (plan->file[i].fd >= 0)
+			close(plan->file[i].fd);
+	}
+	free(plan->entries);
+	*plan = (struct tables_plan){ 0 };
+}
+
+/* Reads FD to its end or to the size that it had. 0 or -errno. */
+static int read_whole(int fd, struct text *t)
+{
+	struct stat st;
+
+	*t = (struct text){ 0 };
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	if ((size_t)st.st_size > FILE_MOST)
+		return -EFBIG;
+	t->data = malloc((size_t)st.st_size + 1);
+	if (!t->data)
+		return -ENOMEM;
+	while (t->n < (size_t)st.st_size) {
+		ssize_t n = read(fd, t->data + t->n, (size_t)st.st_size - t->n);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		t->n += (size_t)n;
+	}
+	return 0;
+}
+
+static size_t octets_of(struct span s, const char *set)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s.n; i++)
+		n += s.p[i] && strchr(set, s.p[i]);
+	return n;
+}
+
+/*
+ * What was probably meant by a line of a file of networks, or WHAT. The hints are for the setting,
+ * where entries stand side by side and may be files: of a line they know what looks like a network.
+ */
+static const char *meant(const struct table_faults *f, unsigned line, const char *what)
+{
+	struct lines l = { .rest = f->text };
+	struct span entry = { NULL, 0 };
+	const char *hint = NULL;
+
+	if (f->file->setting != SETTING_RELAY_NETWORKS)
+		return what;
+	while (lines_next(&l, &entry) && l.number < line)
+		;
+	if (l.number != line)
+		return what;
+	if (octets_of(entry, " \t,;"))
+		return "one address or network a line is needed, and nothing after it";
+	if (octets_of(entry, "0123456789abcdefABCDEF:./*![]-") == entry.n)
+		hint = hints_network((const char *)entry.p, entry.n);
+	return hint ? hint : what;
+}
+
+static void on_fault(struct policy_faults *base, unsigned line, const char *what)
+{
+	struct table_faults *f = container_of(base, struct table_faults, base);
+
+	if (!f->file) {
+		config_fault(f->config, SETTING_RELAY_NETWORKS, "%s", what);
+		return;
+	}
+	if (f->count++ < FAULTS_MOST)
+		config_fault_in(f->config, f->file->setting, f->file->path, line,
+				meant(f, line, what));
+	else if (f->count == FAULTS_MOST + 1)
+		config_fault_in(f->config, f->file->setting, f->file->path, line,
+				"and more lines from here on are wrong");
+}
+
+/* The text of a file of the plan; a fault and no text when it cannot be read. */
+static void take_text(struct text *t, const struct tables_file *f, struct config *c)
+{
+	int err;
+
+	*t = (struct text){ 0 };
+	if (f->fd < 0)
+		return;
+	err = read_whole(f->fd, t);
+	if (err) {
+		config_fault(c, f->setting, "%s: cannot be read: %s", f->path, strerror(-err));
+		free(t->data);
+		*t = (struct text){ 0 };
+	}
+}
+
+struct networks_input {
+	struct text text[TABLES_FILES + 1]; /* [0] the setting itself */
+	struct span span[TABLES_FILES + 1];
+	struct table_faults faults[TABLES_FILES + 1];
+	struct policy_faults *report[TABLES_FILES + 1];
+	size_t n;
+};
+
+static void add_input(struct networks_input *in, struct config *c, const struct tables_file *f)
+{
+	struct text *t = &in->text[in->n];
+
+	if (f)
+		take_text(t, f, c);
+	in->span[in->n] = span_of(t->data, t->n);
+	in->faults[in->n] = (struct table_faults){ { on_fault }, c, f, in->span[in->n], 0 };
+	in->report[in->n] = &in->faults[in->n].base;
+	in->n++;
+}
+
+static int build_networks(struct policy *p, struct tables_size *size,
+			  const struct tables_plan *plan, struct config *c)
+{
+	struct networks_input *in = calloc(1, sizeof(*in));
+	size_t room, used;
+	int err = -ENOMEM;
+
+	if (!in)
+		return -ENOMEM;
+	in->text[0] = (struct text){ plan->entries, strlen(plan->entries) };
+	add_input(in, c, NULL);
+	for (unsigned i = 0; i < plan->count; i++)
+		if (plan->file[i].setting == SETTING_RELAY_NETWORKS)
+			add_input(in, c, &plan->file[i]);
+	room = policy_networks_room(in->span, in->n);
+	void *mem = shared_table(room);
+
+	if (mem) {
+		err = 0;
+		used = policy_networks_build(mem, room, in->span, in->report, in->n);
+		size->networks = used;
+		if (used)
+			p->networks = shared_seal(mem, room, used);
+		else
+			shared_unmap(mem, room);
+	}
+	for (size_t i = 1; i < in->n; i++)
+		free(in->text[i].data);
+	free(in);
+	return err;
+}
+
+static int build_recipients(struct policy *p, struct tables_size *size, const struct tables_file *f,
+			    struct config *c)
+{
+	struct table_faults faults = { { on_fault }, c, f, { NULL, 0 }, 0 };
+	struct text text;
+	struct span span;
+	size_t room, used;
+	void *mem;
+
+	take_text(&text, f, c);
+	span = span_of(text.data, text.n);
+	room = policy_recipients_room(span);
+	mem = shared_table(room);
+	if (mem) {
+		used = policy_recipients_build(mem, room, span, &faults.base);
+		size->recipients = used;
+		if (used)
+			p->recipients = shared_seal(mem, room, used);
+		else
+			shared_unmap(mem, room);
+	}
+	free(text.data);
+	return mem ? 0 : -ENOMEM;
+}
+
+void tables_delimiters(struct policy *p, const struct settings *set)
+{
+	snprintf(p->delimiters, sizeof(p->delimiters), "%s", set->recipient_delimiter);
+}
+
+int tables_build(struct policy *p, const struct tables_plan *plan, struct config *c)
+{
+	struct tables_size size;
+
+	return tables_build_sized(p, &size, plan, c);
+}
+
+int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
+		       struct config *c)
+{
+	int err = 0;
+
+	*size = (struct tables_size){ 0 };
+	*p = (struct policy){ .guard = c->set.relay_guard };
+	tables_delimiters(p, &c->set);
+	if (*plan->entries || (plan->count && plan->file[0].setting == SETTING_RELAY_NETWORKS))
+		err = build_networks(p, size, plan, c);
+	for (unsigned i = 0; i < plan->count && !err; i++)
+		if (plan->file[i].setting == SETTING_RECIPIENTS)
+			err = build_recipients(p, size, &plan->file[i], c);
+	return err;
+}
+
+void tables_release(struct policy *p, const struct tables_size *size)
+{
+	if (p->networks)
+		shared_unmap((void *)(uintptr_t)p->networks, size->networks);
+	if (p->recipients)
+		shared_unmap((void *)(uintptr_t)p->recipients, size->recipients);
+	*p = (struct policy){ 0 };
+}

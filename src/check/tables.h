@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tables: RELAY_NETWORKS and RECIPIENTS, from open files into read-only images that all processes
+ * have in common. Faults are added to the configuration, each with its file and line. The memory
+ * is read-only from then on.
+ */
+#ifndef CHECK_TABLES_H
+#define CHECK_TABLES_H
+
+#include <stddef.h>
+
+#include "config/config.h"
+#include "policy/policy.h"
+
+#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name, and one of RECIPIENTS */
+
+/* A file that a setting names, opened (as USER) by the probe. */
+struct tables_file {
+	enum setting setting;
+	char *path; /* owned */
+	int fd;	    /* -1: it could not be opened, and a fault says so */
+};
+
+/* What the two settings ask for. */
+struct tables_plan {
+	char *entries; /* networks given in the setting itself, one a line; owned */
+	unsigned count;
+	struct tables_file file[TABLES_FILES + 1];
+};
+
+/* The octets of the images that tables_build() made; 0: none. */
+struct tables_size {
+	size_t networks, recipients;
+};
+
+/* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
+int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));
+/*
+ * Opens a file of the plan for tables_build(), a regular file only. 0, or -errno with a line for
+ * the operator in WHY (CAP octets).
+ */
+int tables_open(struct tables_file *f, char *why, size_t cap) __attribute__((warn_unused_result));
+/*
+ * Builds what the plan's files and entries hold and points P at it. What is wrong in a file is a
+ * fault; P is then not to be used. 0 or -errno (no memory).
+ */
+int tables_build(struct policy *p, const struct tables_plan *plan, struct config *c)
+	__attribute__((warn_unused_result));
+/* The same, for one who will give them back or copy them. */
+int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
+		       struct config *c) __attribute__((warn_unused_result));
+/* The part of P that has no image. */
+void tables_delimiters(struct policy *p, const struct settings *set);
+/* Gives the images' memory back. */
+void tables_release(struct policy *p, const struct tables_size *size);
+void tables_free(struct tables_plan *plan);
+
+#endif

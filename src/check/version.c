@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * version: see version.h. The image begins with a mark that names the program's version and the
+ * size of everything in it: an image is only ever read by the program that wrote it, and another
+ * one is refused, not guessed at.
+ */
+#include "check/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "shared/memory.h"
+
+#define MARK_MAX 64
+#define ALIGN	 64
+
+struct part {
+	uint64_t at, n; /* in octets from the image's begin */
+};
+
+struct version_image {
+	char mark[MARK_MAX];
+	uint64_t size;
+	struct part strings, networks, recipients;
+	struct settings set;
+	struct listen_set listen;
+	struct route route;
+	struct probe probe;
+	struct addr metrics;
+	unsigned workers;
+	bool fewer_sessions;
+};
+
+static void make_mark(char out[MARK_MAX])
+{
+	memset(out, 0, MARK_MAX);
+	snprintf(out, MARK_MAX, "caronte version image %s %d %zu", CARONTE_VERSION, POLICY_LAYOUT,
+		 sizeof(struct version_image));
+}
+
+int version_file(void)
+{
+	int fd = memfd_create("caronte-version", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static struct part place(uint64_t *end, uint64_t n)
+{
+	struct part p = { (*end + ALIGN - 1) / ALIGN * ALIGN, n };
+
+	*end = p.at + n;
+	return p;
+}
+
+static void fill(struct version_image *i, const struct config *c, const struct check *k)
+{
+	char *base = (char *)i;
+
+	make_mark(i->mark);
+	config_pack(&i->set, base + i->strings.at, &c->set);
+	i->listen = k->listen;
+	i->route = k->route;
+	i->probe = k->probe;
+	i->probe.plan = NULL;
+	i->probe.route = NULL;
+	i->metrics = k->metrics;
+	i->workers = k->workers;
+	i->fewer_sessions = k->sessions_wished != 0;
+	if (k->policy.networks)
+		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
+	if (k->policy.recipients)
+		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
+}
+
+int version_write(int fd, const struct config *c, const struct check *k)
+{
+	struct version_image head = { 0 }, *i;
+	uint64_t end = sizeof(head);
+
+	head.strings = place(&end, config_strings(&c->set));
+	head.networks = place(&end, k->policy.networks ? k->tables.networks : 0);
+	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
+	head.size = end;
+	/* With the room taken first, a lack of memory is an error and no SIGBUS. */
+	if (fallocate(fd, 0, 0, (off_t)end) != 0)
+		return -errno;
+	i = mmap(NULL, end, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (i == MAP_FAILED)
+		return -errno;
+	*i = head;
+	fill(i, c, k);
+	munmap(i, end);
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+		return -errno;
+	return 0;
+}
+
+static bool inside(const struct version_image *i, struct part p)
+{
+	return p.at >= sizeof(*i) && p.at <= i->size && p.n <= i->size - p.at;
+}
+
+static bool is_image(const struct version_image *i, size_t size)
+{
+	char mark[MARK_MAX];
+
+	make_mark(mark);
+	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
+	       inside(i, i->networks) && inside(i, i->recipients);
+}
+
+int version_map(struct version *v, int fd)
+{
+	const struct version_image *i;
+	const char *base;
+	size_t size;
+
+	*v = (struct version){ 0 };
+	i = shared_attach(fd, sizeof(*i), false, &size);
+	if (!i)
+		return errno == ENOMEM ? -ENOMEM : -EPROTO;
+	base = (const char *)i;
+	v->image = i;
+	v->size = size;
+	if (!is_image(i, size) ||
+	    !config_unpack(&v->config.set, &i->set, base + i->strings.at, i->strings.n)) {
+		version_unmap(v);
+		return -EPROTO;
+	}
+	v->policy = (struct policy){
+		.guard = v->config.set.relay_guard,
+		.networks = i->networks.n ? (const void *)(base + i->networks.at) : NULL,
+		.recipients = i->recipients.n ? (const void *)(base + i->recipients.at) : NULL,
+	};
+	tables_delimiters(&v->policy, &v->config.set);
+	v->route = &i->route;
+	v->listen = &i->listen;
+	v->probe = &i->probe;
+	v->metrics = i->metrics;
+	v->workers = i->workers;
+	v->fewer_sessions = i->fewer_sessions;
+	return 0;
+}
+
+void version_unmap(struct version *v)
+{
+	if (v->image)
+		shared_unmap((void *)(uintptr_t)v->image, v->size);
+	*v = (struct version){ 0 };
+}
+
+static bool same_part(const struct version_image *a, struct part x, const struct version_image *b,
+		      struct part y)
+{
+	return x.n == y.n && memcmp((const char *)a + x.at, (const char *)b + y.at, x.n) == 0;
+}
+
+static bool changed(const struct version *a, const struct version *b, enum setting s)
+{
+	if (config_differs(&a->config.set, &b->config.set, s) == s)
+		return true;
+	if (s == SETTING_RELAY_NETWORKS)
+		return !same_part(a->image, a->image->networks, b->image, b->image->networks);
+	if (s == SETTING_RECIPIENTS)
+		return !same_part(a->image, a->image->recipients, b->image, b->image->recipients);
+	return false;
+}
+
+void version_changes(const struct version *before, const struct version *now, char *out, size_t cap)
+{
+	size_t used = 0;
+
+	*out = '\0';
+	for (enum setting s = 0; s < SETTING_COUNT; s++) {
+		int n;
+
+		if (!changed(before, now, s))
+			continue;
+		n = snprintf(out + used, cap - used, "%s%s", used ? " " : "", config_name(s));
+		if (n < 0 || (size_t)n >= cap - used) {
+			out[used] = '\0';
+			return;
+		}
+		used += (size_t)n;
+	}
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * version: a configuration that was judged good, with everything that was found out for it, as one
+ * image in shared memory: settings, destinations and their addresses, tables. Free of pointers and
+ * sealed, so that any process of the same program can map it, and none can change it. The process
+ * that checks writes it; the master and the workers map it, and unmap it when no session needs it
+ * any more.
+ */
+#ifndef CHECK_VERSION_H
+#define CHECK_VERSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "config/config.h"
+#include "policy/policy.h"
+#include "check/check.h"
+
+struct version_image; /* opaque */
+
+/* An image, mapped. */
+struct version {
+	const struct version_image *image;
+	size_t size;
+	struct config config; /* .set alone, its strings in the image */
+	struct policy policy;
+	const struct route *route;
+	const struct listen_set *listen;
+	const struct probe *probe; /* its answers */
+	struct addr metrics;
+	unsigned workers;
+	bool fewer_sessions; /* MAX_SESSIONS is what RLIMIT_NOFILE carries */
+};
+
+/* An empty memfd to write an image into, close on exec; or -errno. */
+int version_file(void) __attribute__((warn_unused_result));
+/* Writes what K found for C into FD and seals it. 0 or -errno. */
+int version_write(int fd, const struct config *c, const struct check *k)
+	__attribute__((warn_unused_result));
+/* Maps the image in FD, which may be closed then. 0, or -EPROTO: no image of this program's, or
+ * -ENOMEM. V may not move: it points into itself. */
+int version_map(struct version *v, int fd) __attribute__((warn_unused_result));
+void version_unmap(struct version *v);
+/* Names of the settings that differ, and of those whose files have other contents, separated by
+ * blanks, into OUT; as many as fit. */
+void version_changes(const struct version *before, const struct version *now, char *out,
+		     size_t cap);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * warnings: what is legal and probably not meant, for `caronte -t` (check.h). Each has the place of
+ * its setting, as a fault has. None of them is a reason not to start.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "check/check.h"
+
+struct warning_to {
+	const struct config *config;
+	FILE *out;
+	unsigned count;
+};
+
+__attribute__((format(printf, 3, 4))) static void warn(struct warning_to *w, enum setting s,
+						       const char *fmt, ...)
+{
+	const struct config *c = w->config;
+	va_list ap;
+
+	/* The default has no line. */
+	fprintf(w->out, "%s", c->where[s].file ? c->where[s].file : c->path ? c->path : "default");
+	if (c->where[s].line)
+		fprintf(w->out, ":%u", c->where[s].line);
+	fprintf(w->out, ": %s: warning: ", config_name(s));
+	va_start(ap, fmt);
+	vfprintf(w->out, fmt, ap);
+	va_end(ap);
+	fputc('\n', w->out);
+	w->count++;
+}
+
+static bool is_zero(const struct addr *a)
+{
+	static const uint8_t zero[sizeof(a->ip)];
+
+	return memcmp(a->ip, zero, sizeof(zero)) == 0;
+}
+
+static bool is_loopback(const struct addr *a)
+{
+	static const uint8_t six[16] = { [15] = 1 };
+
+	return a->family == 4 ? a->ip[0] == 127 : memcmp(a->ip, six, sizeof(six)) == 0;
+}
+
+/* Addresses that are good within an organisation or a link only (RFC 1918, 3927, 6598, 4193, 4291).
+ */
+static bool is_private(const struct addr *a)
+{
+	const uint8_t *ip = a->ip;
+
+	if (a->family != 4)
+		return (ip[0] & 0xfe) == 0xfc || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80);
+	return ip[0] == 10 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) ||
+	       (ip[0] == 192 && ip[1] == 168) || (ip[0] == 169 && ip[1] == 254) ||
+	       (ip[0] == 100 && (ip[1] & 0xc0) == 64);
+}
+
+static bool strangers_come(const struct listen_set *set)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (!is_loopback(&set->addr[i]))
+			return true;
+	return false;
+}
+
+static void warn_of_relaying(struct warning_to *w, const struct check *k)
+{
+	static const char open[] = "everybody may relay through this machine";
+
+	if (!w->config->set.relay_guard)
+		warn(w, SETTING_RELAY_GUARD, "is off: %s", open);
+	else if (policy_networks_everybody(k->policy.networks))
+		warn(w, SETTING_RELAY_NETWORKS, "holds all addresses: %s", open);
+	else if (!k->policy.recipients || policy_recipients_count(k->policy.recipients) == 0) {
+		if (strangers_come(&k->listen))
+			warn(w, SETTING_RECIPIENTS,
+			     "%s: clients that have not logged in and are in no relay network can "
+			     "send to nobody but <postmaster>",
+			     k->policy.recipients ? "the file holds no address" : "is not set");
+	}
+}
+
+static void warn_of_metrics(struct warning_to *w, const struct check *k)
+{
+	const struct addr *a = &k->metrics;
+
+	if (!a->family || is_loopback(a) || is_private(a))
+		return;
+	warn(w, SETTING_METRICS_ADDRESS,
+	     "%s: %s, and whoever reaches it can read the figures and the destinations' names",
+	     w->config->set.metrics_address,
+	     is_zero(a) ? "is every address of this machine" : "is a public address");
+}
+
+static void warn_of_name(struct warning_to *w, const struct check *k)
+{
+	if (!strchr(k->probe.name, '.'))
+		warn(w, SETTING_SERVER_NAME,
+		     "%s%s has no dot: there are servers that refuse all mail of a client that calls "
+		     "itself so",
+		     *w->config->set.server_name ? "" : "is not set, and the host's name ",
+		     k->probe.name);
+}
+
+unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out)
+{
+	struct warning_to w = { .config = c, .out = out };
+
+	warn_of_relaying(&w, k);
+	warn_of_metrics(&w, k);
+	warn_of_name(&w, k);
+	if (c->set.log_level >= 4)
+		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");
+	return w.count;
+}

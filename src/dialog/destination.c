@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The dialog's destination side: the message's body towards it, its replies from it (dialog.h).
+ */
+#include "dialog/inner.h"
+
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "dialog/records.h"
+#include "shared/stats.h"
+
+#define CLOSING 3 /* octets of the dot line behind a message */
+
+static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
+static const char reply_header[] = "552 5.3.4 Message header too big, or no empty line ends it\r\n";
+static const char reply_line[] = "552 5.6.0 Line of message too long\r\n";
+static const char reply_gates[] = "554 5.7.0 Too many lines like a MAIL command in message\r\n";
+static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
+
+const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
+
+/* ---- the body ---- */
+
+/* A CR that was held back goes before the octets. */
+static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
+{
+	uint64_t max = d->env->line_max;
+
+	return !max || ((!cr_first || smtp_text_fits(&d->text, SPAN("\r"), max)) &&
+			smtp_text_fits(&d->text, octets, max));
+}
+
+/*
+ * What is too big for the destination does not reach it. One that gives up a message in the middle
+ * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
+ * its message_size_limit; hMailServer does after 100,000 octets of a line): then a dot ends the
+ * message there and is text here. NULL or the refusal. Dots that stuff lines count too.
+ */
+static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
+			   enum reason *why)
+{
+	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
+	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
+
+	*why = dialog_size_reason(d);
+	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
+		return dialog_too_big;
+	*why = REASON_MAX_LINE;
+	if (!lines_fit(d, octets, cr_first))
+		return reply_line;
+	*why = REASON_MAX_HEADER;
+	if (d->header.over)
+		return NULL;
+	if (cr_first)
+		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
+	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
+	return d->env->header_max && header > d->env->header_max ? reply_header : NULL;
+}
+
+static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
+		    struct dialog_forward *out)
+{
+	size_t n = octets.n + (cr_first ? 1 : 0);
+
+	d->bytes += n;
+	d->body_bytes += n;
+	if (n == 0)
+		return;
+	stats_count(d->env->stats, octets, n);
+	stats_count(d->at, octets, n);
+	out->cr_first = cr_first;
+	out->octets = octets;
+	if (spliced)
+		d->spliced = true;
+	else
+		d->copied = true;
+}
+
+/* Why the message may not go on, whose next OCTETS the scanner let through with RESULT; or NULL. */
+static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
+			    enum smtp_eod_result result, enum reason *why)
+{
+	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
+		*why = REASON_MAIL_LINES;
+		return reply_gates;
+	}
+	return too_big(d, octets, cr_first, result == SMTP_EOD_END, why);
+}
+
+/* The message is complete. */
+static void end_of_data(struct dialog *d)
+{
+	smtp_server_body_done(&d->server);
+	if (!d->discard) {
+		d->bytes -= CLOSING; /* it is no part of it */
+		d->body_bytes -= CLOSING;
+		return;
+	}
+	d->discard = false;
+	smtp_server_message_answered(&d->server);
+	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
+			      (enum reason)d->discard_why);
+}
+
+static void open_gate(struct dialog *d)
+{
+	smtp_gate_open(d->env->normalize ? &d->repair.gate : &d->eod.gate);
+}
+
+void dialog_gate_open(struct dialog *d)
+{
+	d->gates++;
+	open_gate(d);
+}
+
+void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
+		 struct dialog_forward *out)
+{
+	enum smtp_eod_result result;
+	size_t safe = 0;
+	bool cr_first = false;
+	struct span octets;
+
+	*out = (struct dialog_forward){ 0 };
+	if (d->env->normalize) {
+		buf_clear(repaired);
+		result = smtp_repair(&d->repair, in, &out->consumed, repaired);
+		octets = buf_span(repaired);
+	} else {
+		result = smtp_eod_scan(&d->eod, in, &out->consumed, &safe, &cr_first);
+		octets = span_of(in.p, safe);
+	}
+	if (!d->discard && result != SMTP_EOD_BARE) {
+		enum reason why;
+		const char *refusal = too_much(d, octets, cr_first, result, &why);
+
+		if (refusal)
+			dialog_discard_body(d, span_str(refusal), false, why);
+		else
+			forward(d, octets, cr_first, spliced, out);
+	}
+	switch (result) {
+	case SMTP_EOD_MORE:
+		break;
+	case SMTP_EOD_END:
+		end_of_data(d);
+		break;
+	case SMTP_EOD_GATE:
+		if (d->discard)
+			open_gate(d); /* nothing goes on that could be taken for a command */
+		else
+			out->gate = true;
+		break;
+	case SMTP_EOD_BARE:
+		*out = (struct dialog_forward){ .consumed = in.n };
+		smtp_server_body_done(&d->server);
+		dialog_close(d, reply_bare, END_PROTOCOL, REASON_BARE_NEWLINE);
+		break;
+	}
+}
+
+void dialog_body_sent(struct dialog *d)
+{
+	if (d->end != END_RUNS || smtp_client_oldest(&d->destination) != SMTP_OWES_BODY)
+		return;
+	if (d->chunked)
+		smtp_client_chunk_sent(&d->destination, d->chunk_last);
+	else
+		smtp_client_body_sent(&d->destination);
+}
+
+/* ---- from the destination ---- */
+
+static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct dialog_work *w = d->work;
+
+	if (reply->code == 334)
+		return;
+	record_login(d, d->server.logged_in, reply->text);
+	if (!d->server.logged_in)
+		return;
+	d->who.logged_in = true;
+	dialog_note_login(d, span_str(w->auth_name[0] ? w->auth_name : w->auth_mechanism));
+}
+
+/* The first of them are named in the message's record. */
+static void note_recipient(struct dialog *d, const char *address)
+{
+	struct dialog_letter *l = &d->work->letter;
+	size_t n = strlen(address);
+
+	if (d->recipients++ >= DIALOG_TO_MAX)
+		return;
+	if (l->to_len)
+		l->to[l->to_len++] = ' ';
+	memcpy(l->to + l->to_len, address, n);
+	l->to_len = (uint16_t)(l->to_len + n);
+}
+
+static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
+			   const struct smtp_reply *reply)
+{
+	bool good = reply->code / 100 == 2;
+
+	d->useful += good;
+	if (good)
+		note_recipient(d, p->address);
+	else
+		d->refusals++;
+	record_recipient(d, p->address, (enum policy_rule)p->rule, reply->text, good);
+}
+
+void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_offer *offer)
+{
+	struct smtp_client *c = &d->destination;
+
+	smtp_offer_read(offer, reply);
+	offer->size_max = smtp_size_bound(offer->size_max, d->env->message_max);
+	c->ext = offer->ext;
+	c->size_max = offer->size_max;
+	c->mechanisms = offer->login;
+}
+
+/* (A SIZE that the connection has told before still holds.) */
+void dialog_learn_nothing(struct dialog *d)
+{
+	struct smtp_client *c = &d->destination;
+
+	c->ext = 0;
+	c->size_max = smtp_size_bound(c->size_max, d->env->message_max);
+	c->mechanisms = (struct smtp_mechanisms){ 0 };
+}
+
+bool dialog_size_is_ours(const struct dialog *d)
+{
+	return d->env->message_max && d->destination.size_max == d->env->message_max;
+}
+
+enum reason dialog_size_reason(const struct dialog *d)
+{
+	return dialog_size_is_ours(d) ? REASON_MAX_MESSAGE : REASON_SIZE;
+}
+
+/* EHLO's answer goes to the client filtered, all others to the letter. */
+static void on_ehlo_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct buf *out = &d->work->to_client;
+	size_t before = buf_len(out);
+	struct smtp_offer offer;
+
+	dialog_learn(d, reply, &offer);
+	int res = smtp_ehlo_filter(reply, &offer, DIALOG_EXTENSIONS, out);
+
+	CHECK(res == 0);
+	d->server.offered = offer.ext & DIALOG_EXTENSIONS;
+	d->server.mechanisms = offer.login;
+	d->gateway.size_offered = offer.size_max;
+	record_reply(d, span_from(buf_span(out), before), "to", "client");
+}
+
+/* The client has said HELO: its answer is the first line of the answer to our EHLO. */
+static void on_helo_answer(struct dialog *d, const struct smtp_reply *reply, bool as_ehlo)
+{
+	char text[SMTP_REPLY_LINE_MAX + 1];
+	struct smtp_offer offer;
+	struct span first;
+	size_t at = 0;
+	int n;
+
+	if (!as_ehlo) {
+		dialog_learn_nothing(d);
+		dialog_say(d, reply->text, dialog_told);
+		return;
+	}
+	dialog_learn(d, reply, &offer);
+	d->server.mechanisms = offer.login;
+	d->gateway.size_offered = offer.size_max;
+	CHECK(smtp_reply_line(reply, &at, &first));
+	n = snprintf(text, sizeof(text), "%u %.*s\r\n", reply->code, (int)first.n,
+		     (const char *)first.p);
+	CHECK(n > 0 && (size_t)n < sizeof(text));
+	dialog_say(d, span_of(text, (size_t)n), dialog_told);
+}
+
+/* The destination refuses the EHLO that stands for the client's HELO: it gets the HELO. */
+static void say_helo(struct dialog *d, struct dialog_pending *p)
+{
+	struct buf *out = &d->work->to_destination;
+	size_t before = buf_len(out);
+	struct smtp_command helo = { .verb = SMTP_VERB_HELO, .arg = span_str(dialog_helo(d)) };
+	int res = smtp_command_build(&helo, &(struct smtp_rebuild){ 0 }, out);
+
+	CHECK(res == 0); /* nothing else is passed on before it is answered */
+	p->as_ehlo = false;
+	record_sent(d, &helo, span_from(buf_span(out), before));
+	smtp_client_queued(&d->destination, SMTP_OWES_COMMAND);
+}
+
+/* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
+static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct dialog_asked what)
+{
+	d->body_bytes = 0;
+	d->gates = 0;
+	d->spliced = d->copied = false;
+	d->eod = (struct smtp_eod){ 0 };
+	d->repair = (struct smtp_repair){ 0 };
+	dialog_header_begin(d);
+	d->text = (struct smtp_text){ 0 };
+	d->discard = d->discard_ends = d->chunked = false;
+	if (d->server.state == SMTP_SERVER_BODY) {
+		d->message_open = true;
+		dialog_say(d, reply->text, dialog_told);
+		if (d->client_closed)
+			dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
+		return;
+	}
+	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
+	d->drop_destination = true;
+	what.destination = false;
+	dialog_say(d, SPAN(reply_none_left), what);
+	dialog_say_closing(d, REASON_NO_RECIPIENTS);
+}
+
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destination)
+{
+	struct dialog_work *w = d->work;
+	struct dialog_pending *p = dialog_oldest(w);
+
+	CHECK(p && p->passed);
+	enum smtp_verb verb = (enum smtp_verb)p->verb;
+	struct smtp_reply refusal;
+
+	if (verb == SMTP_VERB_RCPT && d->gateway.on && d->gateway.refused) {
+		refusal = dialog_gateway_refusal(d);
+		reply = &refusal;
+	}
+	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
+		/* The client took its attempt back (RFC 4954 4). */
+		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
+		return;
+	}
+	if (p->as_ehlo && reply->code / 100 != 2) {
+		say_helo(d, p);
+		return;
+	}
+	bool as_ehlo = p->as_ehlo;
+
+	struct dialog_asked what = dialog_asked(d, verb, destination);
+
+	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && d->message_open) || d->auth_open)
+		what.command = RECORD_TOLD;
+	smtp_server_answered(&d->server, verb, reply->code);
+	if (verb == SMTP_VERB_AUTH)
+		on_auth_answer(d, reply);
+	else if (verb == SMTP_VERB_RCPT)
+		on_rcpt_answer(d, p, reply);
+	else if (verb == SMTP_VERB_BDAT)
+		dialog_chunk_answered(d, reply);
+	dialog_take_oldest(w);
+	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 5)
+		dialog_greeting_refused(d, reply);
+	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
+		on_ehlo_answer(d, reply);
+	else if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
+		on_helo_answer(d, reply, as_ehlo);
+	else if (verb == SMTP_VERB_DATA && reply->code == 354)
+		on_go_ahead(d, reply, what);
+	else
+		dialog_say(d, reply->text, what);
+	if (verb == SMTP_VERB_QUIT)
+		dialog_end_as(d, END_QUIT, REASON_NONE);
+	dialog_drain(d);
+}
+
+static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	bool good = reply->code / 100 == 2;
+	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, true);
+
+	if (d->message_open)
+		what = dialog_told;
+
+	smtp_server_message_answered(&d->server);
+	d->gateway.begun = false;
+	/* A destination that gave the message up may still take octets of it for commands, and what
+	 * it says to those must answer nobody else. */
+	d->gateway.tried = d->gateway.tried || !good;
+	d->messages += good;
+	d->useful += good;
+	if (good)
+		d->idle_commands = 0;
+	dialog_record_message(d, reply->text);
+	dialog_say(d, reply->text, what);
+	dialog_drain(d);
+}
+
+static void on_closing(struct dialog *d, const struct smtp_reply *reply)
+{
+	if (dialog_in_body(d)) {
+		dialog_discard_body(d, reply->text, true, REASON_CLOSING);
+		return;
+	}
+	d->turned_away = d->turned_away || d->begun == SMTP_OWES_GREETING;
+	struct dialog_asked what = dialog_asked_now(d, true);
+
+	if (dialog_record_cut_off(d, reply->text))
+		what.command = RECORD_TOLD;
+	dialog_end_as(d, END_LOST_DESTINATION, REASON_CLOSING);
+	dialog_say(d, reply->text, what);
+}
+
+static void on_reply(struct dialog *d, const struct smtp_reply *reply)
+{
+	enum smtp_owed owed = (enum smtp_owed)d->begun;
+
+	record_reply(d, reply->text, "from", "destination");
+	dialog_greeting_reply(d, reply);
+	switch (smtp_client_judge(&d->destination, reply, owed)) {
+	case SMTP_CLIENT_ANSWER:
+		dialog_gateway_replied(d);
+		dialog_gateway_counts(d, reply, owed);
+		if (dialog_gateway_answer(d, reply)) {
+			break;
+		} else if (owed == SMTP_OWES_GREETING) {
+			smtp_server_greeted(&d->server, reply->code);
+			d->turned_away = reply->code / 100 != 2;
+			dialog_say(d, reply->text,
+				   (struct dialog_asked){ .command = RECORD_CONNECT,
+							  .destination = true });
+		} else if (owed == SMTP_OWES_EOD) {
+			on_message_answer(d, reply);
+		} else {
+			dialog_answer(d, reply, true);
+		}
+		break;
+	case SMTP_CLIENT_EARLY:
+		dialog_discard_body(d, reply->text, false, REASON_REFUSED_DATA);
+		break;
+	case SMTP_CLIENT_CLOSING:
+		if (!dialog_gateway_again_after(d, owed))
+			on_closing(d, reply);
+		break;
+	case SMTP_CLIENT_DESYNC:
+		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
+		break;
+	}
+}
+
+bool dialog_has_room(const struct dialog *d)
+{
+	/* A reply is said together with the local answers that follow it. */
+	return buf_space(&d->work->to_client) >= SMTP_REPLY_MAX + SMTP_OPEN_MAX * 96;
+}
+
+size_t dialog_from_destination(struct dialog *d, struct span in)
+{
+	size_t consumed = 0;
+
+	if (in.n > 0)
+		dialog_gateway_heard(d);
+	while (d->end == END_RUNS && !d->drop_destination && consumed < in.n &&
+	       !dialog_gateway_apart(&d->gateway)) {
+		struct smtp_reply reply;
+		size_t n;
+
+		if (!d->partial) {
+			d->partial = true;
+			d->begun = (uint8_t)smtp_client_oldest(&d->destination);
+		}
+		if (!dialog_has_room(d))
+			break;
+		enum smtp_reply_result result =
+			smtp_reply_parse(span_from(in, consumed), &reply, &n);
+
+		if (result == SMTP_REPLY_MORE)
+			break;
+		d->partial = false;
+		if (result == SMTP_REPLY_BAD) {
+			dialog_greeting_malformed(d, span_from(in, consumed));
+			dialog_desync(d, span_from(in, consumed), REASON_MALFORMED_REPLY);
+			break;
+		}
+		consumed += n;
+		on_reply(d, &reply);
+		dialog_gateway_step(d);
+	}
+	return consumed;
+}

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * dialog: one session without its sockets. Joins the client-facing dialog, the verdicts and the
+ * destination-facing dialog: octets of either side in, octets for either side and a few decisions
+ * out. Replies reach the client in the order of its commands, local and destination's mixed.
+ *
+ * It refuses to do I/O, to know the time, or to allocate: its owner lends it a struct dialog_work
+ * while anything is under way, and takes it back when dialog_rests() says so. It writes the records
+ * of everything but the session itself. Invariants 1 to 7 of the design are kept here.
+ */
+#ifndef DIALOG_DIALOG_H
+#define DIALOG_DIALOG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/pool.h"
+#include "base/span.h"
+#include "policy/policy.h"
+#include "smtp/client.h"
+#include "smtp/command.h"
+#include "dialog/gateway.h"
+#include "smtp/eod.h"
+#include "smtp/header.h"
+#include "smtp/offer.h"
+#include "smtp/server.h"
+#include "smtp/text.h"
+#include "xmllog/xmllog.h"
+
+/* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
+#define DIALOG_OUT_MAX 20480
+/* Lines of a message that wait at the gate, a second each at most: a client waits three minutes for
+ * a block of its message to be taken (RFC 5321 4.5.3.2.5). */
+#define DIALOG_GATES_MAX  100
+#define DIALOG_NAME_MAX	  256 /* HELO names and login names, with their NUL */
+#define DIALOG_NAME_USUAL 48  /* most of them are not longer */
+#define DIALOG_WORDS_MAX  256 /* of a destination that greets badly, with their NUL */
+#define DIALOG_REPLY_KEPT 510 /* octets of the last refusal */
+#define DIALOG_TO_MAX	  10  /* recipients that a message's record names */
+#define DIALOG_ODD_MAX	  256 /* octets that are kept of words against the protocol */
+
+struct stats_destination;
+struct stats_worker;
+
+/* What is the same for all sessions of a worker. */
+struct dialog_env {
+	const struct policy *policy;
+	struct xmllog *log;
+	struct stats_worker *stats; /* NULL: nothing is counted */
+	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
+	unsigned max_idle;	    /* MAX_IDLE_COMMANDS; 0: no limit */
+	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
+	/* Octets; 0: no limit. MAX_HEADER_KIB, MAX_MESSAGE_MIB, MAX_LINE_KIB. */
+	uint64_t header_max, message_max, line_max;
+	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
+	const struct smtp_offer *offer;
+	const char *name;
+	struct pool *more; /* of struct dialog_more, one for each dialog */
+};
+
+/* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.
+ */
+enum dialog_greeting { DIALOG_UNGREETED, DIALOG_WELCOMED, DIALOG_TURNED_AWAY };
+
+/* What a reply to the client answers, for the record of a refusal. */
+enum record_command {
+	RECORD_TOLD, /* another record tells of it */
+	RECORD_CONNECT,
+	RECORD_HELO,
+	RECORD_MAIL,
+	RECORD_RCPT,
+	RECORD_DATA,
+	RECORD_BDAT,
+	RECORD_OTHER,
+};
+struct dialog_asked {
+	uint8_t command;     /* enum record_command */
+	bool destination;    /* who refuses; else Caronte does */
+	bool transaction;    /* it belongs to the session's latest message */
+	const char *address; /* of a MAIL or RCPT that has never been in order; NULL or "": none */
+};
+
+/* One command that the client has not been answered yet. */
+struct dialog_pending {
+	uint8_t verb;			 /* enum smtp_verb */
+	uint8_t rule;			 /* enum policy_rule, of a RCPT */
+	bool passed;			 /* the destination answers it; else `local` does */
+	bool told;			 /* a record tells of `local` already */
+	uint8_t fatal;			 /* enum reason: the session ends after this answer */
+	bool as_ehlo;			 /* of a HELO: the destination was told EHLO */
+	const char *local;		 /* static text with CR LF */
+	char address[SMTP_PATH_MAX + 1]; /* of a RCPT, or a refused MAIL */
+};
+
+/* What a message's record says of it: needed until its end, however long nothing is under way. */
+struct dialog_letter {
+	char sender[SMTP_PATH_MAX + 1];
+	struct smtp_message_id id;
+	uint16_t to_len; /* the message's first recipients, parted by blanks */
+	char to[DIALOG_TO_MAX * (SMTP_PATH_MAX + 1)];
+};
+
+/* What a session needs only while something is under way. */
+struct dialog_work {
+	struct buf to_client, to_destination;
+	uint8_t head, count;
+	struct dialog_pending pending[SMTP_OPEN_MAX];
+	struct dialog_letter letter;
+	/* Of the destination's words against the protocol: the owner takes them, and forgets them
+	 * by odd_len. */
+	uint16_t odd_len;
+	uint8_t odd[DIALOG_ODD_MAX];
+	char auth_mechanism[24], auth_name[DIALOG_NAME_MAX];
+	bool auth_name_known;
+	char words[DIALOG_WORDS_MAX]; /* what a destination that greets badly has said */
+	uint16_t saved_len;
+	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
+	struct buf held;	    /* DIALOG_GATEWAY: see gateway.c */
+	uint8_t client_mem[DIALOG_OUT_MAX], destination_mem[DIALOG_OUT_MAX];
+	uint8_t held_mem[DIALOG_OUT_MAX];
+};
+
+void dialog_work_init(struct dialog_work *w);
+
+/* What only some sessions keep: long names, and the last 4xx or 5xx that was said. */
+struct dialog_more {
+	char helo[DIALOG_NAME_MAX], login[DIALOG_NAME_MAX];
+	uint16_t reply_len;
+	char reply[DIALOG_REPLY_KEPT];
+};
+
+struct dialog {
+	const struct dialog_env *env;
+	struct dialog_work *work; /* lent by the owner before any call that may produce octets */
+	struct smtp_server server;
+	struct smtp_client destination;
+	struct dialog_gateway gateway;
+	struct policy_client who;
+	struct addr client_addr, destination_addr; /* family 0: none */
+	struct xmllog_session id;
+	struct stats_destination *at; /* figures of the destination; NULL: none */
+
+	enum session_end end;  /* other than END_RUNS: say what is in to_client, then close */
+	enum reason reason;    /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
+	bool drop_destination; /* close the destination's connection now, whatever it was sent */
+	bool turned_away;      /* the destination greeted with a refusal */
+	bool partial;	       /* a reply has begun and was not dealt with yet */
+	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
+	uint8_t greeting;      /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
+	bool lmtp;	       /* it has said that it speaks LMTP */
+	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
+	bool auth_open;	       /* an attempt to log in has no record yet */
+	bool discard;	       /* BODY, CHUNK: read and throw away; `saved` answers its end */
+	uint8_t discard_why;   /* enum reason: … because of that */
+	bool discard_ends;     /* … and the session ends without more words */
+	bool client_closed;    /* the client has sent its last octet */
+	bool spliced, copied;  /* how the octets of this body went */
+	bool chunked;	       /* … and they come in chunks (BDAT) */
+	bool chunk_last;
+	bool chunk_void;   /* discard: we refuse the chunk, the destination never hears of it */
+	bool chunk_waits;  /* the client's next command is BDAT, and it must wait */
+	bool proxy_header; /* the client began one: what stands before us is set up wrong */
+	bool message_open; /* a message has begun and has no record yet */
+
+	uint32_t errors, refusals, messages, transactions, recipients;
+	uint32_t useful;	/* recipients and messages that were taken in all */
+	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
+	uint64_t body_bytes, bytes;
+	uint64_t looked;     /* octets of the chunks that were looked at */
+	uint32_t gates;	     /* lines of this body that were waited for */
+	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
+	struct smtp_eod eod;
+	struct smtp_repair repair;
+	struct smtp_header header;
+	struct smtp_text text;
+	/* NULL: none. With it both names are there: see dialog_helo() and dialog_login(). */
+	struct dialog_more *more;
+	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];
+};
+
+void dialog_init(struct dialog *d, const struct dialog_env *env, const struct addr *client,
+		 bool in_network, const struct xmllog_session *id);
+/* Gives back what the dialog has borrowed; its last call. */
+void dialog_release(struct dialog *d);
+/* What the client calls itself; "" before it has said it. */
+const char *dialog_helo(const struct dialog *d);
+/* Who has logged in: the name, else the mechanism; "" while nobody has. */
+const char *dialog_login(const struct dialog *d);
+/* The last 4xx or 5xx that the client got, or its beginning; empty: none. */
+struct span dialog_last_refusal(const struct dialog *d);
+/* The destination's connection stands; its greeting is awaited. */
+void dialog_connected(struct dialog *d, const struct addr *destination);
+
+/* Takes commands of the client from IN as far as they can be dealt with now; the octets consumed.
+ * Call again, with what was left and what has come, whenever anything has changed. */
+size_t dialog_from_client(struct dialog *d, struct span in);
+/* Takes replies of the destination from IN; the octets consumed (all but an incomplete reply and
+ * what there is no room to say yet). */
+size_t dialog_from_destination(struct dialog *d, struct span in);
+/* N commands of to_destination were given to the kernel: from now on they can be answered. */
+void dialog_flushed(struct dialog *d, unsigned n);
+
+/* The client sends octets that are counted: take `chunk_left` of them at most, dialog_chunk(). */
+static inline bool dialog_in_chunk(const struct dialog *d)
+{
+	return d->end == END_RUNS && d->server.state == SMTP_SERVER_CHUNK;
+}
+
+/* The client's turn to send a message: give its octets to dialog_body(), or to dialog_chunk(). */
+static inline bool dialog_in_body(const struct dialog *d)
+{
+	return (d->end == END_RUNS && d->server.state == SMTP_SERVER_BODY) || dialog_in_chunk(d);
+}
+
+/* What is to be sent to the destination of a body's octets. */
+struct dialog_forward {
+	size_t consumed;    /* octets of the input that need not be given again */
+	bool cr_first;	    /* a CR that was held back goes first */
+	struct span octets; /* in the input itself, or in the repair buffer */
+	bool gate;	    /* what follows waits at the gate: dialog_gate_open() */
+};
+
+/*
+ * Scans octets of a body (invariant 1: the very memory that is then sent). REPAIRED is room for
+ * repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
+ * Afterwards dialog_in_body() says whether more is to come; when not, what followed in IN are
+ * commands. In a body that is discarded nothing is forwarded. SPLICED says how the caller moves the
+ * octets.
+ */
+void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
+		 struct dialog_forward *forward);
+/* The last octets of the message, with its end of data, or of a chunk, have reached the
+ * destination's kernel: from now on they can be answered. */
+void dialog_body_sent(struct dialog *d);
+/*
+ * The line that waits at the gate (smtp/gate.h) may be given to dialog_body(): all before it is
+ * acknowledged, and the destination has been silent. One that has said anything is answered as
+ * always: after dialog_from_destination() the body is discarded, and nothing waits any more.
+ */
+void dialog_gate_open(struct dialog *d);
+
+/*
+ * N octets of the chunk were taken from the client, and SENT of them were given to the destination
+ * (all, but where it fails; none in a chunk that is thrown away). Nobody looks at them. Afterwards
+ * dialog_in_chunk() says whether more are to come; when not, what follows is a command. A client
+ * whose stream ends before that is lost: dialog_client_lost().
+ */
+void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
+/* Before that, where the octets went through memory: a look, for the log alone. */
+void dialog_chunk_look(struct dialog *d, struct span octets);
+/* All octets of the chunk were taken, and it is not known yet that they have left. */
+bool dialog_chunk_leaves(const struct dialog *d);
+
+/* The client's stream ended (FIN): what is under way is still answered, but not in a body. */
+void dialog_client_closed(struct dialog *d);
+/* The client is gone (reset). */
+void dialog_client_lost(struct dialog *d);
+void dialog_client_timeout(struct dialog *d);
+/* The destination closed, failed, or was out of time; no further call of its octets follows. */
+void dialog_destination_lost(struct dialog *d, bool timeout);
+/* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends.
+ * WHY: see dialog_end_as(). */
+void dialog_close(struct dialog *d, const char *reply, enum session_end end, enum reason why);
+
+/* True when nothing is under way. */
+bool dialog_idle(const struct dialog *d);
+/* True when nothing in `work` is still needed but, unless it is idle, the `letter`, and it may be
+ * taken back: idle, or the client takes its time within a transaction or a body. */
+bool dialog_rests(const struct dialog *d);
+/* True when there is room to say a reply of the destination: else dialog_from_destination() takes
+ * none until the client has been sent some. */
+bool dialog_has_room(const struct dialog *d);
+/* True when the client is to be read: its next command is of use, or, behind AUTH and DATA, octets
+ * that come too early must be noticed. What follows a BDAT that waits is left where it is: it is to
+ * be moved without being read. */
+bool dialog_wants_client(const struct dialog *d);
+
+#endif

@@ -1,0 +1,501 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The dialog of DIALOG_GATEWAY (gateway.h). `held` has, from the transaction's MAIL on, or
+ * of an AUTH, the commands for the destination, rebuilt: the first `given` octets were given to
+ * this connection. They are forgotten with its first answer, unless that is a 421.
+ */
+#include "dialog/gateway.h"
+
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "dialog/inner.h"
+#include "dialog/records.h"
+
+static const char reply_ok[] = "250 2.0.0 Ok\r\n";
+static const char reply_sender[] = "250 2.1.0 Ok\r\n";
+static const char reply_bye[] = "221 2.0.0 Bye\r\n";
+static const char reply_help[] = "214 2.0.0 RFC 5321; mail is passed on to the servers behind\r\n";
+static const char reply_too_big[] = "552 5.3.4 Message too big\r\n";
+static const char reply_uncovered[] = "451 4.3.0 Destination cannot do that now, try later\r\n";
+static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
+
+/* A destination slows down and sends away who has been refused too often (Postfix from the tenth
+ * time on, unless a message was taken in between): what one client has earned is not for the next.
+ */
+#define REFUSALS_MAX 8
+
+static void begin(struct dialog *d)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	buf_clear(&d->work->held);
+	g->given = 0;
+	g->need = 0;
+	g->need_size = 0;
+	g->refused = g->fresh = g->wanted = false;
+}
+
+/* ---- what Caronte answers itself ---- */
+
+void dialog_gateway_greet(struct dialog *d)
+{
+	char text[DIALOG_NAME_MAX + 32];
+
+	snprintf(text, sizeof(text), "220 %s ESMTP Caronte\r\n", d->env->name);
+	smtp_server_greeted(&d->server, 220);
+	dialog_say_good(d, text);
+}
+
+static void say_hello(struct dialog *d, bool extended)
+{
+	const struct smtp_offer *offer = d->env->offer;
+	struct buf *out = &d->work->to_client;
+	size_t before = buf_len(out);
+	char text[DIALOG_NAME_MAX + 16];
+	int res;
+
+	smtp_server_answered(&d->server, SMTP_VERB_EHLO, 250);
+	d->gateway.size_offered = offer->size_max;
+	d->server.mechanisms = offer->login;
+	if (!extended) {
+		snprintf(text, sizeof(text), "250 %s\r\n", d->env->name);
+		dialog_say_good(d, text);
+		return;
+	}
+	d->server.offered = offer->ext & DIALOG_EXTENSIONS;
+	res = smtp_offer_write(offer, DIALOG_EXTENSIONS, d->env->name, out);
+	CHECK(res == 0); /* there is room for any reply: room_for_command() */
+	record_reply(d, span_from(buf_span(out), before), "to", "client");
+}
+
+/* MAIL is good by its grammar; what the destination thinks of it is known with the first RCPT. */
+static void take_mail(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct dialog_gateway *g = &d->gateway;
+	struct smtp_rebuild how = {
+		.ext = d->server.offered,
+		.trusted = d->who.in_network,
+	};
+
+	begin(d);
+	int res = smtp_command_build(cmd, &how, &d->work->held);
+
+	CHECK(res == 0);
+	g->need = cmd->ext;
+	g->need_size = cmd->has_size ? cmd->size : 0;
+	smtp_server_passed(&d->server, cmd);
+	smtp_server_answered(&d->server, SMTP_VERB_MAIL, 250);
+	dialog_say_good(d, reply_sender);
+}
+
+/* RCPT, DATA or AUTH, which the destination will answer. */
+static struct dialog_pending *hold(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct smtp_rebuild how = {
+		.ext = d->server.offered,
+		.trusted = d->who.in_network,
+	};
+	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
+
+	p->passed = true;
+	smtp_server_passed(&d->server, cmd);
+	if (cmd->verb == SMTP_VERB_AUTH)
+		begin(d);
+	if (d->gateway.refused)
+		return p;
+	int res = smtp_command_build(cmd, &how, &d->work->held);
+
+	CHECK(res == 0);
+	d->gateway.need |= cmd->verb == SMTP_VERB_AUTH ? (uint32_t)SMTP_EXT_AUTH : cmd->ext;
+	return p;
+}
+
+struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd)
+{
+	switch (cmd->verb) {
+	case SMTP_VERB_RCPT:
+	case SMTP_VERB_DATA:
+	case SMTP_VERB_AUTH:
+		return hold(d, cmd);
+	case SMTP_VERB_MAIL:
+		take_mail(d, cmd);
+		return NULL;
+	case SMTP_VERB_HELO:
+	case SMTP_VERB_EHLO:
+		smtp_server_passed(&d->server, cmd);
+		say_hello(d, cmd->verb == SMTP_VERB_EHLO);
+		return NULL;
+	case SMTP_VERB_QUIT:
+		dialog_end_as(d, END_QUIT, REASON_NONE);
+		dialog_say_good(d, reply_bye);
+		return NULL;
+	default: /* RSET, NOOP, HELP */
+		smtp_server_passed(&d->server, cmd);
+		dialog_say_good(d, cmd->verb == SMTP_VERB_HELP ? reply_help : reply_ok);
+		return NULL;
+	}
+}
+
+const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd)
+{
+	const struct smtp_client *c = &d->destination;
+	const struct dialog_gateway *g = &d->gateway;
+	uint32_t need = cmd->verb == SMTP_VERB_BDAT ? (uint32_t)SMTP_EXT_CHUNKING : cmd->ext;
+	uint64_t size = cmd->has_size ? cmd->size : 0;
+	bool bound = !g->on || g->stage == DIALOG_TOGETHER;
+
+	if (!d->env->offer)
+		return NULL;
+	if (g->size_offered && size > g->size_offered)
+		return reply_too_big;
+	if (!bound || smtp_offer_covers(c->ext, c->size_max, need, size))
+		return NULL;
+	return reply_uncovered;
+}
+
+/* ---- refusals that answer every RCPT ---- */
+
+/* The transaction is not to be: REPLY, the destination's or our own, answers its recipients. */
+static void refuse(struct dialog *d, struct span reply)
+{
+	struct dialog_work *w = d->work;
+
+	CHECK(reply.n <= sizeof(w->saved));
+	memcpy(w->saved, reply.p, reply.n);
+	w->saved_len = (uint16_t)reply.n;
+	buf_clear(&w->held);
+	d->gateway.given = 0;
+	d->gateway.refused = true;
+	d->gateway.wanted = false;
+}
+
+struct smtp_reply dialog_gateway_refusal(const struct dialog *d)
+{
+	const struct dialog_work *w = d->work;
+
+	return (struct smtp_reply){
+		.code = (uint16_t)((w->saved[0] - '0') * 100 + (w->saved[1] - '0') * 10 +
+				   (w->saved[2] - '0')),
+		.lines = 1,
+		.text = span_of(w->saved, w->saved_len),
+	};
+}
+
+/* Answers what the destination was not given, or cannot answer any more, as far as there is room
+ * for it: a long refusal fills the buffer many times over. */
+static void answer_refused(struct dialog *d)
+{
+	const struct dialog_pending *p;
+
+	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
+	       (d->drop_destination || !smtp_client_owes(&d->destination)) && dialog_has_room(d)) {
+		struct smtp_reply reply = dialog_gateway_refusal(d);
+
+		if (p->verb == SMTP_VERB_DATA)
+			reply = (struct smtp_reply){ 554, 1, SPAN(reply_none_left) };
+		dialog_answer(d, &reply, false);
+	}
+}
+
+/* ---- the connection ---- */
+
+static void meet(struct dialog *d, const struct addr *destination, enum dialog_stage stage)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	d->destination_addr = *destination;
+	g->stage = (uint8_t)stage;
+	g->wanted = g->answered = g->replied = g->mail_open = g->begun = g->tried = false;
+	g->pooled = stage == DIALOG_TOGETHER;
+	g->given = 0;
+	g->refusals = 0;
+}
+
+void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
+{
+	meet(d, destination, DIALOG_GREETED_BY);
+	smtp_client_start(&d->destination);
+	dialog_learn_nothing(d);
+}
+
+void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
+			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
+{
+	meet(d, destination, DIALOG_TOGETHER);
+	d->destination = (struct smtp_client){
+		.ext = ext,
+		.size_max = size_max,
+		.mechanisms = *mechanisms,
+	};
+	dialog_gateway_step(d);
+}
+
+void dialog_gateway_parted(struct dialog *d)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	d->destination = (struct smtp_client){ 0 };
+	d->drop_destination = d->partial = false;
+	g->stage = DIALOG_APART;
+	g->release = DIALOG_KEEPS;
+	g->mail_open = g->begun = g->tried = g->answered = g->replied = false;
+	g->given = 0;
+	if (d->work)
+		buf_clear(&d->work->to_destination);
+	dialog_gateway_step(d);
+}
+
+bool dialog_gateway_clean(const struct dialog *d)
+{
+	return !smtp_client_owes(&d->destination) && !d->partial &&
+	       (!d->work || buf_len(&d->work->to_destination) == 0);
+}
+
+bool dialog_gateway_owes(const struct dialog *d)
+{
+	return d->gateway.refused && d->work->count > 0;
+}
+
+bool dialog_gateway_gathers(const struct dialog *d)
+{
+	const struct dialog_gateway *g = &d->gateway;
+
+	return g->on && d->end == END_RUNS && g->stage == DIALOG_TOGETHER && !g->answered &&
+	       d->work->count > 0 && dialog_has_room(d);
+}
+
+static void release(struct dialog *d, enum dialog_release how)
+{
+	d->gateway.stage = DIALOG_APART;
+	d->gateway.release = (uint8_t)how;
+}
+
+/* What a connection of the pool was given goes over a fresh one. */
+static bool again(struct dialog *d)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled)
+		return false;
+	release(d, DIALOG_CLOSES);
+	g->given = 0;
+	g->mail_open = g->begun = false;
+	g->fresh = true;
+	return true;
+}
+
+bool dialog_gateway_again(struct dialog *d, bool timeout)
+{
+	return !d->gateway.answered && !timeout && again(d);
+}
+
+bool dialog_gateway_again_after(struct dialog *d, enum smtp_owed owed)
+{
+	return !d->gateway.replied && owed != SMTP_OWES_NOTHING && again(d);
+}
+
+/* ---- giving ---- */
+
+static void log_given(struct dialog *d, struct span line)
+{
+	struct smtp_command cmd = { .verb = SMTP_VERB_RCPT };
+
+	if (!xmllog_wants(d->env->log, 3))
+		return;
+	/* It is parsed once more for what of an AUTH may stand in the log. */
+	if (line.p[0] == 'A')
+		smtp_command_parse(&cmd, span_of(line.p, line.n - 2), SMTP_EXT_AUTH);
+	record_sent(d, &cmd, line);
+}
+
+/* LINE was written by smtp_command_build(), so its first letter tells the verb. */
+static enum smtp_owed owed_for(struct dialog *d, struct span line)
+{
+	switch (line.p[0]) {
+	case 'D':
+		return SMTP_OWES_DATA;
+	case 'A':
+		d->gateway.tried = true;
+		return SMTP_OWES_AUTH;
+	case 'M':
+		d->gateway.mail_open = d->gateway.begun = true;
+		return SMTP_OWES_COMMAND;
+	default:
+		return SMTP_OWES_COMMAND;
+	}
+}
+
+/* Gives the destination what it may be given now. */
+static void give(struct dialog *d)
+{
+	struct dialog_gateway *g = &d->gateway;
+	struct dialog_work *w = d->work;
+	bool pipelining = d->destination.ext & SMTP_EXT_PIPELINING;
+
+	while (g->given < buf_len(&w->held) && !smtp_client_full(&d->destination) &&
+	       (pipelining || !(smtp_client_owes(&d->destination) || d->partial))) {
+		struct span rest = span_from(buf_span(&w->held), g->given);
+		const uint8_t *end = memchr(rest.p, '\n', rest.n);
+
+		CHECK(end);
+		struct span line = span_of(rest.p, (size_t)(end + 1 - rest.p));
+
+		if (buf_put(&w->to_destination, line) < 0)
+			return;
+		smtp_client_queued(&d->destination, owed_for(d, line));
+		log_given(d, line);
+		g->given += (uint32_t)line.n;
+	}
+	if (g->replied) {
+		buf_consume(&w->held, g->given);
+		g->given = 0;
+	}
+}
+
+/* True when the dialog has done with its connection: the transaction is over, the attempt to log in
+ * has failed, or nothing more will come of it. */
+static bool is_over(const struct dialog *d)
+{
+	return !smtp_client_owes(&d->destination) && !d->partial && d->work->count == 0 &&
+	       (d->server.state == SMTP_SERVER_READY || d->server.state == SMTP_SERVER_START ||
+		d->gateway.refused);
+}
+
+/* True when nobody else should have the connection. */
+static bool is_worn(const struct dialog_gateway *g)
+{
+	return g->tried || g->refusals >= REFUSALS_MAX;
+}
+
+struct span dialog_gateway_login(const struct dialog *d)
+{
+	bool held = d->work && d->gateway.on && d->server.state == SMTP_SERVER_AUTH;
+
+	return span_str(held ? d->work->auth_mechanism : "");
+}
+
+/* The connection at hand can do what is held for it. */
+static bool is_covered(const struct dialog *d)
+{
+	const struct smtp_client *c = &d->destination;
+	struct span login = dialog_gateway_login(d);
+
+	return smtp_offer_covers(c->ext, c->size_max, d->gateway.need, d->gateway.need_size) &&
+	       (login.n == 0 || smtp_mechanisms_have(&c->mechanisms, login));
+}
+
+void dialog_gateway_step(struct dialog *d)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	if (!g->on || d->end != END_RUNS || !d->work)
+		return;
+	if (d->server.logged_in) {
+		g->on = false; /* the connection is this client's until the end */
+		buf_clear(&d->work->held);
+		return;
+	}
+	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && g->given == 0 &&
+	    buf_len(&d->work->held) > 0 && !is_covered(d))
+		refuse(d, SPAN(reply_uncovered));
+	if (g->refused)
+		answer_refused(d);
+	if (d->end != END_RUNS || d->drop_destination)
+		return;
+	if (g->stage == DIALOG_APART) {
+		g->wanted = d->work->count > 0 && !g->refused && buf_len(&d->work->held) > 0;
+	} else if (g->stage == DIALOG_TOGETHER) {
+		give(d);
+		if (is_over(d))
+			release(d, is_worn(g) ? DIALOG_CLOSES
+				   : g->begun ? DIALOG_GIVES_BEGUN
+					      : DIALOG_GIVES_CLEAN);
+	}
+}
+
+/* ---- answers to what the client has not asked ---- */
+
+static void say_own(struct dialog *d, const char *verb, enum dialog_stage stage)
+{
+	struct buf *out = &d->work->to_destination;
+	char text[DIALOG_NAME_MAX + 16];
+	int n = snprintf(text, sizeof(text), "%s %s\r\n", verb, d->env->name);
+	int res = buf_put(out, span_of(text, (size_t)n));
+
+	CHECK(res == 0);
+	record_command(d, "to", "destination", span_of(text, (size_t)n - 2));
+	smtp_client_queued(&d->destination, SMTP_OWES_COMMAND);
+	d->gateway.stage = (uint8_t)stage;
+}
+
+/* The destination will have none of us: its words answer the recipients, or the AUTH. */
+static void turned_away(struct dialog *d, const struct smtp_reply *reply)
+{
+	refuse(d, reply->text);
+	d->drop_destination = true;
+}
+
+static void hello_answered(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct smtp_offer offer;
+
+	dialog_learn(d, reply, &offer);
+	d->gateway.stage = DIALOG_TOGETHER;
+}
+
+bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
+{
+	struct dialog_gateway *g = &d->gateway;
+	bool good = reply->code / 100 == 2;
+
+	if (!g->on)
+		return false;
+	switch (g->stage) {
+	case DIALOG_GREETED_BY:
+		if (good)
+			say_own(d, "EHLO", DIALOG_SAYS_EHLO);
+		else
+			turned_away(d, reply);
+		return true;
+	case DIALOG_SAYS_EHLO:
+		if (good)
+			hello_answered(d, reply);
+		else
+			say_own(d, "HELO", DIALOG_SAYS_HELO);
+		return true;
+	case DIALOG_SAYS_HELO:
+		if (good)
+			g->stage = DIALOG_TOGETHER;
+		else
+			turned_away(d, reply);
+		return true;
+	default:
+		if (!g->mail_open)
+			return false;
+		g->mail_open = false;
+		if (!good)
+			refuse(d, reply->text);
+		return true;
+	}
+}
+
+void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	if (reply->code >= 400)
+		g->refusals++;
+	else if (owed == SMTP_OWES_EOD)
+		g->refusals = 0;
+}
+
+void dialog_gateway_heard(struct dialog *d)
+{
+	d->gateway.answered = d->gateway.answered || d->gateway.stage == DIALOG_TOGETHER;
+}
+
+void dialog_gateway_replied(struct dialog *d)
+{
+	d->gateway.replied = d->gateway.replied || d->gateway.stage == DIALOG_TOGETHER;
+}

@@ -1,0 +1,672 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * upgrade: USR2. The program on disk takes the place of this one, in this process: same process id,
+ * same user, same children. In three steps:
+ *
+ * 1. The new program is started as a child, to check: whether it understands the state (state.h),
+ *    and whether the configuration is good, as at a reload. What it finds it leaves in memory.
+ * 2. Only when it says yes does the master execute it. It is the file that was checked, held open,
+ *    whatever happens to its name meanwhile; and it takes what was found, so that a file which
+ *    changes in between cannot stop it.
+ * 3. It starts workers of its own on the same sockets, the next generation. When they accept, the
+ *    old ones are told to stop accepting and end with their sessions.
+ *
+ * Until 2 a failure leaves everything as it is. Behind it there is no way back, and nothing that is
+ * tried: descriptors and memory are there already.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "status/control.h"
+#include "master/inner.h"
+#include "status/metrics.h"
+#include "master/notify.h"
+#include "shared/memory.h"
+
+extern char **environ;
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/* ---- the program that makes way ---- */
+
+/* A generation without a process, or RUNTIME_GENERATIONS. */
+static unsigned free_generation(const struct master *m)
+{
+	unsigned free = 0;
+
+	for (unsigned slot = 0; slot < m->rt.slots; slot++) {
+		if (slot / m->rt.workers == free && m->children[slot].process.pid) {
+			free++;
+			slot = free * m->rt.workers - 1;
+		}
+	}
+	return free;
+}
+
+static int seats_fd(const struct master *m, const struct seats *seats)
+{
+	for (unsigned i = 0; i < m->other_count; i++)
+		if (m->other[i].seats == seats)
+			return m->other[i].fd;
+	return m->rt.files.seats;
+}
+
+static void list_busy(const struct master *m, struct state *s)
+{
+	static const char unknown[] = "?"; /* the words were just being written */
+
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		struct state_busy *busy = &s->busy[s->busy_count];
+
+		if (route_health(m->rt.route_shared, i) != ROUTE_BUSY)
+			continue;
+		memcpy(busy->name, m->rt.route->destination[i].name, DESTINATION_NAME_MAX);
+		busy->n = route_busy_words(m->rt.route_shared, i, (char *)busy->text);
+		if (busy->n == 0) {
+			memcpy(busy->text, unknown, sizeof(unknown));
+			busy->n = sizeof(unknown) - 1;
+		}
+		s->busy_count++;
+	}
+}
+
+static void list_destinations(const struct master *m, struct state *s)
+{
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		const char *name = m->rt.route->destination[i].name;
+
+		if (route_drained(m->rt.route_shared, i))
+			memcpy(s->drained[s->drained_count++], name, DESTINATION_NAME_MAX);
+		if (!route_up(m->rt.route_shared, i))
+			memcpy(s->down[s->down_count++], name, DESTINATION_NAME_MAX);
+		if (route_unwell(m->rt.route_shared, i))
+			memcpy(s->unwell[s->unwell_count++], name, DESTINATION_NAME_MAX);
+	}
+	list_busy(m, s);
+}
+
+/* What names mean: the next program may find no name server that answers. */
+static int list_addresses(const struct master *m, struct state *s)
+{
+	s->address = calloc(STATE_ADDRESSES, sizeof(*s->address));
+	if (!s->address)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		const char *name = m->rt.route->destination[i].name;
+		struct addr a[ROUTE_ADDRESSES];
+		unsigned n = m->resolver.names >> i & 1
+				     ? route_get_addresses(m->rt.route_shared, i, a)
+				     : 0;
+
+		for (unsigned k = 0; k < n; k++) {
+			struct state_address *to = &s->address[s->address_count++];
+
+			memcpy(to->name, name, DESTINATION_NAME_MAX);
+			to->addr = a[k];
+		}
+	}
+	return 0;
+}
+
+/* What destinations offer: there may be no place at one to ask again. */
+static int list_notes(const struct master *m, struct state *s)
+{
+	s->note = calloc(DESTINATIONS_MAX, sizeof(*s->note));
+	if (!s->note)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		struct state_note *note = &s->note[s->note_count];
+
+		note->n = route_note_read(m->rt.route_shared, i, note->text);
+		memcpy(note->name, m->rt.route->destination[i].name, DESTINATION_NAME_MAX);
+		s->note_count += note->n > 0;
+	}
+	return 0;
+}
+
+static int list_workers(const struct master *m, struct state *s)
+{
+	s->worker = calloc(m->rt.slots, sizeof(*s->worker));
+	if (!s->worker)
+		return -ENOMEM;
+	for (unsigned i = 0; i < m->rt.slots; i++) {
+		const struct child *c = &m->children[i];
+
+		if (c->process.pid)
+			s->worker[s->worker_count++] =
+				(struct state_worker){ i, c->process.pid, seats_fd(m, c->seats),
+						       c->oldest, master_grace(m, i) };
+	}
+	return 0;
+}
+
+/* Where the status process is asked. */
+static int list_places(const struct master *m, struct state *s)
+{
+	const struct settings *set = &m->version->config.set;
+	const char *control = m->control_fd >= 0 ? set->control_socket : "";
+	const char *metrics = m->metrics_fd >= 0 ? set->metrics_address : "";
+	int control_n = snprintf(s->control_at, STATE_PLACE_MAX, "%s", control);
+	int metrics_n = snprintf(s->metrics_at, STATE_PLACE_MAX, "%s", metrics);
+
+	int pid_n =
+		snprintf(s->pid_at, sizeof(s->pid_at), "%s", m->pid_fd >= 0 ? set->pid_file : "");
+
+	for (enum results_kind kind = 0; kind < RESULTS_KINDS; kind++)
+		s->results[kind] = results_begun(m->rt.results, kind);
+	return control_n < STATE_PLACE_MAX && metrics_n < STATE_PLACE_MAX &&
+			       pid_n < (int)sizeof(s->pid_at)
+		       ? 0
+		       : -E2BIG;
+}
+
+/* S borrows the listening sockets. Its lists are to be freed in any case. */
+static int describe(struct master *m, struct state *s)
+{
+	int err;
+
+	*s = (struct state){
+		.last_epoch_us = m->last_epoch_us,
+		.number = m->rt.number,
+		.workers = m->rt.workers,
+		.files = m->rt.files,
+		.wake_fd = m->rt.log_wake_fd,
+		.life = { m->life[0], m->life[1] },
+		.control_fd = m->control_fd,
+		.metrics_fd = m->metrics_fd,
+		.image_fd = m->asked_image,
+		.reload = m->reload_again,
+		.upgrade = m->upgrade_again,
+		.handed = m->source.handed != NULL,
+		.writer = m->writer.pid,
+		.listen_count = m->rt.listen_count,
+		.listen_fds = m->listen_fds,
+		.other_count = m->other_count,
+		.slots = m->slots,
+		.dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1,
+	};
+	for (unsigned i = 0; i < m->other_count; i++)
+		s->other_seats[i] = m->other[i].fd;
+	list_destinations(m, s);
+	err = list_workers(m, s);
+	if (!err)
+		err = list_addresses(m, s);
+	if (!err)
+		err = list_notes(m, s);
+	if (!err)
+		err = list_places(m, s);
+	if (err)
+		return err;
+	return check_fixed(&m->version->config.set, m->version->fewer_sessions, s->fixed,
+			   sizeof(s->fixed))
+		       ? 0
+		       : -E2BIG;
+}
+
+/* Executes the program with the state of now. Returns -errno, with everything as it was. */
+static int execute(struct master *m, bool only_check)
+{
+	size_t n = m->source.override_count, at = 0;
+	char **argv = calloc(8 + 2 * n, sizeof(*argv));
+	char number[16];
+	struct state s = { 0 };
+	int fd = memfd_create("caronte-state", MFD_CLOEXEC);
+	int err = fd < 0 ? -errno : argv ? describe(m, &s) : -ENOMEM;
+
+	if (!err)
+		err = state_write(fd, &s);
+	if (!err) {
+		argv[at++] = (char *)(uintptr_t)m->program;
+		argv[at++] = "-c";
+		argv[at++] = (char *)(uintptr_t)m->source.file;
+		for (size_t i = 0; i < n; i++) {
+			argv[at++] = "-o";
+			argv[at++] = (char *)(uintptr_t)m->source.overrides[i];
+		}
+		snprintf(number, sizeof(number), "%d", fd);
+		argv[at++] = "--adopt";
+		argv[at++] = number;
+		if (only_check)
+			argv[at++] = "-t";
+		if (fcntl(fd, F_SETFD, 0) == 0 && state_keep_descriptors(&s, true))
+			execveat(m->asked_program, "", argv, environ, AT_EMPTY_PATH);
+		err = -errno;
+		(void)!state_keep_descriptors(&s, false);
+	}
+	close_one(&fd);
+	free(s.worker);
+	free(s.address);
+	free(s.note);
+	free(argv);
+	return err;
+}
+
+static _Noreturn void check_child(struct master *m)
+{
+	int err;
+
+	/* Not for longer than it must: nobody may wait for sockets that only this one holds. */
+	err = execute(m, true);
+	fprintf(stderr, "caronte: %s: %s\n", m->program, strerror(-err));
+	_exit(EX_OSERR);
+}
+
+static void drop(struct master *m)
+{
+	close_one(&m->asked_image);
+	close_one(&m->asked_program);
+}
+
+static void refuse(struct master *m, const char *why)
+{
+	drop(m);
+	reload_refuse(m, RESULTS_UPGRADE, why);
+}
+
+static bool serves(const struct master *m)
+{
+	return m->state == RUNNING || (m->state == STARTING && m->upgraded);
+}
+
+void upgrade_ask(struct master *m)
+{
+	char why[512];
+	pid_t pid;
+
+	if (m->state >= STOPPING)
+		return;
+	/* After what is under way: one thing at a time. But a program whose workers do not start
+	 * can be replaced; the old ones serve still. */
+	if (!serves(m) || m->asked_for != ASKED_NOTHING || m->reloading) {
+		m->upgrade_again = true;
+		return;
+	}
+	master_begin(m, RESULTS_UPGRADE);
+	if (!m->program) {
+		refuse(m, "caronte: the path of the program is not known");
+		return;
+	}
+	if (free_generation(m) == RUNTIME_GENERATIONS) {
+		snprintf(why, sizeof(why),
+			 "caronte: workers of %u earlier upgrades still have sessions; try again "
+			 "when they have ended",
+			 RUNTIME_GENERATIONS - 1);
+		refuse(m, why);
+		return;
+	}
+	m->asked_program = open(m->program, O_PATH | O_CLOEXEC);
+	pid = m->asked_program < 0 ? -errno : 0;
+	if (!pid)
+		pid = m->asked_image = version_file();
+	if (pid >= 0)
+		pid = asked_fork(&m->asked, "caronte-check", master_now_ms());
+	if (pid == 0)
+		check_child(m);
+	if (pid < 0) {
+		snprintf(why, sizeof(why), "caronte: %s: %s", m->program, strerror(-pid));
+		refuse(m, why);
+		return;
+	}
+	m->asked_for = ASKED_UPGRADE;
+}
+
+/* Whatever ends well without a word is not yet one of ours; what it wrote is for its own kind. */
+static bool has_image(const struct master *m)
+{
+	struct stat st;
+
+	return fstat(m->asked_image, &st) == 0 && st.st_size > 0;
+}
+
+void upgrade_answered(struct master *m, int status)
+{
+	char why[512];
+	int err;
+
+	if (!serves(m)) {
+		drop(m);
+		return;
+	}
+	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		char ended[PROCESS_STATUS_TEXT];
+
+		process_status(status, ended);
+		snprintf(why, sizeof(why), "caronte: %s: ended its check with %s", m->program,
+			 ended);
+		refuse(m, m->asked.said ? m->asked.text : why);
+		return;
+	}
+	if (!has_image(m)) {
+		snprintf(why, sizeof(why), "caronte: %s: is no program that can take over",
+			 m->program);
+		refuse(m, why);
+		return;
+	}
+	if (free_generation(m) == RUNTIME_GENERATIONS) {
+		refuse(m, "caronte: no slots for other workers");
+		return;
+	}
+	if (m->asked.said) /* no faults: a name that does not resolve now */
+		master_say_lines(m->asked.text);
+	notify_send(NOTIFY_RELOADING, "another program takes over");
+	/* What works for us alone; the next program starts its own. */
+	if (m->resolver.pid)
+		kill(m->resolver.pid, SIGKILL);
+	children_change_control(m);
+	err = execute(m, false);
+	snprintf(why, sizeof(why), "caronte: %s: %s", m->program, strerror(-err));
+	refuse(m, why);
+}
+
+/* ---- the program that takes over ---- */
+
+static int fail(const char *what, int err)
+{
+	master_say("taking over: %s: %s", what, strerror(-err));
+	return EX_SOFTWARE;
+}
+
+/* Where the running daemon listens. */
+static void listen_addresses(const struct state *s, struct listen_set *set)
+{
+	*set = (struct listen_set){ 0 };
+	for (unsigned i = 0; i < s->listen_count; i++)
+		(void)listen_add_socket(set, s->listen_fds[i]); /* where it has listened before */
+}
+
+static int check_only(const struct master_start *start, const struct state *s)
+{
+	static struct check check;
+	struct check_source source = start->source;
+	struct listen_set listen;
+	struct slots slots = s->slots;
+	uint8_t slot[DESTINATIONS_MAX];
+	struct config *c;
+	int status, err;
+
+	listen_addresses(s, &listen);
+	source.running = s->fixed;
+	source.handed = s->handed ? &listen : NULL;
+	status = check_load(&check, &c, &source, stderr);
+	if (!status &&
+	    runtime_assign_slots(&slots, &check.route, s->number + 1, state_oldest(s), slot) != 0) {
+		master_say("DESTINATIONS: sessions of earlier configurations still have %d "
+			   "destinations between them; try again when they have ended",
+			   SEATS_DESTINATIONS);
+		status = EX_TEMPFAIL;
+	}
+	if (!status) {
+		/* WORKERS is what it was, so the number is too, whatever processors there are. */
+		check.workers = s->workers;
+		if (check.listen.count != s->listen_count) {
+			master_say("other addresses than those that the daemon listens on: needs a "
+				   "restart");
+			status = EX_CONFIG;
+		}
+	}
+	if (!status)
+		check_print_notes(&check, c, stderr);
+	err = status ? 0 : version_write(s->image_fd, c, &check);
+	config_free(c);
+	return err ? fail("memory", err) : status;
+}
+
+static struct seats *table_of(struct master *m, const struct state *s, int fd)
+{
+	if (fd == s->files.seats && m->rt.files.seats == fd)
+		return m->rt.seats;
+	for (unsigned i = 0; i < m->other_count; i++)
+		if (m->other[i].fd == fd)
+			return m->other[i].seats;
+	return NULL;
+}
+
+/* Tables that earlier programs have left, and that of the last one where it is not ours. */
+static int adopt_tables(struct master *m, const struct state *s, struct seats *last)
+{
+	for (unsigned i = 0; i < s->other_count; i++) {
+		struct seats *t = shared_attach(s->other_seats[i], 1, true, NULL);
+
+		if (!t || !seats_count_with(t))
+			return -EPROTO;
+		m->other[m->other_count++] = (struct other_seats){ t, s->other_seats[i] };
+	}
+	if (!last)
+		return 0;
+	if (m->other_count == STATE_OTHER_TABLES || !seats_count_with(last))
+		return -EPROTO;
+	m->other[m->other_count++] = (struct other_seats){ last, s->files.seats };
+	return 0;
+}
+
+static void adopt_children(struct master *m, const struct state *s)
+{
+	for (unsigned i = 0; i < s->worker_count; i++) {
+		struct child *c = &m->children[s->worker[i].slot];
+
+		process_started(&c->process, s->worker[i].pid, master_now_ms());
+		c->ready = true;
+		c->oldest = s->worker[i].oldest; /* it does not say any more */
+		c->grace_s = s->worker[i].grace_s;
+		c->seats = table_of(m, s, s->worker[i].seats);
+	}
+	if (s->writer) {
+		process_started(&m->writer, s->writer, master_now_ms());
+		children_change_writer(m);
+	}
+}
+
+static bool is_among(const char *name, unsigned count, const char names[][DESTINATION_NAME_MAX])
+{
+	unsigned i = 0;
+
+	while (i < count && strcmp(name, names[i]) != 0)
+		i++;
+	return i < count;
+}
+
+/* Pauses begin anew; that it is busy was said. */
+static void adopt_busy(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++)
+		for (unsigned i = 0; i < s->busy_count; i++)
+			if (strcmp(s->busy[i].name, m->rt.route->destination[d].name) == 0)
+				route_turned_away(m->rt.route_shared, d, master_now_ms(),
+						  master_now_ms(), (const char *)s->busy[i].text);
+}
+
+static void adopt_destinations(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++) {
+		const char *name = m->rt.route->destination[d].name;
+
+		if (is_among(name, s->drained_count, s->drained))
+			route_drain(m->rt.route_shared, d, true);
+		/* Its pauses begin anew; that it is down was said. */
+		if (is_among(name, s->down_count, s->down))
+			route_failed(m->rt.route_shared, NULL, d, master_now_ms());
+		/* That too; its end has yet to be. */
+		if (is_among(name, s->unwell_count, s->unwell))
+			route_check_found(m->rt.route_shared, d, false);
+	}
+	adopt_busy(m, s);
+}
+
+/* They are due all the same: what has changed is learnt at once where it can be. */
+static void adopt_notes(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++)
+		for (unsigned i = 0; i < s->note_count; i++)
+			if (strcmp(s->note[i].name, m->rt.route->destination[d].name) == 0)
+				route_note_write(m->rt.route_shared, d,
+						 span_of(s->note[i].text, s->note[i].n));
+}
+
+/* Of names that do not resolve just now. */
+static void adopt_addresses(struct master *m, const struct state *s)
+{
+	for (unsigned d = 0; d < m->rt.route->count; d++) {
+		struct addr a[ROUTE_ADDRESSES];
+		unsigned n = 0;
+
+		if (m->version->probe->resolved[d].n)
+			continue;
+		for (unsigned i = 0; i < s->address_count && n < ROUTE_ADDRESSES; i++)
+			if (strcmp(s->address[i].name, m->rt.route->destination[d].name) == 0)
+				a[n++] = s->address[i].addr;
+		route_set_addresses(m->rt.route_shared, d, a, n);
+	}
+}
+
+static int adopt_version(struct master *m, const struct state *s)
+{
+	struct seats *last;
+	int err;
+
+	m->version = calloc(1, sizeof(*m->version));
+	if (!m->version)
+		return -ENOMEM;
+	m->image_fd = s->image_fd;
+	err = version_map(m->version, m->image_fd);
+	if (!err)
+		err = runtime_adopt(&m->rt, m->version, &s->files, s->wake_fd, &last);
+	if (!err)
+		err = adopt_tables(m, s, last);
+	m->rt.number = s->number + 1;
+	m->slots = s->slots;
+	if (!err)
+		err = runtime_assign_slots(&m->slots, m->rt.route, m->rt.number, state_oldest(s),
+					   m->rt.slot);
+	if (!err)
+		reload_forget_figures(m, &s->slots);
+	return err ? err : start_route(m, NULL);
+}
+
+static void status_fault(struct master *m, const char *why)
+{
+	master_say("%s", why);
+	master_fault(m, "status", "%s", why);
+}
+
+static void take_descriptors(struct master *m, struct state *s)
+{
+	memcpy(m->life, s->life, sizeof(m->life));
+	m->control_fd = s->control_fd;
+	m->metrics_fd = s->metrics_fd;
+	m->last_epoch_us = s->last_epoch_us;
+	m->listen_fds = s->listen_fds;
+	s->listen_fds = NULL;
+}
+
+/* CONTROL_SOCKET and METRICS_ADDRESS may be others now. What cannot be opened is said, and the rest
+ * goes on without. */
+static void adopt_controls(struct master *m, const struct state *s)
+{
+	const struct settings *set = &m->version->config.set;
+	char why[512];
+
+	if (strcmp(s->control_at, set->control_socket) != 0) {
+		if (m->control_fd >= 0)
+			control_remove(s->control_at, m->control_fd);
+		close_one(&m->control_fd);
+		if (*set->control_socket &&
+		    control_open(set->control_socket, &m->control_fd, why, sizeof(why)))
+			status_fault(m, why);
+	}
+	if (strcmp(s->metrics_at, set->metrics_address) != 0) {
+		close_one(&m->metrics_fd);
+		if (m->version->metrics.family &&
+		    metrics_listen(&m->version->metrics, &m->metrics_fd, why, sizeof(why)))
+			status_fault(m, why);
+	}
+}
+
+/* The lock went with the program before; the process id is the same. */
+static void adopt_pid_file(struct master *m, const struct state *s)
+{
+	const char *is = m->version->config.set.pid_file;
+	char why[512];
+
+	if (*s->pid_at && strcmp(s->pid_at, is) != 0)
+		unlink(s->pid_at);
+	if (*is && pidfile_take(is, &m->pid_fd, why, sizeof(why)))
+		status_fault(m, why);
+	results_continue(m->rt.results, s->results);
+	master_write_results(m);
+}
+
+static int adopt(struct master *m, struct state *s)
+{
+	int err;
+
+	if (!state_keep_descriptors(s, false))
+		return -EBADF;
+	if (s->handed) {
+		listen_addresses(s, &m->handed);
+		m->source.handed = &m->handed;
+	}
+	err = adopt_version(m, s);
+	take_descriptors(m, s);
+	if (!err)
+		err = start_tools(m);
+	if (err)
+		return err;
+	adopt_children(m, s);
+	adopt_destinations(m, s);
+	adopt_addresses(m, s);
+	adopt_notes(m, s);
+	master_open_log(m);
+	adopt_controls(m, s);
+	adopt_pid_file(m, s);
+	m->reload_again = s->reload;
+	m->upgrade_again = s->upgrade;
+	m->generation = m->rt.generation = free_generation(m);
+	runtime_begin_generation(&m->rt, m->generation);
+	m->upgraded = true;
+	return 0;
+}
+
+int master_adopt(const struct master_start *start, int fd, bool only_check)
+{
+	static struct master m;
+	struct state s;
+	int status;
+
+	if (!state_read(&s, fd)) {
+		state_free(&s);
+		master_say("the running daemon cannot be taken over by this program: its state is "
+			   "of another layout; stop it and start this one");
+		return EX_CONFIG;
+	}
+	if (only_check) {
+		status = check_only(start, &s);
+		state_free(&s);
+		return status;
+	}
+	close(fd);
+	/* An exec makes a process open to its user's eyes again. */
+	if (!s.dumpable)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_NAME, "caronte");
+	start_nothing(&m, start);
+	status = adopt(&m, &s);
+	state_free(&s);
+	return status ? fail("state", status) : master_live(&m);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * words: what the master says: lines on standard error, records of its own, and results for
+ * whoever waits for one. None of them holds it up.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "check/pidfile.h"
+#include "master/inner.h"
+
+uint64_t master_now_ms(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_MONOTONIC, &ts) == 0);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+uint64_t master_clock_us(void)
+{
+	struct timespec ts;
+
+	CHECK(clock_gettime(CLOCK_REALTIME, &ts) == 0);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+void master_say(const char *fmt, ...)
+{
+	char line[1280], whole[sizeof(line) + 16];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	snprintf(whole, sizeof(whole), "caronte: %s\n", line);
+	diag_say(whole, strlen(whole));
+}
+
+void master_say_lines(const char *text)
+{
+	size_t n = strlen(text);
+
+	diag_say(text, n);
+	if (n > 0 && text[n - 1] != '\n')
+		diag_say("\n", 1);
+}
+
+void master_fault(struct master *m, const char *what, const char *fmt, ...)
+{
+	static char detail[ASKED_TEXT];
+	va_list ap;
+
+	if (!xmllog_begin(&m->log, XMLLOG_FAULT, NULL))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(detail, sizeof(detail), fmt, ap);
+	va_end(ap);
+	xmllog_text(&m->log, XMLLOG_A_WHAT, what);
+	xmllog_text(&m->log, XMLLOG_A_DETAIL, detail);
+	xmllog_end(&m->log);
+}
+
+void master_record(struct master *m, enum xmllog_element e, const char *changed)
+{
+	if (!xmllog_begin(&m->log, e, NULL))
+		return;
+	xmllog_text(&m->log, XMLLOG_A_VERSION, CARONTE_VERSION);
+	xmllog_num(&m->log, XMLLOG_A_PID, (uint64_t)getpid());
+	if (changed)
+		xmllog_text(&m->log, XMLLOG_A_CHANGED, changed);
+	xmllog_end(&m->log);
+}
+
+/* The results into the file at PATH, which is replaced. 0 or -errno. */
+static int write_results(const struct results *r, const char *path)
+{
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	int fd = -1, err = -ENOMEM;
+
+	if (!out)
+		return err;
+	results_print(r, out);
+	if (fclose(out) == 0)
+		err = pidfile_replace(path, text, n, &fd);
+	if (fd >= 0)
+		close(fd);
+	free(text);
+	return err;
+}
+
+void master_write_results(struct master *m)
+{
+	char path[PIDFILE_MAX + sizeof(PIDFILE_RESULT)];
+	int err;
+
+	if (m->pid_fd < 0)
+		return;
+	snprintf(path, sizeof(path), "%s" PIDFILE_RESULT, m->version->config.set.pid_file);
+	err = write_results(m->rt.results, path);
+	if (err)
+		master_fault(m, "result", "%s: %s", path, strerror(-err));
+}
+
+void master_begin(struct master *m, enum results_kind kind)
+{
+	results_begin(m->rt.results, kind);
+	master_write_results(m);
+}
+
+void master_end(struct master *m, enum results_kind kind, enum results_how how, const char *text)
+{
+	results_end(m->rt.results, kind, how, text);
+	master_write_results(m);
+}
+
+void master_warn_guard(struct master *m)
+{
+	static const char what[] = "everybody may relay through this machine";
+	const char *why = !m->version->config.set.relay_guard ? "RELAY_GUARD is off"
+			  : policy_networks_everybody(m->rt.policy.networks)
+				  ? "RELAY_NETWORKS holds all addresses"
+				  : NULL;
+
+	if (!why)
+		return;
+	master_say("%s: %s", why, what);
+	master_fault(m, "relay-guard-off", "%s: %s", why, what);
+}
+
+void master_name_missing(struct master *m)
+{
+	for (unsigned i = 0; i < m->rt.route->count; i++) {
+		if (!m->version->probe->resolved[i].n)
+			master_fault(m, "resolve", "%s does not resolve",
+				     m->rt.route->destination[i].name);
+	}
+}
+
+void master_open_log(struct master *m)
+{
+	xmllog_open(&m->log, m->rt.rings[0], m->rt.log_wake_fd, m->version->config.set.log_level);
+}

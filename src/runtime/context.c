@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: ISC */
+/* context: see context.h. */
+#include "runtime/context.h"
+
+#include "base/diag.h"
+
+void context_version_begin(struct context *ctx, struct context_version *v,
+			   const struct smtp_offer *offer)
+{
+	const struct settings *set = &v->rt.config->set;
+
+	/* One record at a time is made, so several handles of one ring do not disturb one another.
+	 */
+	v->log = ctx->log;
+	v->log.level = ctx->log.level = set->log_level;
+	v->env = (struct dialog_env){
+		.policy = &v->rt.policy,
+		.log = &v->log,
+		.stats = ctx->stats,
+		.max_errors = (unsigned)set->max_errors,
+		.max_idle = (unsigned)set->max_idle_commands,
+		.header_max = (uint64_t)set->max_header_kib << 10,
+		.message_max = (uint64_t)set->max_message_mib << 20,
+		.line_max = (uint64_t)set->max_line_kib << 10,
+		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
+		.offer = offer,
+		.name = v->rt.name,
+		.more = &ctx->more,
+	};
+	list_init(&v->link);
+	list_add_tail(&ctx->versions, &v->link);
+	ctx->newest = v;
+	ctx->rt = &v->rt;
+}
+
+struct context_version *context_version_get(struct context *ctx)
+{
+	ctx->newest->users++;
+	return ctx->newest;
+}
+
+void context_version_put(struct context *ctx, struct context_version *v)
+{
+	CHECK(v->users > 0);
+	if (--v->users == 0 && v != ctx->newest)
+		io_defer(ctx->io, &ctx->released);
+}
+
+void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,
+				enum route_health health, const char *why)
+{
+	if (!xmllog_begin(&ctx->log, XMLLOG_DESTINATION, NULL))
+		return;
+	xmllog_text(&ctx->log, XMLLOG_A_ADDRESS, rt->route->destination[dest].name);
+	xmllog_text(&ctx->log, XMLLOG_A_STATE, route_health_name(health));
+	xmllog_text(&ctx->log, XMLLOG_A_WHY, why);
+	xmllog_end(&ctx->log);
+}
+
+void context_fault_record(struct context *ctx, const char *what, const char *detail)
+{
+	if (!xmllog_begin(&ctx->log, XMLLOG_FAULT, NULL))
+		return;
+	xmllog_text(&ctx->log, XMLLOG_A_WHAT, what);
+	xmllog_text(&ctx->log, XMLLOG_A_DETAIL, detail);
+	xmllog_end(&ctx->log);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * context: what a worker's sessions and connections work with: its engine, log, figures and pools,
+ * and the versions of the configuration that it serves. Everything is sized at start; a session
+ * takes from the pools what it needs while it needs it, and exhaustion is a 421 (invariant 7).
+ *
+ * New sessions get the newest version; a session keeps the one that it began with. Whatever keeps
+ * the index of a destination over a turn of the loop is a user of its version, since the index
+ * means something in that version alone. One without a user is released at the end of the turn, by
+ * the worker.
+ */
+#ifndef RUNTIME_CONTEXT_H
+#define RUNTIME_CONTEXT_H
+
+#include "base/list.h"
+#include "base/pool.h"
+#include "io/io.h"
+#include "io/pipe.h"
+#include "dialog/dialog.h"
+#include "check/limits.h"
+#include "runtime/runtime.h"
+#include "check/version.h"
+
+struct warm;
+
+/* A version that the process serves. */
+struct context_version {
+	struct list link;
+	struct runtime rt;
+	struct version own; /* mapped by this worker; else rt.version is the master's */
+	struct xmllog log;  /* with this version's LOG_LEVEL */
+	struct dialog_env env;
+	struct warm *warm; /* DIALOG_GATEWAY; else NULL */
+	unsigned users;	   /* sessions, and whatever else keeps it */
+};
+
+struct context {
+	const struct runtime *rt; /* the newest version's: not that of a session */
+	struct context_version *newest;
+	struct list versions;	 /* the oldest first */
+	struct io_task released; /* a version has lost its last user: the worker sees to it */
+	unsigned slot;
+	struct io *io;
+	struct xmllog log; /* for what belongs to no session */
+	struct stats_worker *stats;
+	struct pool sessions, more, works, letters, bodies, splices, partings, warms;
+	struct io_pipes pipes;
+	struct list open; /* struct session */
+	unsigned open_count;
+	unsigned refused; /* of these, how many have no seat and are only told so */
+	struct xmllog_session next_id;
+	bool draining;		  /* ends with its last session */
+	bool stressed;		  /* strangers are waited for less long */
+	uint64_t proxy_header_us; /* when a PROXY header was last told of; 0: never */
+	/* A session has ended and its memory is free again: the worker's. */
+	void (*session_gone)(struct context *ctx);
+};
+
+/* V, whose `rt` is filled in, is the newest version from now on. OFFER is what clients are offered
+ * (DIALOG_GATEWAY), or NULL. */
+void context_version_begin(struct context *ctx, struct context_version *v,
+			   const struct smtp_offer *offer);
+/* The newest version, for one more user. */
+struct context_version *context_version_get(struct context *ctx);
+void context_version_put(struct context *ctx, struct context_version *v);
+
+/* The destination's state changed: one `destination` record. */
+void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,
+				enum route_health health, const char *why);
+void context_fault_record(struct context *ctx, const char *what, const char *detail);
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The mover of chunks (BDAT, RFC 3030): octets that are counted, from the client's socket to the
+ * destination's, or, where the dialog throws them away, to nowhere. What was received together with
+ * the command leaves together with it. The rest is moved by splice(2), as many octets at a time as
+ * are there, so that what it waits for, and how long, is known: nobody reads them. With BODY_COPY,
+ * without a pipe, at an urgent mark, and where a copy of the message is written, they are received
+ * and sent.
+ *
+ * It never takes an octet behind the chunk: that is a command. One step at a time: a slow
+ * destination slows its client (invariant 8). The pipe and the buffer are the worker's, held while
+ * a chunk moves.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include "base/diag.h"
+#include "session/deadline.h"
+#include "session/session.h"
+
+/* Octets of one step by splice: a pipe full. The destination has TIMEOUT_DATA for each step. */
+#define SPLICE_STEP PIPE_WANTED
+
+static size_t no_more_than(uint64_t left, size_t n)
+{
+	return left < n ? (size_t)left : n;
+}
+
+void session_chunk_flushed(struct session *s)
+{
+	if (!dialog_chunk_leaves(&s->dialog))
+		return;
+	s->body_sent = true;
+	if (s->dialog.chunk_last) /* one without octets has no other end */
+		copy_end(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+}
+
+/* All chunks of a message have one rate, with the time that the client takes between them: one that
+ * comes with its octets is never waited for. */
+static void begin_window(struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+
+	session_window_go(s);
+	if (!d->message_open || s->window_message != d->transactions)
+		session_window_begin(s);
+	else if (session_too_slow(s))
+		dialog_client_timeout(&s->dialog);
+	s->window_message = d->transactions;
+}
+
+static void begin(struct session *s)
+{
+	s->in_chunk = true;
+	s->at_mark = s->readable = false;
+	begin_window(s);
+	s->progress++;
+	if (!s->dialog.discard && s->copy.message != s->dialog.transactions)
+		copy_begin(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+}
+
+static void finish(struct session *s)
+{
+	if (s->dialog.chunk_last)
+		session_body_release(s);
+	else
+		session_body_return(s);
+	s->in_body = s->in_chunk = s->readable = false;
+	s->progress++;
+	session_window_stand(s); /* until it is answered */
+	session_changed(s);	 /* what follows the chunk is a command */
+}
+
+/* ---- from memory ---- */
+
+/* What came with the command goes with it. */
+static void move_kept(struct session *s)
+{
+	struct buf *in = &s->work->client_in, *out = &s->work->dialog.to_destination;
+	struct span octets = buf_span(in);
+	bool discard = s->dialog.discard;
+
+	octets.n = no_more_than(s->dialog.chunk_left, octets.n);
+	if (!discard)
+		octets.n = no_more_than(buf_space(out), octets.n);
+	if (octets.n == 0)
+		return;
+	if (!discard) {
+		copy_add(&s->copy, &s->dialog, octets);
+		session_keep(out, octets);
+		session_dest_takes(s);
+	}
+	s->window_bytes += octets.n;
+	s->progress++;
+	dialog_chunk_look(&s->dialog, octets);
+	buf_consume(in, octets.n);
+	dialog_chunk(&s->dialog, octets.n, discard ? 0 : octets.n);
+}
+
+static void chunk_sent(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, dest.send);
+
+	s->dest.sending = false;
+	session_dest_took(s);
+	if (res >= 0)
+		session_chunk_flushed(s);
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
+}
+
+static void move_received(struct session *s)
+{
+	struct span octets = s->rest;
+
+	s->rest = (struct span){ 0 };
+	if (s->dialog.discard || s->dest.broken) {
+		dialog_chunk(&s->dialog, octets.n, 0);
+		return;
+	}
+	copy_add(&s->copy, &s->dialog, octets);
+	dialog_chunk_look(&s->dialog, octets);
+	dialog_chunk(&s->dialog, octets.n, octets.n);
+	s->dest.sending = true;
+	s->dest.send.done = chunk_sent;
+	session_dest_takes(s);
+	io_send(s->ctx->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
+}
+
+static void receive(struct session *s)
+{
+	s->readable = false;
+	session_body_receive(s, no_more_than(s->dialog.chunk_left, WORKER_BODY));
+}
+
+/* ---- by splice ---- */
+
+static void spliced(struct session *s, const struct io_splice *sp, int res)
+{
+	bool from = sp->side == IO_SPLICE_FROM;
+
+	if (s->state != SESSION_RUNNING || s->dialog.end != END_RUNS)
+		return;
+	dialog_chunk(&s->dialog, sp->moved + sp->in_pipe, sp->moved);
+	if (res == 0)
+		session_chunk_flushed(s);
+	else if (res == -ENODATA || (from && sp->in_pipe && res != -ECANCELED))
+		dialog_client_lost(&s->dialog);
+	else if (from && res != -ECANCELED)
+		s->at_mark = true; /* or a socket that cannot splice: the next step receives */
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
+}
+
+static void readable(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	if (res != -ECANCELED)
+		s->readable = true;
+	session_changed(s);
+}
+
+/* A message that is copied for the log has to be read. */
+static bool may_splice(struct session *s)
+{
+	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark || s->copy.open)
+		return false;
+	if (!s->pipe)
+		s->pipe = io_pipe_get(&s->ctx->pipes);
+	return s->pipe != NULL;
+}
+
+static void move_more(struct session *s)
+{
+	int queued = 0;
+
+	if (!may_splice(s)) {
+		receive(s);
+		return;
+	}
+	if (ioctl(s->client.fd, FIONREAD, &queued) == 0 && queued > 0) {
+		uint64_t n = no_more_than(s->dialog.chunk_left,
+					  no_more_than(SPLICE_STEP, (size_t)queued));
+
+		s->readable = false;
+		s->window_bytes += n;
+		session_splice(s, n, spliced);
+	} else if (s->readable) {
+		receive(s); /* the end of the stream, or a fault: that is said there */
+	} else {
+		s->client.receiving = true;
+		s->client.recv.done = readable;
+		io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
+	}
+}
+
+/* ---- the step ---- */
+
+void session_chunk_step(struct session *s)
+{
+	struct dialog *d = &s->dialog;
+
+	if (!s->in_chunk)
+		begin(s);
+	if (d->end != END_RUNS)
+		return;
+	if (s->dest.sending || s->splice)
+		return;
+	if (s->dest.broken && !d->discard)
+		return; /* its end of stream tells what it said last */
+	if (dialog_in_chunk(d))
+		move_kept(s);
+	if (dialog_in_chunk(d) && s->rest.n > 0)
+		move_received(s);
+	if (s->dest.sending)
+		return;
+	if (!dialog_in_chunk(d)) {
+		finish(s);
+		return;
+	}
+	if (s->client.receiving || (!d->discard && buf_len(&s->work->dialog.to_destination) > 0))
+		return;
+	if (s->client.eof)
+		dialog_client_lost(d);
+	else
+		move_more(s);
+}

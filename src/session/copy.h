@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * copy: at LOG_LEVEL 4, a copy of each message as it goes to the destination, end of data included,
+ * in a file of DEBUG_DIR that is named by session and message ("SESSION-MESSAGE.eml") and that only
+ * USER may read. Written as the octets pass, which costs the worker time: it is for a search for a
+ * fault. A copy that cannot be made or finished is said in the log and never holds up its message.
+ *
+ * Refuses to follow links, to write over a file, to write more than COPY_MAX octets of a message,
+ * and to have more than COPY_OPEN files open in a worker.
+ */
+#ifndef SESSION_COPY_H
+#define SESSION_COPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "dialog/dialog.h"
+#include "check/limits.h"
+
+#define COPY_MAX (64u << 20)
+
+struct copy {
+	bool open;
+	int fd;
+	uint32_t message;
+	uint64_t written;
+};
+
+/* Begins the copy of the dialog's message in directory DIR, where the log's level asks for one. */
+void copy_begin(struct copy *c, const struct dialog *d, const char *dir);
+/* Octets that were sent on. */
+void copy_add(struct copy *c, const struct dialog *d, struct span octets);
+/* The message is over, or its session is: says in the log where the copy is. */
+void copy_end(struct copy *c, const struct dialog *d, const char *dir);
+
+#endif

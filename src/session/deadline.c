@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: ISC */
+#include "session/deadline.h"
+
+#define LEAVE_MS	  20000
+#define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
+#define SEAT_RETRY_MS	  50
+#define RATE_WINDOW_MS	  60000
+#define LOOK_MS		  1000
+/* Under stress strangers are waited for a tenth as long, but never less than so. */
+#define STRESS_LEAST_MS 10000
+
+static enum session_wait wait_of(const struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+
+	switch (s->state) {
+	case SESSION_CONNECTING:
+		return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
+	case SESSION_LEAVING:
+		return WAIT_LEAVE;
+	case SESSION_CLOSING:
+		return WAIT_NOTHING;
+	case SESSION_RUNNING:
+		if (s->reaching)
+			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
+		break;
+	}
+	if (s->at_gate && !s->dest.sending && !s->splice)
+		return WAIT_GATE;
+	if (s->in_body)
+		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
+	if (s->work && !dialog_has_room(d))
+		return WAIT_COMMAND; /* the client does not take its replies */
+	switch (smtp_client_oldest(&d->destination)) {
+	case SMTP_OWES_NOTHING:
+		return d->destination.count || d->partial ? WAIT_REPLY : WAIT_COMMAND;
+	case SMTP_OWES_GREETING:
+		return WAIT_GREETING;
+	case SMTP_OWES_BODY: /* all of it was sent: see note_body_sent() */
+		return d->chunked && !d->chunk_last ? WAIT_REPLY : WAIT_DONE;
+	case SMTP_OWES_EOD:
+		return WAIT_DONE;
+	default:
+		return WAIT_REPLY;
+	}
+}
+
+static uint64_t stressed_ms(const struct session *s, uint64_t ms)
+{
+	uint64_t less = ms / 10 > STRESS_LEAST_MS ? ms / 10 : STRESS_LEAST_MS;
+	bool stranger = !s->dialog.who.logged_in && !s->dialog.who.in_network;
+
+	return s->ctx->stressed && stranger && less < ms ? less : ms;
+}
+
+static uint64_t limit_ms(const struct session *s, enum session_wait wait)
+{
+	const struct settings *set = &s->rt->config->set;
+
+	switch (wait) {
+	case WAIT_CONNECT:
+		return 1000 * (uint64_t)set->timeout_connect;
+	case WAIT_SEAT:
+		return SEAT_RETRY_MS;
+	case WAIT_GREETING:
+		return 1000 * (uint64_t)set->timeout_greeting;
+	case WAIT_REPLY:
+		return 1000 * (uint64_t)set->timeout_reply;
+	case WAIT_DONE:
+		return 1000 * (uint64_t)set->timeout_data_done;
+	case WAIT_COMMAND:
+		return stressed_ms(s, 1000 * (uint64_t)set->timeout_command);
+	case WAIT_BLOCK:
+		return stressed_ms(s, 1000 * (uint64_t)set->timeout_data);
+	case WAIT_BODY:
+		return 1000 * (uint64_t)set->timeout_data;
+	case WAIT_GATE:
+		return s->gate_ms;
+	default:
+		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
+	}
+}
+
+void session_window_begin(struct session *s)
+{
+	s->window_us = io_now_us(s->ctx->io);
+	s->window_bytes = s->window_stood_us = 0;
+}
+
+void session_window_stand(struct session *s)
+{
+	if (!s->window_stood_us)
+		s->window_stood_us = io_now_us(s->ctx->io);
+}
+
+void session_window_go(struct session *s)
+{
+	if (s->window_stood_us)
+		s->window_us += io_now_us(s->ctx->io) - s->window_stood_us;
+	s->window_stood_us = 0;
+}
+
+/* Milliseconds until MIN_RATE is to be looked at again; a body alone has a rate. */
+static uint64_t until_window_ms(const struct session *s)
+{
+	uint64_t age_ms = (io_now_us(s->ctx->io) - s->window_us) / 1000;
+
+	return age_ms >= RATE_WINDOW_MS ? 0 : RATE_WINDOW_MS - age_ms;
+}
+
+static bool is_window_over(const struct session *s)
+{
+	return s->rt->config->set.min_rate && until_window_ms(s) == 0;
+}
+
+bool session_too_slow(struct session *s)
+{
+	uint64_t min = (uint64_t)s->rt->config->set.min_rate;
+	uint64_t bytes = s->window_bytes;
+
+	if (!is_window_over(s))
+		return false;
+	session_window_begin(s);
+	return bytes < min * (RATE_WINDOW_MS / 1000);
+}
+
+/* While the destination is waited for nobody reads the client, and its seat is looked after: one
+ * that has gone away does not keep it for long. */
+static bool is_looked_after(enum session_wait wait)
+{
+	return wait == WAIT_CONNECT || wait == WAIT_GREETING || wait == WAIT_REPLY;
+}
+
+/* A body that waits for its client with a buffer gives it back if nothing comes. */
+static bool holds_buffer(const struct session *s)
+{
+	return s->wait == WAIT_BLOCK && s->body;
+}
+
+static void set_timer(struct session *s, uint64_t now)
+{
+	uint64_t ms = s->due_ms > now ? s->due_ms - now : 0;
+
+	if ((is_looked_after(s->wait) || holds_buffer(s)) && ms > LOOK_MS)
+		ms = LOOK_MS;
+	io_timer_set(s->ctx->io, &s->timer, ms);
+}
+
+static void fire(struct io_timer *t)
+{
+	struct session *s = container_of(t, struct session, timer);
+	uint64_t now = io_now_ms(s->ctx->io);
+
+	/* Only a look. What is found may change nothing of what is waited for. */
+	if (now < s->due_ms) {
+		if (s->wait == WAIT_BLOCK)
+			session_body_stalled(s);
+		else if (!session_client_gone(s))
+			(void)session_gateway_dead(s);
+		set_timer(s, now);
+		return;
+	}
+	/* The timer may stand for the end of a rate window: then the wait goes on. */
+	if (s->wait == WAIT_BLOCK && is_window_over(s) && !session_too_slow(s)) {
+		s->wait = WAIT_NOTHING;
+		session_deadline(s);
+		return;
+	}
+	session_timed_out(s);
+}
+
+static void set_due(struct session *s)
+{
+	uint64_t now = io_now_ms(s->ctx->io);
+
+	s->due_ms = s->wait_since_ms + limit_ms(s, s->wait);
+	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
+		uint64_t window = now + until_window_ms(s);
+
+		s->due_ms = window < s->due_ms ? window : s->due_ms;
+	}
+	set_timer(s, now);
+}
+
+void session_deadline_again(struct session *s)
+{
+	if (s->wait != WAIT_NOTHING)
+		set_due(s);
+}
+
+void session_timer_init(struct session *s)
+{
+	io_timer_init(&s->timer, fire);
+}
+
+void session_deadline(struct session *s)
+{
+	enum session_wait wait = wait_of(s);
+
+	if (wait == s->wait && s->progress == s->wait_progress)
+		return;
+	s->wait = wait;
+	s->wait_progress = s->progress;
+	session_seat_waits(s);
+	if (wait == WAIT_NOTHING) {
+		io_timer_stop(s->ctx->io, &s->timer);
+		return;
+	}
+	s->wait_since_ms = io_now_ms(s->ctx->io);
+	set_due(s);
+}

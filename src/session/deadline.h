@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * deadline: what a session waits for and until when (RFC 5321 4.5.3.2; caronte.conf(5), TIMEOUT_*).
+ * One timer a session. A wait keeps its deadline however many octets trickle in; only progress of
+ * its own kind (a whole line, a whole reply, a block of a body) begins a new one.
+ */
+#ifndef SESSION_DEADLINE_H
+#define SESSION_DEADLINE_H
+
+#include "session/session.h"
+
+void session_timer_init(struct session *s);
+/* Sets the timer for what is waited for now; called after everything that may have changed it. */
+void session_deadline(struct session *s);
+/* Stress has begun or ended: what is waited for has a new deadline, counted from where it began. */
+void session_deadline_again(struct session *s);
+/*
+ * MIN_RATE: a window of a minute, in which the client's octets are counted. It begins with a body,
+ * stands while others than the client are waited for, and ends with a verdict, when another begins:
+ * true where it is over and there were too few.
+ */
+void session_window_begin(struct session *s);
+void session_window_stand(struct session *s);
+void session_window_go(struct session *s);
+bool session_too_slow(struct session *s);
+/* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways):
+ * if so the session ends, unless a message of it is on its way. */
+bool session_client_gone(struct session *s);
+/* In session.c: the deadline of s->wait is over. */
+void session_timed_out(struct session *s);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The gate's sockets and time (smtp/gate.h says what it is for): a line of a body that begins like
+ * a MAIL command waits until the destination has acknowledged all that is before it, and has then
+ * been silent for a while. One that speaks is dealt with as always (dialog.h), and the line never
+ * goes to it: a turn takes what has come before it goes on with the body.
+ *
+ * Refuses to wait for less than that, and to wait for ever: what is not acknowledged in
+ * TIMEOUT_DATA is lost. The time is the destination's, and not counted against the client
+ * (MIN_RATE); how many lines of a message may wait is bounded (DIALOG_GATES_MAX).
+ */
+#include <poll.h>
+
+#include "io/net.h"
+#include "session/deadline.h"
+#include "session/session.h"
+
+#define LEAST_MS 100
+#define MOST_MS	 1000
+
+/*
+ * How long it must be silent. It has answered when it read what it has acknowledged; the answer
+ * needs its time to do so, and may be lost once on its way: then it comes after the time in which
+ * the peer sends again. Ours for that is an estimate of its own: twice as long.
+ */
+static uint32_t silence_ms(const struct net_sent *sent)
+{
+	uint32_t ms = 2 * sent->resend_us / 1000;
+
+	return ms < LEAST_MS ? LEAST_MS : ms > MOST_MS ? MOST_MS : ms;
+}
+
+/* Something of the destination's is here already, half a reply perhaps. */
+static bool has_spoken(const struct session *s)
+{
+	struct pollfd p = { .fd = s->dest.fd, .events = POLLIN };
+
+	return s->dest.eof || (s->work && buf_len(&s->work->dest_in) > 0) || poll(&p, 1, 0) != 0;
+}
+
+/* How long to wait for the next look; 0: the line may go. */
+static uint32_t left_ms(const struct session *s)
+{
+	struct net_sent sent;
+	uint32_t silence;
+
+	/* A broken one's end of stream tells what it said last. */
+	if (s->dest.broken || net_ask_sent(s->dest.fd, &sent) < 0)
+		return LEAST_MS;
+	silence = silence_ms(&sent);
+	if (!sent.all_acked || has_spoken(s))
+		return silence;
+	return sent.quiet_ms < silence ? silence - sent.quiet_ms : 0;
+}
+
+void session_gate_shut(struct session *s)
+{
+	s->at_gate = true;
+	s->gate_since_ms = 0;
+}
+
+static void go_on(struct session *s)
+{
+	s->at_gate = false;
+	s->progress++;
+	session_window_go(s);
+}
+
+bool session_gate_waits(struct session *s)
+{
+	if (!s->at_gate || s->dest.sending || s->splice)
+		return s->at_gate;
+	if (s->dialog.discard || s->dialog.end != END_RUNS) {
+		go_on(s);
+		return false;
+	}
+	if (!s->gate_since_ms)
+		s->gate_since_ms = io_now_ms(s->ctx->io);
+	session_window_stand(s);
+	s->gate_ms = (uint16_t)left_ms(s);
+	s->progress++;
+	if (s->gate_ms)
+		return true;
+	dialog_gate_open(&s->dialog);
+	go_on(s);
+	return false;
+}
+
+void session_gate_timed_out(struct session *s)
+{
+	uint64_t limit = 1000 * (uint64_t)s->rt->config->set.timeout_data;
+
+	/* A turn looks again. */
+	if (io_now_ms(s->ctx->io) - s->gate_since_ms < limit)
+		return;
+	session_borrow(s);
+	dialog_destination_lost(&s->dialog, true);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A session of DIALOG_GATEWAY and its connections: each transaction takes one, from the worker's
+ * pool (warm.h) or by connect.c, and gives it back. Refuses to give back what an operation
+ * still works on, or what is not known to owe nothing.
+ */
+#include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "session/session.h"
+
+static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
+
+bool session_gateway_begin(struct session *s)
+{
+	if (!s->version->warm || s->dialog.server.state != SMTP_SERVER_CONNECT)
+		return false;
+	switch (warm_knowledge(s->version->warm, s->started_us / 1000)) {
+	case WARM_KNOWS:
+		s->state = SESSION_RUNNING;
+		session_borrow(s);
+		dialog_gateway_greet(&s->dialog);
+		session_changed(s);
+		break;
+	case WARM_LEARNS:
+		if (io_now_ms(s->ctx->io) < s->patience_ms) {
+			session_wait_for_seat(s);
+			break;
+		}
+		/* fall through */
+	case WARM_HOPELESS:
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
+		break;
+	}
+	return true;
+}
+
+bool session_gateway_take(struct session *s, unsigned dest)
+{
+	const struct dialog_gateway *g = &s->dialog.gateway;
+
+	if (!s->version->warm || g->fresh)
+		return false;
+	return warm_take(
+		s->version->warm, dest, s->seat,
+		&(struct warm_need){ g->need, g->need_size, dialog_gateway_login(&s->dialog) },
+		&s->line);
+}
+
+void session_gateway_taken(struct session *s)
+{
+	s->dest.fd = s->line.fd;
+	s->line.uses++;
+	s->given = 0;
+	s->taken_ms = io_now_ms(s->ctx->io);
+	s->reaching = false;
+	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
+			     &s->line.mechanisms);
+	s->dialog.gateway.refusals = s->line.refusals;
+	session_changed(s);
+}
+
+void session_gateway_connected(struct session *s)
+{
+	s->line = (struct warm_line){
+		.dest = s->dest_index,
+		.addr = s->connecting,
+		.born_ms = io_now_ms(s->ctx->io),
+		.uses = 1,
+	};
+	s->reaching = false;
+	dialog_gateway_connected(&s->dialog, &s->connecting);
+}
+
+/* Of what this session has given the destination, which is something. */
+static bool nothing_is_acknowledged(const struct session *s)
+{
+	int unacknowledged = 0;
+
+	return ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0 &&
+	       (uint32_t)unacknowledged >= s->given;
+}
+
+bool session_gateway_dead(struct session *s)
+{
+	const struct dialog_gateway *g = &s->dialog.gateway;
+	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
+
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || s->dest.eof ||
+	    io_now_ms(s->ctx->io) - s->taken_ms < limit_ms || !nothing_is_acknowledged(s))
+		return false;
+	s->dest.eof = true;
+	session_changed(s);
+	return true;
+}
+
+bool session_gateway_stray(const struct session *s)
+{
+	const struct dialog_gateway *g = &s->dialog.gateway;
+
+	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
+		return false;
+	return (s->given == 0 && !s->dest.sending) || nothing_is_acknowledged(s);
+}
+
+/* No operation uses the connection, and it is not ours any more. */
+static void parted(struct session *s)
+{
+	s->dest_closing = s->body_sent = false;
+	s->dest.eof = s->dest.broken = false;
+	if (s->work)
+		buf_clear(&s->work->dest_in);
+	dialog_gateway_parted(&s->dialog);
+	session_changed(s);
+}
+
+static bool is_clean(const struct session *s)
+{
+	return !s->dest.eof && !s->dest.broken && !s->dest_closing &&
+	       (!s->work || buf_len(&s->work->dest_in) == 0) && dialog_gateway_clean(&s->dialog);
+}
+
+/* Hands the connection to the pool, with a seat of its own where it needs one. */
+static bool hand_over(struct session *s, bool begun)
+{
+	struct smtp_client *c = &s->dialog.destination;
+	struct warm_line *l = &s->line;
+
+	l->fd = s->dest.fd;
+	l->ext = c->ext;
+	l->size_max = c->size_max;
+	l->mechanisms = c->mechanisms;
+	l->refusals = s->dialog.gateway.refusals;
+	if (s->rt->route->destination[s->dest_index].max) {
+		if (!seats_part(s->rt->seats, s->seat, &l->place))
+			return false;
+		l->has_place = true;
+	} else {
+		session_forget_destination(s);
+	}
+	s->dest.fd = -1;
+	warm_give(s->version->warm, l, begun);
+	return true;
+}
+
+void session_gateway_release(struct session *s)
+{
+	struct dialog_gateway *g = &s->dialog.gateway;
+	bool begun = g->release == DIALOG_GIVES_BEGUN;
+
+	if (g->release == DIALOG_KEEPS || s->dest.fd < 0 || s->dest_closing)
+		return;
+	if (g->release != DIALOG_CLOSES && is_clean(s)) {
+		if (s->dest.receiving)
+			io_cancel(s->ctx->io, &s->dest.recv);
+		if (s->dest.receiving || s->dest.sending)
+			return;
+		if (hand_over(s, begun)) {
+			parted(s);
+			return;
+		}
+	}
+	s->dialog.drop_destination = true;
+}
+
+void session_gateway_reach(struct session *s)
+{
+	struct dialog_gateway *g = &s->dialog.gateway;
+
+	if (!g->on || s->dialog.end != END_RUNS || s->dest.fd >= 0)
+		return;
+	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
+		parted(s);
+	if (!g->wanted || s->reaching)
+		return;
+	s->reaching = true;
+	s->search = (struct route_search){ 0 };
+	session_connect(s);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A session and its seat under stress (stress.h): tells when it is of use, and gives its seat to a
+ * newcomer. The seat is free as soon as the last words are on their way and the destination's
+ * connection is closed; the client, which may not read them, then lingers as a refused one does.
+ */
+#include "session/deadline.h"
+#include "session/session.h"
+
+static const char reply_seat[] = "421 4.3.2 Too many sessions, idle ones are ended\r\n";
+
+/*
+ * So much of a message is as good as a recipient. In SEATS_IDLE_MS that is half a kilobyte a
+ * second: less than any line that mail comes over, more than a few octets that keep a seat.
+ */
+#define USEFUL_OCTETS 16384
+
+void session_seat_useful(struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+
+	if (!s->counted || (d->useful == s->useful && d->bytes < s->useful_bytes + USEFUL_OCTETS))
+		return;
+	s->useful = d->useful;
+	s->useful_bytes = d->bytes;
+	seats_useful(s->rt->seats, s->seat);
+}
+
+/* What the client cannot hasten does not make it useless. */
+void session_seat_waits(struct session *s)
+{
+	bool others = s->wait == WAIT_CONNECT || s->wait == WAIT_SEAT || s->wait == WAIT_GREETING ||
+		      s->wait == WAIT_REPLY || s->wait == WAIT_DONE || s->wait == WAIT_BODY ||
+		      s->wait == WAIT_GATE;
+
+	if (s->counted)
+		seats_spare(s->rt->seats, s->seat, others);
+}
+
+void session_seat_asked(struct session *s)
+{
+	if (!s->counted || s->gives_up || !seats_is_asked(s->rt->seats, s->seat) ||
+	    !seats_gives_up(s->rt->seats, s->seat, SEATS_IDLE_MS))
+		return;
+	s->gives_up = true;
+	session_changed(s);
+	if (s->state != SESSION_RUNNING)
+		return; /* it has had its last words */
+	session_borrow(s);
+	dialog_close(&s->dialog, reply_seat, END_LIMIT, REASON_MAX_SESSIONS);
+}
+
+bool session_seat_given(struct session *s)
+{
+	struct context *ctx = s->ctx;
+
+	if (!s->gives_up || !s->has_seat || s->dest.fd >= 0)
+		return true;
+	if (ctx->refused >= WORKER_REFUSALS)
+		return false;
+	s->has_seat = s->counted = false;
+	ctx->refused++;
+	seats_release(s->rt->seats, s->seat);
+	session_deadline_again(s);
+	return true;
+}

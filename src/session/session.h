@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: one client's connection, its destination's, and the dialog between them. Moves octets
+ * between the sockets and the dialog (dialog.h), which decides everything; keeps the deadlines;
+ * ends politely (invariant 10). All its work outside of a body is done in one turn at the end of
+ * the loop's turn, so that what belongs together leaves together.
+ *
+ * Refuses to judge anything. Owns both descriptors, its seat and what it took from the worker's
+ * pools; frees itself once no operation of its own is in flight.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include "session/copy.h"
+#include "dialog/dialog.h"
+#include "session/times.h"
+#include "upstream/warm.h"
+#include "runtime/context.h"
+
+/* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
+ * it (a body's last step may bring commands). Address space; pages are used as octets come. */
+#define SESSION_CLIENT_IN (SMTP_AUTH_LINE_MAX + WORKER_BODY)
+#define SESSION_DEST_IN	  (SMTP_REPLY_MAX + WORKER_BLOCK)
+
+struct session_work {
+	struct dialog_work dialog;
+	struct buf client_in, dest_in;
+	uint8_t client_mem[SESSION_CLIENT_IN], dest_mem[SESSION_DEST_IN];
+};
+
+/* Octets of a body on their way. One octet stays free before `data`, for a CR that was held back.
+ */
+struct session_body {
+	uint8_t spare[64];
+	uint8_t data[WORKER_BODY];
+};
+
+/* Octets on their way through a pipe: there is one for each pipe. */
+struct session_splice {
+	struct io_splice io;
+	struct session *session;
+	void (*spliced)(struct session *s, const struct io_splice *how, int res);
+};
+
+/* What a session waits for; each has its deadline. */
+enum session_wait {
+	WAIT_NOTHING,
+	WAIT_CONNECT,
+	WAIT_SEAT, /* all destinations are at their max= */
+	WAIT_GREETING,
+	WAIT_REPLY,
+	WAIT_DONE, /* the answer to the end of data */
+	WAIT_COMMAND,
+	WAIT_BLOCK, /* the client's next octets of a body */
+	WAIT_BODY,  /* the destination taking them */
+	WAIT_GATE,  /* the destination's silence, before a line goes to it */
+	WAIT_LEAVE,
+};
+
+enum session_state {
+	SESSION_CONNECTING,
+	SESSION_RUNNING,
+	SESSION_LEAVING, /* the last words are on their way, or were said; input is thrown away */
+	SESSION_CLOSING, /* operations in flight are awaited */
+};
+
+/* One of the two connections. */
+struct session_side {
+	int fd; /* -1: none */
+	bool receiving, sending;
+	bool eof;    /* no more octets will come (end of stream or fault) */
+	bool broken; /* sending failed: what was received before still counts */
+	struct io_op recv, send;
+};
+
+struct session {
+	struct context *ctx;
+	struct context_version *version; /* the one that it began with */
+	const struct runtime *rt;	 /* that version's */
+	struct list link;
+	struct dialog dialog;
+	struct session_work *work;
+	struct dialog_letter *letter; /* while there is no work, within a transaction */
+	struct session_body *body, *repaired;
+	struct io_pipe *pipe;
+	struct session_side client, dest;
+	struct io_timer timer;
+	struct io_task task;
+	struct route_search search;
+	struct addr connecting;
+	struct session_splice *splice; /* while octets move through the pipe */
+
+	enum session_state state;
+	enum session_wait wait;
+	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
+	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
+	bool flows;	/* the step before brought many octets of a body */
+	bool body_open; /* its first octets have come, or are waited for to be spliced */
+	bool waits_for_seat;
+	bool gives_up;	/* its seat is a newcomer's */
+	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
+	bool reset;	/* the client's connection has failed: there is nothing to look for */
+	bool recorded;	/* the session's record is in the log */
+	bool body_sent; /* all of it is the kernel's, its answer has not come */
+	bool readable;	/* octets wait in the client's socket, and are left there */
+	bool in_chunk;	/* of in_body: the octets are counted, chunk.c moves them */
+	bool at_mark;	/* … and stand at an urgent mark, which splice does not pass */
+	unsigned dest_index;
+	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
+	uint64_t taken_ms;     /* … and since when it is */
+	uint32_t given;	       /* … octets sent over it since, until it has answered */
+	uint32_t seat;
+	uint8_t flushing;	    /* commands in the send that is under way */
+	uint32_t receive_most;	    /* octets of a chunk that the next step takes */
+	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
+	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
+	bool at_gate;		    /* the body's next line waits: gate.c */
+	uint16_t gate_ms;	    /* … until the next look */
+	uint64_t gate_since_ms;	    /* … 0: not yet, what is before it is still being sent */
+	struct span rest;	    /* body octets received and not scanned yet */
+	uint64_t window_us, window_bytes; /* MIN_RATE */
+	uint64_t window_stood_us;	  /* … since when the client is not to blame; 0: he is */
+	uint64_t window_message;	  /* … and in chunks, whose: its transaction */
+	struct copy copy;
+	uint64_t taking_us; /* since when the destination is taking octets of a body */
+	uint64_t wait_since_ms;
+	uint64_t due_ms;       /* the end of what is waited for; the timer may ring before */
+	uint64_t left_bytes;   /* thrown away while leaving */
+	uint32_t useful;       /* of the dialog's, when the seat was last told */
+	uint64_t useful_bytes; /* … and how many octets of messages had come */
+	uint64_t started_us, patience_ms, connect_us;
+	struct session_times times;
+};
+
+/* What a connection that may not be served is told. */
+enum session_refusal { SESSION_SERVE, SESSION_TOO_MANY, SESSION_ADDRESS_TOO_MANY };
+
+/*
+ * Begins a session on FD, a prepared, non-blocking socket, which it owns from here on. IN_NETWORK:
+ * the client's address is in RELAY_NETWORKS. SEAT is its seat (not for a refused one). False when
+ * the worker has no room for it: FD was closed.
+ */
+bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
+		   enum session_refusal refusal, uint32_t seat);
+/* Ends it with `421 4.3.2` (POLITE) or at once. */
+void session_stop(struct session *s, bool polite);
+
+/* ---- between session.c, connect.c, gateway.c, body.c and chunk.c
+ * ---- */
+
+/* Tells the seat what the session is good for: that it is of use, whom it waits for. */
+void session_seat_useful(struct session *s);
+void session_seat_waits(struct session *s);
+/* Where its seat was asked for, the session ends. */
+void session_seat_asked(struct session *s);
+/* A session that leaves: its seat is free, if it gives that up and can. False: there is no room
+ * for one more without a seat, and the connection is to be closed. */
+bool session_seat_given(struct session *s);
+
+/* Looks for a destination; again when one failed, or a seat was waited for. */
+void session_connect(struct session *s);
+/* Ends a session that has no destination with REPLY (static, with CR LF). */
+void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
+/* The destination may have greeted: others are to know how. */
+void session_greeted(struct session *s);
+/* The destination's connection is closed: its seat is free. */
+void session_forget_destination(struct session *s);
+/* Closes the destination's connection, which no operation uses, and frees its seat. */
+void session_part(struct session *s);
+/* Takes the memory of what is under way. */
+void session_borrow(struct session *s);
+/* Waits a while for what others have now, a seat or knowledge; session_connect() looks again. */
+void session_wait_for_seat(struct session *s);
+
+/* DIALOG_GATEWAY. True: the session has no greeting yet, and this has seen to it. */
+bool session_gateway_begin(struct session *s);
+/* Takes a connection of the pool to DEST, with its seat there; false: there is none. It is the
+ * session's with session_gateway_taken(). */
+bool session_gateway_take(struct session *s, unsigned dest);
+void session_gateway_taken(struct session *s);
+/* A connection of its own stands. */
+void session_gateway_connected(struct session *s);
+/* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
+ * that it was given was acknowledged. If so it is lost. */
+bool session_gateway_dead(struct session *s);
+/* What has just come over a connection of the pool is older than what this session has said, of
+ * which nothing is acknowledged: it answers nobody here. */
+bool session_gateway_stray(const struct session *s);
+/* Gives the connection back, when the dialog has done with it. */
+void session_gateway_release(struct session *s);
+/* Looks for one when the dialog wants it. */
+void session_gateway_reach(struct session *s);
+
+/* OCTETS of a message have come: they are `rest` from now on, in a buffer that is borrowed. */
+void session_body_take(struct session *s, struct span octets);
+/* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */
+bool session_body_by_splice(const struct session *s);
+/* Goes on after anything has changed. */
+void session_body_step(struct session *s);
+/* Something has changed: session_turn() will see to it in this turn of the loop. */
+void session_changed(struct session *s);
+/* Keeps octets for the dialog's next look; there is room by construction. */
+void session_keep(struct buf *in, struct span octets);
+/* Gives back what a body borrowed, and ends its copy. */
+void session_body_release(struct session *s);
+/* The same, but the copy goes on with the next chunk. */
+void session_body_return(struct session *s);
+/* No octets have come for a while: a body that had flowed gives back the buffer that it waits with.
+ */
+void session_body_stalled(struct session *s);
+/* Receives octets of a chunk, MOST of them at most, into a buffer that is borrowed once they have
+ * come: they are `rest` from then on. */
+void session_body_receive(struct session *s, size_t most);
+/* The destination begins to take octets, and has taken them: that time is not the client's
+ * (MIN_RATE). */
+void session_dest_takes(struct session *s);
+void session_dest_took(struct session *s);
+/* Moves N octets from the client's socket to the destination's, through the session's pipe; then,
+ * or when that fails, SPLICED is called as io_splice's `done` is (pipe.h). */
+void session_splice(struct session *s, uint64_t n,
+		    void (*spliced)(struct session *s, const struct io_splice *how, int res));
+/* The next line waits at the gate from now on. */
+void session_gate_shut(struct session *s);
+/* True while it does. */
+bool session_gate_waits(struct session *s);
+/* The time until the next look is over. */
+void session_gate_timed_out(struct session *s);
+/* Goes on with a chunk (BDAT). */
+void session_chunk_step(struct session *s);
+/* What was queued for the destination has left, the end of a chunk perhaps too. */
+void session_chunk_flushed(struct session *s);
+/* Nothing more can be sent to the destination. What it said before is still taken; then comes the
+ * end of its stream, which ends the matter. */
+void session_dest_broken(struct session *s);
+/* The client's stream is over: RES 0, or a fault. */
+void session_client_ended(struct session *s, int res);
+
+#endif

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * health: see health.h. One visit to a destination at a time in this worker:
+ *
+ *   connect   a try: the next address of the name, once; a check or a look: all of them, as a
+ *             session would
+ *   greeting  CHECK_SMTP, and a look at what is busy: the greeting is read and judged, then QUIT is
+ *             said (RFC 5321 4.1.1.10)
+ *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
+ *
+ * A destination that is filtered makes a try hang for TIMEOUT_CONNECT; so the next pause's end
+ * begins a new one in its place, whose first packet leaves at once.
+ *
+ * A visit belongs to the version of the configuration that it began with, as a session does.
+ *
+ * A visit is a session in the destination's eyes: where that has a max=, it takes a seat there, and
+ * is not made when there is none. Owns its descriptor and seat. It fails by ending early: the next
+ * one comes.
+ */
+#include "upstream/health.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/buf.h"
+#include "base/diag.h"
+#include "io/net.h"
+#include "upstream/greeting.h"
+#include "upstream/odd.h"
+#include "smtp/greeting.h"
+
+#define TICK_MS	 250
+#define LEAVE_MS 2000
+
+/* For the greeting of a busy destination, where TIMEOUT_GREETING is longer: there is one look at a
+ * time, and one that hangs would be the only one. */
+#define LOOK_MS 60000
+
+static const char quit[] = "QUIT\r\n";
+
+enum visit_kind {
+	VISIT_TRY,   /* of what is down */
+	VISIT_CHECK, /* of what is up */
+	VISIT_LOOK,  /* at what is busy */
+};
+
+struct visit {
+	struct health *health;
+	struct context_version *version; /* while it is made: DEST is one of its */
+	struct io_op op;		 /* never more than one in flight */
+	struct io_timer timer;
+	struct addr addr;
+	struct route_search search;
+	struct buf in;
+	uint8_t mem[SMTP_REPLY_MAX];
+	uint64_t began_ms;
+	unsigned dest;
+	uint32_t seat;
+	int fd;
+	enum visit_kind kind;
+	bool connecting, again, has_seat;
+};
+
+struct health {
+	struct context *ctx;
+	struct io_timer timer;
+	struct visit visits[DESTINATIONS_MAX]; /* one for each destination */
+};
+
+static const struct settings *settings_of(const struct visit *v)
+{
+	return &v->version->rt.config->set;
+}
+
+/* ---- seats ---- */
+
+/* False: the destination is full. */
+static bool take_seat(struct visit *v)
+{
+	const struct runtime *rt = &v->version->rt;
+	unsigned max = rt->route->destination[v->dest].max;
+
+	if (max == 0)
+		return true;
+	v->has_seat =
+		seats_place(rt->seats, v->health->ctx->slot, rt->slot[v->dest], max, &v->seat);
+	return v->has_seat;
+}
+
+/* ---- ending ---- */
+
+static void begin_try(struct visit *v);
+
+static void close_connection(struct visit *v)
+{
+	io_timer_stop(v->health->ctx->io, &v->timer);
+	if (v->fd >= 0)
+		io_close(v->health->ctx->io, v->fd);
+	v->fd = -1;
+	v->connecting = false;
+}
+
+/* The check of a version is that of the newest too, which has taken over that it is under way. */
+static void check_done(struct visit *v)
+{
+	const struct runtime *mine = &v->version->rt, *newest = v->health->ctx->rt;
+	uint64_t next_ms = v->began_ms + 1000 * (uint64_t)newest->config->set.check_interval;
+
+	route_check_done(mine->route_shared, v->dest, next_ms);
+	for (unsigned i = 0; newest != mine && i < newest->route->count; i++)
+		if (strcmp(newest->route->destination[i].name,
+			   mine->route->destination[v->dest].name) == 0)
+			route_check_done(newest->route_shared, i, next_ms);
+}
+
+static void end(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	close_connection(v);
+	if (v->has_seat)
+		seats_release(ctx->rt->seats, v->seat);
+	v->has_seat = false;
+	if (v->kind == VISIT_CHECK)
+		check_done(v);
+	context_version_put(ctx, v->version);
+	v->version = NULL;
+	if (v->again && !ctx->draining)
+		begin_try(v);
+}
+
+static void left(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+
+	if (res > 0)
+		io_recv(v->health->ctx->io, op, v->fd, v->mem, sizeof(v->mem));
+	else
+		end(v);
+}
+
+/* Waits until the destination closes, so that it has one session less when the seat is free. */
+static void leave(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	io_timer_set(ctx->io, &v->timer, LEAVE_MS);
+	v->op.done = left;
+	io_recv(ctx->io, &v->op, v->fd, v->mem, sizeof(v->mem));
+}
+
+/* Of a destination that may not have noticed: it still has the session. */
+static void hang_up(struct visit *v)
+{
+	shutdown(v->fd, SHUT_WR);
+	leave(v);
+}
+
+/* ---- the greeting ---- */
+
+static void quit_sent(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+
+	if (res == -ECANCELED)
+		hang_up(v);
+	else if (res < 0)
+		end(v);
+	else
+		leave(v);
+}
+
+/* The check found WHAT behind the connection: a record, where that is a change. */
+static void record_check(struct visit *v, bool good, bool changed, const char *what)
+{
+	const struct runtime *rt = &v->version->rt;
+	bool goes_on = !good && !route_busy(rt->route_shared, v->dest);
+	char why[640];
+
+	if (!changed)
+		return;
+	snprintf(why, sizeof(why), "check: %s%s", what, goes_on ? "; mail still goes there" : "");
+	context_destination_record(v->health->ctx, rt, v->dest,
+				   route_health(rt->route_shared, v->dest), why);
+}
+
+/* It greets badly: WHAT it says. */
+static void found_busy(struct visit *v, const char *what)
+{
+	const struct runtime *rt = &v->version->rt;
+	bool changed = greeting_bad(v->health->ctx, rt, v->dest, v->began_ms, what);
+
+	if (v->kind != VISIT_CHECK)
+		return;
+	if (!route_busy(rt->route_shared, v->dest))
+		changed = route_check_found(rt->route_shared, v->dest, false);
+	record_check(v, false, changed, what);
+}
+
+static void found_good(struct visit *v, const char *what)
+{
+	const struct runtime *rt = &v->version->rt;
+	bool changed = greeting_good(v->health->ctx, rt, v->dest, v->began_ms);
+
+	if (v->kind == VISIT_LOOK) {
+		if (changed)
+			context_destination_record(v->health->ctx, rt, v->dest, ROUTE_UP, what);
+		return;
+	}
+	changed = route_check_found(rt->route_shared, v->dest, true) || changed;
+	record_check(v, true, changed, what);
+}
+
+/* Nothing that makes it busy for sessions, but it ought to be known. */
+static void found_odd(struct visit *v, const char *what)
+{
+	if (v->kind == VISIT_LOOK)
+		found_busy(v, what);
+	else
+		record_check(v, false,
+			     route_check_found(v->version->rt.route_shared, v->dest, false), what);
+}
+
+static void judge(struct visit *v, const struct smtp_reply *greeting)
+{
+	bool lmtp = smtp_greeting_is_lmtp(greeting);
+	char what[ROUTE_WORDS_MAX];
+
+	smtp_greeting_refusal(what, sizeof(what), greeting, lmtp);
+	if (greeting->code / 100 != 2)
+		found_busy(v, what);
+	else if (lmtp)
+		found_odd(v, what);
+	else
+		found_good(v, what);
+	v->op.done = quit_sent;
+	io_send(v->health->ctx->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
+}
+
+static void greeted(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+	enum smtp_reply_result result = SMTP_REPLY_BAD;
+	char what[ROUTE_WORDS_MAX];
+	struct smtp_reply greeting;
+	size_t consumed;
+
+	if (res == -ECANCELED) {
+		found_odd(v, v->kind == VISIT_CHECK ? "no greeting in CHECK_TIMEOUT"
+						    : smtp_greeting_none);
+		hang_up(v);
+		return;
+	}
+	if (res <= 0) {
+		found_busy(v, smtp_greeting_closed);
+		end(v);
+		return;
+	}
+	buf_added(&v->in, (size_t)res);
+	result = smtp_reply_parse(buf_span(&v->in), &greeting, &consumed);
+	if (result == SMTP_REPLY_OK) {
+		judge(v, &greeting);
+	} else if (result == SMTP_REPLY_MORE && buf_space(&v->in) > 0) {
+		size_t room = buf_space(&v->in);
+
+		io_recv(v->health->ctx->io, op, v->fd, buf_room(&v->in, room), room);
+	} else {
+		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
+		odd_reply(v->health->ctx, &v->version->rt, v->dest, NULL, buf_span(&v->in));
+		found_busy(v, what);
+		hang_up(v);
+	}
+}
+
+static uint64_t greeting_ms(const struct visit *v)
+{
+	uint64_t ms = 1000 * (uint64_t)settings_of(v)->timeout_greeting;
+
+	if (v->kind == VISIT_CHECK)
+		return 1000 * (uint64_t)settings_of(v)->check_timeout;
+	return ms < LOOK_MS ? ms : LOOK_MS;
+}
+
+static void await_greeting(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	buf_init(&v->in, v->mem, sizeof(v->mem));
+	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
+	v->op.done = greeted;
+	io_recv(ctx->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
+}
+
+/* ---- connecting ---- */
+
+static void connect_to(struct visit *v);
+
+static void reached(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	const struct runtime *rt = &v->version->rt;
+
+	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(ctx->io)))
+		context_destination_record(ctx, rt, v->dest, ROUTE_UP, "connected");
+	if (v->kind == VISIT_LOOK ||
+	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP)) {
+		await_greeting(v);
+		return;
+	}
+	hang_up(v);
+}
+
+static void connected(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+	struct context *ctx = v->health->ctx;
+	const struct runtime *rt = &v->version->rt;
+	int error = res == -ECANCELED ? ETIMEDOUT : -res;
+
+	io_timer_stop(ctx->io, &v->timer);
+	v->connecting = false;
+	if (health_reached(res)) {
+		reached(v);
+		return;
+	}
+	close_connection(v);
+	if (v->kind == VISIT_TRY || health_own_want(res)) {
+		end(v);
+		return;
+	}
+	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(ctx->io)))
+		context_destination_record(ctx, rt, v->dest, ROUTE_DOWN, strerror(error));
+	if (route_check_next(rt->route_shared, &v->search, &v->addr))
+		connect_to(v);
+	else
+		end(v);
+}
+
+static void connect_to(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+	int seconds = v->kind == VISIT_CHECK ? settings_of(v)->check_timeout
+					     : settings_of(v)->timeout_connect;
+
+	v->fd = net_socket(&v->addr);
+	if (v->fd < 0) {
+		v->fd = -1;
+		end(v);
+		return;
+	}
+	v->connecting = true;
+	io_timer_set(ctx->io, &v->timer, 1000 * (uint64_t)seconds);
+	v->op.done = connected;
+	io_connect(ctx->io, &v->op, v->fd, &v->addr);
+}
+
+static void out_of_time(struct io_timer *t)
+{
+	struct visit *v = container_of(t, struct visit, timer);
+
+	io_cancel(v->health->ctx->io, &v->op);
+}
+
+/* ---- beginning ---- */
+
+static void begin_try(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	v->again = false;
+	if (v->dest >= ctx->rt->route->count) /* there are fewer since a reload */
+		return;
+	v->kind = VISIT_TRY;
+	v->version = context_version_get(ctx);
+	if (route_try(v->version->rt.route_shared, v->dest, &v->addr) && take_seat(v))
+		connect_to(v);
+	else
+		end(v);
+}
+
+/* A pause is over: the try in its place, if there is one, has had its time. */
+static void try_again(struct visit *v)
+{
+	if (!v->version) {
+		begin_try(v);
+	} else if (v->connecting && v->kind == VISIT_TRY) {
+		v->again = true;
+		io_cancel(v->health->ctx->io, &v->op);
+	}
+}
+
+/* A check or a look. */
+static void begin_visit(struct visit *v, enum visit_kind kind)
+{
+	struct context *ctx = v->health->ctx;
+	uint64_t now = io_now_ms(ctx->io);
+
+	v->kind = kind;
+	v->began_ms = now;
+	v->version = context_version_get(ctx);
+	if (route_check_begin(ctx->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
+	    take_seat(v))
+		connect_to(v);
+	else
+		end(v);
+}
+
+static void begin_check(struct visit *v)
+{
+	struct context *ctx = v->health->ctx;
+
+	if (v->version) /* another visit is just leaving, or is the check of an older version */
+		route_check_done(ctx->rt->route_shared, v->dest, io_now_ms(ctx->io) + LEAVE_MS);
+	else
+		begin_visit(v, VISIT_CHECK);
+}
+
+/* Where another visit is under way, the next pause brings the next look. */
+static void begin_look(struct visit *v)
+{
+	if (!v->version)
+		begin_visit(v, VISIT_LOOK);
+}
+
+/* The most that one check can take, with some to spare. */
+static uint64_t lease_ms(const struct settings *set)
+{
+	return 1000 * (uint64_t)set->check_timeout * (ROUTE_ADDRESSES + 2) + 2 * LEAVE_MS;
+}
+
+static void on_tick(struct io_timer *t)
+{
+	struct health *h = container_of(t, struct health, timer);
+	struct context *ctx = h->ctx;
+	const struct runtime *rt = ctx->rt;
+	const struct settings *set = &rt->config->set;
+	uint64_t now = io_now_ms(ctx->io), due;
+
+	if (ctx->draining)
+		return;
+	for (due = route_due(rt->route_shared, rt->route, now); due; due &= due - 1)
+		try_again(&h->visits[__builtin_ctzll(due)]);
+	for (due = route_busy_due(rt->route_shared, rt->route, now); due; due &= due - 1)
+		begin_look(&h->visits[__builtin_ctzll(due)]);
+	if (set->check != CHECK_OFF) {
+		due = route_checks_due(rt->route_shared, rt->route, now, lease_ms(set));
+		for (; due; due &= due - 1)
+			begin_check(&h->visits[__builtin_ctzll(due)]);
+	}
+	io_timer_set(ctx->io, &h->timer, TICK_MS);
+}
+
+int health_make(struct health **made, struct context *ctx)
+{
+	struct health *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->ctx = ctx;
+	io_timer_init(&h->timer, on_tick);
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
+		struct visit *v = &h->visits[i];
+
+		v->health = h;
+		v->dest = i;
+		v->fd = -1;
+		io_timer_init(&v->timer, out_of_time);
+	}
+	*made = h;
+	return 0;
+}
+
+void health_start(struct health *h)
+{
+	io_timer_set(h->ctx->io, &h->timer, TICK_MS);
+}

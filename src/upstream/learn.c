@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the pool itself says to destinations, one thing at a time, and what it learns: by a
+ * connection of its own, to the first address of the name that answers; EHLO, or HELO where that is
+ * refused. What was learnt is the destination's note (route.h), for all workers, written as the
+ * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
+ * A destination that turns us away is busy (greeting.h), or that is a fault.
+ */
+#include <linux/sockios.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/diag.h"
+#include "io/net.h"
+#include "upstream/greeting.h"
+#include "upstream/health.h"
+#include "upstream/odd.h"
+#include "upstream/warm_inner.h"
+#include "smtp/greeting.h"
+
+#define LEARN_MS       60000
+#define LEASE_SPARE_MS 1000
+
+static const uint16_t pauses_ms[] = { 500, 1000, 2000, 4000, 5000 };
+
+#define LAST_PAUSE (sizeof(pauses_ms) / sizeof(pauses_ms[0]) - 1)
+
+/* ---- busy: one thing is said, one reply awaited ---- */
+
+static void received(struct io_op *op, int res);
+
+static void receive(struct warm_conn *c)
+{
+	size_t room = buf_space(&c->in);
+
+	c->op.done = received;
+	io_recv(c->pool->ctx->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
+}
+
+/* What is said by who has what we have said acknowledges it in the same segment, at the latest. */
+static bool is_answer(const struct warm_conn *c)
+{
+	int unacknowledged = 0;
+
+	return !*c->say ||
+	       (ioctl(c->line.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0);
+}
+
+/* Of what came in place of one well-formed reply. */
+static void note_fault(struct warm_conn *c, int res, bool malformed)
+{
+	if (malformed) {
+		smtp_greeting_malformed(c->words, sizeof(c->words), buf_span(&c->in));
+		odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL,
+			  buf_span(&c->in));
+		return;
+	}
+	snprintf(c->words, sizeof(c->words), "%s",
+		 res == -ECANCELED ? smtp_greeting_none : smtp_greeting_closed);
+}
+
+/* Exactly one well-formed reply, or nothing that counts. */
+static void received(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+	struct smtp_reply reply;
+	size_t consumed;
+
+	if (res <= 0) {
+		note_fault(c, res, false);
+		c->replied(c, NULL);
+		return;
+	}
+	buf_added(&c->in, (size_t)res);
+	switch (smtp_reply_parse(buf_span(&c->in), &reply, &consumed)) {
+	case SMTP_REPLY_OK:
+		if (consumed == buf_len(&c->in) && is_answer(c)) {
+			c->replied(c, &reply);
+			break;
+		}
+		note_fault(c, res, true);
+		c->replied(c, NULL);
+		break;
+	case SMTP_REPLY_MORE:
+		if (buf_space(&c->in) > 0) {
+			receive(c);
+			break;
+		}
+		/* fall through */
+	default:
+		note_fault(c, res, true);
+		c->replied(c, NULL);
+	}
+}
+
+static void said(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+
+	if (res < 0) {
+		note_fault(c, res, false);
+		c->replied(c, NULL);
+	} else {
+		receive(c);
+	}
+}
+
+void warm_ask(struct warm_conn *c, uint64_t ms,
+	      void (*replied)(struct warm_conn *, const struct smtp_reply *))
+{
+	struct io *io = c->pool->ctx->io;
+
+	c->replied = replied;
+	buf_init(&c->in, c->mem, sizeof(c->mem));
+	io_timer_set(io, &c->timer, ms);
+	c->op.done = said;
+	if (*c->say && !warm_is_silent(c->line.fd)) {
+		note_fault(c, 0, false);
+		replied(c, NULL); /* what has come would answer it */
+	} else if (*c->say)
+		io_send(io, &c->op, c->line.fd, c->say, strlen(c->say), false);
+	else
+		receive(c);
+}
+
+/* ---- learning ---- */
+
+static uint64_t patience_ms(const struct warm *p)
+{
+	return 1000 * (uint64_t)warm_runtime(p)->config->set.timeout_connect;
+}
+
+/* The next step takes so long at most: the claim is kept a little longer. */
+static uint64_t lease_ms(const struct warm *p)
+{
+	return patience_ms(p) + LEASE_SPARE_MS;
+}
+
+static void hold(struct warm_conn *c)
+{
+	route_note_hold(warm_runtime(c->pool)->route_shared, c->line.dest, &c->claim,
+			warm_now_ms(c->pool), lease_ms(c->pool));
+}
+
+/* The note says what the destination said; what it did not say is for each configuration to
+ * bound. */
+static uint64_t size_bound(const struct warm *p, const struct smtp_offer *said)
+{
+	return smtp_size_bound(said->size_max, p->version->env.message_max);
+}
+
+void warm_see(struct warm *p, unsigned dest)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct warm_known *k = &p->at[dest];
+	uint32_t number = route_note_number(s, dest);
+	uint8_t note[ROUTE_NOTE_MAX];
+	struct smtp_reply reply;
+	size_t n, consumed;
+
+	if (number == k->note)
+		return;
+	n = route_note_read(s, dest, note);
+	if (n == 0 || smtp_reply_parse(span_of(note, n), &reply, &consumed) != SMTP_REPLY_OK)
+		return;
+	smtp_offer_read(&k->offer, &reply);
+	k->offer.size_max = size_bound(p, &k->offer);
+	k->note = number;
+}
+
+static void write_note(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	uint8_t note[ROUTE_NOTE_MAX];
+	struct buf text;
+
+	buf_init(&text, note, sizeof(note));
+	int res = smtp_offer_write(offer, UINT32_MAX, "note", &text);
+
+	CHECK(res == 0); /* ROUTE_NOTE_MAX is enough for all that an offer can hold */
+	route_note_write(warm_runtime(c->pool)->route_shared, c->line.dest, buf_span(&text));
+}
+
+/* What came of it: OFFER, or NULL where the destination was not to be had. C is over, or idle. */
+static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	struct warm *p = c->pool;
+	struct warm_known *k = &p->at[c->line.dest];
+	struct route_shared *s = warm_runtime(p)->route_shared;
+
+	route_note_next(s, c->line.dest, warm_now_ms(p) + (offer ? LEARN_MS : pauses_ms[k->pause]));
+	if (!offer) {
+		if (k->pause < LAST_PAUSE)
+			k->pause++;
+		route_note_leave(s, c->line.dest, c->claim);
+		warm_drop(c, false);
+		return;
+	}
+	k->pause = 0;
+	write_note(c, offer);
+	route_note_leave(s, c->line.dest, c->claim);
+	warm_see(p, c->line.dest);
+	warm_make_offer(p);
+	c->line.ext = offer->ext;
+	c->line.size_max = size_bound(p, offer);
+	c->line.mechanisms = offer->login;
+	if (c->line.has_place)
+		warm_drop(c, true); /* others may have better use for it */
+	else
+		warm_keep(c);
+}
+
+/* Where it is nothing that it could be busy for: without its EHLO clients are not served. The first
+ * time in a row. */
+static void record_refusal(struct warm_conn *c)
+{
+	const struct runtime *rt = warm_runtime(c->pool);
+	char detail[DESTINATION_NAME_MAX + ROUTE_WORDS_MAX + 2];
+
+	if (rt->route->cooperation == ROUTE_CLUSTER || c->pool->at[c->line.dest].pause > 0)
+		return;
+	snprintf(detail, sizeof(detail), "%s: %s", rt->route->destination[c->line.dest].name,
+		 c->words);
+	context_fault_record(c->pool->ctx, "destination-refuses", detail);
+}
+
+/* The destination turns us away, by REPLY or by what was noted. */
+static void turned_away(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	if (reply)
+		smtp_greeting_refusal(c->words, sizeof(c->words), reply, c->lmtp);
+	greeting_record_bad(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms,
+			    c->words);
+	record_refusal(c);
+	learnt(c, NULL);
+}
+
+static void welcomed(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms);
+	learnt(c, offer);
+}
+
+/* Whatever its lines say, it offers nothing (RFC 5321 4.1.1.1). */
+static void helo_answered(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	static const struct smtp_offer nothing;
+
+	if (reply && reply->code / 100 == 2) {
+		welcomed(c, &nothing);
+		return;
+	}
+	c->lmtp = c->lmtp || (reply && smtp_greeting_is_lmtp(reply));
+	turned_away(c, reply);
+}
+
+static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
+{
+	struct smtp_offer offer;
+
+	if (reply && reply->code / 100 == 2) {
+		smtp_offer_read(&offer, reply);
+		welcomed(c, &offer);
+	} else if (reply && reply->code != 421) {
+		c->lmtp = c->lmtp || smtp_greeting_is_lmtp(reply);
+		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", warm_runtime(c->pool)->name);
+		hold(c);
+		warm_ask(c, patience_ms(c->pool), helo_answered);
+	} else {
+		turned_away(c, reply);
+	}
+}
+
+static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
+{
+	if (!greeting || greeting->code / 100 != 2) {
+		turned_away(c, greeting);
+		return;
+	}
+	c->lmtp = smtp_greeting_is_lmtp(greeting);
+	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", warm_runtime(c->pool)->name);
+	hold(c);
+	warm_ask(c, patience_ms(c->pool), ehlo_answered);
+}
+
+static void connect_to(struct warm_conn *c);
+
+static void connect_failed(struct warm_conn *c, int error)
+{
+	struct warm *p = c->pool;
+	const struct runtime *rt = warm_runtime(p);
+
+	if (health_own_want(error)) {
+		learnt(c, NULL);
+		return;
+	}
+	if (route_failed(rt->route_shared, &c->search, c->line.dest, warm_now_ms(p)))
+		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_DOWN, strerror(-error));
+	if (route_check_next(rt->route_shared, &c->search, &c->line.addr))
+		connect_to(c);
+	else
+		learnt(c, NULL);
+}
+
+static void connected(struct io_op *op, int res)
+{
+	struct warm_conn *c = container_of(op, struct warm_conn, op);
+	struct warm *p = c->pool;
+	const struct runtime *rt = warm_runtime(p);
+
+	if (!health_reached(res)) {
+		io_close(p->ctx->io, c->line.fd);
+		c->line.fd = -1;
+		connect_failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
+		return;
+	}
+	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
+		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_UP, "connected");
+	hold(c);
+	warm_ask(c, patience_ms(p), greeted);
+}
+
+static void connect_to(struct warm_conn *c)
+{
+	struct warm *p = c->pool;
+
+	c->line.fd = net_socket(&c->line.addr);
+	if (c->line.fd < 0) {
+		int error = c->line.fd;
+
+		c->line.fd = -1;
+		connect_failed(c, error);
+		return;
+	}
+	hold(c);
+	io_timer_set(p->ctx->io, &c->timer, patience_ms(p));
+	c->op.done = connected;
+	io_connect(p->ctx->io, &c->op, c->line.fd, &c->line.addr);
+}
+
+/* A seat at a destination with a max=. False: there is none now. */
+static bool take_place(struct warm *p, struct warm_line *l)
+{
+	const struct runtime *rt = warm_runtime(p);
+	unsigned max = rt->route->destination[l->dest].max;
+
+	if (max == 0)
+		return true;
+	l->has_place = seats_place(rt->seats, p->ctx->slot, rt->slot[l->dest], max, &l->place);
+	if (!l->has_place)
+		route_want_room(rt->route_shared, l->dest);
+	return l->has_place;
+}
+
+/* NULL: it could not begin. */
+static struct warm_conn *begin(struct warm *p, unsigned dest)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct warm_line line = { .fd = -1, .dest = dest, .born_ms = warm_now_ms(p) };
+	struct route_search search;
+	struct warm_conn *c;
+
+	if (!route_check_begin(s, &search, dest, warm_now_ms(p), &line.addr)) {
+		route_note_begun(s, dest, warm_now_ms(p)); /* the name has no address now */
+		return NULL;
+	}
+	if (!take_place(p, &line))
+		return NULL;
+	c = warm_conn_new(p, &line);
+	if (!c) {
+		warm_close(p, &line, false);
+		return NULL;
+	}
+	c->search = search;
+	return c;
+}
+
+static bool is_wanted(struct warm *p, unsigned dest, uint64_t since_ms)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+
+	return since_ms ? route_note_since(s, dest) < since_ms
+			: route_note_due(s, dest, warm_now_ms(p));
+}
+
+/* Another worker may have begun and ended between our look and our claim: one asks, not each. */
+static bool is_still_wanted(struct warm *p, unsigned dest, uint64_t since_ms)
+{
+	uint32_t known = p->at[dest].note;
+
+	warm_see(p, dest);
+	return p->at[dest].note == known && is_wanted(p, dest, since_ms);
+}
+
+void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms)
+{
+	struct route_shared *s = warm_runtime(p)->route_shared;
+	struct warm_conn *c;
+	uint64_t claim;
+
+	if (!is_wanted(p, dest, since_ms))
+		return;
+	claim = route_note_claim(s, dest, p->ctx->slot, warm_now_ms(p), lease_ms(p));
+	c = claim && is_still_wanted(p, dest, since_ms) ? begin(p, dest) : NULL;
+	if (!c) {
+		route_note_leave(s, dest, claim);
+		return;
+	}
+	c->claim = claim;
+	/* One that began before a client came, and fails, says nothing of now. */
+	route_note_begun(s, dest, warm_now_ms(p));
+	connect_to(c);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/* odd: see odd.h. */
+#include "upstream/odd.h"
+
+#include <stdio.h>
+
+void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
+	       const struct xmllog_session *id, struct span said)
+{
+	char detail[DESTINATION_NAME_MAX + 2 + DIALOG_ODD_MAX];
+	size_t n;
+
+	if (said.n == 0 || !xmllog_wants(&ctx->log, xmllog_level_of(XMLLOG_FAULT)) ||
+	    !route_may_tell(rt->route_shared, dest, io_now_ms(ctx->io)) ||
+	    !xmllog_begin(&ctx->log, XMLLOG_FAULT, id))
+		return;
+	n = (size_t)snprintf(detail, sizeof(detail), "%s: ", rt->route->destination[dest].name);
+	if (said.n > DIALOG_ODD_MAX)
+		said.n = DIALOG_ODD_MAX;
+	memcpy(detail + n, said.p, said.n);
+	xmllog_text(&ctx->log, XMLLOG_A_WHAT, "destination-reply");
+	xmllog_span(&ctx->log, XMLLOG_A_DETAIL, span_of(detail, n + said.n));
+	xmllog_end(&ctx->log);
+}
+
+void odd_stray(struct context *ctx, const struct runtime *rt, unsigned dest,
+	       const struct xmllog_session *id, struct span said)
+{
+	if (!span_starts_nocase(said, SPAN("421")))
+		odd_reply(ctx, rt, dest, id, said);
+}

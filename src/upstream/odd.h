@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * odd: what destinations say against the protocol, malformed, out of order or one reply too many,
+ * whoever hears it: a session, the pool of DIALOG_GATEWAY, a check. The log's
+ * `fault what="destination-reply"` has its octets, once a second and destination at most.
+ */
+#ifndef UPSTREAM_ODD_H
+#define UPSTREAM_ODD_H
+
+#include "runtime/context.h"
+
+/* Destination DEST has said SAID; ID is the session's, or NULL. */
+void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
+	       const struct xmllog_session *id, struct span said);
+/* The same of what came when nothing was asked: a 421 may come at any time. */
+void odd_stray(struct context *ctx, const struct runtime *rt, unsigned dest,
+	       const struct xmllog_session *id, struct span said);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * warm_inner: what the two files of the pool (warm.c: what is idle; learn.c: what is said and
+ * asked) share and nobody else looks at.
+ */
+#ifndef UPSTREAM_WARM_INNER_H
+#define UPSTREAM_WARM_INNER_H
+
+#include "base/buf.h"
+#include "upstream/warm.h"
+
+struct warm_conn {
+	struct list link; /* of the idle ones of its destination */
+	struct warm *pool;
+	struct warm_line line;
+	struct io_op op;
+	struct io_timer timer;
+	struct route_search search;
+	uint64_t claim;	  /* of the destination's note, which it learns */
+	uint64_t idle_ms; /* since when it is idle */
+	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);
+	struct buf in;
+	bool lmtp;		     /* the destination has said that it speaks LMTP */
+	char words[ROUTE_WORDS_MAX]; /* of one that cannot be learnt from */
+	char say[DIALOG_NAME_MAX + 16];
+	uint8_t mem[SMTP_REPLY_MAX];
+};
+
+struct warm_known {
+	struct list idle;
+	unsigned count;
+	uint32_t room_wanted; /* route_room_wanted() when it was last looked at */
+	uint64_t wanted_until_ms;
+	struct smtp_offer offer;
+	uint32_t note; /* the number of the note that `offer` is of; 0: not known */
+	uint8_t pause; /* after failures to learn it */
+};
+
+struct warm {
+	struct context *ctx;
+	struct context_version *version;
+	struct io_timer timer;
+	unsigned idle;
+	bool running;
+	struct smtp_offer offer;
+	struct warm_known at[DESTINATIONS_MAX];
+};
+
+static inline const struct runtime *warm_runtime(const struct warm *p)
+{
+	return &p->version->rt;
+}
+
+static inline uint64_t warm_now_ms(const struct warm *p)
+{
+	return io_now_ms(p->ctx->io);
+}
+
+/* A new connection of the pool, busy, which keeps the version alive; NULL: there are enough. */
+struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line);
+/* The end of being busy: idle where it may be kept, else closed; the pool may be gone then. */
+void warm_keep(struct warm_conn *c);
+void warm_drop(struct warm_conn *c, bool polite);
+/* Closes a connection that is no struct warm_conn's; POLITE: it is not to wonder why. */
+void warm_close(struct warm *p, struct warm_line *l, bool polite);
+/* What all eligible destinations offer has changed, perhaps. */
+void warm_make_offer(struct warm *p);
+/* Takes in what any worker has learnt of DEST. */
+void warm_see(struct warm *p, unsigned dest);
+
+/* Nothing has come over it that was not taken, no end either. */
+bool warm_is_silent(int fd);
+/* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
+ * NULL where there is none in time, or more than one, or one that is older than what was said. It
+ * may be called before this returns. */
+void warm_ask(struct warm_conn *c, uint64_t ms,
+	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
+/* Begins to ask DEST what it can do where that has not been tried since SINCE_MS (0: where it is
+ * due), unless somebody does. */
+void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * stress: what a worker does while there are more than three quarters of all sessions
+ * (seats.h). Strangers are waited for less long (deadline.c); a newcomer takes the seat of the
+ * stranger who has gone longest without being of use; and where all seats are taken, it waits a
+ * moment for that one. Refuses to choose: seats_stress.c does. A newcomer that waits has no session
+ * yet, and its connection is owned here.
+ */
+#ifndef WORKER_STRESS_H
+#define WORKER_STRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "io/io.h"
+
+#define STRESS_WAITING 64
+
+struct worker;
+
+struct stress_newcomer {
+	int fd;
+	struct addr client;
+	bool in_network;
+	uint64_t until_ms;
+};
+
+struct stress {
+	struct io_timer timer;
+	uint32_t asked; /* seats_asked() when the sessions were last looked at */
+	unsigned waiting_count;
+	struct stress_newcomer waiting[STRESS_WAITING]; /* the longest waiting first */
+};
+
+void stress_init(struct worker *w);
+/* Sessions have come or gone, here or elsewhere. */
+void stress_look(struct worker *w);
+/* A newcomer: it is admitted, refused, or waits. */
+void stress_admit(struct worker *w, int fd, const struct addr *client, bool in_network);
+/* Nobody waits any more: who does is refused. */
+void stress_end(struct worker *w);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The versions of the configuration that a worker serves: see context.h and inner.h. The
+ * master says over the channel that there is a newer one, and is told what is in use. A version
+ * that cannot be taken (no memory, no descriptor) is a fault in the log, and the worker goes on
+ * with what it has.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/diag.h"
+#include "runtime/channel.h"
+#include "shared/memory.h"
+#include "upstream/warm.h"
+#include "worker/inner.h"
+
+static int make_warm(struct worker *w, struct context_version *v)
+{
+	if (v->rt.config->set.dialog != DIALOG_GATEWAY)
+		return 0;
+	return warm_make(&v->warm, &w->ctx, v);
+}
+
+static void report(const struct worker *w)
+{
+	const struct context_version *oldest =
+		container_of(w->ctx.versions.next, struct context_version, link);
+	struct channel_report r = { .newest = w->ctx.rt->number, .oldest = oldest->rt.number };
+
+	if (w->ctx.rt->channel_fd >= 0)
+		channel_report(w->ctx.rt->channel_fd, &r);
+}
+
+static void release(struct context_version *v)
+{
+	list_del(&v->link);
+	warm_free(v->warm);
+	runtime_forget_route(v->rt.route_shared);
+	version_unmap(v->rt.version);
+	free(v);
+}
+
+/* Those that have lost their last user. */
+static void release_unused(struct io_task *t)
+{
+	struct worker *w = container_of(t, struct worker, ctx.released);
+	struct list *pos, *tmp;
+
+	list_for_each (pos, tmp, &w->ctx.versions) {
+		struct context_version *v = container_of(pos, struct context_version, link);
+
+		if (v != w->ctx.newest && v->users == 0)
+			release(v);
+	}
+	report(w);
+}
+
+int worker_versions_begin(struct worker *w, const struct runtime *rt)
+{
+	struct context_version *v = calloc(1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	list_init(&w->ctx.versions);
+	io_task_init(&w->ctx.released, release_unused);
+	v->rt = *rt;
+	if (make_warm(w, v) < 0) {
+		free(v);
+		return -ENOMEM;
+	}
+	context_version_begin(&w->ctx, v, v->warm ? warm_offer(v->warm) : NULL);
+	return 0;
+}
+
+/* 0 or -errno; closes nothing. */
+static int take(struct worker *w, const struct channel_news *news, int image, int state)
+{
+	struct context_version *v, *before = w->ctx.newest;
+	int err;
+
+	if (news->number <= before->rt.number)
+		return 0; /* told twice */
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	err = version_map(&v->own, image);
+	if (err) {
+		free(v);
+		return err;
+	}
+	v->rt = *w->ctx.rt;
+	runtime_use(&v->rt, &v->own);
+	v->rt.number = news->number;
+	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
+	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
+	if (!v->rt.route_shared || make_warm(w, v) < 0) {
+		runtime_forget_route(v->rt.route_shared);
+		version_unmap(&v->own);
+		free(v);
+		return -ENOMEM;
+	}
+	if (before->warm)
+		warm_end(before->warm);
+	context_version_begin(&w->ctx, v, v->warm ? warm_offer(v->warm) : NULL);
+	if (v->warm)
+		warm_begin(v->warm);
+	if (before->users == 0)
+		release(before);
+	return 0;
+}
+
+/* The master is told in any case, so that it tries again where this failed; the log, once. */
+static void took(struct worker *w, int err)
+{
+	if (err && !w->behind)
+		context_fault_record(&w->ctx, "reload", strerror(-err));
+	w->behind = err != 0;
+	report(w);
+}
+
+static void on_channel(struct io_op *op, int res)
+{
+	struct worker *w = container_of(op, struct worker, channel_op);
+	struct channel_news news;
+	int image, state, got = -EAGAIN;
+
+	if (res == -ECANCELED)
+		return;
+	while (res > 0 && (got = channel_hear(w->ctx.rt->channel_fd, &news, &image, &state)) == 1) {
+		int err = take(w, &news, image, state);
+
+		close(image);
+		close(state);
+		took(w, err);
+	}
+	if (got < 0 && got != -EAGAIN)
+		took(w, got);
+	/* At 0 the master is gone, or another program by now: there is no more news. */
+	if (res > 0 && got != 0)
+		io_poll(w->ctx.io, op, w->ctx.rt->channel_fd, POLLIN);
+}
+
+void worker_versions_listen(struct worker *w)
+{
+	if (w->ctx.newest->warm)
+		warm_begin(w->ctx.newest->warm);
+	if (w->ctx.rt->channel_fd < 0)
+		return;
+	w->channel_op.done = on_channel;
+	io_poll(w->ctx.io, &w->channel_op, w->ctx.rt->channel_fd, POLLIN);
+}
