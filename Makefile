@@ -64,7 +64,7 @@ $(BUILD)/packages.mk: tools/packages tools/need $(firstword $(MAKEFILE_LIST))
 	@echo "PKG_LIBS := $$(pkg-config --libs $(PKGS))" >>$@.tmp
 	@mv $@.tmp $@
 
-ifneq ($(filter-out help clean layers format format-check,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean layers tidy format format-check,$(or $(MAKECMDGOALS),all)),)
 include $(BUILD)/packages.mk
 endif
 
@@ -205,7 +205,7 @@ check-man: $(BUILD)/man/caronte.conf.5 | $(BUILD)/packages-check
 e2e-peers := $(BUILD)/packages-e2e $(BUILD)/unpacked/.done
 run-tests  = $(PYTHON) tests/check --build $(BUILD)
 
-check: layers check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
+check: layers tidy check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
 	$(Q)$(run-tests) --fuzz-seconds 3 unit dialog engine fuzz e2e asan
 check-long: export CARONTE_LONG := 1
 check-long: check
@@ -233,6 +233,10 @@ C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
 layers:
 	$(say) LAYERS src
 	$(Q)$(PYTHON) tools/layers
+
+tidy:
+	$(say) TIDY 'the tree'
+	$(Q)$(PYTHON) tools/tidy
 
 format:
 	@tools/need analyze
@@ -312,6 +316,7 @@ make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
 make analyze       cppcheck, clang-tidy, and the layout as clang-format has it
 make layers        checks that the folders of src/ include one another in one direction only
+make tidy          checks lengths, columns, homes of declarations, and that comments name what is there
 make format        clang-format on all sources; format-check only says what it would change
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))
 make defconfig     writes a configuration file with every default: CONFIG=FILE ($(CONFIG))
@@ -328,7 +333,7 @@ help:
 	@:
 
 .PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze analyze-cppcheck \
-	layers format format-check menuconfig defconfig savedefconfig bench bench-quick install clean help tests \
+	layers tidy format format-check menuconfig defconfig savedefconfig bench bench-quick install clean help tests \
 	build-asan build-fuzz fuzz-programs FORCE
 
 -include $(shell find $(addprefix $(BUILD)/,src tests bench gen clang) -name '*.d' 2>/dev/null)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* histogram: counts of times, in buckets whose width grows with the time. */
 #include "load.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* options: the command line of caronte-load. */
 #include "load.h"
 
 #include <err.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* addr: see addr.h. Here: text to address and back. */
 #include "base/addr.h"
 
 #include <arpa/inet.h>

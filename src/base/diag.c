@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* diag: see diag.h. */
 #include "base/diag.h"
 
 #include <errno.h>

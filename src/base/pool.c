@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* pool: see pool.h. */
 #include "base/pool.h"
 
 #include <errno.h>

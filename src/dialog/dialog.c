@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* dialog: see dialog.h. */
 #include "dialog/dialog.h"
 
 #include "base/diag.h"

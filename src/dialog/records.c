@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* records: see records.h. */
 #include "dialog/records.h"
 
 #include "shared/stats.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* copy: see copy.h. */
 #include "session/copy.h"
 
 #include <errno.h>

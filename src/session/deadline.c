@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* deadline: see deadline.h. */
 #include "session/deadline.h"
 
 #define LEAVE_MS	  20000

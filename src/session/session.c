@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* session: see session.h. */
 #include "session/session.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* seats_other: see seats_other.h. */
 #include "shared/seats_other.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* message: see message.h. */
 #include "sink/message.h"
 
 #include <errno.h>

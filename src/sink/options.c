@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* options: see options.h. */
 #include "sink/options.h"
 
 #include <argp.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* scan: see scan.h. */
 #include "sink/scan.h"
 
 /* CRs that lax mode has held back behind a dot; more than these are given out early, which only

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* client: see client.h. */
 #include "smtp/client.h"
 
 #include "base/diag.h"

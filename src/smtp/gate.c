@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* gate: see gate.h. */
 #include "smtp/gate.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* header: see header.h. */
 #include "smtp/header.h"
 
 #include <string.h>

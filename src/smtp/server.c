@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* server: see server.h. */
 #include "smtp/server.h"
 
 #include "base/diag.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* archive: see archive.h. */
 #include "xmllog/archive.h"
 
 #include <errno.h>

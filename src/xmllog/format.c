@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* format: see format.h. */
 #include "xmllog/format.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* json: see json.h. */
 #include "xmllog/json.h"
 
 #include <errno.h>

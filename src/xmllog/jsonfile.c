@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* jsonfile: see jsonfile.h. */
 #include "xmllog/jsonfile.h"
 
 #include <errno.h>

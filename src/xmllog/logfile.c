@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* logfile: see logfile.h. logopen.c opens, makes anew and rotates it. */
 #include "xmllog/logfile.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* outlet: see outlet.h. */
 #include "xmllog/outlet.h"
 
 #include <errno.h>

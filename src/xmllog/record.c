@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* record: see record.h. */
 #include "xmllog/record.h"
 
 #include <time.h>

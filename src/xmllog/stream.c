@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* stream: see stream.h. */
 #include "xmllog/stream.h"
 
 #include <errno.h>

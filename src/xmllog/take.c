@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* take: see take.h. */
 #include "xmllog/take.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* told: see told.h. */
 #include "told.h"
 
 #include <stdio.h>

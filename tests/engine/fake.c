@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* fake: see fake.h. */
 #include "fake.h"
 
 #include <errno.h>

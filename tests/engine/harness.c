@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: ISC */
+/* harness: see harness.h. */
 #include "harness.h"
 
 #include <dirent.h>
