@@ -20,8 +20,8 @@ bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
 # Folders of the library.
-MODULES := base config io smtp policy route xmllog shared dialog check runtime upstream session worker status \
-           master
+MODULES := base config io smtp policy route xmllog shared dialog check runtime upstream session \
+           worker status master
 
 # What menuconfig, defconfig and savedefconfig work on.
 CONFIG    ?= $(or $(KCONFIG_CONFIG),.config)
@@ -54,7 +54,8 @@ endif
 # starts again with what they bring. Who asks for tests is told of theirs at once too, and not only
 # when all is compiled.
 PKGS := liburing libxml-2.0 libcap-ng libcrypto libmicrohttpd jansson
-needed := build $(if $(filter-out check-e2e,$(filter check% tests asan fuzz,$(MAKECMDGOALS))),check) \
+needed := build \
+          $(if $(filter-out check-e2e,$(filter check% tests asan fuzz,$(MAKECMDGOALS))),check) \
           $(if $(filter analyze,$(MAKECMDGOALS)),analyze)
 
 $(BUILD)/packages.mk: tools/packages tools/need $(firstword $(MAKEFILE_LIST))
@@ -155,7 +156,8 @@ all: $(PROGRAMS) $(BUILD)/man/caronte.conf.5 $(BUILD)/caronte.conf
 
 # ---- tests -------------------------------------------------------------------------------------
 # tests/KIND/test_X.c is a program of its own, linked with the other sources of its folder and the
-# library. $(1) kind, $(2) prefix of the programs, $(3) what to link beside, $(4) instead of the library.
+# library. $(1) kind, $(2) prefix of the programs, $(3) what to link beside, $(4) instead of the
+# library.
 define tests
 TESTS_$(1) := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/$(1)/$(2)_*.c))
 $(BUILD)/tests/$(1)/$(2)_%: $(BUILD)/tests/$(1)/$(2)_%.o $(patsubst %.c,$(BUILD)/%.o,$(filter-out \
@@ -164,7 +166,8 @@ $(BUILD)/tests/$(1)/$(2)_%: $(BUILD)/tests/$(1)/$(2)_%.o $(patsubst %.c,$(BUILD)
 	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$^ $(3) $$(LDLIBS)
 endef
 # The dialog knows no socket, clock or configuration: it links without them.
-DIALOG_OBJS := $(foreach m,base shared smtp policy xmllog dialog,$(filter $(BUILD)/src/$(m)/%,$(OBJS)))
+DIALOG_OBJS := $(foreach m,base shared smtp policy xmllog dialog,\
+               $(filter $(BUILD)/src/$(m)/%,$(OBJS)))
 $(eval $(call tests,unit,test,-lcmocka))
 $(eval $(call tests,dialog,test,-lcmocka,$(DIALOG_OBJS)))
 $(eval $(call tests,engine,test,-lcmocka))
@@ -259,7 +262,8 @@ analyze-cppcheck: $(BUILD)/gen/config/settings.h | $(BUILD)/packages-analyze
 	$(say) CPPCHK src
 	$(Q)cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingInclude \
-		--suppress=unknownMacro --suppress=ctunullpointer -D_GNU_SOURCE -Isrc -I$(BUILD)/gen $(ANALYZED)
+		--suppress=unknownMacro --suppress=ctunullpointer -D_GNU_SOURCE -Isrc \
+		-I$(BUILD)/gen $(ANALYZED)
 $(BUILD)/tidy/%.ok: %.c $(BUILD)/flags $(BUILD)/gen/config/settings.h | $(BUILD)/packages-analyze
 	$(say) TIDY $<
 	$(Q)mkdir -p $(@D)
@@ -299,7 +303,7 @@ install: all
 			systemd/$$unit >$(DESTDIR)$(systemdunitdir)/$$unit || exit; done
 	install -d $(DESTDIR)$(datadir)/fail2ban
 	install -m 644 fail2ban/filter.conf fail2ban/jail.conf $(DESTDIR)$(datadir)/fail2ban
-	$(if $(wildcard src/xmllog/*.rng),install -m 644 $(wildcard src/xmllog/*.rng) $(DESTDIR)$(datadir))
+	install -m 644 $(wildcard src/xmllog/*.rng) $(DESTDIR)$(datadir)
 	[ -e $(DESTDIR)$(sysconfdir)/caronte/caronte.conf ] || \
 		install -m 644 $(BUILD)/caronte.conf $(DESTDIR)$(sysconfdir)/caronte/caronte.conf
 
@@ -310,18 +314,18 @@ define HELP
 make [all]         builds the programs and manual pages into $(BUILD)/
 make run           starts Caronte and a sink, sends a message through, shows what became of it
 make check         all tests, plain and under ASan and UBSan, a few seconds of fuzzing
-make check-long    the same with every end-to-end test at its full size and with both engines under ASan
+make check-long    the same with every end-to-end test at full size, with both engines under ASan
 make check-unit    unit, dialog and engine tests alone; check-e2e: the end-to-end tests alone
 make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
 make analyze       cppcheck, clang-tidy, and the layout as clang-format has it
 make layers        checks that the folders of src/ include one another in one direction only
-make tidy          checks lengths, columns, homes of declarations, and that comments name what is there
+make tidy          lengths, columns, where declarations stand, files that comments name
 make format        clang-format on all sources; format-check only says what it would change
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))
 make defconfig     writes a configuration file with every default: CONFIG=FILE ($(CONFIG))
 make savedefconfig writes only what differs from the defaults: DEFCONFIG=FILE ($(DEFCONFIG))
-make bench         measures Caronte and its peers; results in $(BUILD)/bench-results (BENCH='--help')
+make bench         measures Caronte and its peers, into $(BUILD)/bench-results (BENCH='--help')
 make bench-quick   the same for the table of targets alone, in five minutes
 make install       DESTDIR= prefix=$(prefix) sysconfdir=$(sysconfdir)
 make clean         removes $(BUILD), $(ASAN) and $(FUZZ)
@@ -332,8 +336,8 @@ help:
 	$(info $(HELP))
 	@:
 
-.PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze analyze-cppcheck \
-	layers tidy format format-check menuconfig defconfig savedefconfig bench bench-quick install clean help tests \
-	build-asan build-fuzz fuzz-programs FORCE
+.PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze \
+	analyze-cppcheck layers tidy format format-check menuconfig defconfig savedefconfig bench \
+	bench-quick install clean help tests build-asan build-fuzz fuzz-programs FORCE
 
 -include $(shell find $(addprefix $(BUILD)/,src tests bench gen clang) -name '*.d' 2>/dev/null)

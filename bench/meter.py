@@ -3,7 +3,8 @@
 
 Group(name) is a control group of its own for one subject of the measuring. What is started with
 .enter() as preexec_fn, and every process and kernel thread that it makes (those of an io_uring's
-work queue are threads of their process), counts in it, ended ones too. Used is what the machine has:
+work queue are threads of their process), counts in it, ended ones too. Which accounting is
+used depends on the machine:
 
 - cgroup 2 (also the "unified" hierarchy of a mixed machine): cpu.stat, microseconds;
 - cgroup 1: cpuacct.usage, nanoseconds;

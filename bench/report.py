@@ -209,15 +209,16 @@ def versions(about):
 
 def engines(results):
     rings = {subject: any(s.uses_io_uring for s in rounds.values())
-             for (load, subject), rounds in results.samples.items() if subject.startswith("caronte")}
+             for (load, subject), rounds in results.samples.items()
+             if subject.startswith("caronte")}
     return "Engines: " + ", ".join("%s %s" % (name, "io_uring" if ring else "epoll")
                                    for name, ring in rings.items())
 
 
 def foreign_line(results):
     shares = [s.foreign for rounds in results.samples.values() for s in rounds.values()]
-    return "Of the time for which the machine was busy, %.0f %% was somebody else's (median of all " \
-        "samples; 90th percentile %.0f %%)." % (
+    return "Of the time for which the machine was busy, %.0f %% was somebody else's (median of " \
+        "all samples; 90th percentile %.0f %%)." % (
             100 * statistics.median(shares), 100 * sorted(shares)[int(len(shares) * 0.9)])
 
 

@@ -2,9 +2,9 @@
 """One sample: a subject and its sinks are started, loaded, looked at, and stopped.
 
 A sample counts only where nothing went wrong anywhere: every message as expected at the client, the
-octets at the sink those that were sent (a SHA-256 of each message, as often as it was acknowledged),
-and for Caronte a record of each message and nothing dropped from the log. Else it raises Fault. Of a
-subject that puts a header on top, Postfix, the messages are only counted.
+octets at the sink those that were sent (a SHA-256 of each message, as often as it was
+acknowledged), and for Caronte a record of each message and nothing dropped from the log. Else it
+raises Fault. Of a subject that puts a header on top, Postfix, the messages are only counted.
 """
 import collections
 import dataclasses
@@ -94,7 +94,8 @@ class Sinks:
         self.programs = [subjects.Program(bench, "sink-%d" % port, side, sink_command(
             bench, port, ["--max", str(sessions + 64), *more])) for port in self.ports]
         for program in self.programs:
-            subjects.wait_until(lambda: "ready" in program.text() or not program.alive(), "the sink")
+            subjects.wait_until(lambda: "ready" in program.text() or not program.alive(),
+                                "the sink")
             if not program.alive():
                 raise Fault("caronte-sink ended: " + program.text())
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What is measured: Caronte in its variants, its peers, and the programs around them.
 
-A Subject is started anew for each sample, in a directory and a control group of its own, and stopped
-behind it. Peers lie unpacked in BUILD/unpacked (tools/need --unpack puts them there); their
+A Subject is started anew for each sample, in a directory and a control group of its own, and
+stopped behind it. Peers lie unpacked in BUILD/unpacked (tools/need --unpack puts them there); their
 configurations are the files of bench/peers, whose @NAMES@ are filled in here. What is missing or
 does not run here says so by Missing, and is left out of the measuring.
 """

@@ -11,9 +11,9 @@
  * - least sessions: the fewest open sessions for the weight; equal ones in turn;
  * - round robin: worst-case fair weighted fair queueing (Bennett and Zhang, WF2Q+) with sessions
  *   for packets: each destination has a virtual time at which its next turn begins and one at which
- *   it ends, 1/weight later; of the turns that have begun, the one that ends first is taken. Weights
- *   5, 1, 1 give a b a a c a a. It needs no lock: two processes that pick at the same instant may
- *   take the same destination, and both are charged to it;
+ *   it ends, 1/weight later; of the turns that have begun, the one that ends first is taken.
+ *   Weights 5, 1, 1 give a b a a c a a. It needs no lock: two processes that pick at the same
+ *   instant may take the same destination, and both are charged to it;
  * - source: weighted rendezvous hashing (Thaler and Ravishankar; Schindelhauer and Schomaker): each
  *   destination draws a number from its name and the client's address, the best for its weight
  *   wins. So a destination that goes moves its own clients only, whatever its place in the list.

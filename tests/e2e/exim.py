@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: ISC
 """A real Exim as destination, Debian's exim4-daemon-light: see mailserver.py.
 
-It delivers as its own user, so that it needs no set-user-ID bit. It runs itself as that user too, so
-it is seen in the test's directory, which everybody may enter: a home directory may be closed. Whoever
-sends something before he may is thrown out, as Exim does unless it is told otherwise.
+Exim delivers as its own user, so that it needs no set-user-ID bit. The program itself runs as that
+user too, so it stands in the test's directory, which everybody may enter: a home directory may be
+closed. A client that sends something too early is thrown out, as Exim does unless it is told
+otherwise.
 """
 import re
 

@@ -891,7 +891,8 @@ class Smuggling(harness.TestCase):
          IN_RCPT + bdat(b"x") + b"RSET\r\n" + MAIL + b"RSET\r\n" + QUIT,
          [250] * 6 + [550, 554, 503, 503, 250, 221]),
         # Nobody to receive it: nothing goes on, the octets are no commands.
-        (EHLO + MAIL + FAR + bdat(EVIL, True) + b"RSET\r\n" + QUIT, EHLO + MAIL + b"RSET\r\n" + QUIT,
+        (EHLO + MAIL + FAR + bdat(EVIL, True) + b"RSET\r\n" + QUIT,
+         EHLO + MAIL + b"RSET\r\n" + QUIT,
          [250, 250, 550, 554, 250, 221]),
         (EHLO + MAIL + FAR + bdat(EVIL) + RCPT + bdat(EVIL, True) + QUIT, EHLO + MAIL + QUIT,
          [250, 250, 550, 554, 503, 503, 221]),

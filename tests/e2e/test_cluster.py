@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""COOPERATION_CLUSTER: the shares of the destinations, their max=, and destinations that are busy or die.
+"""COOPERATION_CLUSTER: the shares of the destinations, their max=, and those that are busy or die.
 
 CARONTE_LONG=1 sends 20,000 messages past dying destinations, else it is a tenth of that.
 """
@@ -312,7 +312,8 @@ class Busy(ClusterCase):
         self.check(said="554 5.3.2 not here")
 
     def test_malformed(self):
-        self.check("--greeting", "SSH-2.0-OpenSSH_9.2", said="malformed greeting: SSH-2.0-OpenSSH_9.2")
+        self.check("--greeting", "SSH-2.0-OpenSSH_9.2",
+                   said="malformed greeting: SSH-2.0-OpenSSH_9.2")
 
     def test_closed(self):
         self.check("--drop", "GREETING=close", said="connection closed in place of a greeting")
@@ -382,7 +383,8 @@ class Busy(ClusterCase):
 class Lmtp(ClusterCase):
     """A port that wants LHLO is told as what it is."""
     dialogs = ("gateway",)
-    PORT = ("--greeting", "220 sink0.test LMTP ready", "--reply", "EHLO=500 5.5.1 Unknown", "--reply",
+    PORT = ("--greeting", "220 sink0.test LMTP ready", "--reply", "EHLO=500 5.5.1 Unknown",
+            "--reply",
             "HELO=500 5.5.1 Unknown")
 
     def test_cluster(self):

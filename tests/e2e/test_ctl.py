@@ -405,7 +405,8 @@ class Log(harness.TestCase):
 
     @contextlib.contextmanager
     def following(self, *arguments):
-        with subprocess.Popen([harness.CTL, "log", "-f", *map(str, arguments)], stdout=subprocess.PIPE,
+        with subprocess.Popen([harness.CTL, "log", "-f", *map(str, arguments)],
+                              stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True) as follower:
             try:
                 yield follower
@@ -456,7 +457,8 @@ class Log(harness.TestCase):
     def test_compressed(self):
         """Not read, but not passed over without a word either."""
         text = (HEAD + record(1) + TAIL).encode()
-        for suffix, pack, program in ((".gz", gzip.compress, "zcat"), (".xz", lzma.compress, "xzcat"),
+        for suffix, pack, program in ((".gz", gzip.compress, "zcat"),
+                                      (".xz", lzma.compress, "xzcat"),
                                       (".bz2", bz2.compress, "bzcat")):
             path = self.dir / ("caronte-20261122-101112.xml" + suffix)
             path.write_bytes(pack(text))
@@ -475,7 +477,8 @@ class Log(harness.TestCase):
         log.write_text(HEAD + "".join(record(n).replace("/>", ' client="%s"/>' % client)
                                       for n, client in enumerate(clients)) + TAIL)
         for client, wanted in (("192.0.2.1", "01"), ("192.0.2.1:26", "1"), ("[2001:db8::1]", "2"),
-                               ("[2001:db8::1]:25", "2"), ("2001:db8::1", "2"), ("2001:db8::/32", "2"),
+                               ("[2001:db8::1]:25", "2"), ("2001:db8::1", "2"),
+                               ("2001:db8::/32", "2"),
                                ("[::ffff:192.0.2.1]:25", "0"), ("::ffff:c000:201", "01"),
                                ("192.0.2.1:27", "")):
             printed = as_records(ctl("log", "--json", "--client", client, log))
@@ -686,7 +689,8 @@ class Completion(harness.TestCase):
 
     def complete(self, line):
         done = subprocess.run(["bash", "--norc", "-c", self.SCRIPT, "bash", COMPLETION, line],
-                              env=dict(os.environ, HOME=str(self.dir)), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env=dict(os.environ, HOME=str(self.dir)), text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               cwd=self.dir, timeout=20)
         self.assertEqual((done.returncode, done.stderr), (0, ""), line)
         return done.stdout.splitlines()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The filter for fail2ban, tried by fail2ban-regex (unpacked, not installed) on a log that the daemon
-has written: who failed to log in is found, and nobody else, whatever the client writes.
+"""The filter for fail2ban, tried by fail2ban-regex (unpacked, not installed) on a log that the
+daemon has written: who failed to log in is found, and nobody else, whatever the client writes.
 """
 import base64
 import os
@@ -78,7 +78,8 @@ class Logins(harness.TestCase):
             self.attempts(daemon, "127.0.0.11", (plain(b"joe", b"wrong"), 535))
             daemon.record("login")
             log = self.dir / "moment.xml"
-            log.write_bytes(daemon.log.read_bytes().replace(b"<login", b"</caronte-log><?pad <login"))
+            forged = daemon.log.read_bytes().replace(b"<login", b"</caronte-log><?pad <login")
+            log.write_bytes(forged)
             self.assertEqual(found(log), ["127.0.0.11"])
 
     def test_names_that_forge_nothing(self):
@@ -91,13 +92,14 @@ class Logins(harness.TestCase):
                 *[(plain(name, b"x"), 535) for name in (
                     forged, b'x"/>\n<login time="2026-01-01T00:00:00Z"' + forged[1:], b"\xff\x01",
                     b"' verdict='accept' x='", b"x" * 200)])
-            self.attempts(daemon, "127.0.0.12", (b"EHLO <login" + forged.replace(b" ", b"") + b"\r\n",
+            self.attempts(daemon, "127.0.0.12",
+                          (b"EHLO <login" + forged.replace(b" ", b"") + b"\r\n",
                                                  250), (plain(b"joe", b"secret"), 235))
             daemon.records("login", count=6)
             self.assertEqual(found(daemon.log), ["127.0.0.11"] * 5)
 
     def test_ipv6(self):
-        """As the daemon writes such a client (the log of the daemon itself, its address replaced)."""
+        """As the daemon writes such a client (the daemon's own log, its address replaced)."""
         with harness.Sink("--auth", "joe:secret") as sink, \
                 self.caronte(sink, LOG_LEVEL=1) as daemon:
             self.attempts(daemon, "127.0.0.11", (plain(b"joe", b"wrong"), 535))

@@ -182,8 +182,8 @@ class FullSpool(harness.TestCase):
             yield server
 
     def text(self):
-        """A message that ends, for this Exim, with the dot in the middle of a line: the octet before
-        it is the one that it could not write. (It writes no CR, and 18 octets of its own.)"""
+        """A message that ends, for this Exim, with the dot in the middle of a line: the octet
+        before it is the one that it could not write. (It writes no CR, and 18 of its own.)"""
         size = (self.ROOM + 1) * self.PAGE - 18
         lines, rest = divmod(size, 79)
         return b"Subject: t\r\n\r\n" + (b"x" * 78 + b"\r\n") * lines + b"x" * rest + b".\r\n"

@@ -151,7 +151,8 @@ class Pool(Base):
             peer.close()
             for _ in range(20):
                 c = self.client(daemon)
-                c.send(MAIL + b"RCPT TO:<victim@far.test>\r\n" + b"RCPT TO:<x%far.test@local.test>\r\n")
+                c.send(MAIL + b"RCPT TO:<victim@far.test>\r\n"
+                       b"RCPT TO:<x%far.test@local.test>\r\n")
                 self.assertEqual(c.codes(3), [250, 550, 550])
                 self.quit(c)
             self.assertEqual(select.select([destination.socket], [], [], 0.1)[0], [])

@@ -256,7 +256,8 @@ class Exceptions(Guard):
                  "<joes+a@local.test>": False, "<+joe@local.test>": False,
                  "<joe%far.test+x@local.test>": False, '<"joe+x"@local.test>': False,
                  "<prvs=1234abcdef=joe@local.test>": False, "<joe-x@local.test>": False}
-        bounces = {"<prvs=1234abcdef=joe@local.test>": True, "<prvs=1234abcdef=ann@local.test>": False,
+        bounces = {"<prvs=1234abcdef=joe@local.test>": True,
+                   "<prvs=1234abcdef=ann@local.test>": False,
                    "<joe+news@local.test>": True}
         with harness.Sink() as sink:
             for delimiter, names in ("+", forms), ("", dict.fromkeys(forms, False)):
@@ -400,7 +401,7 @@ class Addresses(Guard):
 
 
 class OtherProtocols(Guard):
-    """From a relay network, where one RCPT would be enough: whoever cannot speak SMTP is not heard."""
+    """From a relay network, where one RCPT would do: whoever cannot speak SMTP is not heard."""
 
     SMTP = (b"EHLO x\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n"
             b"Subject: x\r\n\r\nx\r\n.\r\nQUIT\r\n")
@@ -425,7 +426,8 @@ class OtherProtocols(Guard):
     def test_proxy_headers(self):
         """The fault that tells of a balancer comes once, its sessions go no further."""
         headers = {"1": b"PROXY TCP4 203.0.113.9 192.0.2.25 40000 25\r\n",
-                   "2": b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x19\x9c\x40\0\x19"}
+                   "2": b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x19"
+                        b"\x9c\x40\0\x19"}
         with harness.Sink(maildir=True) as sink, \
                 self.caronte(sink, RELAY_NETWORKS="127.0.0.0/8", WORKERS=1) as daemon:
             for version, header in headers.items():

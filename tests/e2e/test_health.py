@@ -294,7 +294,8 @@ class Checks(CheckCase):
 
     def test_worker_dies_in_a_check(self):
         """The check is another worker's when the lease of the dead one is over."""
-        with self.check("--reply", r"1/GREETING=\p60000;220 late", CHECK_SMTP=True, CHECK_INTERVAL=1,
+        with self.check("--reply", r"1/GREETING=\p60000;220 late", CHECK_SMTP=True,
+                        CHECK_INTERVAL=1,
                         CHECK_TIMEOUT=1, WORKERS=2) as (one, two, daemon):
             daemon.may_die = True
             harness.wait_until(lambda: one.report()["open"] == 1)
@@ -437,7 +438,7 @@ class Names(BackupCase):
                 self.assertEqual(first_line(daemon)[0], "127.0.0.14")
 
     def test_name_service_fails_at_an_upgrade(self):
-        """What a name meant last is good until it means something else, for the next program too."""
+        """What a name meant last is good until it means another, for the next program too."""
         self.caronte = functools.partial(test_upgrade.copy, self)
         self.set_hosts("127.0.0.11 mx.test")
         with self.sink_at("127.0.0.11"), self.named() as daemon:

@@ -12,7 +12,8 @@ RECORDS = 1000
 FOLLOWED = "module(load=\"imfile\")\n" \
     "template(name=\"raw\" type=\"string\" string=\"%%msg%%\\n\")\n" \
     "input(type=\"imfile\" File=\"%s\" Tag=\"caronte\" ruleset=\"all\")\n" \
-    "ruleset(name=\"all\") { action(type=\"omfile\" file=\"%s\" template=\"raw\" asyncWriting=\"off\") }\n"
+    "ruleset(name=\"all\") { action(type=\"omfile\" file=\"%s\" template=\"raw\" " \
+    "asyncWriting=\"off\") }\n"
 
 
 class Follower(harness.Program):
@@ -166,7 +167,8 @@ class Json(harness.TestCase):
     def test_what_it_may_not_be(self):
         daemon = self.caronte("127.0.0.1:1")
         daemon.configure()
-        for path, why in ((daemon.log, "this is LOG_FILE"), (self.dir, "not a regular file|Is a directory"),
+        for path, why in ((daemon.log, "this is LOG_FILE"),
+                          (self.dir, "not a regular file|Is a directory"),
                           (self.dir / "nowhere/x.json", "No such file")):
             daemon.configure(LOG_JSON_FILE=str(path))
             done = harness.run_caronte("-t", "-c", daemon.conf)

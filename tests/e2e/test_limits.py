@@ -455,7 +455,8 @@ class Stress(harness.TestCase):
             for c in [friend, *slow]:
                 self.assertEqual(c.codes(1), [250])
             begin = daemon.record("fault", what="stress")
-            self.assertTrue(begin.get("detail").endswith("strangers are waited for a tenth as long"))
+            detail = begin.get("detail")
+            self.assertTrue(detail.endswith("strangers are waited for a tenth as long"))
             began = time.monotonic()
             with harness.Client(daemon.port) as client:
                 client.hello()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""caronte-load against caronte-sink: what it says it sent has come, and what goes wrong is counted."""
+"""caronte-load against caronte-sink: what it says it sent has come, what goes wrong is counted."""
 import collections
 import json
 import signal

@@ -78,7 +78,8 @@ class Levels(harness.TestCase):
             user = "u" * login
             with harness.Sink("--auth", user + ":secret") as sink, self.caronte(sink) as daemon:
                 for n, helo in enumerate(lengths, 1):
-                    with self.subTest(login=login, helo=helo), harness.Client(daemon.port) as client:
+                    with self.subTest(login=login, helo=helo), \
+                            harness.Client(daemon.port) as client:
                         client.hello(name(helo))
                         token = base64.b64encode(b"\0%s\0secret" % user.encode())
                         client.command(b"AUTH PLAIN " + token, 235)
@@ -208,9 +209,11 @@ class Levels(harness.TestCase):
                 self.assertEqual((fine[:3], last[:3], client.rest()), ("250", code, b""))
                 self.assertEqual(daemon.record("session").get("refusals"), "2")
                 self.assertEqual(
-                    [[record.get(key) for key in ("sender", "recipient", "verdict", "rule", "reply")]
+                    [[record.get(key)
+                      for key in ("sender", "recipient", "verdict", "rule", "reply")]
                      for record in daemon.records("recipient")],
-                    [["a@client.test", recipient + "@local.test", *verdict] for recipient, verdict in (
+                    [["a@client.test", recipient + "@local.test", *verdict]
+                     for recipient, verdict in (
                         ("fine", ("accept", "recipient", fine.strip())),
                         (end, ("refuse", "destination", last.strip())),
                         ("late", ("refuse", "destination", last.strip())))])

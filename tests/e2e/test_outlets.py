@@ -111,7 +111,8 @@ class Copies(harness.TestCase):
         copies = self.dir / "copies"
         copies.mkdir()
         harness.give_to_user(copies)
-        with harness.Sink() as sink, self.caronte(sink, LOG_LEVEL=4, DEBUG_DIR=str(copies)) as daemon:
+        with harness.Sink() as sink, \
+                self.caronte(sink, LOG_LEVEL=4, DEBUG_DIR=str(copies)) as daemon:
             copies.rename(self.dir / "elsewhere")
             with harness.Client(daemon.port) as client:
                 client.hello()

@@ -286,7 +286,8 @@ class Unread(harness.Caronte):
 
     def wait_ready(self, lines=1):
         said = b""
-        while b": ready, listening on " not in said and (more := os.read(self.ends[0].fileno(), 999)):
+        while b": ready, listening on " not in said \
+                and (more := os.read(self.ends[0].fileno(), 999)):
             said += more
         return bool(said)
 

@@ -24,7 +24,8 @@ def rows():
     text = MANUAL.read_text().partition(".Ss Why mail did not come\n")[2].partition("\n.El\n")[0]
     found = {}
     for item in re.split(r"^\.It ", text, flags=re.M)[1:]:
-        title, record, command = re.fullmatch(r"(.*)\n\.Ql (.*)\n\.Dl \$ (.*)", item.strip()).groups()
+        parts = re.fullmatch(r"(.*)\n\.Ql (.*)\n\.Dl \$ (.*)", item.strip())
+        title, record, command = parts.groups()
         element, *attributes = shlex.split(record)
         found[title] = element, dict(word.split("=", 1) for word in attributes), command
     return found

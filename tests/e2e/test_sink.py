@@ -442,7 +442,8 @@ class Records(unittest.TestCase):
     def test_no_place_for_the_report(self):
         """Said at the start, not when a run is over."""
         with tempfile.TemporaryDirectory() as place:
-            done = subprocess.run([SINK, "-l", "127.0.0.1:0", "--report", place + "/missing/report"],
+            done = subprocess.run([SINK, "-l", "127.0.0.1:0", "--report",
+                                   place + "/missing/report"],
                                   capture_output=True, timeout=10)
             self.assertEqual(done.returncode, 73)
             self.assertIn(b"/missing/report.part: No such file or directory", done.stderr)
@@ -461,7 +462,8 @@ class Script(unittest.TestCase):
         return t.reply()
 
     def test_greeting_to_the_letter(self):
-        for text, sent in (("554 No", b"554 No\r\n"), ("220-a\\r\\n220 b\\r\\n", b"220-a\r\n220 b\r\n"),
+        for text, sent in (("554 No", b"554 No\r\n"),
+                           ("220-a\\r\\n220 b\\r\\n", b"220-a\r\n220 b\r\n"),
                            ("2\\x32\\0\\t\\\\\\n", b"22\0\t\\\n"), ("220\\c", b"220"), ("", b""),
                            ("220 a\\p50;\\r\\n", b"220 a\r\n")):
             with self.subTest(text=text), Sink("--greeting", text) as sink, sink.talk() as t:

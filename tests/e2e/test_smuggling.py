@@ -469,7 +469,8 @@ class Early(harness.TestCase):
     def test_behind_auth(self):
         """… and the 235 that comes later logs nobody in."""
         extensions = b"250-puppet.test\r\n250 AUTH PLAIN LOGIN\r\n"
-        with puppet.Destination(extensions=extensions) as destination, self.caronte(destination) as daemon:
+        with puppet.Destination(extensions=extensions) as destination, \
+                self.caronte(destination) as daemon:
             for lines in ([b"AUTH PLAIN AGpvZQBzZWNyZXQ=\r\n"],
                           [b"AUTH LOGIN\r\n", b"am9l\r\n"],
                           [b"AUTH LOGIN\r\n", b"am9l\r\n", b"c2VjcmV0\r\n"]):

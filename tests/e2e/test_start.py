@@ -207,7 +207,7 @@ class InstalledFile(Base):
 
 
 class Warnings(Base):
-    """What `caronte -t` says of what is legal and probably not meant; a start says the worst of it."""
+    """What `caronte -t` says of what is legal and probably not meant; a start says the worst."""
 
     dialogs = ("sniff",)
     each_engine = False
@@ -288,7 +288,8 @@ class Configuration(Base):
             ("CONFIG_LOG_LEVEL=1", r"LOG_LEVEL: .*line 4"),
             ("# CONFIG_MAX_ERRORS is not set", r"MAX_ERRORS: "),
             ("# only a comment", None),
-            ('CONFIG_SERVER_NAME="mail_1.example"', r"SERVER_NAME: mail_1.example: is no host name"),
+            ('CONFIG_SERVER_NAME="mail_1.example"',
+             r"SERVER_NAME: mail_1.example: is no host name"),
             ('CONFIG_RECIPIENT_DELIMITER="+%"', r"RECIPIENT_DELIMITER: .*another domain"),
         ]
         conf = self.dir / "faulty.conf"
@@ -402,8 +403,8 @@ class Configuration(Base):
         daemon.configure()
         daemon.conf.chmod(0o600)
         said = self.run_it(daemon, GOOD, "-t")
-        self.assertIn("caronte.conf: cannot be read by user nobody (Permission denied): each reload will "
-                      "be refused\n", said)
+        self.assertIn("caronte.conf: cannot be read by user nobody (Permission denied): each "
+                      "reload will be refused\n", said)
         with daemon:
             self.assertIn("cannot be read by user nobody", daemon.stderr())
         daemon.conf.chmod(0o644)

@@ -440,11 +440,13 @@ class Socket(TestCase):
             for request in (b"", b"status", b"\0" * 100):
                 self.assertEqual(self.ask(request), b"", request)
             for request in (b"\n", b"STATUS\n", b"status \n", b" status\n", b"statusx\n",
-                            b"status\0\n", b"status\r\n", b"x" * 511, b"drain " + b"x" * 505 + b"\n", b"x" * 100000, b"drain\n"):
+                            b"status\0\n", b"status\r\n", b"x" * 511,
+                            b"drain " + b"x" * 505 + b"\n", b"x" * 100000, b"drain\n"):
                 self.assertEqual(self.ask(request), b"error no such request\n", request[:20])
             for request in (b"drain \n", b"drain  " + name + b"\n", b"drain " + name + b" \n",
                             b"ready x:1\n", b"drain " + b"x" * 504 + b"\n"):
-                self.assertRegex(self.ask(request), b"^error .* is no destination of this daemon\n$")
+                self.assertRegex(self.ask(request),
+                                 b"^error .* is no destination of this daemon\n$")
             self.assertEqual(json.loads(self.ask(b"status\ndrain " + name + b"\n"))["pid"],
                              daemon.pid)
             self.assertIs(self.status()["destinations"][0]["drained"], False)
@@ -571,7 +573,8 @@ class Check(TestCase):
             self.assertRegex(harness.ctl("status", "--socket", self.socket).stdout,
                              r"(?m)^%s +busy .*\n  busy for \d+ s: 421 too busy$" % name_of(one))
             self.drain(name_of(two))
-            self.assertEqual(self.check(), (2, "CRITICAL: no destination is up; %s; %s is drained" % (
+            self.assertEqual(self.check(),
+                             (2, "CRITICAL: no destination is up; %s; %s is drained" % (
                 busy, name_of(two))))
 
     def test_single_that_refuses(self):
@@ -796,7 +799,8 @@ class Metrics(TestCase):
                         document["version"], document["engine"]), 1)):
                 self.assertEqual(found["caronte_" + name][labels], value, (name, labels))
             # … and only the first may have to connect, in the worker that has none yet.
-            self.assertIn(found["caronte_connect_duration_seconds_count"][here], self.by_dialog({1}, {0, 1}))
+            self.assertIn(found["caronte_connect_duration_seconds_count"][here],
+                          self.by_dialog({1}, {0, 1}))
             self.assertEqual(sum(found["caronte_worker_sessions_open"].values()), 1)
             self.assertAlmostEqual(found["caronte_start_time_seconds"][""], time.time(), delta=60)
             self.assertEqual(found["caronte_last_reload_timestamp_seconds"],
@@ -807,7 +811,7 @@ class Metrics(TestCase):
                 self.assertEqual(document["log_disk"][files]["size"],
                                  found["caronte_log_disk_size_bytes"][labels])
                 self.assertLessEqual(free, found["caronte_log_disk_size_bytes"][labels])
-            buckets = [(labels, n) for labels, n in found["caronte_reply_duration_seconds_bucket"].items()]
+            buckets = list(found["caronte_reply_duration_seconds_bucket"].items())
             counts = [n for _, n in buckets]
             self.assertEqual(counts, sorted(counts))
             self.assertEqual(buckets[-1], (here + ',le="+Inf"', 3))

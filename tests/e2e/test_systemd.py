@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""The service manager's side: the units, the sockets that it hands over (sd_listen_fds(3)), and what
-it is told (sd_notify(3)). The tests are the service manager; of systemd only systemd-analyze is
-used, where there is one.
+"""The service manager's side: the units, the sockets that it hands over (sd_listen_fds(3)), and
+what it is told (sd_notify(3)). The tests are the service manager; of systemd only systemd-analyze
+is used, where there is one.
 """
 import os
 import re
@@ -205,7 +205,7 @@ class Reload(Base):
 
     def commands(self, what, daemon):
         """The unit's lines of that name, for a daemon of the tests."""
-        text = (UNITS / "caronte.service").read_text()
+        text = (UNITS / "caronte.service").read_text().replace("\\\n", " ")
         for old, new in (("/usr/local/sbin/caronte", str(harness.CARONTE)),
                          ("/etc/caronte/caronte.conf", str(daemon.conf)),
                          ("/run/caronte", str(daemon.log.parent))):
@@ -260,7 +260,8 @@ class Units(Base):
         return done.returncode, done.stdout
 
     def test_verify(self):
-        units = sorted(path for path in self.dir.iterdir() if path.suffix in (".service", ".socket"))
+        units = sorted(path for path in self.dir.iterdir()
+                       if path.suffix in (".service", ".socket"))
         self.assertEqual([unit.name for unit in units], ["caronte.service", "caronte.socket"])
         self.assertEqual(self.analyze("verify", "--man=no", *units), (0, ""))
 

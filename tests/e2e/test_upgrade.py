@@ -166,8 +166,8 @@ class Upgrade(Base):
 
     @unittest.skipUnless(harness.ROOT, "another user's limits are nobody's to lower")
     def test_the_limits_of_its_start(self):
-        """A program that wants more open files for copies than the one before serves without them; one
-        that finds no memory for rings says so."""
+        """A program that wants more open files for copies than the one before serves without them;
+        one that finds no memory for rings says so."""
         with harness.Sink() as sink, self.copy(sink, engine="auto") as daemon:
             said = subprocess.run([daemon.program, "-t", "-c", daemon.conf], text=True,
                                   stderr=subprocess.PIPE, preexec_fn=lambda: (
