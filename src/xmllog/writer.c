@@ -27,7 +27,7 @@
 #include "xmllog/jsonfile.h"
 #include "xmllog/logfile.h"
 #include "xmllog/outlet.h"
-#include "xmllog/stream.h"
+#include "xmllog/logpipe.h"
 #include "xmllog/take.h"
 
 #define BATCH_OCTETS	(128u << 10) /* of raw records */
@@ -45,7 +45,7 @@ struct writer {
 	struct take take;
 	struct format format;
 	struct logfile file;
-	struct stream stream;
+	struct logpipe stream;
 	struct outlet outlet;
 	struct format json;
 	struct jsonfile json_file;
@@ -336,11 +336,11 @@ static int write_stream(struct writer *w, struct span text)
 	int rc = 0;
 
 	if (!first->stream_begun)
-		rc = stream_add(&w->stream, SPAN(LOGFILE_HEAD));
+		rc = logpipe_add(&w->stream, SPAN(LOGFILE_HEAD));
 	if (rc < 0)
 		return rc;
 	first->stream_begun = 1;
-	rc = stream_add(&w->stream, text);
+	rc = logpipe_add(&w->stream, text);
 	if (rc < 0)
 		return rc;
 	take_prepare(&w->take, 0, 0, 0);
@@ -349,7 +349,7 @@ static int write_stream(struct writer *w, struct span text)
 
 static int flush(struct writer *w)
 {
-	return stream_flush(&w->stream, w->ended ? LAST_PAUSE_MS : STREAM_MS);
+	return logpipe_flush(&w->stream, w->ended ? LAST_PAUSE_MS : STREAM_MS);
 }
 
 /* What was written once more, for the system's log; once for each spell it is said that nobody is
@@ -471,7 +471,7 @@ static bool hand_over(struct writer *w)
 			break;
 	}
 	if (w->to_stream)
-		stream_close(&w->stream);
+		logpipe_close(&w->stream);
 	else
 		logfile_close(&w->file);
 	return rc == 0;
@@ -485,9 +485,9 @@ static void end_stream(struct writer *w)
 	if (w->to_stream || !first->stream_begun)
 		return;
 	first->stream_begun = 0;
-	if (stream_add(&w->stream, SPAN("</caronte-log>\n")) == 0)
+	if (logpipe_add(&w->stream, SPAN("</caronte-log>\n")) == 0)
 		(void)flush(w);
-	stream_close(&w->stream);
+	logpipe_close(&w->stream);
 }
 
 /* Whether everything got out. */
@@ -499,9 +499,9 @@ static bool finish(struct writer *w)
 
 	if (w->to_stream) {
 		if (w->take.src[0].ring->stream_begun &&
-		    (stream_add(&w->stream, SPAN("</caronte-log>\n")) < 0 || flush(w) < 0))
+		    (logpipe_add(&w->stream, SPAN("</caronte-log>\n")) < 0 || flush(w) < 0))
 			left = true;
-		stream_close(&w->stream);
+		logpipe_close(&w->stream);
 	} else {
 		logfile_close(&w->file);
 	}
@@ -521,7 +521,7 @@ int xmllog_writer_main(const struct xmllog_writer_config *c, struct xmllog_ring 
 	outlet_init(&w.outlet, c->syslog ? c->syslog : "");
 	jsonfile_init(&w.json_file, c->json ? c->json : "", c->archive_dir,
 		      (uint64_t)c->rotate_mib << 20, c->rotate_hours * HOUR_US);
-	stream_init(&w.stream, STDOUT_FILENO);
+	logpipe_init(&w.stream, STDOUT_FILENO);
 	logfile_init(&w.file, c->file, c->archive_dir, (uint64_t)c->rotate_mib << 20);
 	if (take_open(&w.take, rings, n) < 0 || format_open(&w.format) < 0 ||
 	    format_open(&w.json) < 0) {

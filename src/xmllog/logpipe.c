@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* stream: see stream.h. */
-#include "xmllog/stream.h"
+/* logpipe: see logpipe.h. */
+#include "xmllog/logpipe.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -8,18 +8,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void stream_init(struct stream *s, int fd)
+void logpipe_init(struct logpipe *s, int fd)
 {
-	*s = (struct stream){ .fd = fd };
+	*s = (struct logpipe){ .fd = fd };
 }
 
-void stream_close(struct stream *s)
+void logpipe_close(struct logpipe *s)
 {
 	free(s->text);
-	*s = (struct stream){ .fd = -1 };
+	*s = (struct logpipe){ .fd = -1 };
 }
 
-int stream_add(struct stream *s, struct span text)
+int logpipe_add(struct logpipe *s, struct span text)
 {
 	if (s->at == s->n)
 		s->at = s->n = 0;
@@ -37,7 +37,7 @@ int stream_add(struct stream *s, struct span text)
 	return 0;
 }
 
-int stream_flush(struct stream *s, int timeout_ms)
+int logpipe_flush(struct logpipe *s, int timeout_ms)
 {
 	while (s->at < s->n) {
 		struct pollfd p = { .fd = s->fd, .events = POLLOUT };
