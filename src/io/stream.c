@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: ISC */
+/* stream: see stream.h. Over a TCP socket: the engine waits for it, the kernel answers at once. */
+#include "io/stream.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "io/net.h"
+
+#define LOOK_MAX 128 /* streams in one poll(2) */
+
+int stream_connect(struct io *io, struct stream *st, struct io_op *op, const struct addr *addr)
+{
+	int fd = net_socket(addr);
+
+	*st = stream_of(fd < 0 ? -1 : fd);
+	if (fd < 0)
+		return fd;
+	io_connect(io, op, fd, addr);
+	return 0;
+}
+
+void stream_close(struct io *io, struct stream *st)
+{
+	if (st->fd >= 0)
+		io_close(io, st->fd);
+	*st = stream_of(-1);
+}
+
+/* ---- operations ---- */
+
+void stream_recv(struct io *io, struct stream *st, struct io_op *op, void *buf, size_t len)
+{
+	io_recv(io, op, st->fd, buf, len);
+}
+
+void stream_recv_block(struct io *io, struct stream *st, struct io_op *op)
+{
+	io_recv_block(io, op, st->fd);
+}
+
+void stream_await(struct io *io, struct stream *st, struct io_op *op)
+{
+	io_poll(io, op, st->fd, POLLIN);
+}
+
+void stream_send(struct io *io, struct stream *st, struct io_op *op, const void *buf, size_t len,
+		 unsigned how)
+{
+	io_send(io, op, st->fd, buf, len, how);
+}
+
+void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
+{
+	(void)st;
+	io_cancel(io, op);
+}
+
+bool stream_can_peek(const struct stream *st)
+{
+	(void)st;
+	return true;
+}
+
+bool stream_can_splice(const struct stream *st)
+{
+	(void)st;
+	return true;
+}
+
+void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
+		   struct stream *to, uint64_t count)
+{
+	io_splice_start(io, s, pipe, from->fd, to->fd, count);
+}
+
+/* ---- what has come ---- */
+
+static ssize_t take(int fd, void *buf, size_t len, int flags)
+{
+	ssize_t n;
+
+	do
+		n = recv(fd, buf, len, flags | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t stream_take(struct stream *st, void *buf, size_t len)
+{
+	return take(st->fd, buf, len, 0);
+}
+
+ssize_t stream_peek(struct stream *st, void *buf, size_t len)
+{
+	return take(st->fd, buf, len, MSG_PEEK);
+}
+
+void stream_skip(struct stream *st, size_t n)
+{
+	while (n > 0) {
+		ssize_t got = take(st->fd, NULL, n, MSG_TRUNC);
+
+		if (got <= 0)
+			return;
+		n -= (size_t)got;
+	}
+}
+
+int stream_unread(const struct stream *st)
+{
+	int n = 0;
+
+	return ioctl(st->fd, FIONREAD, &n) < 0 ? -errno : n;
+}
+
+/* One poll(2) of N streams, at most LOOK_MAX: those that are not silent go to TO. */
+static unsigned look(struct stream **to, struct stream **from, unsigned n)
+{
+	struct pollfd fds[LOOK_MAX];
+	unsigned heard = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = (struct pollfd){ from[i]->fd, POLLIN | POLLRDHUP, 0 };
+	if (poll(fds, n, 0) <= 0)
+		return 0;
+	for (unsigned i = 0; i < n; i++)
+		if (fds[i].revents)
+			to[heard++] = from[i];
+	return heard;
+}
+
+unsigned stream_heard(struct stream **st, unsigned n)
+{
+	unsigned heard = 0;
+
+	for (unsigned i = 0; i < n; i += LOOK_MAX)
+		heard += look(st + heard, st + i, n - i < LOOK_MAX ? n - i : LOOK_MAX);
+	return heard;
+}
+
+bool stream_silent(struct stream *st)
+{
+	struct pollfd p = { .fd = st->fd, .events = POLLIN | POLLRDHUP };
+
+	return poll(&p, 1, 0) == 0;
+}
+
+bool stream_gone(const struct stream *st)
+{
+	struct pollfd p = { .fd = st->fd };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* ---- what was sent ---- */
+
+void stream_say(struct stream *st, const void *octets, size_t n)
+{
+	(void)!send(st->fd, octets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void stream_mark(struct stream *st)
+{
+	st->sent = 0;
+}
+
+void stream_count(struct stream *st, int res)
+{
+	uint32_t n = res > 0 ? (uint32_t)res : 0;
+
+	st->sent = UINT32_MAX - st->sent < n ? UINT32_MAX : st->sent + n;
+}
+
+int stream_acked(const struct stream *st)
+{
+	int waiting = 0;
+
+	if (ioctl(st->fd, SIOCOUTQ, &waiting) < 0)
+		return -errno;
+	if (waiting <= 0)
+		return STREAM_ACKED_ALL;
+	return (uint32_t)waiting < st->sent ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
+}
+
+int stream_time(const struct stream *st, struct stream_timing *t)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+	int acked = stream_acked(st);
+
+	if (acked < 0)
+		return acked;
+	if (getsockopt(st->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	*t = (struct stream_timing){ acked == STREAM_ACKED_ALL, info.tcpi_last_ack_recv,
+				     info.tcpi_rtt + 4 * info.tcpi_rttvar };
+	return 0;
+}
+
+/* ---- ending ---- */
+
+void stream_half_close(struct stream *st)
+{
+	(void)shutdown(st->fd, SHUT_WR);
+}
+
+void stream_cut(struct stream *st)
+{
+	(void)shutdown(st->fd, SHUT_RDWR);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * stream: the one place that touches a connected socket of the mail. A stream is the octets that
+ * two peers exchange. Today it is a TCP connection and nothing else.
+ *
+ * What waits is an operation of the engine, with its completion contract (io.h). What does not wait
+ * asks the kernel at once. Nothing here is allocated, and no call costs more than the system call
+ * that it stands for.
+ *
+ * Who owns a stream owns its descriptor. While no operation is in flight a stream may be moved
+ * (stream_move()): it keeps nothing that points at itself.
+ *
+ * A second kind of stream, TLS, goes in here: a state of its own in struct stream, and each
+ * function of stream.c asks that first. The callers are written for what will be different then:
+ *
+ *   - Octets can wait inside of the stream, beside those in the kernel. stream_await() completes
+ *     for them too, and stream_unread() counts them. An operation may take several of the engine's,
+ *     so it is cancelled by stream_cancel() and not by io_cancel().
+ *   - The kernel counts records, not the peers' octets. So nobody compares its queue with a number
+ *     of octets: stream_acked() does that, with what the stream itself has seen leave.
+ *   - A record can come that brings no octet (a session ticket). stream_await() may therefore
+ *     complete in vain, with -EAGAIN from stream_take(). stream_silent() and stream_heard() take
+ *     such a record in and go on calling the stream silent.
+ *   - The end of what we say is a record (close_notify): stream_half_close().
+ *   - Octets cannot be left in the kernel's queue and read, nor moved by the kernel: who wants that
+ *     asks stream_can_peek() and stream_can_splice() first.
+ */
+#ifndef IO_STREAM_H
+#define IO_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/addr.h"
+#include "io/io.h"
+#include "io/pipe.h"
+
+struct stream {
+	int fd;	       /* -1: none */
+	uint32_t sent; /* octets since stream_mark(); 32 bits hold more than a kernel's queue */
+};
+
+/* A stream over FD, a prepared socket (net.h), or over none: -1. */
+static inline struct stream stream_of(int fd)
+{
+	return (struct stream){ .fd = fd };
+}
+
+static inline bool stream_is_open(const struct stream *st)
+{
+	return st->fd >= 0;
+}
+
+/* Hands the stream over: FROM has none afterwards. */
+static inline struct stream stream_move(struct stream *from)
+{
+	struct stream st = *from;
+
+	*from = stream_of(-1);
+	return st;
+}
+
+/* Makes a socket and begins to connect it to ADDR, which must stay until completion. 0, and OP is
+ * in flight; or -errno, and there is neither. */
+int stream_connect(struct io *io, struct stream *st, struct io_op *op, const struct addr *addr)
+	__attribute__((warn_unused_result));
+/* No operation is in flight. A stream that is none is left alone. */
+void stream_close(struct io *io, struct stream *st);
+
+/* ---- operations: see io.h ---- */
+
+void stream_recv(struct io *io, struct stream *st, struct io_op *op, void *buf, size_t len);
+void stream_recv_block(struct io *io, struct stream *st, struct io_op *op);
+/* Waits until stream_take() would say something: octets, the end, a fault. */
+void stream_await(struct io *io, struct stream *st, struct io_op *op);
+/* HOW: enum io_send_how. */
+void stream_send(struct io *io, struct stream *st, struct io_op *op, const void *buf, size_t len,
+		 unsigned how);
+void stream_cancel(struct io *io, struct stream *st, struct io_op *op);
+
+/* Whether octets can be looked at and left where they are. */
+bool stream_can_peek(const struct stream *st);
+/* Whether the kernel can move octets from it, and to it. */
+bool stream_can_splice(const struct stream *st);
+/* Moves COUNT octets: see io_splice_start(). Both can splice. */
+void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
+		   struct stream *to, uint64_t count);
+
+/* ---- at once: what has come ---- */
+
+/* Octets, at most LEN (> 0); 0 at the end; or -errno, which is -EAGAIN where none are here yet. */
+ssize_t stream_take(struct stream *st, void *buf, size_t len) __attribute__((warn_unused_result));
+/* The same, and they stay. Only where stream_can_peek(). */
+ssize_t stream_peek(struct stream *st, void *buf, size_t len) __attribute__((warn_unused_result));
+/* Throws away N octets that were looked at, or as many of them as are still here. */
+void stream_skip(struct stream *st, size_t n);
+/* How many octets are here and were not taken; where stream_can_splice() so many can be moved
+ * without waiting. Or -errno. */
+int stream_unread(const struct stream *st) __attribute__((warn_unused_result));
+/* Nothing has come that was not taken: no octet, no end, no fault. */
+bool stream_silent(struct stream *st) __attribute__((warn_unused_result));
+/* Looks at N streams together. Those that are not silent come to the front of ST, in the order that
+ * they had. How many. */
+unsigned stream_heard(struct stream **st, unsigned n) __attribute__((warn_unused_result));
+/* It is over in both directions, or has failed. What has come before can still be taken. */
+bool stream_gone(const struct stream *st) __attribute__((warn_unused_result));
+
+/* ---- at once: what was sent ---- */
+
+/* Says a few octets where there is room for all of them. Nobody learns whether there was. */
+void stream_say(struct stream *st, const void *octets, size_t n);
+/* Of a stream whose octets are all acknowledged: stream_acked() knows from now on what is sent.
+ * The owner of a stream_send() tells what became of it, RES, by stream_count(). Who asks for
+ * STREAM_ACKED_ALL alone needs neither. */
+void stream_mark(struct stream *st);
+void stream_count(struct stream *st, int res);
+/* Something was sent since stream_mark(), as far as stream_count() was told. */
+static inline bool stream_has_sent(const struct stream *st)
+{
+	return st->sent > 0;
+}
+
+/* What the peer's kernel has acknowledged. */
+enum stream_acked {
+	STREAM_ACKED_ALL,  /* everything */
+	STREAM_ACKED_SOME, /* not everything */
+	STREAM_ACKED_NONE, /* nothing of what was sent since stream_mark(), which is something */
+};
+/* One of these, or -errno, which is none of them. */
+int stream_acked(const struct stream *st) __attribute__((warn_unused_result));
+
+struct stream_timing {
+	bool all_acked;	    /* as STREAM_ACKED_ALL */
+	uint32_t quiet_ms;  /* since the peer's last acknowledgement, of whatever kind */
+	uint32_t resend_us; /* after so long a peer like us sends again what was lost (RFC 6298) */
+};
+
+/* 0 or -errno. */
+int stream_time(const struct stream *st, struct stream_timing *t)
+	__attribute__((warn_unused_result));
+
+/* ---- at once: ending ---- */
+
+/* We say no more; the peer can go on. A peer that is gone already says so to who receives. */
+void stream_half_close(struct stream *st);
+/* Nothing more is said, and nothing more comes: what has come already is received, then the end. */
+void stream_cut(struct stream *st);
+
+#endif
