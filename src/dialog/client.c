@@ -6,6 +6,9 @@
 
 #include "base/diag.h"
 #include "dialog/records.h"
+#include "smtp/base64.h"
+#include "smtp/build.h"
+#include "smtp/line.h"
 
 static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
 static const char reply_idle[] = "421 4.7.0 Too many commands without a message\r\n";

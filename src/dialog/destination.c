@@ -9,6 +9,9 @@
 #include "base/diag.h"
 #include "dialog/records.h"
 #include "shared/stats.h"
+#include "smtp/build.h"
+#include "smtp/ehlo.h"
+#include "smtp/repair.h"
 
 #define CLOSING 3 /* octets of the dot line behind a message */
 

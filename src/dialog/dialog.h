@@ -25,6 +25,7 @@
 #include "smtp/eod.h"
 #include "smtp/header.h"
 #include "smtp/offer.h"
+#include "smtp/repair.h"
 #include "smtp/server.h"
 #include "smtp/text.h"
 #include "xmllog/xmllog.h"

@@ -11,6 +11,7 @@
 #include "base/diag.h"
 #include "dialog/inner.h"
 #include "dialog/records.h"
+#include "smtp/build.h"
 
 static const char reply_ok[] = "250 2.0.0 Ok\r\n";
 static const char reply_sender[] = "250 2.1.0 Ok\r\n";

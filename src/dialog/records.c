@@ -3,6 +3,7 @@
 #include "dialog/records.h"
 
 #include "shared/stats.h"
+#include "smtp/mechanism.h"
 
 _Static_assert(STATS_RULES == POLICY_RULES + 1, "the destination's own refusal is the last");
 _Static_assert(STATS_END_STOP == END_STOP, "what counts ends has one for each");

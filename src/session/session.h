@@ -14,6 +14,7 @@
 #include "session/copy.h"
 #include "dialog/dialog.h"
 #include "session/times.h"
+#include "smtp/line.h"
 #include "upstream/warm.h"
 #include "runtime/context.h"
 

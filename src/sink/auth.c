@@ -4,6 +4,7 @@
  * the one user of --auth. The transcript shows the credentials: this is a server for tests.
  */
 #include "sink/sink.h"
+#include "smtp/base64.h"
 #include "smtp/command.h"
 
 #define CREDENTIALS_MAX 1024

@@ -10,6 +10,7 @@
  */
 #include "sink/sink.h"
 #include "smtp/command.h"
+#include "smtp/line.h"
 
 static struct span skip_blanks(struct span s)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * base64: RFC 4648 4, as AUTH uses it (RFC 4954 4), strictly: whole groups of four, padding only at
- * the end, the bits under the padding zero (3.5), no white space. See command.h.
+ * the end, the bits under the padding zero (3.5), no white space.
  */
-#include "smtp/command.h"
+#include "smtp/base64.h"
 
 /* The six bits of C, or -1. */
 static int sextet(uint8_t c)

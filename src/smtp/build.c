@@ -2,9 +2,9 @@
 /*
  * build: a command as the destination gets it, written from what was understood of it and from
  * nothing else (invariant 2): keywords in upper case, one blank between, parameters in one order.
- * See command.h.
  */
-#include "smtp/command.h"
+#include "smtp/build.h"
+
 #include "smtp/param.h"
 #include "smtp/put.h"
 

@@ -5,6 +5,7 @@
  */
 #include "smtp/command.h"
 
+#include "smtp/base64.h"
 #include "smtp/param.h"
 
 /* An EHLO name; RFC 5321 4.5.3.1.2. */

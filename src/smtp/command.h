@@ -16,28 +16,10 @@
 #include "base/span.h"
 #include "smtp/path.h"
 
-/* Limits of one line with its CR LF. RFC 5321 4.5.3.1.4 asks for 512 and what extensions add;
- * RFC 4954 4 asks for 12288 for AUTH and its continuations. */
-#define SMTP_LINE_MAX	   4096
-#define SMTP_AUTH_LINE_MAX 12288
 /* Octets of one BDAT chunk. Servers there are that count in 32 bits (Exim reads the size with %u)
  * and would see another, smaller chunk in a larger number: what they then read as commands nobody
  * has judged. A message may have any number of chunks. */
 #define SMTP_CHUNK_MAX 0x7fffffffu
-
-enum smtp_line_result {
-	SMTP_LINE_MORE, /* no whole line in IN yet */
-	SMTP_LINE_OK,	/* *LINE is the line without CR LF, *CONSUMED with it */
-	SMTP_LINE_BAD,	/* too long, a NUL, a CR or LF on its own: the connection cannot go on */
-};
-
-/* Cuts the first line off IN. MAX counts the CR LF. BAD as soon as it is certain, not later; the
- * result does not depend on how the octets arrived. */
-enum smtp_line_result smtp_line_cut(struct span in, size_t max, struct span *line,
-				    size_t *consumed);
-/* The limit for the line that begins with IN: SMTP_AUTH_LINE_MAX for AUTH, else SMTP_LINE_MAX.
- * (With too few octets to know, the larger one.) */
-size_t smtp_line_limit(struct span in);
 
 enum smtp_verb {
 	SMTP_VERB_UNKNOWN, /* 500 5.5.2 */
@@ -116,38 +98,6 @@ struct smtp_command {
  */
 const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint32_t offered);
 
-/* What the destination's connection knows, for rebuilding. */
-struct smtp_rebuild {
-	uint32_t ext;	/* what the destination offers: parameters of nothing else are sent */
-	bool logged_in; /* AUTH= as given; else AUTH=<> (RFC 4954 5) */
-	/* Logged in or relay network: NOTIFY, ENVID and ORCPT as given; else SUCCESS is taken out
-	 * of NOTIFY, and the octets < > " \ , ; ( ) of the other two are written as +HH. */
-	bool trusted;
-};
-
-/* False: ORCPT, written as a stranger's, would be longer than it may be: 501 5.5.4. */
-bool smtp_stranger_fits(const struct smtp_command *cmd);
-
-/* How much longer than its line a command that is built may be: each octet of ENVID (100) and AUTH
- * (500), or of ORCPT (500), may become three, within those limits. */
-#define SMTP_REBUILT_MORE 600
-
-/* Appends the command as the destination gets it, with CR LF. 0, or -ENOBUFS with OUT as it was.
- * AUTH is the mechanism in upper case and the checked initial response. xtext is written in the
- * strict form (RFC 3461 4). What is built is at most SMTP_REBUILT_MORE octets longer than the line
- * that was parsed, and no longer than RFC 5321 and the extensions allow. UNKNOWN and REFUSED, which
- * never go on, are a fault of the caller. */
-int smtp_command_build(const struct smtp_command *cmd, const struct smtp_rebuild *how,
-		       struct buf *out) __attribute__((warn_unused_result));
-
-/* RFC 4648 4 with padding (nothing at all too), "=" alone for an empty initial response, or "*"
- * alone, which cancels (RFC 4954 4): all that a continuation line may be. */
-bool smtp_base64_valid(struct span s);
-/* Decodes at most CAP octets of valid base64 into OUT; the number of octets. "=" and "*" are none.
- */
-size_t smtp_base64_decode(struct span s, uint8_t *out, size_t cap);
-/* True for the name of a SASL mechanism that there is (mechanism.c), whatever its case. */
-bool smtp_mechanism_known(struct span name);
 /* "MAIL", "RCPT", … for the log; never NULL. */
 const char *smtp_verb_name(enum smtp_verb verb);
 

@@ -9,7 +9,7 @@
  * It cannot fail. After END the state is that of a new body. After BARE it stands before the
  * offending octet, so that a caller who scans on from there gets BARE for ever.
  */
-#include "smtp/eod_run.h"
+#include "smtp/eod_inner.h"
 
 /* The state behind octet C, where C is allowed behind *STATE; END and BARE by the return value. */
 static inline enum smtp_eod_result step(enum smtp_eod_state *state, uint8_t c)

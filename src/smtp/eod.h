@@ -13,7 +13,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "base/span.h"
 #include "smtp/gate.h"
 
@@ -53,24 +52,5 @@ enum smtp_eod_result smtp_eod_scan_plain(struct smtp_eod *eod, struct span in, s
 					 size_t *safe, bool *cr_first);
 /* True when smtp_eod_scan() uses AVX2 on this processor. */
 bool smtp_eod_fast(void);
-
-/*
- * BARE_NEWLINE_NORMALIZE: repairs IN into OUT. CRs directly before CR LF go, then each CR or LF on
- * its own becomes CR LF, a NUL is dropped; a line that repair has made a lone dot, or has made
- * begin with a dot, is stuffed; only the client's own CR LF dot CR LF ends the body. *SCANNED
- * octets of IN were consumed; it stops early when OUT has less than SMTP_REPAIR_ROOM octets left,
- * and may then have consumed none: many CRs that were held back become as many lines. MORE, END, or
- * GATE as above, of the lines that go out.
- */
-#define SMTP_REPAIR_ROOM 8
-
-struct smtp_repair {
-	uint8_t state; /* of repair.c; zero-initialised is the start of a body */
-	uint64_t crs;  /* held back, in two of its states */
-	struct smtp_gate gate;
-};
-
-enum smtp_eod_result smtp_repair(struct smtp_repair *r, struct span in, size_t *scanned,
-				 struct buf *out);
 
 #endif

@@ -11,7 +11,7 @@
  *
  * Reads only whole blocks inside the span; what is left over goes through the plain version.
  */
-#include "smtp/eod_run.h"
+#include "smtp/eod_inner.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>

@@ -2,9 +2,9 @@
 /*
  * line: cuts command lines off a client's octets. The one end of a line is CR LF (RFC 5321 2.3.8);
  * a CR or LF on its own and a NUL are refused, never repaired, since another server may see another
- * line there. No state: the caller gives all that has come of the line. See command.h.
+ * line there. No state: the caller gives all that has come of the line.
  */
-#include "smtp/command.h"
+#include "smtp/line.h"
 
 static size_t find(struct span in, int octet)
 {

@@ -25,6 +25,8 @@ struct smtp_mechanisms {
 
 /* NAME, into OUT in upper case. False: it is none by its grammar. */
 bool smtp_mechanism_name(struct span name, char out[SMTP_MECHANISM_MAX]);
+/* True for the name of a SASL mechanism that there is, whatever its case. */
+bool smtp_mechanism_known(struct span name);
 /* Never offered to a client and never passed on. */
 bool smtp_mechanism_forbidden(struct span name);
 /* False: it is none, it is forbidden, or there is no room. */

@@ -40,18 +40,6 @@ void smtp_offer_meet(struct smtp_offer *o, const struct smtp_offer *with);
  */
 int smtp_offer_write(const struct smtp_offer *o, uint32_t mask, const char *name, struct buf *out)
 	__attribute__((warn_unused_result));
-/*
- * The destination's answer to EHLO as its client sees it (RFC 5321 4.1.1.1): the first line to the
- * letter, then only the lines of extensions in MASK that O has, which was read from REPLY, in the
- * destination's order, each once, keywords in upper case, with parameters only where they are
- * understood: SIZE with O's number, AUTH with O's mechanisms, in the forms that the destination has
- * ("AUTH=LOGIN" of old servers is one). A reply other than 250 goes through to the letter. What is
- * appended is longer than the reply by SMTP_EHLO_GROWS octets at most. 0, or -ENOBUFS with OUT as
- * it was.
- */
-int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *o, uint32_t mask,
-		     struct buf *out) __attribute__((warn_unused_result));
-#define SMTP_EHLO_GROWS (2 * SMTP_MECHANISMS_MAX + 32)
 /* Whether a destination with EXT and SIZE_MAX can take what uses NEED and SIZE (0: not said). */
 static inline bool smtp_offer_covers(uint32_t ext, uint64_t size_max, uint32_t need, uint64_t size)
 {

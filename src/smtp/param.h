@@ -29,6 +29,8 @@ void smtp_put_xtext(struct smtp_put *w, struct span value, bool stranger);
 size_t smtp_xtext_length(struct span value, bool stranger);
 /* What follows the type in ORCPT=; p == NULL: there is no ";". */
 struct span smtp_orcpt_address(struct span orcpt);
+/* False: ORCPT, written as a stranger's, would be longer than it may be: 501 5.5.4. */
+bool smtp_stranger_fits(const struct smtp_command *cmd);
 /* Parses REST, all that stands behind the path of CMD. NULL, or the reply that refuses it. */
 const char *smtp_params_parse(struct smtp_command *cmd, struct span rest, uint32_t offered);
 

@@ -15,7 +15,7 @@
  * does not depend on how the input was cut. It cannot fail, it only stops where OUT is full. CRs at
  * the end of the input are counted in the state until the next octet decides what they were.
  */
-#include "smtp/eod.h"
+#include "smtp/repair.h"
 
 /* The first five are those of enum smtp_eod_state, in which the canonical scanner can go on. */
 enum {

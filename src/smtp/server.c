@@ -3,7 +3,10 @@
 #include "smtp/server.h"
 
 #include "base/diag.h"
+#include "smtp/base64.h"
 #include "smtp/foreign.h"
+#include "smtp/line.h"
+#include "smtp/param.h"
 
 static const char reply_sequence[] = "503 5.5.1 Bad sequence of commands\r\n";
 static const char reply_no_recipients[] = "554 5.5.1 No valid recipients\r\n";

@@ -49,6 +49,7 @@
 
 #include "dialog/dialog.h"
 #include "dialog/records.h"
+#include "smtp/line.h"
 #include "told.h"
 #include "xmllog/take.h"
 

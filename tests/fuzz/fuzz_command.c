@@ -5,7 +5,10 @@
  * offered changes nothing but whether a command is taken.
  */
 #include "fuzz.h"
+#include "smtp/build.h"
 #include "smtp/command.h"
+#include "smtp/line.h"
+#include "smtp/param.h"
 #include "smtp/reply.h"
 
 #define ALL_OFFERED 0x7ffu

@@ -4,6 +4,7 @@
  * of the mask and of the destination, each once, and filtered again stays as it is.
  */
 #include "fuzz.h"
+#include "smtp/ehlo.h"
 #include "smtp/offer.h"
 
 static const struct {

@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 #include "smtp/command.h"
+#include "smtp/line.h"
 
 /* The line as defined: up to the first LF, which has the only CR before it, and no NUL. */
 static enum smtp_line_result expected(struct span in, size_t max)

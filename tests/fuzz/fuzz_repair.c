@@ -5,6 +5,7 @@
  */
 #include "fuzz.h"
 #include "../unit/eod_oracle.h"
+#include "smtp/repair.h"
 
 static const struct span follow = { (const uint8_t *)"\r\n.\r\n", 5 };
 

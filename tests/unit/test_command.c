@@ -8,7 +8,10 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "smtp/build.h"
 #include "smtp/command.h"
+#include "smtp/line.h"
+#include "smtp/param.h"
 
 #define S(lit)                                                                                     \
 	{                                                                                          \

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "smtp/ehlo.h"
 #include "smtp/offer.h"
 
 #define S(lit)                                                                                     \

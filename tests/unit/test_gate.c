@@ -15,6 +15,7 @@
 
 #include "eod_oracle.h"
 #include "feed.h"
+#include "smtp/repair.h"
 
 #define BODY_MAX 4096
 

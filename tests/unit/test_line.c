@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include "feed.h"
+#include "smtp/base64.h"
 #include "smtp/command.h"
+#include "smtp/line.h"
 
 #define S(lit)                                                                                     \
 	{                                                                                          \

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "eod_oracle.h"
+#include "smtp/repair.h"
 
 #define BODY_MAX 2048
 #define OUT_MAX	 (3 * BODY_MAX + 16)

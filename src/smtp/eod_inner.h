@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * eod_run: the automaton of the end-of-data scanner, in two versions that are proven equal by
+ * eod_inner: the automaton of the end-of-data scanner, in two versions that are proven equal by
  * tests/unit/test_eod.c. For eod.c only; everybody else includes smtp/eod.h.
  */
-#ifndef SMTP_EOD_RUN_H
-#define SMTP_EOD_RUN_H
+#ifndef SMTP_EOD_INNER_H
+#define SMTP_EOD_INNER_H
 
 #include "smtp/eod.h"
 
