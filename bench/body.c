@@ -5,7 +5,7 @@
  * takes one too many, is found out. The line that holds the number makes each message unlike every
  * other, so that a message lost and another delivered twice are seen too.
  */
-#include "load.h"
+#include "inner.h"
 
 #include <err.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
  * it; with it, MAIL, RCPT and DATA leave together, and so do MAIL, RCPT and chunks. QUIT and RSET
  * always wait. A reply that was not expected closes the connection: nothing is repaired.
  */
-#include "load.h"
+#include "inner.h"
 
 #include <err.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* histogram: counts of times, in buckets whose width grows with the time. */
-#include "load.h"
+#include "inner.h"
 
 #include <math.h>
 

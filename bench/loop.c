@@ -11,7 +11,7 @@
  * One edge-triggered registration for each connection serves its whole life. What a system call
  * reports as a failure ends that connection and is counted.
  */
-#include "load.h"
+#include "inner.h"
 
 #include <err.h>
 #include <errno.h>

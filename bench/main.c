@@ -4,7 +4,7 @@
  * nothing answers, or BDAT is not offered; 71 the system refused something; 73, 74 the file of
  * digests cannot be opened, written; 76 some message did not go as it should.
  */
-#include "load.h"
+#include "inner.h"
 
 #include <err.h>
 #include <stdlib.h>

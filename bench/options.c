@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* options: the command line of caronte-load. */
-#include "load.h"
+#include "inner.h"
 
 #include <err.h>
 #include <errno.h>

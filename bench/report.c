@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* report: the figures as one JSON object. */
-#include "load.h"
+#include "inner.h"
 
 static const char *const troubles[LOAD_TROUBLES] = {
 	[LOAD_NO_CONNECTION] = "no-connection", [LOAD_LOST] = "lost",

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "check/warnings.h"
 #include "config/config.h"
 #include "check/check.h"
 #include "master/master.h"

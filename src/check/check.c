@@ -20,6 +20,8 @@
 #include "check/limits.h"
 #include "check/resolver.h"
 #include "check/tables.h"
+#include "config/pack.h"
+#include "xmllog/check.h"
 #include "xmllog/outlet.h"
 
 #define WORKERS_MOST 256

@@ -70,8 +70,4 @@ void check_release(struct check *k);
  * only the superuser can read, and a limit that carries fewer sessions than the default. */
 void check_print_notes(const struct check *k, const struct config *c, FILE *out);
 
-/* Says on OUT what is legal and probably not meant, a line with "warning:" for each; their number.
- */
-unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out);
-
 #endif

@@ -26,6 +26,7 @@
 #include "check/hints.h"
 #include "check/pidfile.h"
 #include "check/limits.h"
+#include "xmllog/check.h"
 #include "xmllog/writer.h"
 
 enum answer_kind {

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "config/pack.h"
 #include "shared/memory.h"
 
 #define MARK_MAX 64

@@ -3,10 +3,10 @@
  * warnings: what is legal and probably not meant, for `caronte -t` (check.h). Each has the place of
  * its setting, as a fault has. None of them is a reason not to start.
  */
+#include "check/warnings.h"
+
 #include <stdarg.h>
 #include <string.h>
-
-#include "check/check.h"
 
 struct warning_to {
 	const struct config *config;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/diag.h"
-#include "config/reader.h"
+#include "config/inner.h"
 
 static const char argument_place[] = "-o";
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "config/reader.h"
+#include "config/inner.h"
 
 #define PREFIX "CONFIG_"
 #define UNSET  " is not set"

@@ -4,11 +4,13 @@
  * others. It trusts nothing that it unpacks further than memory safety needs: who packed it is
  * ourselves.
  */
+#include "config/pack.h"
+
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/diag.h"
-#include "config/config.h"
 #include "config/table.h"
 
 static const char *string_of(const struct settings *set, enum setting s)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/span.h"
-#include "config/reader.h"
+#include "config/inner.h"
 
 #define NAME_MAX_OCTETS 64u /* of an unknown name, for the search of the nearest */
 

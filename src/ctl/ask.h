@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 /* How the daemon is found: the socket itself, or the configuration that names it. */
 struct ask_where {

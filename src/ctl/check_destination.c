@@ -13,7 +13,7 @@
 #include <sysexits.h>
 
 #include "ctl/check_destination.h"
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "io/net.h"
 #include "check/name.h"
 #include "check/resolver.h"

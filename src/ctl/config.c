@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config: arguments that several subcommands take (ctl.h): -c and -o of those that ask about a
+ * config: arguments that several subcommands take (inner.h): -c and -o of those that ask about a
  * configuration, whose faults are printed as the daemon would print them, and seconds.
  */
 #include <stdlib.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 #define SECONDS_MAX 86400
 

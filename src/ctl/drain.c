@@ -7,7 +7,7 @@
 #include <sysexits.h>
 
 #include "ctl/ask.h"
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 static void usage(FILE *out, const char *title)
 {

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "ctl/explain.h"
 #include "policy/policy.h"
 #include "check/privilege.h"

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "ctl/log.h"
 #include "ctl/log_archive.h"
 #include "ctl/log_file.h"

@@ -10,7 +10,7 @@
 #include <sysexits.h>
 #include <time.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "ctl/log.h"
 #include "ctl/log_time.h"
 

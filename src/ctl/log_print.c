@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "ctl/log_table.h"
 #include "xmllog/logfile.h"
 
 #define TEXT_FIRST 256

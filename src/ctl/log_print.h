@@ -46,6 +46,5 @@ void log_print_safe(const struct log_print *k, struct span v, struct log_text *o
 /* For log_table.c and log_summary.c. */
 void log_text_add(struct log_text *t, const void *p, size_t n);
 void log_text_str(struct log_text *t, const char *s);
-void log_print_table(const struct log_print *k, const struct log_record *r, struct log_text *out);
 
 #endif

@@ -8,6 +8,8 @@
  *	{name:N}	the same, in N columns
  *	[ text {name}]	is left out where one of its values is missing
  */
+#include "ctl/log_table.h"
+
 #include <stdlib.h>
 #include <string.h>
 

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 struct log_where {
 	struct ctl_config from;

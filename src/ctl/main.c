@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * main: the subcommands of carontectl. Nothing but the table and its usage; each of them reads its
- * own arguments (ctl.h).
+ * own arguments (inner.h).
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 #include <sysexits.h>
 
 #include "base/diag.h"
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 struct command {
 	const char *name;

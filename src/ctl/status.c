@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "ctl/ask.h"
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "ctl/status_check.h"
 #include "ctl/status_table.h"
 

@@ -11,7 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 
 #define LIMIT_S 120
 #define REFUSED 1

@@ -15,12 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ctl/ctl.h"
+#include "ctl/inner.h"
 #include "ctl/log_read.h"
 #include "ctl/log_time.h"
 #include "ctl/log_where.h"
 #include "ctl/trace_ids.h"
 #include "ctl/trace_story.h"
+#include "ctl/trace_tell.h"
 
 #define TITLE	       "carontectl trace"
 #define STATUS_NONE    1 /* nothing was found, or something could not be read */

@@ -61,12 +61,6 @@ struct story_teller {
 void story_add(struct story_teller *t, struct story *s, const struct log_record *r);
 /* What is open of a transaction is whole. */
 void story_close(struct story *s);
-/* Any record: what it says of destinations and of the daemon. */
-void story_look(struct story_teller *t, const struct log_record *r);
-/* Appends all of it. SESSION is its name. */
-void story_tell(const struct story_teller *t, struct story *s, const char *session,
-		struct log_text *out);
 void story_free(struct story *s);
-void story_teller_free(struct story_teller *t);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /* The whole of a story, with what destinations and the daemon did meanwhile. */
+#include "ctl/trace_tell.h"
+
 #include <inttypes.h>
 
 #include "ctl/log_time.h"
 #include "ctl/trace_lines.h"
-#include "ctl/trace_story.h"
 
 #define AFTER_US 1000000 /* a state may be told so long after the session that met it has ended */
 

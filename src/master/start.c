@@ -14,6 +14,7 @@
 #include "status/control.h"
 #include "master/inner.h"
 #include "status/metrics.h"
+#include "xmllog/check.h"
 #include "xmllog/writer.h"
 
 /* Says WHAT, however long that takes: nothing runs yet. Returns STATUS. */

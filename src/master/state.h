@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * state: what a running daemon hands to the program that takes its place (upgrade.h): descriptors,
+ * state: what a running daemon hands to the program that takes its place (upgrade.c): descriptors,
  * which the exec leaves open, the children, and what must not be forgotten. Text, a line for each
  * item, in a memfd. A program reads the state of its own STATE_LAYOUT only; of the memory behind
  * the descriptors the rings' layout belongs to it, seats and figures carry their own.

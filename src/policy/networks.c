@@ -11,7 +11,7 @@
  * built. Fails by faults, reported for each line, and then builds nothing.
  * RFC 4632 (prefixes), RFC 4291 2.2 and 2.3 (IPv6 text, mapped addresses).
  */
-#include "policy/policy.h"
+#include "policy/networks.h"
 
 #include <stdio.h>
 

@@ -22,8 +22,9 @@
  * (RFC 5321 4.5.3.1: 256 octets with its angle brackets).
  * The caller owns the memory; the image is read-only when built.
  */
-#include "policy/policy.h"
+#include "policy/recipients.h"
 
+#include "base/addr.h"
 #include "base/diag.h"
 #include "base/siphash.h"
 #include "policy/lines.h"

@@ -3,7 +3,7 @@
  * auth: AUTH PLAIN (RFC 4616) and LOGIN (RFC 4954 4), with and without an initial response, against
  * the one user of --auth. The transcript shows the credentials: this is a server for tests.
  */
-#include "sink/sink.h"
+#include "sink/inner.h"
 #include "smtp/base64.h"
 #include "smtp/command.h"
 

@@ -6,7 +6,7 @@
  */
 #include <stdio.h>
 
-#include "sink/sink.h"
+#include "sink/inner.h"
 
 static void next_rule(struct sink_session *s)
 {

@@ -8,7 +8,7 @@
  * Addresses are not judged: it takes everything. Parameters are, against what it has offered (555),
  * so that a client that uses an extension unasked is seen.
  */
-#include "sink/sink.h"
+#include "sink/inner.h"
 #include "smtp/command.h"
 #include "smtp/line.h"
 

@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "io/net.h"
-#include "sink/sink.h"
+#include "sink/inner.h"
 
 #define BACKLOG		 4096
 #define SESSIONS_DEFAULT 10000

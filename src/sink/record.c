@@ -16,7 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "sink/sink.h"
+#include "sink/inner.h"
 
 #define LINE_MAX_OUT 65536
 

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "sink/sink.h"
+#include "sink/inner.h"
 
 uint64_t sink_clock_us(void)
 {

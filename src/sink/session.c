@@ -17,7 +17,7 @@
 
 #include "base/diag.h"
 #include "io/net.h"
-#include "sink/sink.h"
+#include "sink/inner.h"
 
 #define DRAIN_MS	2000
 #define DRAIN_OCTETS	(1u << 20)

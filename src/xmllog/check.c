@@ -3,6 +3,8 @@
  * check: whether the log can be written, asked before the daemon starts, as the user that will
  * write. Looks only: makes nothing, takes no lock, moves nothing.
  */
+#include "xmllog/check.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,8 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "xmllog/writer.h"
 
 static const char *__attribute__((format(printf, 3, 4)))
 say(char *out, size_t cap, const char *fmt, ...)

@@ -62,24 +62,12 @@ struct logfile {
 
 /* PATH and ARCHIVE_DIR are kept, not copied. */
 void logfile_init(struct logfile *f, const char *path, const char *archive_dir, uint64_t limit);
-/*
- * Opens, or makes, and locks the file. One that is there is continued; one that is no well-formed
- * log is first moved to the archive. -EBUSY: another process writes it.
- */
-int logfile_open(struct logfile *f) __attribute__((warn_unused_result));
 /* Gives the padding back as far as possible and closes. */
 void logfile_close(struct logfile *f);
 /* Whether the open file is still as we left it: nobody truncated or removed it. */
 bool logfile_intact(const struct logfile *f);
 /* Whether N octets of records would lead past the limit (never true for a file without records). */
 bool logfile_full(const struct logfile *f, size_t n);
-/*
- * Makes a new file, whole, moves the one so far to the archive and goes on in the new one; where
- * somebody has moved it away already, it is only closed, for logfile_open(). On failure (no room
- * for a new one, an archive that cannot take the old one) it stays open, at its place and as it
- * was.
- */
-int logfile_rotate(struct logfile *f) __attribute__((warn_unused_result));
 
 /* Steps 1 and 2 for the lines in X: not part of the document yet. */
 int logfile_prepare(struct logfile *f, const void *x, size_t n) __attribute__((warn_unused_result));

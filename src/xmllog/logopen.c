@@ -7,6 +7,8 @@
  * standard output) a copy with our end replaces it. Anything else is moved to the archive.
  * Directories are never made, symbolic links never followed.
  */
+#include "xmllog/logopen.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -20,7 +22,6 @@
 #include <libxml/xmlreader.h>
 
 #include "xmllog/archive.h"
-#include "xmllog/logfile.h"
 
 #define CLOSE_TAG     "</caronte-log>"
 #define CLOSE_TAG_LEN (sizeof(CLOSE_TAG) - 1)

@@ -26,6 +26,7 @@
 #include "xmllog/json.h"
 #include "xmllog/jsonfile.h"
 #include "xmllog/logfile.h"
+#include "xmllog/logopen.h"
 #include "xmllog/outlet.h"
 #include "xmllog/logpipe.h"
 #include "xmllog/take.h"

@@ -14,7 +14,7 @@
 
 #include "base/span.h"
 #include "config/config.h"
-#include "config/reader.h"
+#include "config/inner.h"
 
 static char dir[] = "/tmp/caronte-test-XXXXXX";
 static char path[sizeof(dir) + 32];

@@ -44,6 +44,7 @@ static ssize_t watched_pread(int fd, void *buf, size_t n, off_t at)
 #undef nanosleep
 #undef pread
 #include "ctl/log_parse.c"
+#include "xmllog/logopen.h"
 
 #define HEAD_TEXT "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<caronte-log>\n"
 

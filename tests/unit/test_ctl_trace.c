@@ -26,6 +26,7 @@
 #include "dialog/dialog.h"
 #include "smtp/reason.h"
 
+#include "ctl/trace_tell.h"
 #include "logcheck.h"
 
 /* ---- words ---- */

@@ -19,6 +19,7 @@
 
 #include "logcheck.h"
 #include "xmllog/logfile.h"
+#include "xmllog/logopen.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define RECORD	 "<debug time=\"2026-01-02T03:04:05.%06uZ\" what=\"r?\" detail=\"%u %0*d\"/>\n"

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 
 #include "writerproc.h"
+#include "xmllog/check.h"
 
 static void write_old_log(time_t age)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ctl: what the subcommands of carontectl share. Each subcommand is one file (ctl/NAME.c, with
+ * inner: what the subcommands of carontectl share. Each subcommand is one file (ctl/NAME.c, with
  * helpers beside it as NAME_*.c) and one row of the table in ctl/main.c; it reads its own
  * arguments, says its own usage and returns the exit status.
  *
  * No subcommand changes a configuration, a table or a log.
  */
-#ifndef CTL_CTL_H
-#define CTL_CTL_H
+#ifndef CTL_INNER_H
+#define CTL_INNER_H
 
 #include <getopt.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * sink: what the files of caronte-sink share: the context of a process, the counters, a session.
+ * inner: what the files of caronte-sink share: the context of a process, the counters, a session.
  *
  * caronte-sink is a destination for `make run`, tests and benchmarks: it takes all mail, keeps or
  * counts it, records what came, and misbehaves where its script says so. It refuses nothing for
@@ -10,8 +10,8 @@
  * (it receives, sends or waits, never two at once) and its message. Counters lie in shared memory,
  * one set for each worker, written by that worker alone; the supervisor adds them up.
  */
-#ifndef SINK_SINK_H
-#define SINK_SINK_H
+#ifndef SINK_INNER_H
+#define SINK_INNER_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * reader: what the files of src/config share while one configuration is read. Nobody else includes
+ * inner: what the files of src/config share while one configuration is read. Nobody else includes
  * it. Everything it allocates hangs on struct config and goes with config_free().
  */
-#ifndef CONFIG_READER_H
-#define CONFIG_READER_H
+#ifndef CONFIG_INNER_H
+#define CONFIG_INNER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * load: what the files of caronte-load share: the options, the bodies, the figures, a connection.
+ * inner: what the files of caronte-load share: the options, the bodies, the figures, a connection.
  *
  * caronte-load is an SMTP client for measuring. It is one thread around one epoll descriptor; it
  * makes every body once, at start, and sends from that memory, so that it costs less than what it
@@ -12,8 +12,8 @@
  * carries by number. Faults of the surroundings at start end the program (sysexits.h), later ones
  * are counted.
  */
-#ifndef LOAD_H
-#define LOAD_H
+#ifndef INNER_H
+#define INNER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: ISC */
+/* warnings: what is legal and probably not meant. */
+#ifndef CHECK_WARNINGS_H
+#define CHECK_WARNINGS_H
+
+#include <stdio.h>
+
+#include "check/check.h"
+
+/* Says on OUT what is legal and probably not meant, a line with "warning:" for each; their number.
+ */
+unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out);
+
+#endif
