@@ -319,7 +319,8 @@ make check-unit    unit, dialog and engine tests alone; check-e2e: the end-to-en
 make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
 make analyze       cppcheck, clang-tidy, and the layout as clang-format has it
-make layers        checks that the folders of src/ include one another in one direction only
+make layers        checks that the folders of src/ include one another in one direction only,
+                   and that io/stream.h alone touches connected sockets
 make tidy          lengths, columns, where declarations stand, files that comments name
 make format        clang-format on all sources; format-check only says what it would change
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))

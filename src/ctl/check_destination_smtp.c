@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "io/net.h"
+#include "io/stream.h"
 
 #define STEPS	  20 /* the time of so many is that of a connection */
 #define SETTLE_MS 200
@@ -122,9 +123,10 @@ bool probe_send(struct probe_smtp *s, const void *octets, size_t n)
 bool probe_settle(struct probe_smtp *s)
 {
 	uint64_t until = step_end(s);
-	struct net_sent sent;
+	struct stream st = stream_of(s->fd);
+	int acked = stream_acked(&st);
 
-	while (probe_now_ms() < until && net_ask_sent(s->fd, &sent) == 0 && !sent.all_acked)
+	for (; probe_now_ms() < until && acked > STREAM_ACKED_ALL; acked = stream_acked(&st))
 		poll(NULL, 0, 10);
 	/* Its kernel has all; its program is given the time to read that. */
 	poll(NULL, 0, SETTLE_MS);

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <linux/sockios.h>
 #include <unistd.h>
 
 #define HOST_MAX 253 /* RFC 1035 2.3.4, as text without the final dot */
@@ -124,20 +123,6 @@ void net_local(int fd, struct addr *out)
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0)
 		ss.ss_family = AF_UNSPEC;
 	addr_from_sockaddr(out, &ss);
-}
-
-int net_ask_sent(int fd, struct net_sent *sent)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-	int unacked = 0;
-
-	if (ioctl(fd, SIOCOUTQ, &unacked) < 0 ||
-	    getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return -errno;
-	*sent = (struct net_sent){ unacked == 0, info.tcpi_last_ack_recv,
-				   info.tcpi_rtt + 4 * info.tcpi_rttvar };
-	return 0;
 }
 
 bool net_at_mark(int fd)

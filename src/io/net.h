@@ -32,15 +32,6 @@ void net_local(int fd, struct addr *out);
  * OUT (at most NET_RESOLVE_MAX), or -errno: -EINVAL is bad syntax, -ENOENT does not resolve now. */
 int net_resolve(const char *host_port, struct addr out[NET_RESOLVE_MAX])
 	__attribute__((warn_unused_result));
-/* What a connection's kernel knows of what was sent. */
-struct net_sent {
-	bool all_acked;	    /* nothing of ours is on its way */
-	uint32_t quiet_ms;  /* since the peer's last acknowledgement, of whatever kind */
-	uint32_t resend_us; /* after so long a peer like us sends again what was lost (RFC 6298) */
-};
-
-/* Asks for it. 0 or -errno. */
-int net_ask_sent(int fd, struct net_sent *sent) __attribute__((warn_unused_result));
 /* True when the next octet of FD's receive queue is at an urgent mark (SIOCATMARK). */
 bool net_at_mark(int fd);
 

@@ -61,18 +61,6 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
 	io_cancel(io, op);
 }
 
-bool stream_can_peek(const struct stream *st)
-{
-	(void)st;
-	return true;
-}
-
-bool stream_can_splice(const struct stream *st)
-{
-	(void)st;
-	return true;
-}
-
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count)
 {
@@ -188,7 +176,7 @@ int stream_acked(const struct stream *st)
 	return (uint32_t)waiting < st->sent ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
 }
 
-int stream_time(const struct stream *st, struct stream_timing *t)
+int stream_timing(const struct stream *st, struct stream_timing *t)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);

@@ -81,9 +81,19 @@ void stream_send(struct io *io, struct stream *st, struct io_op *op, const void 
 void stream_cancel(struct io *io, struct stream *st, struct io_op *op);
 
 /* Whether octets can be looked at and left where they are. */
-bool stream_can_peek(const struct stream *st);
+static inline bool stream_can_peek(const struct stream *st)
+{
+	(void)st; /* TCP can */
+	return true;
+}
+
 /* Whether the kernel can move octets from it, and to it. */
-bool stream_can_splice(const struct stream *st);
+static inline bool stream_can_splice(const struct stream *st)
+{
+	(void)st; /* TCP can */
+	return true;
+}
+
 /* Moves COUNT octets: see io_splice_start(). Both can splice. */
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count);
@@ -138,7 +148,7 @@ struct stream_timing {
 };
 
 /* 0 or -errno. */
-int stream_time(const struct stream *st, struct stream_timing *t)
+int stream_timing(const struct stream *st, struct stream_timing *t)
 	__attribute__((warn_unused_result));
 
 /* ---- at once: ending ---- */

@@ -8,8 +8,6 @@
  * 8).
  */
 #include <errno.h>
-#include <poll.h>
-#include <sys/socket.h>
 
 #include "base/diag.h"
 #include "session/deadline.h"
@@ -89,7 +87,7 @@ void session_body_take(struct session *s, struct span octets)
 	memcpy(s->body->data, octets.p, n);
 	/* It filled the block, so there is more: the step that it begins is to be a large one. */
 	if (n == WORKER_BLOCK && !session_body_by_splice(s)) {
-		ssize_t more = recv(s->client.fd, s->body->data + n, WORKER_BODY - n, MSG_DONTWAIT);
+		ssize_t more = stream_take(&s->client.stream, s->body->data + n, WORKER_BODY - n);
 
 		n += more > 0 ? (size_t)more : 0;
 	}
@@ -97,10 +95,15 @@ void session_body_take(struct session *s, struct span octets)
 	s->rest = span_of(s->body->data, n);
 }
 
+bool session_can_splice(const struct session *s)
+{
+	return stream_can_splice(&s->client.stream) && stream_can_splice(&s->dest.stream);
+}
+
 bool session_body_by_splice(const struct session *s)
 {
 	return s->rt->config->set.body == BODY_SPLICE && !s->version->env.normalize &&
-	       !s->dialog.discard;
+	       !s->dialog.discard && stream_can_peek(&s->client.stream) && session_can_splice(s);
 }
 
 /* ---- received octets ---- */
@@ -111,8 +114,9 @@ static ssize_t take_octets(struct session *s, size_t most, bool by_looking)
 	ssize_t n;
 
 	borrow_buffers(s);
-	n = recv(s->client.fd, s->body->data, most, (by_looking ? MSG_PEEK : 0) | MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	n = by_looking ? stream_peek(&s->client.stream, s->body->data, most)
+		       : stream_take(&s->client.stream, s->body->data, most);
+	if (n == -EAGAIN)
 		return 0;
 	if (n <= 0) {
 		session_client_ended(s, (int)n);
@@ -163,7 +167,7 @@ static void received(struct io_op *op, int res)
 void session_body_stalled(struct session *s)
 {
 	if (s->client.receiving && s->body)
-		io_cancel(s->ctx->io, &s->client.recv);
+		stream_cancel(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
 void session_body_receive(struct session *s, size_t most)
@@ -172,7 +176,7 @@ void session_body_receive(struct session *s, size_t most)
 	s->receive_most = (uint32_t)most;
 	s->client.receiving = true;
 	s->client.recv.done = receivable;
-	io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
+	stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
 void session_dest_takes(struct session *s)
@@ -195,7 +199,7 @@ static void send_scanned(struct session *s, const uint8_t *p, size_t n, bool mor
 	s->dest.sending = true;
 	s->dest.send.done = forward_sent;
 	session_dest_takes(s);
-	io_send(s->ctx->io, &s->dest.send, s->dest.fd, p, n, more ? IO_SEND_MORE : 0);
+	stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, p, n, more ? IO_SEND_MORE : 0);
 }
 
 /* What goes on, from memory or by splice, goes into the copy too. */
@@ -243,18 +247,6 @@ static void scan_rest(struct session *s)
 
 /* ---- BODY_SPLICE ---- */
 
-/* Takes octets that were looked at out of the client's queue without reading them again. */
-static void drop_queued(struct session *s, size_t n)
-{
-	while (n > 0) {
-		ssize_t got = recv(s->client.fd, NULL, n, MSG_TRUNC | MSG_DONTWAIT);
-
-		if (got <= 0)
-			return;
-		n -= (size_t)got;
-	}
-}
-
 /* The CR behind the octets that were moved is held back: it leaves the queue here. Something else
  * in its place was put there behind our look (a sender on the same kernel can): that ends the
  * session. */
@@ -265,7 +257,7 @@ static void take_held_cr(struct session *s)
 	if (!s->held_cr)
 		return;
 	s->held_cr = false;
-	if (recv(s->client.fd, &c, 1, MSG_DONTWAIT) != 1 || c != '\r')
+	if (stream_take(&s->client.stream, &c, 1) != 1 || c != '\r')
 		dialog_client_lost(&s->dialog);
 }
 
@@ -289,7 +281,7 @@ void session_splice(struct session *s, uint64_t n,
 	CHECK(s->splice); /* the pool holds one for each pipe */
 	*s->splice = (struct session_splice){ { .done = splice_done }, s, spliced };
 	session_dest_takes(s);
-	io_splice_start(s->ctx->io, &s->splice->io, s->pipe, s->client.fd, s->dest.fd, n);
+	stream_splice(s->ctx->io, &s->splice->io, s->pipe, &s->client.stream, &s->dest.stream, n);
 }
 
 static void spliced(struct session *s, const struct io_splice *sp, int res)
@@ -297,7 +289,7 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 	size_t left = (size_t)(sp->count - sp->moved - sp->in_pipe);
 
 	if (res < 0 && res != -ENODATA)
-		drop_queued(s, left);
+		stream_skip(&s->client.stream, left);
 	if (s->state != SESSION_RUNNING)
 		return;
 	take_held_cr(s);
@@ -324,14 +316,14 @@ static void held_cr_sent(struct io_op *op, int res)
 	s->dest.sending = false;
 	session_dest_took(s);
 	if (res < 0) {
-		drop_queued(s, s->forwarded);
+		stream_skip(&s->client.stream, s->forwarded);
 		take_held_cr(s);
 		if (res != -ECANCELED)
 			session_dest_broken(s);
 	} else if (s->state == SESSION_RUNNING && !s->dest_closing) {
 		session_splice(s, s->forwarded, spliced);
 	} else {
-		drop_queued(s, s->forwarded);
+		stream_skip(&s->client.stream, s->forwarded);
 		take_held_cr(s);
 	}
 }
@@ -349,7 +341,7 @@ static void scan_peeked(struct session *s)
 		session_gate_shut(s);
 	s->forwarded = (uint32_t)f.octets.n;
 	if (f.octets.n == 0 || s->dest.broken) {
-		drop_queued(s, f.consumed);
+		stream_skip(&s->client.stream, f.consumed);
 		return;
 	}
 	copy_forward(s, &f);
@@ -360,7 +352,7 @@ static void scan_peeked(struct session *s)
 		s->dest.sending = true;
 		s->dest.send.done = held_cr_sent;
 		session_dest_takes(s);
-		io_send(s->ctx->io, &s->dest.send, s->dest.fd, &cr, 1, IO_SEND_MORE);
+		stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, &cr, 1, IO_SEND_MORE);
 		return;
 	}
 	session_splice(s, s->forwarded, spliced);
@@ -392,7 +384,8 @@ static void receive_more(struct session *s)
 	if (s->flows && s->body && !session_body_by_splice(s)) {
 		s->client.receiving = true;
 		s->client.recv.done = received;
-		io_recv(s->ctx->io, &s->client.recv, s->client.fd, s->body->data, WORKER_BODY);
+		stream_recv(s->ctx->io, &s->client.stream, &s->client.recv, s->body->data,
+			    WORKER_BODY);
 		return;
 	}
 	return_buffers(s);
@@ -404,7 +397,7 @@ static void receive_more(struct session *s)
 		return;
 	s->client.receiving = true;
 	s->client.recv.done = body_readable;
-	io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
+	stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
 static void finish(struct session *s)

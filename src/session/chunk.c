@@ -12,8 +12,6 @@
  * a chunk moves.
  */
 #include <errno.h>
-#include <poll.h>
-#include <sys/ioctl.h>
 
 #include "base/diag.h"
 #include "session/deadline.h"
@@ -125,7 +123,7 @@ static void move_received(struct session *s)
 	s->dest.sending = true;
 	s->dest.send.done = chunk_sent;
 	session_dest_takes(s);
-	io_send(s->ctx->io, &s->dest.send, s->dest.fd, octets.p, octets.n, 0);
+	stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, octets.p, octets.n, 0);
 }
 
 static void receive(struct session *s)
@@ -166,7 +164,8 @@ static void readable(struct io_op *op, int res)
 /* A message that is copied for the log has to be read. */
 static bool may_splice(struct session *s)
 {
-	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark || s->copy.open)
+	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark ||
+	    s->copy.open || !session_can_splice(s))
 		return false;
 	if (!s->pipe)
 		s->pipe = io_pipe_get(&s->ctx->pipes);
@@ -175,13 +174,14 @@ static bool may_splice(struct session *s)
 
 static void move_more(struct session *s)
 {
-	int queued = 0;
+	int queued;
 
 	if (!may_splice(s)) {
 		receive(s);
 		return;
 	}
-	if (ioctl(s->client.fd, FIONREAD, &queued) == 0 && queued > 0) {
+	queued = stream_unread(&s->client.stream);
+	if (queued > 0) {
 		uint64_t n = no_more_than(s->dialog.chunk_left,
 					  no_more_than(SPLICE_STEP, (size_t)queued));
 
@@ -193,7 +193,7 @@ static void move_more(struct session *s)
 	} else {
 		s->client.receiving = true;
 		s->client.recv.done = readable;
-		io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
+		stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 	}
 }
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/diag.h"
-#include "io/net.h"
 #include "session/deadline.h"
 #include "upstream/greeting.h"
 #include "upstream/health.h"
@@ -33,10 +32,9 @@ void session_part(struct session *s)
 	/* One that has closed already has a session less. */
 	if (s->rt->route->destination[s->dest_index].max && s->has_seat && !s->dest.eof &&
 	    seats_part(s->rt->seats, s->seat, &place))
-		parting_begin(ctx, s->dest.fd, place);
+		parting_begin(ctx, &s->dest.stream, place);
 	else
-		io_close(ctx->io, s->dest.fd);
-	s->dest.fd = -1;
+		stream_close(ctx->io, &s->dest.stream);
 	session_forget_destination(s);
 }
 
@@ -89,8 +87,7 @@ static void connected(struct io_op *op, int res)
 		return;
 	}
 	if (!health_reached(res)) {
-		io_close(ctx->io, s->dest.fd);
-		s->dest.fd = -1;
+		stream_close(ctx->io, &s->dest.stream);
 		session_forget_destination(s);
 		if (health_own_want(res))
 			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
@@ -131,22 +128,21 @@ static void picked_warm(struct session *s)
 static void connect_to(struct session *s)
 {
 	struct context *ctx = s->ctx;
-	int fd = net_socket(&s->connecting);
+	int res;
 
-	if (fd < 0) {
+	s->dest.send.done = connected;
+	res = stream_connect(ctx->io, &s->dest.stream, &s->dest.send, &s->connecting);
+	if (res < 0) {
 		session_forget_destination(s);
-		if (health_own_want(fd))
+		if (health_own_want(res))
 			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
 		else
-			attempt_failed(s, fd);
+			attempt_failed(s, res);
 		return;
 	}
-	s->dest.fd = fd;
 	s->progress++;
 	s->dest.sending = true;
-	s->dest.send.done = connected;
 	s->connect_us = io_now_us(ctx->io);
-	io_connect(ctx->io, &s->dest.send, s->dest.fd, &s->connecting);
 	session_deadline(s);
 }
 
@@ -187,13 +183,13 @@ void session_connect(struct session *s)
 	bool waited = s->waits_for_seat;
 
 	s->waits_for_seat = false;
-	s->line.fd = -1;
+	s->line.stream = stream_of(-1);
 	if (session_gateway_begin(s))
 		return;
 	switch (route_pick(s->rt->route, s->rt->route_shared, &s->search, &counts.counts,
 			   &s->dialog.client_addr, now, &s->dest_index, &s->connecting)) {
 	case ROUTE_PICKED:
-		if (s->line.fd >= 0)
+		if (stream_is_open(&s->line.stream))
 			picked_warm(s);
 		else
 			connect_to(s);

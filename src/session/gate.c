@@ -9,9 +9,6 @@
  * TIMEOUT_DATA is lost. The time is the destination's, and not counted against the client
  * (MIN_RATE); how many lines of a message may wait is bounded (DIALOG_GATES_MAX).
  */
-#include <poll.h>
-
-#include "io/net.h"
 #include "session/deadline.h"
 #include "session/session.h"
 
@@ -23,7 +20,7 @@
  * needs its time to do so, and may be lost once on its way: then it comes after the time in which
  * the peer sends again. Ours for that is an estimate of its own: twice as long.
  */
-static uint32_t silence_ms(const struct net_sent *sent)
+static uint32_t silence_ms(const struct stream_timing *sent)
 {
 	uint32_t ms = 2 * sent->resend_us / 1000;
 
@@ -31,21 +28,20 @@ static uint32_t silence_ms(const struct net_sent *sent)
 }
 
 /* Something of the destination's is here already, half a reply perhaps. */
-static bool has_spoken(const struct session *s)
+static bool has_spoken(struct session *s)
 {
-	struct pollfd p = { .fd = s->dest.fd, .events = POLLIN };
-
-	return s->dest.eof || (s->work && buf_len(&s->work->dest_in) > 0) || poll(&p, 1, 0) != 0;
+	return s->dest.eof || (s->work && buf_len(&s->work->dest_in) > 0) ||
+	       !stream_silent(&s->dest.stream);
 }
 
 /* How long to wait for the next look; 0: the line may go. */
-static uint32_t left_ms(const struct session *s)
+static uint32_t left_ms(struct session *s)
 {
-	struct net_sent sent;
+	struct stream_timing sent;
 	uint32_t silence;
 
 	/* A broken one's end of stream tells what it said last. */
-	if (s->dest.broken || net_ask_sent(s->dest.fd, &sent) < 0)
+	if (s->dest.broken || stream_timing(&s->dest.stream, &sent) < 0)
 		return LEAST_MS;
 	silence = silence_ms(&sent);
 	if (!sent.all_acked || has_spoken(s))

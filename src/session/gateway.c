@@ -4,11 +4,6 @@
  * pool (warm.h) or by connect.c, and gives it back. Refuses to give back what an operation
  * still works on, or what is not known to owe nothing.
  */
-#include <errno.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
 #include "session/session.h"
 
 static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
@@ -51,9 +46,9 @@ bool session_gateway_take(struct session *s, unsigned dest)
 
 void session_gateway_taken(struct session *s)
 {
-	s->dest.fd = s->line.fd;
+	s->dest.stream = stream_move(&s->line.stream);
+	stream_mark(&s->dest.stream);
 	s->line.uses++;
-	s->given = 0;
 	s->taken_ms = io_now_ms(s->ctx->io);
 	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
@@ -65,6 +60,7 @@ void session_gateway_taken(struct session *s)
 void session_gateway_connected(struct session *s)
 {
 	s->line = (struct warm_line){
+		.stream = stream_of(-1),
 		.dest = s->dest_index,
 		.addr = s->connecting,
 		.born_ms = io_now_ms(s->ctx->io),
@@ -77,10 +73,7 @@ void session_gateway_connected(struct session *s)
 /* Of what this session has given the destination, which is something. */
 static bool nothing_is_acknowledged(const struct session *s)
 {
-	int unacknowledged = 0;
-
-	return ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged > 0 &&
-	       (uint32_t)unacknowledged >= s->given;
+	return stream_acked(&s->dest.stream) == STREAM_ACKED_NONE;
 }
 
 bool session_gateway_dead(struct session *s)
@@ -102,7 +95,8 @@ bool session_gateway_stray(const struct session *s)
 
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
 		return false;
-	return (s->given == 0 && !s->dest.sending) || nothing_is_acknowledged(s);
+	return (!stream_has_sent(&s->dest.stream) && !s->dest.sending) ||
+	       nothing_is_acknowledged(s);
 }
 
 /* No operation uses the connection, and it is not ours any more. */
@@ -128,7 +122,6 @@ static bool hand_over(struct session *s, bool begun)
 	struct smtp_client *c = &s->dialog.destination;
 	struct warm_line *l = &s->line;
 
-	l->fd = s->dest.fd;
 	l->ext = c->ext;
 	l->size_max = c->size_max;
 	l->mechanisms = c->mechanisms;
@@ -140,7 +133,7 @@ static bool hand_over(struct session *s, bool begun)
 	} else {
 		session_forget_destination(s);
 	}
-	s->dest.fd = -1;
+	l->stream = stream_move(&s->dest.stream);
 	warm_give(s->version->warm, l, begun);
 	return true;
 }
@@ -150,11 +143,11 @@ void session_gateway_release(struct session *s)
 	struct dialog_gateway *g = &s->dialog.gateway;
 	bool begun = g->release == DIALOG_GIVES_BEGUN;
 
-	if (g->release == DIALOG_KEEPS || s->dest.fd < 0 || s->dest_closing)
+	if (g->release == DIALOG_KEEPS || !stream_is_open(&s->dest.stream) || s->dest_closing)
 		return;
 	if (g->release != DIALOG_CLOSES && is_clean(s)) {
 		if (s->dest.receiving)
-			io_cancel(s->ctx->io, &s->dest.recv);
+			stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
 		if (s->dest.receiving || s->dest.sending)
 			return;
 		if (hand_over(s, begun)) {
@@ -169,7 +162,7 @@ void session_gateway_reach(struct session *s)
 {
 	struct dialog_gateway *g = &s->dialog.gateway;
 
-	if (!g->on || s->dialog.end != END_RUNS || s->dest.fd >= 0)
+	if (!g->on || s->dialog.end != END_RUNS || stream_is_open(&s->dest.stream))
 		return;
 	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
 		parted(s);

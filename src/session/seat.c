@@ -54,7 +54,7 @@ bool session_seat_given(struct session *s)
 {
 	struct context *ctx = s->ctx;
 
-	if (!s->gives_up || !s->has_seat || s->dest.fd >= 0)
+	if (!s->gives_up || !s->has_seat || stream_is_open(&s->dest.stream))
 		return true;
 	if (ctx->refused >= WORKER_REFUSALS)
 		return false;

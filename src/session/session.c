@@ -3,14 +3,8 @@
 #include "session/session.h"
 
 #include <errno.h>
-#include <linux/sockios.h>
-#include <poll.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/diag.h"
-#include "io/net.h"
 #include "session/deadline.h"
 #include "upstream/odd.h"
 #include "dialog/records.h"
@@ -100,7 +94,7 @@ void session_forget_destination(struct session *s)
 static void close_destination(struct session *s)
 {
 	s->reaching = false;
-	if (s->dest.fd < 0)
+	if (!stream_is_open(&s->dest.stream))
 		return;
 	s->dest_closing = true;
 	if (s->splice) {
@@ -108,9 +102,9 @@ static void close_destination(struct session *s)
 		return;
 	}
 	if (s->dest.receiving)
-		io_cancel(s->ctx->io, &s->dest.recv);
+		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
 	if (s->dest.sending)
-		io_cancel(s->ctx->io, &s->dest.send);
+		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.send);
 	if (s->dest.receiving || s->dest.sending)
 		return;
 	session_part(s);
@@ -156,7 +150,7 @@ static void release(struct session *s)
 		seats_release(s->rt->seats, s->seat);
 	else
 		ctx->refused--;
-	io_close(ctx->io, s->client.fd);
+	stream_close(ctx->io, &s->client.stream);
 	io_timer_stop(ctx->io, &s->timer);
 	io_undefer(&s->task);
 	session_body_release(s);
@@ -188,10 +182,10 @@ static void finish_closing(struct session *s)
 	if (s->splice)
 		return;
 	if (c->receiving)
-		io_cancel(s->ctx->io, &c->recv);
+		stream_cancel(s->ctx->io, &c->stream, &c->recv);
 	if (c->sending)
-		io_cancel(s->ctx->io, &c->send);
-	if (c->receiving || c->sending || s->dest.fd >= 0)
+		stream_cancel(s->ctx->io, &c->stream, &c->send);
+	if (c->receiving || c->sending || stream_is_open(&s->dest.stream))
 		return;
 	release(s);
 }
@@ -202,9 +196,8 @@ static void left_received(struct io_op *op, int res);
  * or a close would turn into a reset that destroys them (invariant 10). */
 static void leave(struct session *s)
 {
-	int unread = 0;
 	bool quiet = s->dialog.end == END_QUIT && (!s->work || buf_len(&s->work->client_in) == 0) &&
-		     ioctl(s->client.fd, FIONREAD, &unread) == 0 && unread == 0;
+		     stream_unread(&s->client.stream) == 0;
 
 	if (s->client.eof || s->client.broken || quiet || s->dialog.end == END_LOST_CLIENT ||
 	    s->left_bytes > LEAVE_BYTES) {
@@ -213,12 +206,12 @@ static void leave(struct session *s)
 	}
 	if (!s->shut) {
 		s->shut = true;
-		shutdown(s->client.fd, SHUT_WR);
+		stream_half_close(&s->client.stream);
 	}
 	if (!s->client.receiving) {
 		s->client.receiving = true;
 		s->client.recv.done = left_received;
-		io_recv_block(s->ctx->io, &s->client.recv, s->client.fd);
+		stream_recv_block(s->ctx->io, &s->client.stream, &s->client.recv);
 	}
 }
 
@@ -316,28 +309,27 @@ static void arm_client(struct session *s)
 	if (s->dialog.server.state == SMTP_SERVER_DATA && !s->readable &&
 	    session_body_by_splice(s)) {
 		s->client.recv.done = client_readable;
-		io_poll(s->ctx->io, &s->client.recv, s->client.fd, POLLIN);
+		stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 		return;
 	}
 	s->readable = false;
 	s->client.recv.done = client_received;
-	io_recv_block(s->ctx->io, &s->client.recv, s->client.fd);
+	stream_recv_block(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
 static void arm_receives(struct session *s)
 {
-	struct io *io = s->ctx->io;
 	struct session_work *w = s->work;
 
 	if (!s->client.receiving && !s->client.eof && !s->body && !s->splice &&
 	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
-	if (!s->dest.receiving && !s->dest.eof && s->dest.fd >= 0 && !s->dest_closing &&
-	    !s->reaching && s->dialog.gateway.release == DIALOG_KEEPS &&
+	if (!s->dest.receiving && !s->dest.eof && stream_is_open(&s->dest.stream) &&
+	    !s->dest_closing && !s->reaching && s->dialog.gateway.release == DIALOG_KEEPS &&
 	    (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
 		s->dest.receiving = true;
 		s->dest.recv.done = dest_received;
-		io_recv_block(io, &s->dest.recv, s->dest.fd);
+		stream_recv_block(s->ctx->io, &s->dest.stream, &s->dest.recv);
 	}
 }
 
@@ -346,7 +338,7 @@ static void arm_receives(struct session *s)
 void session_dest_broken(struct session *s)
 {
 	s->dest.broken = true;
-	shutdown(s->dest.fd, SHUT_RDWR);
+	stream_cut(&s->dest.stream);
 }
 
 static void sent(struct session_side *side, struct buf *out, int res)
@@ -378,8 +370,7 @@ static void dest_sent(struct io_op *op, int res)
 	sent(&s->dest, &s->work->dialog.to_destination, res);
 	session_changed(s);
 	if (res >= 0) {
-		if (!s->dialog.gateway.answered)
-			s->given += (uint32_t)res;
+		stream_count(&s->dest.stream, res);
 		if (s->in_chunk)
 			session_window_go(s);
 		dialog_flushed(&s->dialog, s->flushing);
@@ -413,14 +404,15 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 
 	if (side->sending || octets.n == 0)
 		return;
-	if (side->fd < 0 || side->broken) {
+	if (!stream_is_open(&side->stream) || side->broken) {
 		buf_clear(out);
 		return;
 	}
 	side->sending = true;
 	side->send.done = done;
 	out->pinned = true;
-	io_send(s->ctx->io, &side->send, side->fd, octets.p, octets.n, how_to_send(s, side));
+	stream_send(s->ctx->io, &side->stream, &side->send, octets.p, octets.n,
+		    how_to_send(s, side));
 }
 
 static void flush_both(struct session *s)
@@ -446,11 +438,9 @@ static void flush_both(struct session *s)
  */
 static void note_body_sent(struct session *s)
 {
-	int unacknowledged = 0;
-
 	s->body_sent = false;
 	session_window_go(s);
-	if (ioctl(s->dest.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0)
+	if (stream_acked(&s->dest.stream) == STREAM_ACKED_ALL)
 		dialog_body_sent(&s->dialog);
 }
 
@@ -515,7 +505,7 @@ static void run(struct session *s)
 		seats_uncount(s->rt->seats, s->seat);
 	}
 	session_gateway_release(s);
-	if (d->drop_destination && s->dest.fd >= 0)
+	if (d->drop_destination && stream_is_open(&s->dest.stream))
 		close_destination(s);
 	session_gateway_reach(s);
 	if (dialog_in_body(d) && !s->in_body) {
@@ -573,7 +563,7 @@ void session_timed_out(struct session *s)
 {
 	switch (s->wait) {
 	case WAIT_CONNECT:
-		io_cancel(s->ctx->io, &s->dest.send);
+		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.send);
 		return;
 	case WAIT_SEAT:
 		if (!session_client_gone(s))
@@ -605,9 +595,7 @@ void session_timed_out(struct session *s)
 
 bool session_client_gone(struct session *s)
 {
-	struct pollfd p = { .fd = s->client.fd };
-
-	if (s->client.receiving || s->reset || poll(&p, 1, 0) <= 0)
+	if (s->client.receiving || s->reset || !stream_gone(&s->client.stream))
 		return false;
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;
@@ -617,6 +605,14 @@ bool session_client_gone(struct session *s)
 }
 
 /* ---- start and stop ---- */
+
+/* There is no room for a session that would wait until the client has read WORDS. */
+static void turn_away(struct context *ctx, struct stream st, const char *words)
+{
+	stream_say(&st, words, strlen(words));
+	stats_reply(ctx->stats, span_str(words));
+	stream_close(ctx->io, &st);
+}
 
 bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat)
@@ -628,12 +624,15 @@ bool session_start(struct context *ctx, int fd, const struct addr *client, bool 
 	if (refusal == SESSION_SERVE || ctx->refused < WORKER_REFUSALS)
 		s = pool_get(&ctx->sessions);
 	if (!s) {
-		(void)!send(fd, words, strlen(words), MSG_DONTWAIT | MSG_NOSIGNAL);
-		stats_reply(ctx->stats, span_str(words));
-		io_close(ctx->io, fd);
+		turn_away(ctx, stream_of(fd), words);
 		return false;
 	}
-	*s = (struct session){ .ctx = ctx, .client = { .fd = fd }, .dest = { .fd = -1 } };
+	*s = (struct session){
+		.ctx = ctx,
+		.client.stream = stream_of(fd),
+		.dest.stream = stream_of(-1),
+		.line.stream = stream_of(-1),
+	};
 	s->version = context_version_get(ctx);
 	s->rt = &s->version->rt;
 	ctx->next_id.serial++;

@@ -13,6 +13,7 @@
 
 #include "session/copy.h"
 #include "dialog/dialog.h"
+#include "io/stream.h"
 #include "session/times.h"
 #include "smtp/line.h"
 #include "upstream/warm.h"
@@ -67,7 +68,7 @@ enum session_state {
 
 /* One of the two connections. */
 struct session_side {
-	int fd; /* -1: none */
+	struct stream stream;
 	bool receiving, sending;
 	bool eof;    /* no more octets will come (end of stream or fault) */
 	bool broken; /* sending failed: what was received before still counts */
@@ -109,7 +110,6 @@ struct session {
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */
-	uint32_t given;	       /* … octets sent over it since, until it has answered */
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t receive_most;	    /* octets of a chunk that the next step takes */
@@ -194,6 +194,8 @@ void session_gateway_reach(struct session *s);
 
 /* OCTETS of a message have come: they are `rest` from now on, in a buffer that is borrowed. */
 void session_body_take(struct session *s, struct span octets);
+/* Whether the kernel can move octets from the client to the destination. */
+bool session_can_splice(const struct session *s);
 /* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */
 bool session_body_by_splice(const struct session *s);
 /* Goes on after anything has changed. */

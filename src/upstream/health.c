@@ -22,11 +22,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/buf.h"
 #include "base/diag.h"
-#include "io/net.h"
+#include "io/stream.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
 #include "smtp/greeting.h"
@@ -58,7 +57,7 @@ struct visit {
 	uint64_t began_ms;
 	unsigned dest;
 	uint32_t seat;
-	int fd;
+	struct stream stream;
 	enum visit_kind kind;
 	bool connecting, again, has_seat;
 };
@@ -96,9 +95,7 @@ static void begin_try(struct visit *v);
 static void close_connection(struct visit *v)
 {
 	io_timer_stop(v->health->ctx->io, &v->timer);
-	if (v->fd >= 0)
-		io_close(v->health->ctx->io, v->fd);
-	v->fd = -1;
+	stream_close(v->health->ctx->io, &v->stream);
 	v->connecting = false;
 }
 
@@ -136,7 +133,7 @@ static void left(struct io_op *op, int res)
 	struct visit *v = container_of(op, struct visit, op);
 
 	if (res > 0)
-		io_recv(v->health->ctx->io, op, v->fd, v->mem, sizeof(v->mem));
+		stream_recv(v->health->ctx->io, &v->stream, op, v->mem, sizeof(v->mem));
 	else
 		end(v);
 }
@@ -148,13 +145,13 @@ static void leave(struct visit *v)
 
 	io_timer_set(ctx->io, &v->timer, LEAVE_MS);
 	v->op.done = left;
-	io_recv(ctx->io, &v->op, v->fd, v->mem, sizeof(v->mem));
+	stream_recv(ctx->io, &v->stream, &v->op, v->mem, sizeof(v->mem));
 }
 
 /* Of a destination that may not have noticed: it still has the session. */
 static void hang_up(struct visit *v)
 {
-	shutdown(v->fd, SHUT_WR);
+	stream_half_close(&v->stream);
 	leave(v);
 }
 
@@ -236,7 +233,7 @@ static void judge(struct visit *v, const struct smtp_reply *greeting)
 	else
 		found_good(v, what);
 	v->op.done = quit_sent;
-	io_send(v->health->ctx->io, &v->op, v->fd, quit, sizeof(quit) - 1, 0);
+	stream_send(v->health->ctx->io, &v->stream, &v->op, quit, sizeof(quit) - 1, 0);
 }
 
 static void greeted(struct io_op *op, int res)
@@ -265,7 +262,7 @@ static void greeted(struct io_op *op, int res)
 	} else if (result == SMTP_REPLY_MORE && buf_space(&v->in) > 0) {
 		size_t room = buf_space(&v->in);
 
-		io_recv(v->health->ctx->io, op, v->fd, buf_room(&v->in, room), room);
+		stream_recv(v->health->ctx->io, &v->stream, op, buf_room(&v->in, room), room);
 	} else {
 		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
 		odd_reply(v->health->ctx, &v->version->rt, v->dest, NULL, buf_span(&v->in));
@@ -290,7 +287,7 @@ static void await_greeting(struct visit *v)
 	buf_init(&v->in, v->mem, sizeof(v->mem));
 	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
 	v->op.done = greeted;
-	io_recv(ctx->io, &v->op, v->fd, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
+	stream_recv(ctx->io, &v->stream, &v->op, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
 }
 
 /* ---- connecting ---- */
@@ -345,23 +342,20 @@ static void connect_to(struct visit *v)
 	int seconds = v->kind == VISIT_CHECK ? settings_of(v)->check_timeout
 					     : settings_of(v)->timeout_connect;
 
-	v->fd = net_socket(&v->addr);
-	if (v->fd < 0) {
-		v->fd = -1;
+	v->op.done = connected;
+	if (stream_connect(ctx->io, &v->stream, &v->op, &v->addr) < 0) {
 		end(v);
 		return;
 	}
 	v->connecting = true;
 	io_timer_set(ctx->io, &v->timer, 1000 * (uint64_t)seconds);
-	v->op.done = connected;
-	io_connect(ctx->io, &v->op, v->fd, &v->addr);
 }
 
 static void out_of_time(struct io_timer *t)
 {
 	struct visit *v = container_of(t, struct visit, timer);
 
-	io_cancel(v->health->ctx->io, &v->op);
+	stream_cancel(v->health->ctx->io, &v->stream, &v->op);
 }
 
 /* ---- beginning ---- */
@@ -388,7 +382,7 @@ static void try_again(struct visit *v)
 		begin_try(v);
 	} else if (v->connecting && v->kind == VISIT_TRY) {
 		v->again = true;
-		io_cancel(v->health->ctx->io, &v->op);
+		stream_cancel(v->health->ctx->io, &v->stream, &v->op);
 	}
 }
 
@@ -466,7 +460,7 @@ int health_make(struct health **made, struct context *ctx)
 
 		v->health = h;
 		v->dest = i;
-		v->fd = -1;
+		v->stream = stream_of(-1);
 		io_timer_init(&v->timer, out_of_time);
 	}
 	*made = h;

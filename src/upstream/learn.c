@@ -6,13 +6,10 @@
  * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
  * A destination that turns us away is busy (greeting.h), or that is a fault.
  */
-#include <linux/sockios.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 
 #include "base/diag.h"
-#include "io/net.h"
 #include "upstream/greeting.h"
 #include "upstream/health.h"
 #include "upstream/odd.h"
@@ -35,16 +32,13 @@ static void receive(struct warm_conn *c)
 	size_t room = buf_space(&c->in);
 
 	c->op.done = received;
-	io_recv(c->pool->ctx->io, &c->op, c->line.fd, buf_room(&c->in, room), room);
+	stream_recv(c->pool->ctx->io, &c->line.stream, &c->op, buf_room(&c->in, room), room);
 }
 
 /* What is said by who has what we have said acknowledges it in the same segment, at the latest. */
 static bool is_answer(const struct warm_conn *c)
 {
-	int unacknowledged = 0;
-
-	return !*c->say ||
-	       (ioctl(c->line.fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0);
+	return !*c->say || stream_acked(&c->line.stream) == STREAM_ACKED_ALL;
 }
 
 /* Of what came in place of one well-formed reply. */
@@ -115,11 +109,11 @@ void warm_ask(struct warm_conn *c, uint64_t ms,
 	buf_init(&c->in, c->mem, sizeof(c->mem));
 	io_timer_set(io, &c->timer, ms);
 	c->op.done = said;
-	if (*c->say && !warm_is_silent(c->line.fd)) {
+	if (*c->say && !stream_silent(&c->line.stream)) {
 		note_fault(c, 0, false);
 		replied(c, NULL); /* what has come would answer it */
 	} else if (*c->say)
-		io_send(io, &c->op, c->line.fd, c->say, strlen(c->say), false);
+		stream_send(io, &c->line.stream, &c->op, c->say, strlen(c->say), 0);
 	else
 		receive(c);
 }
@@ -309,8 +303,7 @@ static void connected(struct io_op *op, int res)
 	const struct runtime *rt = warm_runtime(p);
 
 	if (!health_reached(res)) {
-		io_close(p->ctx->io, c->line.fd);
-		c->line.fd = -1;
+		stream_close(p->ctx->io, &c->line.stream);
 		connect_failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
 		return;
 	}
@@ -323,19 +316,16 @@ static void connected(struct io_op *op, int res)
 static void connect_to(struct warm_conn *c)
 {
 	struct warm *p = c->pool;
+	int res;
 
-	c->line.fd = net_socket(&c->line.addr);
-	if (c->line.fd < 0) {
-		int error = c->line.fd;
-
-		c->line.fd = -1;
-		connect_failed(c, error);
+	c->op.done = connected;
+	res = stream_connect(p->ctx->io, &c->line.stream, &c->op, &c->line.addr);
+	if (res < 0) {
+		connect_failed(c, res);
 		return;
 	}
 	hold(c);
 	io_timer_set(p->ctx->io, &c->timer, patience_ms(p));
-	c->op.done = connected;
-	io_connect(p->ctx->io, &c->op, c->line.fd, &c->line.addr);
 }
 
 /* A seat at a destination with a max=. False: there is none now. */
@@ -356,7 +346,9 @@ static bool take_place(struct warm *p, struct warm_line *l)
 static struct warm_conn *begin(struct warm *p, unsigned dest)
 {
 	struct route_shared *s = warm_runtime(p)->route_shared;
-	struct warm_line line = { .fd = -1, .dest = dest, .born_ms = warm_now_ms(p) };
+	struct warm_line line = { .stream = stream_of(-1),
+				  .dest = dest,
+				  .born_ms = warm_now_ms(p) };
 	struct route_search search;
 	struct warm_conn *c;
 

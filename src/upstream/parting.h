@@ -8,17 +8,19 @@
 #ifndef UPSTREAM_PARTING_H
 #define UPSTREAM_PARTING_H
 
+#include "io/stream.h"
 #include "runtime/context.h"
 
 struct parting {
 	struct context *ctx;
 	struct io_op op;
 	struct io_timer timer;
+	struct stream stream;
 	uint32_t place;
-	int fd;
 };
 
-/* Owns FD, a socket without an operation in flight, and the seat PLACE from here on. */
-void parting_begin(struct context *ctx, int fd, uint32_t place);
+/* Takes over ST, on which no operation is in flight and which is none afterwards, and the seat
+ * PLACE. */
+void parting_begin(struct context *ctx, struct stream *st, uint32_t place);
 
 #endif

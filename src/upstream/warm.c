@@ -3,17 +3,15 @@
  * warm: see warm.h. A connection of the pool is in one of two ways:
  *
  *   idle   in its destination's list, the next to be taken last, with no operation in flight: one
- *          poll(2) every TICK_MS sees what came, and warm_take() looks once more
+ *          look at all every TICK_MS sees what came, and warm_take() looks once more
  *   busy   one operation at a time: connect, greeting, EHLO (HELO), or RSET. It keeps the version
  *          alive meanwhile
  *
  * Owns its descriptors and their seats. It fails by closing: the next session connects itself.
  */
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "base/diag.h"
 #include "upstream/odd.h"
@@ -38,16 +36,16 @@ static const char rset[] = "RSET\r\n";
 void warm_close(struct warm *p, struct warm_line *l, bool polite)
 {
 	struct context *ctx = p->ctx;
+	bool open = stream_is_open(&l->stream);
 
-	if (l->fd >= 0 && polite)
-		(void)!send(l->fd, quit, sizeof(quit) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (l->fd >= 0 && l->has_place)
-		parting_begin(ctx, l->fd, l->place);
-	else if (l->fd >= 0)
-		io_close(ctx->io, l->fd);
+	if (open && polite)
+		stream_say(&l->stream, quit, sizeof(quit) - 1);
+	if (open && l->has_place)
+		parting_begin(ctx, &l->stream, l->place);
+	else if (open)
+		stream_close(ctx->io, &l->stream);
 	else if (l->has_place)
 		seats_release(warm_runtime(p)->seats, l->place);
-	l->fd = -1;
 	l->has_place = false;
 }
 
@@ -71,7 +69,7 @@ static void retire(struct warm_conn *c, bool polite)
 static void retire_heard(struct warm_conn *c)
 {
 	uint8_t said[DIALOG_ODD_MAX];
-	ssize_t n = recv(c->line.fd, said, sizeof(said), MSG_DONTWAIT);
+	ssize_t n = stream_take(&c->line.stream, said, sizeof(said));
 
 	if (n > 0)
 		odd_stray(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL,
@@ -204,13 +202,6 @@ void warm_keep(struct warm_conn *c)
 	leave_busy(p);
 }
 
-bool warm_is_silent(int fd)
-{
-	uint8_t octet;
-
-	return recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-}
-
 static bool covers(const struct warm_line *l, const struct warm_need *need)
 {
 	return smtp_offer_covers(l->ext, l->size_max, need->ext, need->size) &&
@@ -228,7 +219,7 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct wa
 		pos = pos->prev;
 		if (!covers(&c->line, need))
 			continue; /* a new one may do, and this one for others */
-		if (warm_is_silent(c->line.fd))
+		if (stream_silent(&c->line.stream))
 			return c;
 		retire_heard(c);
 	}
@@ -257,7 +248,7 @@ static void out_of_time(struct io_timer *t)
 {
 	struct warm_conn *c = container_of(t, struct warm_conn, timer);
 
-	io_cancel(c->pool->ctx->io, &c->op);
+	stream_cancel(c->pool->ctx->io, &c->line.stream, &c->op);
 }
 
 struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line)
@@ -285,12 +276,13 @@ static void reset_done(struct warm_conn *c, const struct smtp_reply *reply)
 		warm_drop(c, false);
 }
 
-void warm_give(struct warm *p, const struct warm_line *line, bool begun)
+void warm_give(struct warm *p, struct warm_line *line, bool begun)
 {
 	struct route_shared *s = warm_runtime(p)->route_shared;
 	struct warm_line own = *line;
 	struct warm_conn *c;
 
+	line->stream = stream_of(-1);
 	/* It does not say what we were told ahead: learn anew. */
 	if (!is_as_known(p, &own))
 		route_note_next(s, own.dest, route_note_since(s, own.dest) + LEARN_AGAIN_MS);
@@ -348,22 +340,16 @@ enum warm_knowledge warm_knowledge(struct warm *p, uint64_t since_ms)
 /* Retires those over which anything has come. */
 static void look(struct warm *p)
 {
-	struct pollfd fds[WARM_MAX];
-	struct warm_conn *conns[WARM_MAX];
+	struct stream *st[WARM_MAX];
 	struct list *pos, *tmp;
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < warm_runtime(p)->route->count && p->idle > n; i++)
-		list_for_each (pos, tmp, &p->at[i].idle) {
-			conns[n] = container_of(pos, struct warm_conn, link);
-			fds[n] = (struct pollfd){ conns[n]->line.fd, POLLIN | POLLRDHUP, 0 };
-			n++;
-		}
-	if (n == 0 || poll(fds, n, 0) <= 0)
-		return;
+		list_for_each (pos, tmp, &p->at[i].idle)
+			st[n++] = &container_of(pos, struct warm_conn, link)->line.stream;
+	n = stream_heard(st, n);
 	for (unsigned i = 0; i < n; i++)
-		if (fds[i].revents)
-			retire_heard(conns[i]);
+		retire_heard(container_of(st[i], struct warm_conn, line.stream));
 }
 
 /* Retires those that are to be no more. */

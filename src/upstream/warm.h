@@ -20,13 +20,14 @@
 #ifndef UPSTREAM_WARM_H
 #define UPSTREAM_WARM_H
 
+#include "io/stream.h"
 #include "runtime/context.h"
 
 struct warm; /* opaque */
 
 /* A connection between two transactions. */
 struct warm_line {
-	int fd; /* -1: none */
+	struct stream stream;
 	unsigned dest;
 	struct addr addr;
 	uint32_t ext; /* what its own EHLO offered */
@@ -73,7 +74,8 @@ struct warm_need {
  * none. */
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line);
-/* Owns LINE from here on. BEGUN: a transaction must be ended by RSET first. */
-void warm_give(struct warm *p, const struct warm_line *line, bool begun);
+/* Takes over the connection of LINE, which has none afterwards. BEGUN: a transaction must be ended
+ * by RSET first. */
+void warm_give(struct warm *p, struct warm_line *line, bool begun);
 
 #endif

@@ -68,8 +68,6 @@ void warm_make_offer(struct warm *p);
 /* Takes in what any worker has learnt of DEST. */
 void warm_see(struct warm *p, unsigned dest);
 
-/* Nothing has come over it that was not taken, no end either. */
-bool warm_is_silent(int fd);
 /* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
  * NULL where there is none in time, or more than one, or one that is older than what was said. It
  * may be called before this returns. */
