@@ -43,7 +43,7 @@ struct context {
 	struct io *io;
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;
-	struct pool sessions, more, works, letters, bodies, splices, partings, warms;
+	struct pool sessions, more, works, letters, reaches, bodies, splices, partings, warms;
 	struct io_pipes pipes;
 	struct list open; /* struct session */
 	unsigned open_count;

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * A session's way to its destination: picks one, takes a seat there, connects, and goes on to the
- * next for a TCP connection that failed and for nothing else (caronte(8)).
+ * A session's way to its destination: picks one, takes a seat there, connects (upstream/connect.h),
+ * and goes on to the next for a TCP connection that failed and for nothing else (caronte(8)).
  * And its way from there.
  */
-#include <string.h>
-
 #include "base/diag.h"
 #include "session/deadline.h"
 #include "upstream/greeting.h"
-#include "upstream/health.h"
 #include "upstream/parting.h"
 #include "session/session.h"
 
@@ -54,21 +51,6 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 	return seats_at_destination(s->rt->seats, s->seat, s->rt->slot[dest], max);
 }
 
-/* An attempt has failed: the one reason to go on to the next (caronte(8)). */
-static void attempt_failed(struct session *s, int error)
-{
-	struct context *ctx = s->ctx;
-	uint64_t now = io_now_ms(ctx->io);
-
-	stats_count(stats_at(ctx->stats, s->rt->slot[s->dest_index]), failures, 1);
-	if (route_failed(s->rt->route_shared, &s->search, s->dest_index, now))
-		context_destination_record(ctx, s->rt, s->dest_index, ROUTE_DOWN, strerror(-error));
-	if (now - s->search.since_ms >= PATIENCE_MS)
-		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
-	else
-		session_connect(s);
-}
-
 /* The session goes there. */
 static void count_session(struct session *s)
 {
@@ -76,35 +58,60 @@ static void count_session(struct session *s)
 	stats_count(s->dialog.at, sessions, 1);
 }
 
-static void connected(struct io_op *op, int res)
+/* The session still looks for a destination. */
+static bool is_wanted(const struct session *s)
 {
-	struct session *s = container_of(op, struct session, dest.send);
-	struct context *ctx = s->ctx;
+	return s->state == SESSION_CONNECTING || s->reaching;
+}
 
-	s->dest.sending = false;
-	if (s->state != SESSION_CONNECTING && !s->reaching) {
-		session_changed(s);
-		return;
-	}
-	if (!health_reached(res)) {
-		stream_close(ctx->io, &s->dest.stream);
-		session_forget_destination(s);
-		if (health_own_want(res))
-			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
-		else
-			attempt_failed(s, res == -ECANCELED ? -ETIMEDOUT : res);
-		return;
-	}
-	if (route_connected(s->rt->route_shared, s->dest_index, io_now_ms(ctx->io)))
-		context_destination_record(ctx, s->rt, s->dest_index, ROUTE_UP, "connected");
+/* The search has come to its end. */
+static void over(struct session *s)
+{
+	pool_put(&s->ctx->reaches, s->reach);
+	s->reach = NULL;
+}
+
+static void reached(struct session *s, const struct connect *c)
+{
+	s->reach_ms = c->search.began_ms;
 	if (s->reaching)
-		session_gateway_connected(s);
+		session_gateway_connected(s, &c->addr);
 	else
-		dialog_connected(&s->dialog, &s->connecting);
+		dialog_connected(&s->dialog, &c->addr);
 	count_session(s);
-	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(ctx->io) - s->connect_us);
+	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(s->ctx->io) - c->began_us);
+	over(s);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
+}
+
+/* The one reason to go on to the next (caronte(8)). */
+static void attempt_failed(struct session *s, const struct connect *c)
+{
+	stats_count(stats_at(s->ctx->stats, s->rt->slot[c->dest]), failures, 1);
+	if (io_now_ms(s->ctx->io) - c->search.since_ms >= PATIENCE_MS)
+		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
+	else
+		session_connect(s);
+}
+
+static void connect_done(struct connect *c, enum connect_result how)
+{
+	struct session *s = container_of(c, struct session_reach, connect)->session;
+
+	s->dest.stream = stream_move(&c->stream);
+	if (how == CONNECT_REACHED && is_wanted(s)) {
+		reached(s, c);
+		return;
+	}
+	if (!stream_is_open(&s->dest.stream))
+		session_forget_destination(s);
+	if (!is_wanted(s))
+		session_changed(s); /* which closes it */
+	else if (how == CONNECT_NO_MEANS)
+		session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
+	else
+		attempt_failed(s, c);
 }
 
 void session_greeted(struct session *s)
@@ -112,38 +119,24 @@ void session_greeted(struct session *s)
 	struct dialog *d = &s->dialog;
 
 	if (d->greeting == DIALOG_WELCOMED)
-		greeting_record_good(s->ctx, s->rt, s->dest_index, s->search.began_ms);
+		greeting_record_good(s->ctx, s->rt, s->dest_index, s->reach_ms);
 	else if (d->greeting == DIALOG_TURNED_AWAY)
-		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->search.began_ms,
-				    d->work->words);
+		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->reach_ms, d->work->words);
 	d->greeting = DIALOG_UNGREETED;
 }
 
 static void picked_warm(struct session *s)
 {
+	over(s);
 	count_session(s);
 	session_gateway_taken(s);
 }
 
-static void connect_to(struct session *s)
+static void begin_attempt(struct session *s)
 {
-	struct context *ctx = s->ctx;
-	int res;
-
-	s->dest.send.done = connected;
-	res = stream_connect(ctx->io, &s->dest.stream, &s->dest.send, &s->connecting);
-	if (res < 0) {
-		session_forget_destination(s);
-		if (health_own_want(res))
-			session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
-		else
-			attempt_failed(s, res);
-		return;
-	}
 	s->progress++;
-	s->dest.sending = true;
-	s->connect_us = io_now_us(ctx->io);
 	session_deadline(s);
+	connect_to(&s->reach->connect, 1000 * (uint64_t)s->rt->config->set.timeout_connect);
 }
 
 /* Every candidate is at its max=: one may get room within TIMEOUT_CONNECT. */
@@ -175,28 +168,47 @@ static void want_room(struct session *s)
 			route_want_room(s->rt->route_shared, i);
 }
 
+static struct connect *reach(struct session *s)
+{
+	if (!s->reach) {
+		s->reach = pool_get(&s->ctx->reaches);
+		CHECK(s->reach); /* the pool holds one for each session */
+		s->reach->session = s;
+		connect_init(&s->reach->connect, s->ctx, s->rt, CONNECT_MAIL, connect_done);
+	}
+	return &s->reach->connect;
+}
+
+static enum route_answer pick(struct session *s, struct connect *c)
+{
+	struct counts counts = { { count_sessions, take_seat }, s };
+	enum route_answer answer;
+
+	s->line.stream = stream_of(-1);
+	answer = route_pick(s->rt->route, s->rt->route_shared, &c->search, &counts.counts,
+			    &s->dialog.client_addr, io_now_ms(s->ctx->io), &c->dest, &c->addr);
+	if (answer == ROUTE_PICKED)
+		s->dest_index = c->dest;
+	return answer;
+}
+
 void session_connect(struct session *s)
 {
-	struct context *ctx = s->ctx;
-	struct counts counts = { { count_sessions, take_seat }, s };
-	uint64_t now = io_now_ms(ctx->io);
 	bool waited = s->waits_for_seat;
 
 	s->waits_for_seat = false;
-	s->line.stream = stream_of(-1);
 	if (session_gateway_begin(s))
 		return;
-	switch (route_pick(s->rt->route, s->rt->route_shared, &s->search, &counts.counts,
-			   &s->dialog.client_addr, now, &s->dest_index, &s->connecting)) {
+	switch (pick(s, reach(s))) {
 	case ROUTE_PICKED:
 		if (stream_is_open(&s->line.stream))
 			picked_warm(s);
 		else
-			connect_to(s);
+			begin_attempt(s);
 		break;
 	case ROUTE_FULL:
 		want_room(s);
-		wait_for_seat(s, waited, now);
+		wait_for_seat(s, waited, io_now_ms(s->ctx->io));
 		break;
 	case ROUTE_NONE:
 		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);

@@ -57,17 +57,17 @@ void session_gateway_taken(struct session *s)
 	session_changed(s);
 }
 
-void session_gateway_connected(struct session *s)
+void session_gateway_connected(struct session *s, const struct addr *addr)
 {
 	s->line = (struct warm_line){
 		.stream = stream_of(-1),
 		.dest = s->dest_index,
-		.addr = s->connecting,
+		.addr = *addr,
 		.born_ms = io_now_ms(s->ctx->io),
 		.uses = 1,
 	};
 	s->reaching = false;
-	dialog_gateway_connected(&s->dialog, &s->connecting);
+	dialog_gateway_connected(&s->dialog, addr);
 }
 
 /* Of what this session has given the destination, which is something. */
@@ -162,13 +162,13 @@ void session_gateway_reach(struct session *s)
 {
 	struct dialog_gateway *g = &s->dialog.gateway;
 
-	if (!g->on || s->dialog.end != END_RUNS || stream_is_open(&s->dest.stream))
+	if (!g->on || s->dialog.end != END_RUNS || stream_is_open(&s->dest.stream) ||
+	    session_is_connecting(s))
 		return;
 	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
 		parted(s);
 	if (!g->wanted || s->reaching)
 		return;
 	s->reaching = true;
-	s->search = (struct route_search){ 0 };
 	session_connect(s);
 }

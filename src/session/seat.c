@@ -54,7 +54,8 @@ bool session_seat_given(struct session *s)
 {
 	struct context *ctx = s->ctx;
 
-	if (!s->gives_up || !s->has_seat || stream_is_open(&s->dest.stream))
+	if (!s->gives_up || !s->has_seat || stream_is_open(&s->dest.stream) ||
+	    session_is_connecting(s))
 		return true;
 	if (ctx->refused >= WORKER_REFUSALS)
 		return false;

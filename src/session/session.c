@@ -94,6 +94,8 @@ void session_forget_destination(struct session *s)
 static void close_destination(struct session *s)
 {
 	s->reaching = false;
+	if (session_is_connecting(s))
+		connect_cancel(&s->reach->connect);
 	if (!stream_is_open(&s->dest.stream))
 		return;
 	s->dest_closing = true;
@@ -156,6 +158,7 @@ static void release(struct session *s)
 	session_body_release(s);
 	return_work(s);
 	pool_put(&ctx->letters, s->letter);
+	pool_put(&ctx->reaches, s->reach);
 	dialog_release(&s->dialog);
 	list_del(&s->link);
 	pool_put(&ctx->sessions, s);
@@ -185,7 +188,8 @@ static void finish_closing(struct session *s)
 		stream_cancel(s->ctx->io, &c->stream, &c->recv);
 	if (c->sending)
 		stream_cancel(s->ctx->io, &c->stream, &c->send);
-	if (c->receiving || c->sending || stream_is_open(&s->dest.stream))
+	if (c->receiving || c->sending || stream_is_open(&s->dest.stream) ||
+	    session_is_connecting(s))
 		return;
 	release(s);
 }
@@ -562,9 +566,6 @@ void session_refuse(struct session *s, const char *reply, enum session_end end, 
 void session_timed_out(struct session *s)
 {
 	switch (s->wait) {
-	case WAIT_CONNECT:
-		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.send);
-		return;
 	case WAIT_SEAT:
 		if (!session_client_gone(s))
 			session_connect(s);
@@ -587,6 +588,7 @@ void session_timed_out(struct session *s)
 	case WAIT_LEAVE:
 		close_all(s);
 		return;
+	case WAIT_CONNECT:
 	case WAIT_NOTHING:
 		return;
 	}

@@ -16,6 +16,7 @@
 #include "io/stream.h"
 #include "session/times.h"
 #include "smtp/line.h"
+#include "upstream/connect.h"
 #include "upstream/warm.h"
 #include "runtime/context.h"
 
@@ -44,11 +45,17 @@ struct session_splice {
 	void (*spliced)(struct session *s, const struct io_splice *how, int res);
 };
 
+/* On the way to a destination. */
+struct session_reach {
+	struct connect connect;
+	struct session *session;
+};
+
 /* What a session waits for; each has its deadline. */
 enum session_wait {
 	WAIT_NOTHING,
-	WAIT_CONNECT,
-	WAIT_SEAT, /* all destinations are at their max= */
+	WAIT_CONNECT, /* whose deadline is connect.h's */
+	WAIT_SEAT,    /* all destinations are at their max= */
 	WAIT_GREETING,
 	WAIT_REPLY,
 	WAIT_DONE, /* the answer to the end of data */
@@ -88,8 +95,7 @@ struct session {
 	struct session_side client, dest;
 	struct io_timer timer;
 	struct io_task task;
-	struct route_search search;
-	struct addr connecting;
+	struct session_reach *reach;   /* while a destination is looked for or connected to */
 	struct session_splice *splice; /* while octets move through the pipe */
 
 	enum session_state state;
@@ -129,7 +135,8 @@ struct session {
 	uint64_t left_bytes;   /* thrown away while leaving */
 	uint32_t useful;       /* of the dialog's, when the seat was last told */
 	uint64_t useful_bytes; /* … and how many octets of messages had come */
-	uint64_t started_us, patience_ms, connect_us;
+	uint64_t started_us, patience_ms;
+	uint64_t reach_ms; /* when the attempts at the destination that was reached began */
 	struct session_times times;
 };
 
@@ -164,6 +171,11 @@ void session_connect(struct session *s);
 void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
 /* The destination may have greeted: others are to know how. */
 void session_greeted(struct session *s);
+/* A connection is on its way: it is not yet the session's. */
+static inline bool session_is_connecting(const struct session *s)
+{
+	return s->reach && connect_is_under_way(&s->reach->connect);
+}
 /* The destination's connection is closed: its seat is free. */
 void session_forget_destination(struct session *s);
 /* Closes the destination's connection, which no operation uses, and frees its seat. */
@@ -179,8 +191,8 @@ bool session_gateway_begin(struct session *s);
  * session's with session_gateway_taken(). */
 bool session_gateway_take(struct session *s, unsigned dest);
 void session_gateway_taken(struct session *s);
-/* A connection of its own stands. */
-void session_gateway_connected(struct session *s);
+/* A connection of its own, to ADDR, stands. */
+void session_gateway_connected(struct session *s, const struct addr *addr);
 /* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
  * that it was given was acknowledged. If so it is lost. */
 bool session_gateway_dead(struct session *s);

@@ -2,8 +2,8 @@
 /*
  * health: see health.h. One visit to a destination at a time in this worker:
  *
- *   connect   a try: the next address of the name, once; a check or a look: all of them, as a
- *             session would
+ *   connect   (connect.h) a try: the next address of the name, once; a check or a look: all of
+ *             them, as a session would
  *   greeting  CHECK_SMTP, and a look at what is busy: the greeting is read and judged, then QUIT is
  *             said (RFC 5321 4.1.1.10)
  *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
@@ -19,13 +19,14 @@
  */
 #include "upstream/health.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/diag.h"
-#include "io/stream.h"
+#include "upstream/connect.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
 #include "smtp/greeting.h"
@@ -48,10 +49,9 @@ enum visit_kind {
 struct visit {
 	struct health *health;
 	struct context_version *version; /* while it is made: DEST is one of its */
-	struct io_op op;		 /* never more than one in flight */
+	struct connect connect;
+	struct io_op op; /* of what comes after it: never more than one of the two in flight */
 	struct io_timer timer;
-	struct addr addr;
-	struct route_search search;
 	struct buf in;
 	uint8_t mem[SMTP_REPLY_MAX];
 	uint64_t began_ms;
@@ -59,7 +59,7 @@ struct visit {
 	uint32_t seat;
 	struct stream stream;
 	enum visit_kind kind;
-	bool connecting, again, has_seat;
+	bool again, has_seat;
 };
 
 struct health {
@@ -73,21 +73,6 @@ static const struct settings *settings_of(const struct visit *v)
 	return &v->version->rt.config->set;
 }
 
-/* ---- seats ---- */
-
-/* False: the destination is full. */
-static bool take_seat(struct visit *v)
-{
-	const struct runtime *rt = &v->version->rt;
-	unsigned max = rt->route->destination[v->dest].max;
-
-	if (max == 0)
-		return true;
-	v->has_seat =
-		seats_place(rt->seats, v->health->ctx->slot, rt->slot[v->dest], max, &v->seat);
-	return v->has_seat;
-}
-
 /* ---- ending ---- */
 
 static void begin_try(struct visit *v);
@@ -96,7 +81,6 @@ static void close_connection(struct visit *v)
 {
 	io_timer_stop(v->health->ctx->io, &v->timer);
 	stream_close(v->health->ctx->io, &v->stream);
-	v->connecting = false;
 }
 
 /* The check of a version is that of the newest too, which has taken over that it is under way. */
@@ -292,63 +276,34 @@ static void await_greeting(struct visit *v)
 
 /* ---- connecting ---- */
 
-static void connect_to(struct visit *v);
-
-static void reached(struct visit *v)
+static void connect_visit(struct visit *v)
 {
-	struct context *ctx = v->health->ctx;
-
-	const struct runtime *rt = &v->version->rt;
-
-	if (route_came_back(rt->route_shared, v->dest, &v->addr, io_now_ms(ctx->io)))
-		context_destination_record(ctx, rt, v->dest, ROUTE_UP, "connected");
-	if (v->kind == VISIT_LOOK ||
-	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP)) {
-		await_greeting(v);
-		return;
-	}
-	hang_up(v);
-}
-
-static void connected(struct io_op *op, int res)
-{
-	struct visit *v = container_of(op, struct visit, op);
-	struct context *ctx = v->health->ctx;
-	const struct runtime *rt = &v->version->rt;
-	int error = res == -ECANCELED ? ETIMEDOUT : -res;
-
-	io_timer_stop(ctx->io, &v->timer);
-	v->connecting = false;
-	if (health_reached(res)) {
-		reached(v);
-		return;
-	}
-	close_connection(v);
-	if (v->kind == VISIT_TRY || health_own_want(res)) {
-		end(v);
-		return;
-	}
-	if (route_failed(rt->route_shared, &v->search, v->dest, io_now_ms(ctx->io)))
-		context_destination_record(ctx, rt, v->dest, ROUTE_DOWN, strerror(error));
-	if (route_check_next(rt->route_shared, &v->search, &v->addr))
-		connect_to(v);
-	else
-		end(v);
-}
-
-static void connect_to(struct visit *v)
-{
-	struct context *ctx = v->health->ctx;
 	int seconds = v->kind == VISIT_CHECK ? settings_of(v)->check_timeout
 					     : settings_of(v)->timeout_connect;
 
-	v->op.done = connected;
-	if (stream_connect(ctx->io, &v->stream, &v->op, &v->addr) < 0) {
+	connect_to(&v->connect, 1000 * (uint64_t)seconds);
+}
+
+static void reached(struct visit *v)
+{
+	if (v->kind == VISIT_LOOK ||
+	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP))
+		await_greeting(v);
+	else
+		hang_up(v);
+}
+
+static void connect_done(struct connect *c, enum connect_result how)
+{
+	struct visit *v = container_of(c, struct visit, connect);
+
+	v->stream = stream_move(&c->stream);
+	if (how == CONNECT_REACHED)
+		reached(v);
+	else if (how == CONNECT_FAILED && connect_next(c))
+		connect_visit(v);
+	else
 		end(v);
-		return;
-	}
-	v->connecting = true;
-	io_timer_set(ctx->io, &v->timer, 1000 * (uint64_t)seconds);
 }
 
 static void out_of_time(struct io_timer *t)
@@ -360,19 +315,28 @@ static void out_of_time(struct io_timer *t)
 
 /* ---- beginning ---- */
 
-static void begin_try(struct visit *v)
+static void begin_visit(struct visit *v, enum visit_kind kind)
 {
 	struct context *ctx = v->health->ctx;
+	const struct runtime *rt = ctx->rt;
 
-	v->again = false;
-	if (v->dest >= ctx->rt->route->count) /* there are fewer since a reload */
-		return;
-	v->kind = VISIT_TRY;
+	v->kind = kind;
+	v->began_ms = io_now_ms(ctx->io);
 	v->version = context_version_get(ctx);
-	if (route_try(v->version->rt.route_shared, v->dest, &v->addr) && take_seat(v))
-		connect_to(v);
+	connect_init(&v->connect, ctx, rt, kind == VISIT_TRY ? CONNECT_TRY : CONNECT_VISIT,
+		     connect_done);
+	if (connect_first(&v->connect, v->dest) &&
+	    connect_place(ctx, rt, v->dest, &v->has_seat, &v->seat))
+		connect_visit(v);
 	else
 		end(v);
+}
+
+static void begin_try(struct visit *v)
+{
+	v->again = false;
+	if (v->dest < v->health->ctx->rt->route->count) /* there may be fewer since a reload */
+		begin_visit(v, VISIT_TRY);
 }
 
 /* A pause is over: the try in its place, if there is one, has had its time. */
@@ -380,26 +344,10 @@ static void try_again(struct visit *v)
 {
 	if (!v->version) {
 		begin_try(v);
-	} else if (v->connecting && v->kind == VISIT_TRY) {
+	} else if (v->kind == VISIT_TRY && connect_is_under_way(&v->connect)) {
 		v->again = true;
-		stream_cancel(v->health->ctx->io, &v->stream, &v->op);
+		connect_expire(&v->connect);
 	}
-}
-
-/* A check or a look. */
-static void begin_visit(struct visit *v, enum visit_kind kind)
-{
-	struct context *ctx = v->health->ctx;
-	uint64_t now = io_now_ms(ctx->io);
-
-	v->kind = kind;
-	v->began_ms = now;
-	v->version = context_version_get(ctx);
-	if (route_check_begin(ctx->rt->route_shared, &v->search, v->dest, now, &v->addr) &&
-	    take_seat(v))
-		connect_to(v);
-	else
-		end(v);
 }
 
 static void begin_check(struct visit *v)

@@ -12,26 +12,9 @@
 #ifndef UPSTREAM_HEALTH_H
 #define UPSTREAM_HEALTH_H
 
-#include <errno.h>
-
 #include "runtime/context.h"
 
 struct health;
-
-/* Whether connecting failed for want of something of our own, which says nothing about the
- * destination. (A local port is wanted for that very destination: EADDRNOTAVAIL is no such want.)
- */
-static inline bool health_own_want(int res)
-{
-	return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
-}
-
-/* Whether connecting came to a connection. One that the destination has taken, and reset before we
- * have seen it, is one (a port that is closed refuses): it is dying, and that is another matter. */
-static inline bool health_reached(int res)
-{
-	return res >= 0 || res == -ECONNRESET || res == -EPIPE;
-}
 
 /* 0 or -ENOMEM. W has its engine. It is there as long as the process. */
 int health_make(struct health **h, struct context *ctx) __attribute__((warn_unused_result));

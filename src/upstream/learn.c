@@ -11,7 +11,6 @@
 
 #include "base/diag.h"
 #include "upstream/greeting.h"
-#include "upstream/health.h"
 #include "upstream/odd.h"
 #include "upstream/warm_inner.h"
 #include "smtp/greeting.h"
@@ -223,15 +222,16 @@ static void turned_away(struct warm_conn *c, const struct smtp_reply *reply)
 {
 	if (reply)
 		smtp_greeting_refusal(c->words, sizeof(c->words), reply, c->lmtp);
-	greeting_record_bad(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms,
-			    c->words);
+	greeting_record_bad(c->pool->ctx, warm_runtime(c->pool), c->line.dest,
+			    c->connect.search.began_ms, c->words);
 	record_refusal(c);
 	learnt(c, NULL);
 }
 
 static void welcomed(struct warm_conn *c, const struct smtp_offer *offer)
 {
-	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest, c->search.began_ms);
+	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest,
+			     c->connect.search.began_ms);
 	learnt(c, offer);
 }
 
@@ -277,94 +277,62 @@ static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
 	warm_ask(c, patience_ms(c->pool), ehlo_answered);
 }
 
-static void connect_to(struct warm_conn *c);
+/* ---- connecting ---- */
 
-static void connect_failed(struct warm_conn *c, int error)
+static void connect_learner(struct warm_conn *c)
 {
-	struct warm *p = c->pool;
-	const struct runtime *rt = warm_runtime(p);
-
-	if (health_own_want(error)) {
-		learnt(c, NULL);
-		return;
-	}
-	if (route_failed(rt->route_shared, &c->search, c->line.dest, warm_now_ms(p)))
-		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_DOWN, strerror(-error));
-	if (route_check_next(rt->route_shared, &c->search, &c->line.addr))
-		connect_to(c);
-	else
-		learnt(c, NULL);
-}
-
-static void connected(struct io_op *op, int res)
-{
-	struct warm_conn *c = container_of(op, struct warm_conn, op);
-	struct warm *p = c->pool;
-	const struct runtime *rt = warm_runtime(p);
-
-	if (!health_reached(res)) {
-		stream_close(p->ctx->io, &c->line.stream);
-		connect_failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
-		return;
-	}
-	if (route_connected(rt->route_shared, c->line.dest, warm_now_ms(p)))
-		context_destination_record(p->ctx, rt, c->line.dest, ROUTE_UP, "connected");
 	hold(c);
-	warm_ask(c, patience_ms(p), greeted);
+	connect_to(&c->connect, patience_ms(c->pool));
 }
 
-static void connect_to(struct warm_conn *c)
+static void connect_done(struct connect *connect, enum connect_result how)
+{
+	struct warm_conn *c = container_of(connect, struct warm_conn, connect);
+
+	if (how == CONNECT_REACHED) {
+		c->line.stream = stream_move(&connect->stream);
+		c->line.addr = connect->addr;
+		hold(c);
+		warm_ask(c, patience_ms(c->pool), greeted);
+	} else if (how == CONNECT_FAILED && connect_next(connect)) {
+		connect_learner(c);
+	} else {
+		learnt(c, NULL);
+	}
+}
+
+/* The first address, and a place where the destination has a max=. False: one of them is not to be
+ * had now. */
+static bool prepare(struct warm_conn *c)
 {
 	struct warm *p = c->pool;
-	int res;
-
-	c->op.done = connected;
-	res = stream_connect(p->ctx->io, &c->line.stream, &c->op, &c->line.addr);
-	if (res < 0) {
-		connect_failed(c, res);
-		return;
-	}
-	hold(c);
-	io_timer_set(p->ctx->io, &c->timer, patience_ms(p));
-}
-
-/* A seat at a destination with a max=. False: there is none now. */
-static bool take_place(struct warm *p, struct warm_line *l)
-{
 	const struct runtime *rt = warm_runtime(p);
-	unsigned max = rt->route->destination[l->dest].max;
+	struct warm_line *l = &c->line;
 
-	if (max == 0)
-		return true;
-	l->has_place = seats_place(rt->seats, p->ctx->slot, rt->slot[l->dest], max, &l->place);
-	if (!l->has_place)
+	connect_init(&c->connect, p->ctx, rt, CONNECT_MAIL, connect_done);
+	if (!connect_first(&c->connect, l->dest)) {
+		route_note_begun(rt->route_shared, l->dest, warm_now_ms(p));
+		return false;
+	}
+	if (!connect_place(p->ctx, rt, l->dest, &l->has_place, &l->place)) {
 		route_want_room(rt->route_shared, l->dest);
-	return l->has_place;
+		return false;
+	}
+	return true;
 }
 
 /* NULL: it could not begin. */
 static struct warm_conn *begin(struct warm *p, unsigned dest)
 {
-	struct route_shared *s = warm_runtime(p)->route_shared;
 	struct warm_line line = { .stream = stream_of(-1),
 				  .dest = dest,
 				  .born_ms = warm_now_ms(p) };
-	struct route_search search;
-	struct warm_conn *c;
+	struct warm_conn *c = warm_conn_new(p, &line);
 
-	if (!route_check_begin(s, &search, dest, warm_now_ms(p), &line.addr)) {
-		route_note_begun(s, dest, warm_now_ms(p)); /* the name has no address now */
-		return NULL;
-	}
-	if (!take_place(p, &line))
-		return NULL;
-	c = warm_conn_new(p, &line);
-	if (!c) {
-		warm_close(p, &line, false);
-		return NULL;
-	}
-	c->search = search;
-	return c;
+	if (!c || prepare(c))
+		return c;
+	warm_drop(c, false);
+	return NULL;
 }
 
 static bool is_wanted(struct warm *p, unsigned dest, uint64_t since_ms)
@@ -401,5 +369,5 @@ void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms)
 	c->claim = claim;
 	/* One that began before a client came, and fails, says nothing of now. */
 	route_note_begun(s, dest, warm_now_ms(p));
-	connect_to(c);
+	connect_learner(c);
 }

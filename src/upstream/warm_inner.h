@@ -7,15 +7,16 @@
 #define UPSTREAM_WARM_INNER_H
 
 #include "base/buf.h"
+#include "upstream/connect.h"
 #include "upstream/warm.h"
 
 struct warm_conn {
 	struct list link; /* of the idle ones of its destination */
 	struct warm *pool;
 	struct warm_line line;
+	struct connect connect; /* while it learns */
 	struct io_op op;
 	struct io_timer timer;
-	struct route_search search;
 	uint64_t claim;	  /* of the destination's note, which it learns */
 	uint64_t idle_ms; /* since when it is idle */
 	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);

@@ -60,6 +60,8 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->ctx.letters, sizeof(struct dialog_letter), n);
 	if (res == 0)
+		res = pool_init(&w->ctx.reaches, sizeof(struct session_reach), n);
+	if (res == 0)
 		res = pool_init(&w->ctx.bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)
 		res = pool_init(&w->ctx.partings, sizeof(struct parting), places);

@@ -494,6 +494,7 @@ static void make_proxy(struct proxy *p, struct world *w, struct io *io, const ch
 	assert_int_equal(pool_init(&k->splices, sizeof(struct session_splice), WORKER_PIPES), 0);
 	assert_int_equal(pool_init(&k->works, sizeof(struct session_work), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->letters, sizeof(struct dialog_letter), CLIENTS), 0);
+	assert_int_equal(pool_init(&k->reaches, sizeof(struct session_reach), CLIENTS), 0);
 	assert_int_equal(pool_init(&k->bodies, sizeof(struct session_body), 2 * CLIENTS), 0);
 	assert_int_equal(io_pipes_init(&k->pipes, 4), 0);
 }
@@ -507,6 +508,7 @@ static void end_proxy(struct proxy *p)
 	assert_int_equal(k->sessions.in_use, 0);
 	assert_int_equal(k->works.in_use, 0);
 	assert_int_equal(k->letters.in_use, 0);
+	assert_int_equal(k->reaches.in_use, 0);
 	assert_int_equal(k->more.in_use, 0);
 	assert_int_equal(k->splices.in_use, 0);
 	assert_int_equal(k->bodies.in_use, 0);
@@ -514,6 +516,7 @@ static void end_proxy(struct proxy *p)
 	pool_destroy(&k->sessions);
 	pool_destroy(&k->works);
 	pool_destroy(&k->letters);
+	pool_destroy(&k->reaches);
 	pool_destroy(&k->more);
 	pool_destroy(&k->splices);
 	pool_destroy(&k->bodies);

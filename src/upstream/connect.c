@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: ISC */
+/* connect: see connect.h. */
+#include "upstream/connect.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/diag.h"
+
+static bool is_reached(int res)
+{
+	return res >= 0 || res == -ECONNRESET || res == -EPIPE;
+}
+
+static bool lacks_means(int res)
+{
+	return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
+}
+
+static void reached(struct connect *c)
+{
+	struct route_shared *s = c->rt->route_shared;
+	uint64_t now = io_now_ms(c->ctx->io);
+	bool is_back = c->purpose == CONNECT_MAIL ? route_connected(s, c->dest, now)
+						  : route_came_back(s, c->dest, &c->addr, now);
+
+	if (is_back)
+		context_destination_record(c->ctx, c->rt, c->dest, ROUTE_UP, "connected");
+	c->done(c, CONNECT_REACHED);
+}
+
+static void failed(struct connect *c, int error)
+{
+	if (lacks_means(error)) {
+		c->done(c, CONNECT_NO_MEANS);
+		return;
+	}
+	if (c->purpose != CONNECT_TRY &&
+	    route_failed(c->rt->route_shared, &c->search, c->dest, io_now_ms(c->ctx->io)))
+		context_destination_record(c->ctx, c->rt, c->dest, ROUTE_DOWN, strerror(-error));
+	c->done(c, CONNECT_FAILED);
+}
+
+static void connected(struct io_op *op, int res)
+{
+	struct connect *c = container_of(op, struct connect, op);
+
+	io_timer_stop(c->ctx->io, &c->timer);
+	c->under_way = false;
+	if (c->cancelled) {
+		c->done(c, CONNECT_CANCELLED);
+	} else if (is_reached(res)) {
+		reached(c);
+	} else {
+		stream_close(c->ctx->io, &c->stream);
+		failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
+	}
+}
+
+static void out_of_time(struct io_timer *t)
+{
+	connect_expire(container_of(t, struct connect, timer));
+}
+
+void connect_init(struct connect *c, struct context *ctx, const struct runtime *rt,
+		  enum connect_purpose purpose,
+		  void (*done)(struct connect *c, enum connect_result how))
+{
+	*c = (struct connect){
+		.ctx = ctx,
+		.rt = rt,
+		.done = done,
+		.purpose = purpose,
+		.stream = stream_of(-1),
+	};
+	c->op.done = connected;
+	io_timer_init(&c->timer, out_of_time);
+}
+
+bool connect_first(struct connect *c, unsigned dest)
+{
+	struct route_shared *s = c->rt->route_shared;
+
+	c->dest = dest;
+	if (c->purpose == CONNECT_TRY)
+		return route_try(s, dest, &c->addr);
+	return route_check_begin(s, &c->search, dest, io_now_ms(c->ctx->io), &c->addr);
+}
+
+bool connect_next(struct connect *c)
+{
+	return c->purpose != CONNECT_TRY &&
+	       route_check_next(c->rt->route_shared, &c->search, &c->addr);
+}
+
+void connect_to(struct connect *c, uint64_t ms)
+{
+	struct io *io = c->ctx->io;
+	int res;
+
+	CHECK(!c->under_way && !stream_is_open(&c->stream));
+	res = stream_connect(io, &c->stream, &c->op, &c->addr);
+	if (res < 0) {
+		failed(c, res);
+		return;
+	}
+	c->under_way = true;
+	c->cancelled = false;
+	c->began_us = io_now_us(io);
+	io_timer_set(io, &c->timer, ms);
+}
+
+void connect_cancel(struct connect *c)
+{
+	c->cancelled = true;
+	connect_expire(c);
+}
+
+void connect_expire(struct connect *c)
+{
+	if (c->under_way)
+		stream_cancel(c->ctx->io, &c->stream, &c->op);
+}
+
+bool connect_place(struct context *ctx, const struct runtime *rt, unsigned dest, bool *has_place,
+		   uint32_t *place)
+{
+	unsigned max = rt->route->destination[dest].max;
+
+	*has_place = max > 0 && seats_place(rt->seats, ctx->slot, rt->slot[dest], max, place);
+	return max == 0 || *has_place;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * connect: the one way to a destination, for a session, for the pool of DIALOG_GATEWAY, and for
+ * tries, looks and checks (health.h). One attempt after another: a socket, the connection, the
+ * deadline of it, and what the result says about the destination. That is told to the shared state
+ * of route/, with the `destination` record where the state has changed:
+ *
+ *   reached    a TCP connection. One that the destination has taken, and reset before we have seen
+ *              it, is one too (a port that is closed refuses): it is dying, and that is another
+ *              matter.
+ *   failed     no connection, or none in time: the next address may do, or the next destination.
+ *   no means   something of our own is wanting (descriptors, memory), which says nothing about the
+ *              destination. A local port is wanted for that very destination, so that its want is
+ *              a failure.
+ *
+ * Which address comes next is the caller's: connect_next() for those that want this destination
+ * and no other, route_pick() for a session. The caller owns the struct, which must stay while an
+ * attempt is under way; nothing is allocated.
+ */
+#ifndef UPSTREAM_CONNECT_H
+#define UPSTREAM_CONNECT_H
+
+#include "io/stream.h"
+#include "runtime/context.h"
+
+/* Whose connection it is: a session's, or the pool's for sessions to come; that of a visit, after
+ * which sessions begin with the address that was reached; the same to what is down, so that its
+ * failure is no news. */
+enum connect_purpose { CONNECT_MAIL, CONNECT_VISIT, CONNECT_TRY };
+
+enum connect_result {
+	CONNECT_REACHED,
+	CONNECT_FAILED,
+	CONNECT_NO_MEANS,
+	CONNECT_CANCELLED, /* by connect_cancel() */
+};
+
+struct connect {
+	struct context *ctx;
+	const struct runtime *rt; /* DEST is one of its destinations */
+	/* An attempt is over: C may be used for the next one, or be gone afterwards. Where it was
+	 * reached, or cancelled (then connected or not), STREAM is the caller's to move. */
+	void (*done)(struct connect *c, enum connect_result how);
+	struct stream stream;
+	enum connect_purpose purpose;
+	unsigned dest;
+	struct addr addr;
+	struct route_search search;
+	uint64_t began_us; /* this attempt */
+
+	/* connect's own. */
+	struct io_op op;
+	struct io_timer timer;
+	bool under_way, cancelled;
+};
+
+void connect_init(struct connect *c, struct context *ctx, const struct runtime *rt,
+		  enum connect_purpose purpose,
+		  void (*done)(struct connect *c, enum connect_result how));
+
+/* C goes to DEST and nowhere else: the address to begin with, of a try the next one each time.
+ * False: the name has none now. */
+bool connect_first(struct connect *c, unsigned dest) __attribute__((warn_unused_result));
+/* After CONNECT_FAILED, the next address of the same destination. False: none is left; a try has
+ * one address. */
+bool connect_next(struct connect *c) __attribute__((warn_unused_result));
+
+/* Connects to C->addr of C->dest, for MS at most. `done` may be called before this returns. */
+void connect_to(struct connect *c, uint64_t ms);
+static inline bool connect_is_under_way(const struct connect *c)
+{
+	return c->under_way;
+}
+/* Nobody wants it any more: CONNECT_CANCELLED, which tells nobody anything, comes as soon as it
+ * can. Without an attempt under way nothing happens. */
+void connect_cancel(struct connect *c);
+/* The time of the attempt is over now. */
+void connect_expire(struct connect *c);
+
+/* Takes a place (seats.h) where DEST has a max=, which *HAS_PLACE then says. False: it is full. */
+bool connect_place(struct context *ctx, const struct runtime *rt, unsigned dest, bool *has_place,
+		   uint32_t *place) __attribute__((warn_unused_result));
+
+#endif
