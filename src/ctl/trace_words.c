@@ -7,6 +7,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "smtp/words.h"
+
 struct word {
 	const char *word, *sentence;
 };
@@ -98,37 +100,6 @@ static const struct word parties[] = {
 	{ NULL, NULL },
 };
 
-/* How a reply ends by which Caronte itself answers in place of a destination, or ends a session. */
-static const char *const own_replies[] = {
-	"4.3.0 Destination answered out of order",
-	"4.3.0 Destination answered something malformed",
-	"4.3.2 Closing connection",
-	"4.3.2 No destination is available, try later",
-	"4.3.2 Service is shutting down",
-	"4.3.2 Too many sessions, idle ones are ended",
-	"4.4.2 Connection to destination lost",
-	"4.4.2 Destination timed out",
-	"4.4.2 Timed out waiting for you",
-	"4.7.0 Too many commands without a message",
-	"4.7.0 Too many errors",
-	", closing connection",
-};
-
-static bool ends_in(struct span reply, const char *words)
-{
-	struct span end = span_str(words);
-
-	return reply.n >= end.n && span_eq(span_from(reply, reply.n - end.n), end);
-}
-
-static bool is_own(struct span reply)
-{
-	for (size_t i = 0; i < sizeof(own_replies) / sizeof(own_replies[0]); i++)
-		if (ends_in(reply, own_replies[i]))
-			return true;
-	return false;
-}
-
 static bool is_postmaster(struct span recipient)
 {
 	static const char name[] = "postmaster";
@@ -162,9 +133,9 @@ const char *trace_verdict(struct span rule, struct span recipient, struct span r
 		return trace_words(TRACE_RULE, rule);
 	if (!reply.n)
 		return "no answer, since the session ended before there was one";
-	if (ends_in(reply, "4.3.0 Destination cannot do that now, try later"))
+	if (smtp_words_are(WORD_UNCOVERED, reply))
 		return "refused here, for now: this destination lacks what the message needs";
-	if (is_own(reply))
+	if (smtp_words_ended(reply))
 		return "not accepted: there was no answer of the destination to it";
 	return reply.p[0] == '4' ? "refused by the destination, for now"
 				 : trace_words(TRACE_RULE, rule);

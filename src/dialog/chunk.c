@@ -14,6 +14,7 @@
 
 #include "base/diag.h"
 #include "shared/stats.h"
+#include "smtp/words.h"
 
 /* The chunk's last octet has come. */
 static void chunk_over(struct dialog *d)
@@ -80,7 +81,7 @@ void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 	smtp_server_passed(&d->server, cmd);
 	open_message(d);
 	d->discard = d->chunk_void = false;
-	dialog_discard_body(d, span_str(dialog_too_big), false, dialog_size_reason(d));
+	dialog_discard_body(d, span_str(smtp_words(WORD_TOO_BIG)), false, dialog_size_reason(d));
 	chunk_starts(d, cmd);
 }
 

@@ -9,9 +9,7 @@
 #include "smtp/base64.h"
 #include "smtp/build.h"
 #include "smtp/line.h"
-
-static const char reply_denied[] = "550 5.7.1 Relaying denied. \r\n";
-static const char reply_idle[] = "421 4.7.0 Too many commands without a message\r\n";
+#include "smtp/words.h"
 
 /* How much longer than its line a rebuilt command may be, and more. */
 #define ROOM_REBUILT (SMTP_REBUILT_MORE + 256)
@@ -112,7 +110,8 @@ static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
 {
 	struct policy_address address = address_of(d, &cmd->path);
 	enum policy_rule rule = policy_judge(d->env->policy, &d->who, &address);
-	const char *reply = policy_accepts(rule) ? dialog_gateway_lacks(d, cmd) : reply_denied;
+	const char *reply =
+		policy_accepts(rule) ? dialog_gateway_lacks(d, cmd) : smtp_words(WORD_DENIED);
 	struct dialog_pending *p;
 
 	if (reply) {
@@ -220,7 +219,7 @@ static bool is_more_than_ours(const struct dialog *d, const struct smtp_command 
 static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 {
 	const char *lacks =
-		is_more_than_ours(d, cmd) ? dialog_too_big : dialog_gateway_lacks(d, cmd);
+		is_more_than_ours(d, cmd) ? smtp_words(WORD_TOO_BIG) : dialog_gateway_lacks(d, cmd);
 
 	d->transactions++;
 	d->recipients = 0;
@@ -354,8 +353,8 @@ static void on_one_too_many(struct dialog *d, const struct smtp_server_step *s)
 		begin_login(d, &s->cmd);
 	bool told = d->auth_open;
 
-	record_login(d, false, span_str(reply_idle));
-	answer_local(d, &s->cmd, reply_idle, REASON_MAX_IDLE_COMMANDS, told);
+	record_login(d, false, span_str(smtp_words(WORD_IDLE)));
+	answer_local(d, &s->cmd, smtp_words(WORD_IDLE), REASON_MAX_IDLE_COMMANDS, told);
 }
 
 /* The destination as the client's dialog has to see it. Half a reply that answers nothing holds up

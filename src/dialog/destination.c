@@ -12,16 +12,9 @@
 #include "smtp/build.h"
 #include "smtp/ehlo.h"
 #include "smtp/repair.h"
+#include "smtp/words.h"
 
 #define CLOSING 3 /* octets of the dot line behind a message */
-
-static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
-static const char reply_header[] = "552 5.3.4 Message header too big, or no empty line ends it\r\n";
-static const char reply_line[] = "552 5.6.0 Line of message too long\r\n";
-static const char reply_gates[] = "554 5.7.0 Too many lines like a MAIL command in message\r\n";
-static const char reply_bare[] = "521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n";
-
-const char dialog_too_big[] = "552 5.3.4 Message too big\r\n";
 
 /* ---- the body ---- */
 
@@ -48,17 +41,17 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 
 	*why = dialog_size_reason(d);
 	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
-		return dialog_too_big;
+		return smtp_words(WORD_TOO_BIG);
 	*why = REASON_MAX_LINE;
 	if (!lines_fit(d, octets, cr_first))
-		return reply_line;
+		return smtp_words(WORD_LINE);
 	*why = REASON_MAX_HEADER;
 	if (d->header.over)
 		return NULL;
 	if (cr_first)
 		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
 	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
-	return d->env->header_max && header > d->env->header_max ? reply_header : NULL;
+	return d->env->header_max && header > d->env->header_max ? smtp_words(WORD_HEADER) : NULL;
 }
 
 static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
@@ -86,7 +79,7 @@ static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
 {
 	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
 		*why = REASON_MAIL_LINES;
-		return reply_gates;
+		return smtp_words(WORD_GATES);
 	}
 	return too_big(d, octets, cr_first, result == SMTP_EOD_END, why);
 }
@@ -158,7 +151,7 @@ void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool sp
 	case SMTP_EOD_BARE:
 		*out = (struct dialog_forward){ .consumed = in.n };
 		smtp_server_body_done(&d->server);
-		dialog_close(d, reply_bare, END_PROTOCOL, REASON_BARE_NEWLINE);
+		dialog_close(d, smtp_words(WORD_BARE), END_PROTOCOL, REASON_BARE_NEWLINE);
 		break;
 	}
 }
@@ -322,7 +315,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
 	d->drop_destination = true;
 	what.destination = false;
-	dialog_say(d, SPAN(reply_none_left), what);
+	dialog_say(d, span_str(smtp_words(WORD_NONE_LEFT)), what);
 	dialog_say_closing(d, REASON_NO_RECIPIENTS);
 }
 

@@ -6,17 +6,7 @@
 #include "dialog/inner.h"
 #include "dialog/records.h"
 #include "shared/stats.h"
-
-static const char reply_desync[] = "451 4.3.0 Destination answered out of order\r\n";
-static const char reply_malformed[] = "451 4.3.0 Destination answered something malformed\r\n";
-static const char reply_lost[] = "451 4.4.2 Connection to destination lost\r\n";
-static const char reply_lost_idle[] = "421 4.4.2 Connection to destination lost\r\n";
-static const char reply_slow[] = "451 4.4.2 Destination timed out\r\n";
-static const char reply_slow_idle[] = "421 4.4.2 Destination timed out\r\n";
-static const char reply_client_slow[] = "421 4.4.2 Timed out waiting for you\r\n";
-static const char reply_errors[] = "421 4.7.0 Too many errors\r\n";
-static const char reply_closing[] = "421 4.3.2 Closing connection\r\n";
-static const char reply_bye[] = "221 2.0.0 Bye\r\n";
+#include "smtp/words.h"
 
 void dialog_work_init(struct dialog_work *w)
 {
@@ -152,7 +142,8 @@ void dialog_say(struct dialog *d, struct span reply, struct dialog_asked what)
 		return;
 	if (d->env->max_errors && d->errors >= d->env->max_errors) {
 		dialog_end_as(d, END_LIMIT, REASON_MAX_ERRORS);
-		dialog_say(d, SPAN(reply_errors), dialog_asked(d, SMTP_VERB_UNKNOWN, false));
+		dialog_say(d, span_str(smtp_words(WORD_ERRORS)),
+			   dialog_asked(d, SMTP_VERB_UNKNOWN, false));
 	}
 }
 
@@ -220,7 +211,7 @@ void dialog_desync(struct dialog *d, struct span said, enum reason why)
 {
 	note_odd(d, said);
 	d->drop_destination = true;
-	dialog_close(d, why == REASON_MALFORMED_REPLY ? reply_malformed : reply_desync,
+	dialog_close(d, smtp_words(why == REASON_MALFORMED_REPLY ? WORD_MALFORMED : WORD_DESYNC),
 		     END_LOST_DESTINATION, why);
 }
 
@@ -234,7 +225,7 @@ static enum session_end end_for(enum reason why)
 void dialog_say_closing(struct dialog *d, enum reason why)
 {
 	if (!d->gateway.on)
-		dialog_close(d, reply_closing, end_for(why), why);
+		dialog_close(d, smtp_words(WORD_CLOSING), end_for(why), why);
 }
 
 void dialog_header_begin(struct dialog *d)
@@ -357,7 +348,7 @@ void dialog_client_lost(struct dialog *d)
 
 void dialog_client_timeout(struct dialog *d)
 {
-	dialog_close(d, reply_client_slow, END_TIMEOUT, REASON_NONE);
+	dialog_close(d, smtp_words(WORD_CLIENT_SLOW), END_TIMEOUT, REASON_NONE);
 }
 
 void dialog_destination_lost(struct dialog *d, bool timeout)
@@ -370,12 +361,12 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 		return;
 	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, END_QUIT, REASON_NONE);
-		dialog_say_good(d, reply_bye);
+		dialog_say_good(d, smtp_words(WORD_BYE));
 		return;
 	}
 	bool waits = d->work->count > 0 || dialog_in_body(d) || d->server.state == SMTP_SERVER_EOD;
-	const char *text = timeout ? (waits ? reply_slow : reply_slow_idle)
-				   : (waits ? reply_lost : reply_lost_idle);
+	const char *text = timeout ? smtp_words(waits ? WORD_SLOW : WORD_SLOW_IDLE)
+				   : smtp_words(waits ? WORD_LOST : WORD_LOST_IDLE);
 
 	dialog_close(d, text, END_LOST_DESTINATION, timeout ? REASON_TIMEOUT : REASON_CLOSED);
 }

@@ -12,14 +12,7 @@
 #include "dialog/inner.h"
 #include "dialog/records.h"
 #include "smtp/build.h"
-
-static const char reply_ok[] = "250 2.0.0 Ok\r\n";
-static const char reply_sender[] = "250 2.1.0 Ok\r\n";
-static const char reply_bye[] = "221 2.0.0 Bye\r\n";
-static const char reply_help[] = "214 2.0.0 RFC 5321; mail is passed on to the servers behind\r\n";
-static const char reply_too_big[] = "552 5.3.4 Message too big\r\n";
-static const char reply_uncovered[] = "451 4.3.0 Destination cannot do that now, try later\r\n";
-static const char reply_none_left[] = "554 5.5.1 No valid recipients\r\n";
+#include "smtp/words.h"
 
 /* A destination slows down and sends away who has been refused too often (Postfix from the tenth
  * time on, unless a message was taken in between): what one client has earned is not for the next.
@@ -43,7 +36,7 @@ void dialog_gateway_greet(struct dialog *d)
 {
 	char text[DIALOG_NAME_MAX + 32];
 
-	snprintf(text, sizeof(text), "220 %s ESMTP Caronte\r\n", d->env->name);
+	snprintf(text, sizeof(text), smtp_words(WORD_GREETING), d->env->name);
 	smtp_server_greeted(&d->server, 220);
 	dialog_say_good(d, text);
 }
@@ -60,7 +53,7 @@ static void say_hello(struct dialog *d, bool extended)
 	d->gateway.size_offered = offer->size_max;
 	d->server.mechanisms = offer->login;
 	if (!extended) {
-		snprintf(text, sizeof(text), "250 %s\r\n", d->env->name);
+		snprintf(text, sizeof(text), smtp_words(WORD_HELLO), d->env->name);
 		dialog_say_good(d, text);
 		return;
 	}
@@ -87,7 +80,7 @@ static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 	g->need_size = cmd->has_size ? cmd->size : 0;
 	smtp_server_passed(&d->server, cmd);
 	smtp_server_answered(&d->server, SMTP_VERB_MAIL, 250);
-	dialog_say_good(d, reply_sender);
+	dialog_say_good(d, smtp_words(WORD_SENDER));
 }
 
 /* RCPT, DATA or AUTH, which the destination will answer. */
@@ -129,11 +122,11 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		return NULL;
 	case SMTP_VERB_QUIT:
 		dialog_end_as(d, END_QUIT, REASON_NONE);
-		dialog_say_good(d, reply_bye);
+		dialog_say_good(d, smtp_words(WORD_BYE));
 		return NULL;
 	default: /* RSET, NOOP, HELP */
 		smtp_server_passed(&d->server, cmd);
-		dialog_say_good(d, cmd->verb == SMTP_VERB_HELP ? reply_help : reply_ok);
+		dialog_say_good(d, smtp_words(cmd->verb == SMTP_VERB_HELP ? WORD_HELP : WORD_OK));
 		return NULL;
 	}
 }
@@ -149,10 +142,10 @@ const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_comma
 	if (!d->env->offer)
 		return NULL;
 	if (g->size_offered && size > g->size_offered)
-		return reply_too_big;
+		return smtp_words(WORD_TOO_BIG);
 	if (!bound || smtp_offer_covers(c->ext, c->size_max, need, size))
 		return NULL;
-	return reply_uncovered;
+	return smtp_words(WORD_UNCOVERED);
 }
 
 /* ---- refusals that answer every RCPT ---- */
@@ -194,7 +187,7 @@ static void answer_refused(struct dialog *d)
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 
 		if (p->verb == SMTP_VERB_DATA)
-			reply = (struct smtp_reply){ 554, 1, SPAN(reply_none_left) };
+			reply = (struct smtp_reply){ 554, 1, span_str(smtp_words(WORD_NONE_LEFT)) };
 		dialog_answer(d, &reply, false);
 	}
 }
@@ -399,7 +392,7 @@ void dialog_gateway_step(struct dialog *d)
 	}
 	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && g->given == 0 &&
 	    buf_len(&d->work->held) > 0 && !is_covered(d))
-		refuse(d, SPAN(reply_uncovered));
+		refuse(d, span_str(smtp_words(WORD_UNCOVERED)));
 	if (g->refused)
 		answer_refused(d);
 	if (d->end != END_RUNS || d->drop_destination)

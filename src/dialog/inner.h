@@ -50,9 +50,6 @@ bool dialog_size_is_ours(const struct dialog *d);
 /* Whose limit it is. */
 enum reason dialog_size_reason(const struct dialog *d);
 
-/* Answers a message that is larger than its destination takes. */
-extern const char dialog_too_big[];
-
 /* ---- refusal.c ---- */
 
 /* Another record tells of it, or it is no refusal. */

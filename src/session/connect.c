@@ -6,6 +6,7 @@
  */
 #include "base/diag.h"
 #include "session/deadline.h"
+#include "smtp/words.h"
 #include "upstream/greeting.h"
 #include "upstream/parting.h"
 #include "session/session.h"
@@ -13,8 +14,6 @@
 /* A client waits five minutes for a greeting or a reply (RFC 5321 4.5.3.2): it is to get its answer
  * before that, however many addresses there are to try. */
 #define PATIENCE_MS (4 * 60 * 1000)
-
-static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
 
 struct counts {
 	struct route_counts counts;
@@ -90,7 +89,8 @@ static void attempt_failed(struct session *s, const struct connect *c)
 {
 	stats_count(stats_at(s->ctx->stats, s->rt->slot[c->dest]), failures, 1);
 	if (io_now_ms(s->ctx->io) - c->search.since_ms >= PATIENCE_MS)
-		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+			       REASON_NO_CONNECTION);
 	else
 		session_connect(s);
 }
@@ -109,7 +109,7 @@ static void connect_done(struct connect *c, enum connect_result how)
 	if (!is_wanted(s))
 		session_changed(s); /* which closes it */
 	else if (how == CONNECT_NO_MEANS)
-		session_refuse(s, reply_no_destination, END_LIMIT, REASON_NO_RESOURCES);
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LIMIT, REASON_NO_RESOURCES);
 	else
 		attempt_failed(s, c);
 }
@@ -154,7 +154,8 @@ static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_m
 	if (!waited_already)
 		s->patience_ms = now_ms + limit_ms;
 	if (now_ms >= s->patience_ms) {
-		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_FULL);
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+			       REASON_FULL);
 		return;
 	}
 	session_wait_for_seat(s);
@@ -211,7 +212,8 @@ void session_connect(struct session *s)
 		wait_for_seat(s, waited, io_now_ms(s->ctx->io));
 		break;
 	case ROUTE_NONE:
-		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+			       REASON_NO_CONNECTION);
 		break;
 	}
 }

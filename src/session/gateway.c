@@ -5,8 +5,7 @@
  * still works on, or what is not known to owe nothing.
  */
 #include "session/session.h"
-
-static const char reply_no_destination[] = "421 4.3.2 No destination is available, try later\r\n";
+#include "smtp/words.h"
 
 bool session_gateway_begin(struct session *s)
 {
@@ -26,7 +25,8 @@ bool session_gateway_begin(struct session *s)
 		}
 		/* fall through */
 	case WARM_HOPELESS:
-		session_refuse(s, reply_no_destination, END_LOST_DESTINATION, REASON_NO_CONNECTION);
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+			       REASON_NO_CONNECTION);
 		break;
 	}
 	return true;

@@ -6,8 +6,7 @@
  */
 #include "session/deadline.h"
 #include "session/session.h"
-
-static const char reply_seat[] = "421 4.3.2 Too many sessions, idle ones are ended\r\n";
+#include "smtp/words.h"
 
 /*
  * So much of a message is as good as a recipient. In SEATS_IDLE_MS that is half a kilobyte a
@@ -47,7 +46,7 @@ void session_seat_asked(struct session *s)
 	if (s->state != SESSION_RUNNING)
 		return; /* it has had its last words */
 	session_borrow(s);
-	dialog_close(&s->dialog, reply_seat, END_LIMIT, REASON_MAX_SESSIONS);
+	dialog_close(&s->dialog, smtp_words(WORD_SEAT), END_LIMIT, REASON_MAX_SESSIONS);
 }
 
 bool session_seat_given(struct session *s)

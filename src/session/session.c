@@ -6,12 +6,9 @@
 
 #include "base/diag.h"
 #include "session/deadline.h"
+#include "smtp/words.h"
 #include "upstream/odd.h"
 #include "dialog/records.h"
-
-static const char reply_too_many[] = "421 4.3.2 Too many sessions, try later\r\n";
-static const char reply_busy[] = "421 4.7.0 Server BUSY\r\n";
-static const char reply_stop[] = "421 4.3.2 Service is shutting down\r\n";
 
 /* A peer that is told goodbye may go on sending for so long (invariant 10). */
 #define LEAVE_BYTES	(64u << 20)
@@ -619,7 +616,8 @@ static void turn_away(struct context *ctx, struct stream st, const char *words)
 bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
 		   enum session_refusal refusal, uint32_t seat)
 {
-	const char *words = refusal == SESSION_ADDRESS_TOO_MANY ? reply_busy : reply_too_many;
+	const char *words =
+		smtp_words(refusal == SESSION_ADDRESS_TOO_MANY ? WORD_BUSY : WORD_TOO_MANY);
 	struct session *s = NULL;
 
 	/* However many are refused, they take no room from those who are served. */
@@ -674,6 +672,6 @@ void session_stop(struct session *s, bool polite)
 	session_borrow(s);
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;
-	dialog_close(&s->dialog, reply_stop, END_STOP, REASON_NONE);
+	dialog_close(&s->dialog, smtp_words(WORD_STOP), END_STOP, REASON_NONE);
 	session_changed(s);
 }

@@ -7,6 +7,7 @@
 
 #include "smtp/base64.h"
 #include "smtp/param.h"
+#include "smtp/words.h"
 
 /* An EHLO name; RFC 5321 4.5.3.1.2. */
 #define HELO_NAME_MAX 255
@@ -14,13 +15,6 @@
  * (4.5.3.1.4) would take the second part for a command that nobody has judged. */
 #define TEXT_MAX      (512 - 5 - 2)
 #define MECHANISM_MAX 20 /* RFC 4422 3.1 */
-
-#define SAY_NO_FROM "501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
-#define SAY_NO_TO   "501 5.5.4 Syntax: RCPT TO:<address>\r\n"
-#define SAY_BAD_NAME                                                                               \
-	"501 5.5.4 Name is missing, too long, or holds a blank or control character\r\n"
-#define SAY_NO_ARG   "501 5.5.4 No argument is allowed\r\n"
-#define SAY_BAD_TEXT "501 5.5.4 Text too long or not printable ASCII\r\n"
 
 struct verb {
 	const char *name;
@@ -34,10 +28,10 @@ static const char *parse_name(struct smtp_command *cmd, struct span arg, uint32_
 {
 	(void)offered;
 	if (arg.n < 1 || arg.n > HELO_NAME_MAX)
-		return SAY_BAD_NAME;
+		return smtp_words(WORD_BAD_NAME);
 	for (size_t i = 0; i < arg.n; i++)
 		if (arg.p[i] < 0x21 || arg.p[i] == 0x7f)
-			return SAY_BAD_NAME;
+			return smtp_words(WORD_BAD_NAME);
 	cmd->arg = arg;
 	return NULL;
 }
@@ -51,7 +45,7 @@ static const char *parse_path(struct smtp_command *cmd, struct span arg, uint32_
 	size_t used;
 
 	if (!span_starts_nocase(arg, prefix))
-		return reverse ? SAY_NO_FROM : SAY_NO_TO;
+		return smtp_words(reverse ? WORD_NO_FROM : WORD_NO_TO);
 	arg = span_from(arg, prefix.n);
 	wrong = smtp_path_parse(&cmd->path, arg, reverse, &used);
 	if (wrong != SMTP_PATH_OK)
@@ -81,17 +75,17 @@ static const char *parse_rcpt(struct smtp_command *cmd, struct span arg, uint32_
 static const char *parse_nothing(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
 	(void)cmd, (void)offered;
-	return arg.n == 0 ? NULL : SAY_NO_ARG;
+	return arg.n == 0 ? NULL : smtp_words(WORD_NO_ARGUMENT);
 }
 
 static const char *parse_text(struct smtp_command *cmd, struct span arg, uint32_t offered)
 {
 	(void)offered;
 	if (arg.n > TEXT_MAX)
-		return SAY_BAD_TEXT;
+		return smtp_words(WORD_BAD_TEXT);
 	for (size_t i = 0; i < arg.n; i++)
 		if (arg.p[i] < 0x20 || arg.p[i] > 0x7e)
-			return SAY_BAD_TEXT;
+			return smtp_words(WORD_BAD_TEXT);
 	cmd->arg = arg;
 	return NULL;
 }
@@ -105,18 +99,18 @@ static const char *parse_bdat(struct smtp_command *cmd, struct span arg, uint32_
 	 * blank more at the end means nothing else to anybody, and clients there are that send it.
 	 */
 	if (rest.n == 0 || rest.p[0] != ' ')
-		return SMTP_SAY_BAD_ARGUMENT;
+		return smtp_words(WORD_BAD_ARGUMENT);
 	rest = span_from(rest, 1);
 	digits = span_of(rest.p, 0);
 	while (digits.n < rest.n && rest.p[digits.n] >= '0' && rest.p[digits.n] <= '9')
 		digits.n++;
 	if (!smtp_number(digits, &cmd->chunk_size) || cmd->chunk_size > SMTP_CHUNK_MAX)
-		return SMTP_SAY_BAD_ARGUMENT;
+		return smtp_words(WORD_BAD_ARGUMENT);
 	rest = span_from(rest, digits.n);
 	if (rest.n > 0 && rest.p[rest.n - 1] == ' ')
 		rest.n--;
 	cmd->chunk_last = span_eq_nocase(rest, SPAN(" LAST"));
-	return rest.n == 0 || cmd->chunk_last ? NULL : SMTP_SAY_BAD_ARGUMENT;
+	return rest.n == 0 || cmd->chunk_last ? NULL : smtp_words(WORD_BAD_ARGUMENT);
 }
 
 static bool mechanism_valid(struct span s)
@@ -136,13 +130,13 @@ static const char *parse_auth(struct smtp_command *cmd, struct span arg, uint32_
 
 	(void)offered;
 	if (!mechanism_valid(mechanism))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return smtp_words(WORD_BAD_ARGUMENT);
 	cmd->arg = mechanism;
 	if (arg.n == 0)
 		return NULL;
 	/* "*" cancels, so it is no response to begin with. */
 	if (!smtp_base64_valid(arg) || span_eq(arg, SPAN("*")))
-		return SMTP_SAY_BAD_ARGUMENT;
+		return smtp_words(WORD_BAD_ARGUMENT);
 	cmd->rest = arg;
 	return NULL;
 }
@@ -198,12 +192,13 @@ const char *smtp_command_parse(struct smtp_command *cmd, struct span line, uint3
 		if (!span_eq_nocase(word, span_str(verbs[i].name)))
 			continue;
 		cmd->verb = verbs[i].verb;
-		return verbs[i].parse ? verbs[i].parse(cmd, arg, offered) : SMTP_SAY_REFUSED_VERB;
+		return verbs[i].parse ? verbs[i].parse(cmd, arg, offered)
+				      : smtp_words(WORD_NOT_SERVED);
 	}
 	if (!resembles_bdat(line))
-		return SMTP_SAY_UNKNOWN_VERB;
+		return smtp_words(WORD_UNKNOWN);
 	cmd->verb = SMTP_VERB_BDAT;
-	return SMTP_SAY_BAD_ARGUMENT;
+	return smtp_words(WORD_BAD_ARGUMENT);
 }
 
 const char *smtp_verb_name(enum smtp_verb verb)

@@ -9,6 +9,7 @@
 #include "smtp/param.h"
 
 #include "smtp/utf8.h"
+#include "smtp/words.h"
 
 struct param {
 	const char *keyword;
@@ -143,7 +144,7 @@ static const char *param_size(struct smtp_command *cmd, struct span value, uint3
 {
 	(void)offered;
 	cmd->has_size = true;
-	return smtp_number(value, &cmd->size) ? NULL : SMTP_SAY_BAD_VALUE;
+	return smtp_number(value, &cmd->size) ? NULL : smtp_words(WORD_BAD_VALUE);
 }
 
 static const char *param_body(struct smtp_command *cmd, struct span value, uint32_t offered)
@@ -155,9 +156,9 @@ static const char *param_body(struct smtp_command *cmd, struct span value, uint3
 	else if (span_eq_nocase(value, SPAN("BINARYMIME")))
 		cmd->body_binary = true, need = SMTP_EXT_BINARYMIME;
 	else if (!span_eq_nocase(value, SPAN("7BIT")))
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	if (!(offered & need))
-		return SMTP_SAY_BAD_PARAM;
+		return smtp_words(WORD_BAD_PARAM);
 	cmd->has_body = true;
 	cmd->ext |= need;
 	return NULL;
@@ -176,7 +177,7 @@ static const char *param_ret(struct smtp_command *cmd, struct span value, uint32
 	(void)offered;
 	cmd->ret_full = span_eq_nocase(value, SPAN("FULL"));
 	cmd->ret_hdrs = span_eq_nocase(value, SPAN("HDRS"));
-	return cmd->ret_full || cmd->ret_hdrs ? NULL : SMTP_SAY_BAD_VALUE;
+	return cmd->ret_full || cmd->ret_hdrs ? NULL : smtp_words(WORD_BAD_VALUE);
 }
 
 static const char *param_envid(struct smtp_command *cmd, struct span value, uint32_t offered)
@@ -186,7 +187,7 @@ static const char *param_envid(struct smtp_command *cmd, struct span value, uint
 	(void)offered;
 	cmd->envid = value;
 	if (!xtext_valid(value, &decoded) || decoded > SMTP_ENVID_MAX)
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	return NULL;
 }
 
@@ -200,7 +201,7 @@ static const char *param_auth(struct smtp_command *cmd, struct span value, uint3
 	if (span_eq(value, SPAN("<>")))
 		return NULL;
 	if (!xtext_valid(value, &decoded) || smtp_xtext_length(value, false) > SMTP_AUTH_PARAM_MAX)
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	return NULL;
 }
 
@@ -226,14 +227,14 @@ static const char *param_notify(struct smtp_command *cmd, struct span value, uin
 		uint8_t bit = notify_bit(span_of(value.p, n));
 
 		if (bit == 0 || (cmd->notify & bit))
-			return SMTP_SAY_BAD_VALUE;
+			return smtp_words(WORD_BAD_VALUE);
 		cmd->notify |= bit;
 		if (!comma)
 			break;
 		value = span_from(value, n + 1);
 	}
 	if ((cmd->notify & SMTP_NOTIFY_NEVER) && cmd->notify != SMTP_NOTIFY_NEVER)
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	return NULL;
 }
 
@@ -267,17 +268,17 @@ static const char *param_orcpt(struct smtp_command *cmd, struct span value, uint
 
 	cmd->orcpt = value;
 	if (type == 0 || !orcpt_fits(cmd, false))
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	for (size_t i = 0; i < type;
 	     i++) /* an atom (RFC 5322 3.2.3), and one that xtext can hold */
 		if (value.p[i] < 0x21 || value.p[i] > 0x7e ||
 		    strchr("()<>[]:;@\\,.\"+=", value.p[i]))
-			return SMTP_SAY_BAD_VALUE;
+			return smtp_words(WORD_BAD_VALUE);
 	if (!has_eight_bit(address))
-		return xtext_valid(address, &decoded) ? NULL : SMTP_SAY_BAD_VALUE;
+		return xtext_valid(address, &decoded) ? NULL : smtp_words(WORD_BAD_VALUE);
 	if (!(offered & SMTP_EXT_SMTPUTF8) || !span_starts_nocase(value, SPAN("utf-8;")) ||
 	    !utf8_address_valid(address))
-		return SMTP_SAY_BAD_VALUE;
+		return smtp_words(WORD_BAD_VALUE);
 	cmd->ext |= SMTP_EXT_SMTPUTF8;
 	return NULL;
 }
@@ -324,14 +325,14 @@ static const char *param_parse(struct smtp_command *cmd, struct span word, uint3
 		    !span_eq_nocase(keyword, span_str(p->keyword)))
 			continue;
 		if ((*seen & 1u << i) || p->valued != (value.p != NULL) || (p->valued && !value.n))
-			return SMTP_SAY_BAD_VALUE;
+			return smtp_words(WORD_BAD_VALUE);
 		*seen |= 1u << i;
 		/* A parameter of one extension alone needs that one; BODY says itself which. */
 		if ((p->ext & (p->ext - 1)) == 0)
 			cmd->ext |= p->ext;
 		return p->parse(cmd, value, offered);
 	}
-	return SMTP_SAY_BAD_PARAM;
+	return smtp_words(WORD_BAD_PARAM);
 }
 
 const char *smtp_params_parse(struct smtp_command *cmd, struct span rest, uint32_t offered)

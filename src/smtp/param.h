@@ -1,19 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * param: the parameters of MAIL and RCPT, and the replies that refuse a command. Private to
- * src/smtp.
+ * param: the parameters of MAIL and RCPT. Private to src/smtp.
  */
 #ifndef SMTP_PARAM_H
 #define SMTP_PARAM_H
 
 #include "smtp/command.h"
 #include "smtp/put.h"
-
-#define SMTP_SAY_UNKNOWN_VERB "500 5.5.2 Command not recognized\r\n"
-#define SMTP_SAY_REFUSED_VERB "502 5.5.1 Command not served here\r\n"
-#define SMTP_SAY_BAD_ARGUMENT "501 5.5.4 Bad or missing argument\r\n"
-#define SMTP_SAY_BAD_VALUE    "501 5.5.4 Bad or repeated parameter value\r\n"
-#define SMTP_SAY_BAD_PARAM    "555 5.5.4 Parameter not known or not offered\r\n"
 
 #define SMTP_ENVID_MAX	    100 /* decoded: RFC 3461 4.4 */
 #define SMTP_ORCPT_MAX	    500 /* as given and as built: RFC 3461 4.2 */

@@ -10,6 +10,7 @@
 
 #include "smtp/put.h"
 #include "smtp/utf8.h"
+#include "smtp/words.h"
 
 struct cursor {
 	struct span in;
@@ -319,41 +320,14 @@ enum smtp_path_fault smtp_path_parse(struct smtp_path *path, struct span in, boo
 	return SMTP_PATH_OK;
 }
 
-#define SAY(text)                                                                                  \
-	{                                                                                          \
-		"501 5.1.3 " text "\r\n", "501 5.1.7 " text "\r\n"                                 \
-	}
-
 const char *smtp_path_reply(enum smtp_path_fault fault, bool reverse)
 {
-	static const char *const replies[][2] = {
-		[SMTP_PATH_NO_BRACKETS] = SAY("Angle brackets are missing"),
-		[SMTP_PATH_NOT_CLOSED] = SAY("Closing angle bracket is missing"),
-		[SMTP_PATH_BESIDE] = SAY("Text beside the address"),
-		[SMTP_PATH_BRACKET] = SAY("Angle bracket inside the address"),
-		[SMTP_PATH_EMPTY] = SAY("Recipient is empty"),
-		[SMTP_PATH_SOURCE_ROUTE] = SAY("Source route, or local part is missing"),
-		[SMTP_PATH_NO_LOCAL] = SAY("Local part is missing"),
-		[SMTP_PATH_LOCAL] = SAY("Character not allowed in the local part"),
-		[SMTP_PATH_LOCAL_LONG] = SAY("Local part too long"),
-		[SMTP_PATH_QUOTE] = SAY("Quoted string beside other text"),
-		[SMTP_PATH_QUOTE_OPEN] = SAY("Quoted string is not closed"),
-		[SMTP_PATH_TWO_AT] = SAY("More than one @ outside of quotes"),
-		[SMTP_PATH_ROUTING] = SAY(": or \\ outside of quotes"),
-		[SMTP_PATH_COMMENT] = SAY("Comment in the address"),
-		[SMTP_PATH_BLANK] = SAY("Blank outside of quotes"),
-		[SMTP_PATH_CONTROL] = SAY("Control character in the address"),
-		[SMTP_PATH_UTF8] = SAY("Octets that are no UTF-8 text of an address"),
-		[SMTP_PATH_NO_DOMAIN] = SAY("Domain is missing"),
-		[SMTP_PATH_DOMAIN] = SAY("Character not allowed in the domain"),
-		[SMTP_PATH_LABEL] = SAY("Empty label in the domain"),
-		[SMTP_PATH_LITERAL] = SAY("Address literal is no IP address"),
-		[SMTP_PATH_LONG] = SAY("Address too long"),
-		[SMTP_PATH_NEEDS_UTF8] = SAY("Address needs SMTPUTF8"),
-	};
+#define X(name, text) [SMTP_PATH_##name] = { WORD_RCPT_##name, WORD_MAIL_##name },
+	static const uint8_t replies[][2] = { SMTP_WORDS_OF_PATHS(X) };
+#undef X
 
 	CHECK(fault > SMTP_PATH_OK && fault <= SMTP_PATH_NEEDS_UTF8);
-	return replies[fault][reverse];
+	return smtp_words(replies[fault][reverse]);
 }
 
 int smtp_path_build(const struct smtp_path *path, struct buf *out)

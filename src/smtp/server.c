@@ -7,34 +7,7 @@
 #include "smtp/foreign.h"
 #include "smtp/line.h"
 #include "smtp/param.h"
-
-static const char reply_sequence[] = "503 5.5.1 Bad sequence of commands\r\n";
-static const char reply_no_recipients[] = "554 5.5.1 No valid recipients\r\n";
-static const char reply_no_auth[] = "503 5.5.1 Authentication not available\r\n";
-static const char reply_not_offered[] = "504 5.5.4 Authentication mechanism not available\r\n";
-static const char reply_logged_in[] = "503 5.5.1 Already authenticated\r\n";
-static const char reply_no_starttls[] = "502 5.5.1 STARTTLS not available\r\n";
-static const char reply_no_bdat[] = "502 5.5.1 BDAT not available, closing connection\r\n";
-static const char reply_bad_bdat[] = "501 5.5.4 Bad or missing chunk size, closing connection\r\n";
-static const char reply_lone_bdat[] =
-	"503 5.5.1 BDAT without sender and recipients, closing connection\r\n";
-static const char reply_chunk_refused[] = "503 5.5.1 Message was refused, RSET is needed\r\n";
-static const char reply_long_orcpt[] = "501 5.5.4 ORCPT is too long once it is encoded\r\n";
-static const char reply_binary[] = "503 5.5.1 BODY=BINARYMIME needs BDAT\r\n";
-static const char reply_bad_line[] =
-	"500 5.5.2 Line too long or not ended by CR LF, closing connection\r\n";
-static const char reply_bad_continuation[] =
-	"501 5.5.2 Invalid authentication response, closing connection\r\n";
-static const char reply_early_auth[] =
-	"503 5.5.0 Command sent before the answer to AUTH, closing connection\r\n";
-static const char reply_early_data[] =
-	"554 5.5.0 Data sent before the answer to DATA, closing connection\r\n";
-
-static const char reply_foreign[] = "521 5.5.1 This is an SMTP server, closing connection\r\n";
-static const char reply_not_greeted[] =
-	"521 5.5.1 Command not recognized before EHLO, closing connection\r\n";
-static const char reply_unknown_again[] =
-	"521 5.5.1 Too many unknown commands, closing connection\r\n";
+#include "smtp/words.h"
 
 /* The unknown verb that ends a session. */
 #define UNKNOWN_MAX 5
@@ -97,10 +70,10 @@ static enum smtp_server_event local(struct smtp_server_step *step, const char *r
 	return SMTP_SERVER_LOCAL;
 }
 
-static enum smtp_server_event fatal(struct smtp_server_step *step, const char *reply,
+static enum smtp_server_event fatal(struct smtp_server_step *step, enum smtp_words reply,
 				    enum reason why)
 {
-	step->reply = reply;
+	step->reply = smtp_words(reply);
 	step->why = why;
 	return SMTP_SERVER_FATAL;
 }
@@ -109,30 +82,29 @@ static enum smtp_server_event fatal(struct smtp_server_step *step, const char *r
 static enum smtp_server_event answer_here(const struct smtp_server *s,
 					  struct smtp_server_step *step, const char *fault)
 {
-	switch (step->cmd.verb) {
-	case SMTP_VERB_STARTTLS:
-		return local(step, s->logged_in ? reply_sequence
-				   : fault	? fault
-						: reply_no_starttls);
-	default:
+	if (step->cmd.verb != SMTP_VERB_STARTTLS)
 		CHECK(fault);
-		return local(step, fault);
-	}
+	else if (s->logged_in)
+		fault = smtp_words(WORD_SEQUENCE);
+	else if (!fault)
+		fault = smtp_words(WORD_NO_STARTTLS);
+	return local(step, fault);
 }
 
 /* What the order table does not tell: NULL, or the reply that refuses. */
 static const char *refuse_more(const struct smtp_server *s, const struct smtp_command *cmd,
 			       bool trusted)
 {
+	bool none;
+
 	switch (cmd->verb) {
 	case SMTP_VERB_AUTH:
 		if (s->logged_in)
-			return reply_logged_in;
+			return smtp_words(WORD_LOGGED_IN);
 		if (smtp_mechanisms_have(&s->mechanisms, cmd->arg))
 			return NULL;
-		return smtp_mechanisms_empty(&s->mechanisms) && !smtp_mechanism_forbidden(cmd->arg)
-			       ? reply_no_auth
-			       : reply_not_offered;
+		none = smtp_mechanisms_empty(&s->mechanisms) && !smtp_mechanism_forbidden(cmd->arg);
+		return smtp_words(none ? WORD_NO_AUTH : WORD_NO_MECHANISM);
 	case SMTP_VERB_MAIL:
 		if (cmd->path.bare && !trusted)
 			return smtp_path_reply(SMTP_PATH_NO_DOMAIN, true);
@@ -141,16 +113,16 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
 			       : NULL;
 	case SMTP_VERB_RCPT:
 		if (!trusted && !smtp_stranger_fits(cmd))
-			return reply_long_orcpt;
+			return smtp_words(WORD_LONG_ORCPT);
 		return cmd->path.eight_bit && !s->smtputf8
 			       ? smtp_path_reply(SMTP_PATH_NEEDS_UTF8, false)
 			       : NULL;
 	case SMTP_VERB_DATA:
 		if (s->binary)
-			return reply_binary;
+			return smtp_words(WORD_BINARY);
 		if (s->rcpt_accepted + s->rcpt_open > 0)
 			return NULL;
-		return s->rcpt_tried ? reply_no_recipients : reply_sequence;
+		return smtp_words(s->rcpt_tried ? WORD_NONE_LEFT : WORD_SEQUENCE);
 	default:
 		return NULL;
 	}
@@ -169,14 +141,16 @@ static enum smtp_server_event judge_chunk(const struct smtp_server *s,
 	bool failed = s->mail_failed && s->state == SMTP_SERVER_READY;
 
 	if (!(s->offered & SMTP_EXT_CHUNKING))
-		return fatal(step, reply_no_bdat, REASON_BDAT_UNOFFERED);
+		return fatal(step, WORD_NO_BDAT, REASON_BDAT_UNOFFERED);
 	if (fault)
-		return fatal(step, reply_bad_bdat, REASON_BDAT_SIZE);
+		return fatal(step, WORD_BAD_BDAT, REASON_BDAT_SIZE);
 	if (!chunked && !failed && (s->state != SMTP_SERVER_MAIL || s->rcpt_tried == 0))
-		return fatal(step, reply_lone_bdat, REASON_BDAT_ALONE);
+		return fatal(step, WORD_LONE_BDAT, REASON_BDAT_ALONE);
 	if (chunked ? !s->chunk_refused : s->rcpt_accepted > 0)
 		return SMTP_SERVER_COMMAND;
-	step->reply = chunked ? reply_chunk_refused : failed ? reply_sequence : reply_no_recipients;
+	step->reply = smtp_words(chunked  ? WORD_CHUNK_REFUSED
+				 : failed ? WORD_SEQUENCE
+					  : WORD_NONE_LEFT);
 	return SMTP_SERVER_DISCARD;
 }
 
@@ -189,7 +163,7 @@ static enum smtp_server_event cut_line(struct span in, size_t max, struct smtp_s
 	case SMTP_LINE_BAD:
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
-		return fatal(step, reply_bad_line, REASON_BAD_LINE);
+		return fatal(step, WORD_BAD_LINE, REASON_BAD_LINE);
 	default:
 		return SMTP_SERVER_LINE;
 	}
@@ -204,13 +178,13 @@ static enum smtp_server_event judge_unknown(const struct smtp_server *s,
 	enum reason foreign = smtp_foreign_word(step->line);
 
 	if (foreign != REASON_NONE)
-		return fatal(step, reply_foreign, foreign);
+		return fatal(step, WORD_FOREIGN, foreign);
 	if (!s->greeted && view.open) /* that may be the answer to EHLO */
 		return SMTP_SERVER_WAIT;
 	if (!s->greeted)
-		return fatal(step, reply_not_greeted, REASON_UNKNOWN_VERB);
+		return fatal(step, WORD_NOT_GREETED, REASON_UNKNOWN_VERB);
 	if (s->unknown + 1 >= UNKNOWN_MAX)
-		return fatal(step, reply_unknown_again, REASON_UNKNOWN_VERB);
+		return fatal(step, WORD_UNKNOWN_AGAIN, REASON_UNKNOWN_VERB);
 	return local(step, fault);
 }
 
@@ -227,12 +201,12 @@ static enum smtp_server_event first_line(const struct smtp_server *s, struct spa
 	if (foreign != REASON_NONE) {
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
-		return fatal(step, reply_foreign, foreign);
+		return fatal(step, WORD_FOREIGN, foreign);
 	}
 	enum smtp_server_event cut = cut_line(in, smtp_line_limit(in), step);
 
 	if (cut == SMTP_SERVER_FATAL && (foreign = smtp_foreign_word(in)) != REASON_NONE)
-		return fatal(step, reply_foreign, foreign);
+		return fatal(step, WORD_FOREIGN, foreign);
 	return cut;
 }
 
@@ -256,11 +230,11 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 	/* Nothing may follow these before they are answered (RFC 4954 4, RFC 5321 4.1.1.4), and
 	 * what does is never read as commands, whatever the answer would have been. */
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_AUTH)
-		return fatal(step, reply_early_auth, REASON_EARLY_AUTH);
+		return fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_DATA)
-		return fatal(step, reply_early_data, REASON_EARLY_DATA);
+		return fatal(step, WORD_EARLY_DATA, REASON_EARLY_DATA);
 	if (cell == NO || cell == SYNC_NO)
-		return local(step, reply_sequence);
+		return local(step, smtp_words(WORD_SEQUENCE));
 	if (cell == LOCAL)
 		return answer_here(s, step, fault);
 	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
@@ -281,10 +255,10 @@ static enum smtp_server_event next_continuation(struct span in, struct smtp_serv
 	if (cut != SMTP_SERVER_LINE)
 		return cut;
 	if (in.n > step->consumed)
-		return fatal(step, reply_early_auth, REASON_EARLY_AUTH);
+		return fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 	/* "=" is the empty initial response of AUTH alone (RFC 4954 4). */
 	if (!smtp_base64_valid(step->line) || span_eq(step->line, SPAN("=")))
-		return fatal(step, reply_bad_continuation, REASON_BAD_CONTINUATION);
+		return fatal(step, WORD_BAD_CONTINUATION, REASON_BAD_CONTINUATION);
 	return SMTP_SERVER_LINE;
 }
 
@@ -299,9 +273,9 @@ enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span
 			return SMTP_SERVER_MORE;
 		step->consumed = in.n;
 		if (s->state == SMTP_SERVER_AUTH)
-			fatal(step, reply_early_auth, REASON_EARLY_AUTH);
+			fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 		else
-			fatal(step, reply_early_data, REASON_EARLY_DATA);
+			fatal(step, WORD_EARLY_DATA, REASON_EARLY_DATA);
 		return SMTP_SERVER_EARLY;
 	case READ_CONTINUATION:
 		return next_continuation(in, view, step);
