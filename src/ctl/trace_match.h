@@ -6,7 +6,9 @@
  *	session		the session's own name
  *	client		an IP address, with a port or without, or a network
  *	address		of a sender or a recipient; @DOMAIN is every address of it, <> the empty
- *sender Message-ID	with angle brackets or without queue id	a word of the reply to a message
+ *			sender
+ *	Message-ID	with angle brackets or without
+ *	queue id	a word of the reply to a message
  */
 #ifndef CTL_TRACE_MATCH_H
 #define CTL_TRACE_MATCH_H

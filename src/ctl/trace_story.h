@@ -16,11 +16,10 @@
 #include "ctl/trace_match.h"
 
 #define STORY_TRANSACTIONS 20 /* told of a session, at most */
-#define STORY_RECIPIENTS                                                                           \
-	20		/* of a transaction that do not match, and were accepted, or refused       \
-			 */
-#define STORY_NOTES  40 /* logins, refusals and faults outside of transactions */
-#define STORY_STATES 6	/* of destinations */
+/* Of a transaction, that do not match: of those that were accepted, and of those refused. */
+#define STORY_RECIPIENTS 20
+#define STORY_NOTES	 40 /* logins, refusals and faults outside of transactions */
+#define STORY_STATES	 6  /* of destinations */
 
 struct story {
 	bool begun, ended;

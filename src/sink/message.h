@@ -2,8 +2,7 @@
 /*
  * message: where one message goes. In a Maildir: written to tmp/, then (--fsync: synced and)
  * renamed into new/, octets exactly as they came after un-stuffing, line ends untouched, nothing
- * added. With
- * --digest a SHA-256 is made on the way. Else octets are only counted.
+ * added. With --digest a SHA-256 is made on the way. Else octets are only counted.
  *
  * A message that is not kept leaves nothing behind. A fault of the file system is remembered and
  * comes out of sink_message_keep(), so that nobody is told 250 for it.

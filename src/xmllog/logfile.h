@@ -15,13 +15,13 @@
  * 3. Blanks over the old `</caronte-log><?pad ` make the batch part of the document.
  *
  * Each write that changes what the file means lies within one page of 4096 octets, so the kernel
- *does it whole or not at all as far as killed processes go. (Power loss is another matter: no
- *fsync.) For 2, what is written must be ASCII without `?>`, and the padding must hold blanks: after
- *a write that failed, or one that a killed writer left behind, it is blanked first, or a seam of
- *old and new octets could make up a `?>`.
+ * does it whole or not at all as far as killed processes go. (Power loss is another matter: no
+ * fsync.) For 2, what is written must be ASCII without `?>`, and the padding must hold blanks:
+ * after a write that failed, or one that a killed writer left, it is blanked first, or a seam of
+ * old and new octets could make up a `?>`.
  *
  * One writer a file: it is locked (fcntl OFD). Errors are -errno, and then the file is as it was
- *for a reader; every call can be tried again.
+ * for a reader; every call can be tried again.
  */
 #ifndef XMLLOG_LOGFILE_H
 #define XMLLOG_LOGFILE_H
