@@ -19,8 +19,6 @@
 #include "check/resolver.h"
 #include "route/route.h"
 #include "smtp/command.h"
-#include "smtp/greeting.h"
-#include "smtp/offer.h"
 
 #define PATIENCE_S    30
 #define EXIT_WARNINGS 1
@@ -51,7 +49,7 @@ static void say_unwelcome(struct destination_check *k, const char *what, enum pr
 	static const char lets_in[] = "it must let Caronte's address in, however many connections "
 				      "come from there: Postfix smtpd_client_restrictions, Exim "
 				      "acl_smtp_connect, OpenSMTPD listen";
-	bool lmtp = heard == PROBE_REPLY && smtp_greeting_is_lmtp(reply);
+	bool lmtp = k->hello.lmtp;
 	char words[DESTINATION_TEXT];
 
 	destination_words(heard, reply, words);
@@ -65,12 +63,15 @@ static void say_unwelcome(struct destination_check *k, const char *what, enum pr
 
 static bool check_greeting(struct destination_check *k)
 {
-	struct smtp_reply reply;
-	enum probe_heard heard = probe_hear(&k->smtp, &reply);
 	char words[DESTINATION_TEXT];
+	enum smtp_hello_result how;
+	enum probe_heard heard;
+	struct smtp_reply reply;
 
+	destination_say(k, SMTP_HELLO_GREETING);
+	how = destination_answer(k, &heard, &reply);
 	destination_words(heard, &reply, words);
-	if (heard != PROBE_REPLY || reply.code != 220 || smtp_greeting_is_lmtp(&reply)) {
+	if (how == SMTP_HELLO_BAD || reply.code != 220 || k->hello.lmtp) {
 		say_unwelcome(k, "it greets with", heard, &reply);
 		return false;
 	}
@@ -102,24 +103,23 @@ static void judge_extensions(struct destination_check *k, uint32_t ext)
 
 static bool check_hello(struct destination_check *k)
 {
-	char words[DESTINATION_TEXT];
-	struct smtp_reply reply;
+	enum smtp_hello_result how;
 	enum probe_heard heard;
-	struct smtp_offer offer;
+	struct smtp_reply reply;
 
-	destination_hello(k, "EHLO");
-	heard = probe_hear(&k->smtp, &reply);
-	if (heard == PROBE_REPLY && reply.code == 250) {
-		smtp_offer_read(&offer, &reply);
-		k->size_max = offer.size_max;
-		judge_extensions(k, offer.ext);
+	destination_say(k, SMTP_HELLO_EHLO);
+	how = destination_answer(k, &heard, &reply);
+	if (how == SMTP_HELLO_GOOD && reply.code == 250) {
+		k->size_max = k->hello.offer.size_max;
+		judge_extensions(k, k->hello.offer.ext);
 		return true;
 	}
 	say_unwelcome(k, "EHLO gets", heard, &reply);
-	if (heard != PROBE_REPLY)
-		return false;
-	destination_hello(k, "HELO");
-	return destination_hear(k, words) == 250;
+	if (how == SMTP_HELLO_ON) {
+		destination_say(k, k->hello.step);
+		how = destination_answer(k, &heard, &reply);
+	}
+	return how == SMTP_HELLO_GOOD;
 }
 
 /* True: it refuses this one. */
@@ -148,6 +148,20 @@ static bool refuses(struct destination_check *k, const char *recipient)
 	return code / 100 == 5;
 }
 
+/* A step that a server has no reason to refuse. */
+static void check_taken(struct destination_check *k, enum smtp_hello_step step, const char *name)
+{
+	char words[DESTINATION_TEXT];
+	enum probe_heard heard;
+	struct smtp_reply reply;
+
+	destination_say(k, step);
+	if (destination_answer(k, &heard, &reply) == SMTP_HELLO_GOOD)
+		return;
+	destination_words(heard, &reply, words);
+	destination_warn(k, NULL, "%s gets %s", name, words);
+}
+
 /* Whether it takes mail for others from us. */
 static void check_relay(struct destination_check *k)
 {
@@ -163,15 +177,11 @@ static void check_relay(struct destination_check *k)
 	}
 	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]) && refuses(k, foreign[i]); i++)
 		;
-	probe_say(&k->smtp, "RSET");
-	code = destination_hear(k, words);
-	if (code / 100 != 2)
-		destination_warn(k, NULL, "RSET gets %s", words);
+	check_taken(k, SMTP_HELLO_RSET, "RSET");
 }
 
 static void check_address(struct destination_check *k)
 {
-	char words[DESTINATION_TEXT];
 	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
 
 	if (err) {
@@ -185,9 +195,7 @@ static void check_address(struct destination_check *k)
 	}
 	if (check_greeting(k) && check_hello(k)) {
 		check_relay(k);
-		probe_say(&k->smtp, "QUIT");
-		if (destination_hear(k, words) != 221)
-			destination_warn(k, NULL, "QUIT gets %s", words);
+		check_taken(k, SMTP_HELLO_QUIT, "QUIT");
 		probe_hang_up(&k->smtp);
 		if (k->recipient) {
 			destination_check_ends(k);

@@ -9,6 +9,7 @@
 #include "base/addr.h"
 #include "base/span.h"
 #include "ctl/check_destination_smtp.h"
+#include "smtp/hello.h"
 
 /* One address of one destination. */
 struct destination_check {
@@ -26,6 +27,7 @@ struct destination_check {
 	uint64_t size_max; /* it announces, 0: none */
 	bool untried;	   /* it took no message to the recipient */
 	struct probe_smtp smtp;
+	struct smtp_hello hello;
 };
 
 /* One line on standard output. */
@@ -50,10 +52,14 @@ void destination_escape(struct span octets, char *out);
 /* The words are those of a connection that was closed. */
 bool destination_is_gone(const char *words);
 
-/* Says HELLO ("EHLO") with our name. */
-void destination_hello(struct destination_check *k, const char *hello);
-/* In a new connection up to the answer to DATA, for a message WHAT. False: said. */
-bool destination_begin(struct destination_check *k, const char *what, const char *hello);
+/* Says the line of this step, if it has one. */
+void destination_say(struct destination_check *k, enum smtp_hello_step step);
+/* Hears the reply to that, and says what it means. */
+enum smtp_hello_result destination_answer(struct destination_check *k, enum probe_heard *heard,
+					  struct smtp_reply *reply);
+/* In a new connection up to the answer to DATA, for a message WHAT; HELLO is EHLO or HELO. False:
+ * said. */
+bool destination_begin(struct destination_check *k, const char *what, enum smtp_hello_step hello);
 /* The fields of its header, without the empty line, each line with its EOL; the length, 0: no room.
  */
 size_t destination_head(const struct destination_check *k, const char *what, const char *eol,

@@ -71,10 +71,8 @@ static void listen_to(struct caller *c, unsigned n, uint64_t until)
 
 static void hang_up(struct caller *c)
 {
-	static const char quit[] = "QUIT\r\n";
-
 	/* Whether that arrives does not matter: the connection ends either way. */
-	if (c->welcome && send(c->fd, quit, sizeof(quit) - 1, MSG_NOSIGNAL) < 0)
+	if (c->welcome && send(c->fd, smtp_hello_quit, strlen(smtp_hello_quit), MSG_NOSIGNAL) < 0)
 		c->welcome = false;
 	close(c->fd);
 }

@@ -64,7 +64,7 @@ static bool send_message(struct destination_check *k, const struct end *e, const
 	char text[2048];
 	size_t n;
 
-	if (!destination_begin(k, e->name, "EHLO") ||
+	if (!destination_begin(k, e->name, SMTP_HELLO_EHLO) ||
 	    (n = make_head(k, e, text, sizeof(text) - 64)) == 0)
 		return false;
 	memcpy(text + n, e->octets.p, e->octets.n);

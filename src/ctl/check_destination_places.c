@@ -45,7 +45,7 @@ enum outcome { KEPT, LOST, AWAY, UNKNOWN, UNTRIED };
 
 struct place {
 	const char *what; /* "a line", as the reports have it */
-	const char *hello;
+	enum smtp_hello_step hello;
 	unsigned shifts;
 	bool taken_is_kept; /* who gives it up refuses it */
 	unsigned unit;	    /* octets; what follows are numbers of them */
@@ -248,7 +248,7 @@ static void say_kept(struct destination_check *k, const struct place *p, enum ou
 {
 	if (o == KEPT)
 		destination_good(k, "it keeps its place in %s: %s", p->what, words);
-	else if (o == AWAY && k->pipelining && p->hello[0] == 'E')
+	else if (o == AWAY && k->pipelining && p->hello == SMTP_HELLO_EHLO)
 		destination_good(k, "it refuses %s, and goes away: %s", p->what, words);
 	else if (o == AWAY) /* perhaps for what came behind an end that it saw */
 		destination_note(k,
@@ -311,7 +311,7 @@ static void check_line(struct destination_check *k)
 {
 	struct place p = {
 		.what = "a long line",
-		.hello = "EHLO",
+		.hello = SMTP_HELLO_EHLO,
 		.shifts = 1,
 		.unit = PIECE,
 		.ours = (uint64_t)k->limits.line_kib * KIB,
@@ -340,7 +340,7 @@ static void check_header(struct destination_check *k)
 {
 	struct place p = {
 		.what = "a big header",
-		.hello = "EHLO",
+		.hello = SMTP_HELLO_EHLO,
 		.shifts = SHIFTS,
 		.unit = 1,
 		.ours = (uint64_t)k->limits.header_kib * KIB,
@@ -360,7 +360,7 @@ static void check_size(struct destination_check *k)
 {
 	struct place p = {
 		.what = "a big message",
-		.hello = "HELO",
+		.hello = SMTP_HELLO_HELO,
 		.shifts = SHIFTS,
 		.unit = 1,
 		.taken_is_kept = true,

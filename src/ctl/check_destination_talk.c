@@ -114,17 +114,32 @@ unsigned destination_hear(struct destination_check *k, char *words)
 	return heard == PROBE_REPLY ? reply.code : 0;
 }
 
-void destination_hello(struct destination_check *k, const char *hello)
+void destination_say(struct destination_check *k, enum smtp_hello_step step)
 {
-	probe_say(&k->smtp, "%s %s", hello, k->name);
+	smtp_hello_begin(&k->hello, step, k->name);
+	probe_send(&k->smtp, k->hello.line, strlen(k->hello.line));
+}
+
+enum smtp_hello_result destination_answer(struct destination_check *k, enum probe_heard *heard,
+					  struct smtp_reply *reply)
+{
+	*heard = probe_hear(&k->smtp, reply);
+	switch (*heard) {
+	case PROBE_REPLY:
+		return smtp_hello_heard(&k->hello, reply);
+	case PROBE_MALFORMED:
+		return smtp_hello_malformed(&k->hello, reply->text);
+	default:
+		return smtp_hello_lost(&k->hello, *heard == PROBE_SILENT);
+	}
 }
 
 /* Says the step's command. */
-static void step(struct destination_check *k, unsigned i, const char *hello)
+static void step(struct destination_check *k, unsigned i, enum smtp_hello_step hello)
 {
 	switch (i) {
 	case 1:
-		destination_hello(k, hello);
+		destination_say(k, hello);
 		break;
 	case 2:
 		probe_say(&k->smtp, "MAIL FROM:<>");
@@ -138,9 +153,10 @@ static void step(struct destination_check *k, unsigned i, const char *hello)
 	}
 }
 
-bool destination_begin(struct destination_check *k, const char *what, const char *hello)
+bool destination_begin(struct destination_check *k, const char *what, enum smtp_hello_step hello)
 {
-	const char *const steps[] = { "the greeting", hello, "MAIL", "RCPT", "DATA" };
+	const char *const steps[] = { "the greeting", hello == SMTP_HELLO_EHLO ? "EHLO" : "HELO",
+				      "MAIL", "RCPT", "DATA" };
 	static const unsigned classes[] = { 2, 2, 2, 2, 3 };
 	char words[DESTINATION_TEXT];
 	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);

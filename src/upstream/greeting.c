@@ -3,8 +3,10 @@
 #include "upstream/greeting.h"
 
 #include "shared/stats.h"
+#include "smtp/hello.h"
 
-_Static_assert(DIALOG_WORDS_MAX == ROUTE_WORDS_MAX, "what the dialog keeps is what route/ takes");
+_Static_assert(DIALOG_WORDS_MAX == ROUTE_WORDS_MAX && SMTP_HELLO_WORDS_MAX == ROUTE_WORDS_MAX,
+	       "what is kept of a destination's words is what route/ takes");
 
 bool greeting_bad(struct context *ctx, const struct runtime *rt, unsigned dest, uint64_t began_ms,
 		  const char *words)

@@ -4,8 +4,8 @@
  *
  *   connect   (connect.h) a try: the next address of the name, once; a check or a look: all of
  *             them, as a session would
- *   greeting  CHECK_SMTP, and a look at what is busy: the greeting is read and judged, then QUIT is
- *             said (RFC 5321 4.1.1.10)
+ *   greeting  (smtp/hello.h) CHECK_SMTP, and a look at what is busy: the greeting is read and
+ *             judged, then QUIT is said (RFC 5321 4.1.1.10)
  *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
  *
  * A destination that is filtered makes a try hang for TIMEOUT_CONNECT; so the next pause's end
@@ -29,7 +29,7 @@
 #include "upstream/connect.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
-#include "smtp/greeting.h"
+#include "smtp/hello.h"
 
 #define TICK_MS	 250
 #define LEAVE_MS 2000
@@ -37,8 +37,6 @@
 /* For the greeting of a busy destination, where TIMEOUT_GREETING is longer: there is one look at a
  * time, and one that hangs would be the only one. */
 #define LOOK_MS 60000
-
-static const char quit[] = "QUIT\r\n";
 
 enum visit_kind {
 	VISIT_TRY,   /* of what is down */
@@ -52,6 +50,7 @@ struct visit {
 	struct connect connect;
 	struct io_op op; /* of what comes after it: never more than one of the two in flight */
 	struct io_timer timer;
+	struct smtp_hello hello;
 	struct buf in;
 	uint8_t mem[SMTP_REPLY_MAX];
 	uint64_t began_ms;
@@ -206,53 +205,66 @@ static void found_odd(struct visit *v, const char *what)
 
 static void judge(struct visit *v, const struct smtp_reply *greeting)
 {
-	bool lmtp = smtp_greeting_is_lmtp(greeting);
-	char what[ROUTE_WORDS_MAX];
+	enum smtp_hello_result how = smtp_hello_heard(&v->hello, greeting);
 
-	smtp_greeting_refusal(what, sizeof(what), greeting, lmtp);
-	if (greeting->code / 100 != 2)
-		found_busy(v, what);
-	else if (lmtp)
-		found_odd(v, what);
+	if (how == SMTP_HELLO_BAD)
+		found_busy(v, v->hello.words);
+	else if (v->hello.lmtp)
+		found_odd(v, v->hello.words);
 	else
-		found_good(v, what);
+		found_good(v, v->hello.words);
 	v->op.done = quit_sent;
-	stream_send(v->health->ctx->io, &v->stream, &v->op, quit, sizeof(quit) - 1, 0);
+	stream_send(v->health->ctx->io, &v->stream, &v->op, smtp_hello_quit,
+		    strlen(smtp_hello_quit), 0);
+}
+
+/* What came is no reply. */
+static void judge_malformed(struct visit *v)
+{
+	struct span in = buf_span(&v->in);
+
+	smtp_hello_malformed(&v->hello, in);
+	odd_reply(v->health->ctx, &v->version->rt, v->dest, NULL, in);
+	found_busy(v, v->hello.words);
+	hang_up(v);
+}
+
+/* Nothing came, but RES. */
+static void judge_lost(struct visit *v, int res)
+{
+	bool in_time = res != -ECANCELED;
+
+	smtp_hello_lost(&v->hello, !in_time);
+	if (in_time) {
+		found_busy(v, v->hello.words);
+		end(v);
+	} else {
+		found_odd(v,
+			  v->kind == VISIT_CHECK ? "no greeting in CHECK_TIMEOUT" : v->hello.words);
+		hang_up(v);
+	}
 }
 
 static void greeted(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
-	enum smtp_reply_result result = SMTP_REPLY_BAD;
-	char what[ROUTE_WORDS_MAX];
+	enum smtp_reply_result result;
 	struct smtp_reply greeting;
-	size_t consumed;
+	size_t consumed, room;
 
-	if (res == -ECANCELED) {
-		found_odd(v, v->kind == VISIT_CHECK ? "no greeting in CHECK_TIMEOUT"
-						    : smtp_greeting_none);
-		hang_up(v);
-		return;
-	}
 	if (res <= 0) {
-		found_busy(v, smtp_greeting_closed);
-		end(v);
+		judge_lost(v, res);
 		return;
 	}
 	buf_added(&v->in, (size_t)res);
 	result = smtp_reply_parse(buf_span(&v->in), &greeting, &consumed);
-	if (result == SMTP_REPLY_OK) {
+	room = buf_space(&v->in);
+	if (result == SMTP_REPLY_OK)
 		judge(v, &greeting);
-	} else if (result == SMTP_REPLY_MORE && buf_space(&v->in) > 0) {
-		size_t room = buf_space(&v->in);
-
+	else if (result == SMTP_REPLY_MORE && room > 0)
 		stream_recv(v->health->ctx->io, &v->stream, op, buf_room(&v->in, room), room);
-	} else {
-		smtp_greeting_malformed(what, sizeof(what), buf_span(&v->in));
-		odd_reply(v->health->ctx, &v->version->rt, v->dest, NULL, buf_span(&v->in));
-		found_busy(v, what);
-		hang_up(v);
-	}
+	else
+		judge_malformed(v);
 }
 
 static uint64_t greeting_ms(const struct visit *v)
@@ -268,6 +280,7 @@ static void await_greeting(struct visit *v)
 {
 	struct context *ctx = v->health->ctx;
 
+	smtp_hello_begin(&v->hello, SMTP_HELLO_GREETING, v->version->rt.name);
 	buf_init(&v->in, v->mem, sizeof(v->mem));
 	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
 	v->op.done = greeted;

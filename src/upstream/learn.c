@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What the pool itself says to destinations, one thing at a time, and what it learns: by a
- * connection of its own, to the first address of the name that answers; EHLO, or HELO where that is
- * refused. What was learnt is the destination's note (route.h), for all workers, written as the
- * answer to EHLO that says it; it stays until something else is learnt, a failure changes nothing.
- * A destination that turns us away is busy (greeting.h), or that is a fault.
+ * What the pool itself says to destinations (smtp/hello.h), one thing at a time, and what it
+ * learns: by a connection of its own, to the first address of the name that answers; EHLO, or HELO
+ * where that is refused. What was learnt is the destination's note (route.h), for all workers,
+ * written as the answer to EHLO that says it; it stays until something else is learnt, a failure
+ * changes nothing. A destination that turns us away is busy (greeting.h), or that is a fault.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,6 @@
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
 #include "upstream/warm_inner.h"
-#include "smtp/greeting.h"
 
 #define LEARN_MS       60000
 #define LEASE_SPARE_MS 1000
@@ -37,84 +36,69 @@ static void receive(struct warm_conn *c)
 /* What is said by who has what we have said acknowledges it in the same segment, at the latest. */
 static bool is_answer(const struct warm_conn *c)
 {
-	return !*c->say || stream_acked(&c->line.stream) == STREAM_ACKED_ALL;
+	return !*c->hello.line || stream_acked(&c->line.stream) == STREAM_ACKED_ALL;
 }
 
-/* Of what came in place of one well-formed reply. */
-static void note_fault(struct warm_conn *c, int res, bool malformed)
+/* RES came in place of octets. */
+static void lost(struct warm_conn *c, int res)
 {
-	if (malformed) {
-		smtp_greeting_malformed(c->words, sizeof(c->words), buf_span(&c->in));
-		odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL,
-			  buf_span(&c->in));
-		return;
-	}
-	snprintf(c->words, sizeof(c->words), "%s",
-		 res == -ECANCELED ? smtp_greeting_none : smtp_greeting_closed);
+	c->answered(c, smtp_hello_lost(&c->hello, res == -ECANCELED));
+}
+
+static void malformed(struct warm_conn *c)
+{
+	odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL, buf_span(&c->in));
+	c->answered(c, smtp_hello_malformed(&c->hello, buf_span(&c->in)));
 }
 
 /* Exactly one well-formed reply, or nothing that counts. */
 static void received(struct io_op *op, int res)
 {
 	struct warm_conn *c = container_of(op, struct warm_conn, op);
+	enum smtp_reply_result result;
 	struct smtp_reply reply;
 	size_t consumed;
 
 	if (res <= 0) {
-		note_fault(c, res, false);
-		c->replied(c, NULL);
+		lost(c, res);
 		return;
 	}
 	buf_added(&c->in, (size_t)res);
-	switch (smtp_reply_parse(buf_span(&c->in), &reply, &consumed)) {
-	case SMTP_REPLY_OK:
-		if (consumed == buf_len(&c->in) && is_answer(c)) {
-			c->replied(c, &reply);
-			break;
-		}
-		note_fault(c, res, true);
-		c->replied(c, NULL);
-		break;
-	case SMTP_REPLY_MORE:
-		if (buf_space(&c->in) > 0) {
-			receive(c);
-			break;
-		}
-		/* fall through */
-	default:
-		note_fault(c, res, true);
-		c->replied(c, NULL);
-	}
+	result = smtp_reply_parse(buf_span(&c->in), &reply, &consumed);
+	if (result == SMTP_REPLY_OK && consumed == buf_len(&c->in) && is_answer(c))
+		c->answered(c, smtp_hello_heard(&c->hello, &reply));
+	else if (result == SMTP_REPLY_MORE && buf_space(&c->in) > 0)
+		receive(c);
+	else
+		malformed(c);
 }
 
 static void said(struct io_op *op, int res)
 {
 	struct warm_conn *c = container_of(op, struct warm_conn, op);
 
-	if (res < 0) {
-		note_fault(c, res, false);
-		c->replied(c, NULL);
-	} else {
+	if (res < 0)
+		lost(c, res);
+	else
 		receive(c);
-	}
 }
 
 void warm_ask(struct warm_conn *c, uint64_t ms,
-	      void (*replied)(struct warm_conn *, const struct smtp_reply *))
+	      void (*answered)(struct warm_conn *c, enum smtp_hello_result how))
 {
+	const char *line = c->hello.line;
 	struct io *io = c->pool->ctx->io;
 
-	c->replied = replied;
+	c->answered = answered;
 	buf_init(&c->in, c->mem, sizeof(c->mem));
 	io_timer_set(io, &c->timer, ms);
 	c->op.done = said;
-	if (*c->say && !stream_silent(&c->line.stream)) {
-		note_fault(c, 0, false);
-		replied(c, NULL); /* what has come would answer it */
-	} else if (*c->say)
-		stream_send(io, &c->line.stream, &c->op, c->say, strlen(c->say), 0);
-	else
+	if (!*line)
 		receive(c);
+	else if (stream_silent(&c->line.stream))
+		stream_send(io, &c->line.stream, &c->op, line, strlen(line), 0);
+	else
+		lost(c, 0); /* what has come would answer it */
 }
 
 /* ---- learning ---- */
@@ -174,22 +158,28 @@ static void write_note(struct warm_conn *c, const struct smtp_offer *offer)
 	route_note_write(warm_runtime(c->pool)->route_shared, c->line.dest, buf_span(&text));
 }
 
-/* What came of it: OFFER, or NULL where the destination was not to be had. C is over, or idle. */
-static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
+/* The destination was not to be had. C is over. */
+static void learnt_nothing(struct warm_conn *c)
 {
 	struct warm *p = c->pool;
 	struct warm_known *k = &p->at[c->line.dest];
 	struct route_shared *s = warm_runtime(p)->route_shared;
 
-	route_note_next(s, c->line.dest, warm_now_ms(p) + (offer ? LEARN_MS : pauses_ms[k->pause]));
-	if (!offer) {
-		if (k->pause < LAST_PAUSE)
-			k->pause++;
-		route_note_leave(s, c->line.dest, c->claim);
-		warm_drop(c, false);
-		return;
-	}
-	k->pause = 0;
+	route_note_next(s, c->line.dest, warm_now_ms(p) + pauses_ms[k->pause]);
+	if (k->pause < LAST_PAUSE)
+		k->pause++;
+	route_note_leave(s, c->line.dest, c->claim);
+	warm_drop(c, false);
+}
+
+/* C is over, or idle. */
+static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
+{
+	struct warm *p = c->pool;
+	struct route_shared *s = warm_runtime(p)->route_shared;
+
+	route_note_next(s, c->line.dest, warm_now_ms(p) + LEARN_MS);
+	p->at[c->line.dest].pause = 0;
 	write_note(c, offer);
 	route_note_leave(s, c->line.dest, c->claim);
 	warm_see(p, c->line.dest);
@@ -213,68 +203,39 @@ static void record_refusal(struct warm_conn *c)
 	if (rt->route->cooperation == ROUTE_CLUSTER || c->pool->at[c->line.dest].pause > 0)
 		return;
 	snprintf(detail, sizeof(detail), "%s: %s", rt->route->destination[c->line.dest].name,
-		 c->words);
+		 c->hello.words);
 	context_fault_record(c->pool->ctx, "destination-refuses", detail);
 }
 
-/* The destination turns us away, by REPLY or by what was noted. */
-static void turned_away(struct warm_conn *c, const struct smtp_reply *reply)
+static void turned_away(struct warm_conn *c)
 {
-	if (reply)
-		smtp_greeting_refusal(c->words, sizeof(c->words), reply, c->lmtp);
 	greeting_record_bad(c->pool->ctx, warm_runtime(c->pool), c->line.dest,
-			    c->connect.search.began_ms, c->words);
+			    c->connect.search.began_ms, c->hello.words);
 	record_refusal(c);
-	learnt(c, NULL);
+	learnt_nothing(c);
 }
 
-static void welcomed(struct warm_conn *c, const struct smtp_offer *offer)
+static void welcomed(struct warm_conn *c)
 {
 	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest,
 			     c->connect.search.began_ms);
-	learnt(c, offer);
+	learnt(c, &c->hello.offer);
 }
 
-/* Whatever its lines say, it offers nothing (RFC 5321 4.1.1.1). */
-static void helo_answered(struct warm_conn *c, const struct smtp_reply *reply)
+static void answered(struct warm_conn *c, enum smtp_hello_result how)
 {
-	static const struct smtp_offer nothing;
-
-	if (reply && reply->code / 100 == 2) {
-		welcomed(c, &nothing);
-		return;
-	}
-	c->lmtp = c->lmtp || (reply && smtp_greeting_is_lmtp(reply));
-	turned_away(c, reply);
-}
-
-static void ehlo_answered(struct warm_conn *c, const struct smtp_reply *reply)
-{
-	struct smtp_offer offer;
-
-	if (reply && reply->code / 100 == 2) {
-		smtp_offer_read(&offer, reply);
-		welcomed(c, &offer);
-	} else if (reply && reply->code != 421) {
-		c->lmtp = c->lmtp || smtp_greeting_is_lmtp(reply);
-		snprintf(c->say, sizeof(c->say), "HELO %s\r\n", warm_runtime(c->pool)->name);
+	switch (how) {
+	case SMTP_HELLO_ON:
 		hold(c);
-		warm_ask(c, patience_ms(c->pool), helo_answered);
-	} else {
-		turned_away(c, reply);
+		warm_ask(c, patience_ms(c->pool), answered);
+		break;
+	case SMTP_HELLO_GOOD:
+		welcomed(c);
+		break;
+	case SMTP_HELLO_BAD:
+		turned_away(c);
+		break;
 	}
-}
-
-static void greeted(struct warm_conn *c, const struct smtp_reply *greeting)
-{
-	if (!greeting || greeting->code / 100 != 2) {
-		turned_away(c, greeting);
-		return;
-	}
-	c->lmtp = smtp_greeting_is_lmtp(greeting);
-	snprintf(c->say, sizeof(c->say), "EHLO %s\r\n", warm_runtime(c->pool)->name);
-	hold(c);
-	warm_ask(c, patience_ms(c->pool), ehlo_answered);
 }
 
 /* ---- connecting ---- */
@@ -292,12 +253,12 @@ static void connect_done(struct connect *connect, enum connect_result how)
 	if (how == CONNECT_REACHED) {
 		c->line.stream = stream_move(&connect->stream);
 		c->line.addr = connect->addr;
-		hold(c);
-		warm_ask(c, patience_ms(c->pool), greeted);
+		smtp_hello_begin(&c->hello, SMTP_HELLO_GREETING, warm_runtime(c->pool)->name);
+		answered(c, SMTP_HELLO_ON);
 	} else if (how == CONNECT_FAILED && connect_next(connect)) {
 		connect_learner(c);
 	} else {
-		learnt(c, NULL);
+		learnt_nothing(c);
 	}
 }
 

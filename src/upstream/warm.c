@@ -9,7 +9,6 @@
  *
  * Owns its descriptors and their seats. It fails by closing: the next session connects itself.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,9 +27,6 @@
 #define WANTED_MS	100  /* a session that waits for a place asks every 50 ms */
 #define LEARN_AGAIN_MS	2000 /* behind a balancer each connection may say something else */
 
-static const char quit[] = "QUIT\r\n";
-static const char rset[] = "RSET\r\n";
-
 /* ---- ending ---- */
 
 void warm_close(struct warm *p, struct warm_line *l, bool polite)
@@ -39,7 +35,7 @@ void warm_close(struct warm *p, struct warm_line *l, bool polite)
 	bool open = stream_is_open(&l->stream);
 
 	if (open && polite)
-		stream_say(&l->stream, quit, sizeof(quit) - 1);
+		stream_say(&l->stream, smtp_hello_quit, strlen(smtp_hello_quit));
 	if (open && l->has_place)
 		parting_begin(ctx, &l->stream, l->place);
 	else if (open)
@@ -257,7 +253,7 @@ struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line)
 
 	if (!c)
 		return NULL;
-	memset(c, 0, offsetof(struct warm_conn, mem));
+	memset(c, 0, offsetof(struct warm_conn, hello));
 	c->pool = p;
 	c->line = *line;
 	list_init(&c->link);
@@ -268,9 +264,9 @@ struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line)
 
 /* ---- given back ---- */
 
-static void reset_done(struct warm_conn *c, const struct smtp_reply *reply)
+static void reset_done(struct warm_conn *c, enum smtp_hello_result how)
 {
-	if (reply && reply->code == 250)
+	if (how == SMTP_HELLO_GOOD)
 		warm_keep(c);
 	else
 		warm_drop(c, false);
@@ -292,7 +288,7 @@ void warm_give(struct warm *p, struct warm_line *line, bool begun)
 		return;
 	}
 	if (begun) {
-		snprintf(c->say, sizeof(c->say), "%s", rset);
+		smtp_hello_begin(&c->hello, SMTP_HELLO_RSET, NULL);
 		warm_ask(c, RSET_MS, reset_done);
 	} else {
 		warm_keep(c);

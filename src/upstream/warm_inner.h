@@ -7,6 +7,7 @@
 #define UPSTREAM_WARM_INNER_H
 
 #include "base/buf.h"
+#include "smtp/hello.h"
 #include "upstream/connect.h"
 #include "upstream/warm.h"
 
@@ -14,16 +15,15 @@ struct warm_conn {
 	struct list link; /* of the idle ones of its destination */
 	struct warm *pool;
 	struct warm_line line;
-	struct connect connect; /* while it learns */
 	struct io_op op;
 	struct io_timer timer;
 	uint64_t claim;	  /* of the destination's note, which it learns */
 	uint64_t idle_ms; /* since when it is idle */
-	void (*replied)(struct warm_conn *c, const struct smtp_reply *reply);
+	void (*answered)(struct warm_conn *c, enum smtp_hello_result how);
+	/* While it is busy. From here on nothing is set in a new one. */
+	struct smtp_hello hello;
+	struct connect connect; /* while it learns */
 	struct buf in;
-	bool lmtp;		     /* the destination has said that it speaks LMTP */
-	char words[ROUTE_WORDS_MAX]; /* of one that cannot be learnt from */
-	char say[DIALOG_NAME_MAX + 16];
 	uint8_t mem[SMTP_REPLY_MAX];
 };
 
@@ -69,11 +69,11 @@ void warm_make_offer(struct warm *p);
 /* Takes in what any worker has learnt of DEST. */
 void warm_see(struct warm *p, unsigned dest);
 
-/* Says C->say, or with an empty one only listens, and calls REPLIED with the one reply that comes;
- * NULL where there is none in time, or more than one, or one that is older than what was said. It
- * may be called before this returns. */
+/* Says the line of C->hello, or with an empty one only listens, and calls ANSWERED with what the
+ * one reply that comes means: SMTP_HELLO_BAD too where there is none in MS, or more than one, or
+ * one that is older than what was said. It may be called before this returns. */
 void warm_ask(struct warm_conn *c, uint64_t ms,
-	      void (*replied)(struct warm_conn *c, const struct smtp_reply *reply));
+	      void (*answered)(struct warm_conn *c, enum smtp_hello_result how));
 /* Begins to ask DEST what it can do where that has not been tried since SINCE_MS (0: where it is
  * due), unless somebody does. */
 void warm_learn(struct warm *p, unsigned dest, uint64_t since_ms);
