@@ -21,6 +21,7 @@
 #include "check/resolver.h"
 #include "check/tables.h"
 #include "config/pack.h"
+#include "route/parse.h"
 #include "xmllog/check.h"
 #include "xmllog/outlet.h"
 

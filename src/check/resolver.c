@@ -10,6 +10,7 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "route/shared.h"
 #include "shared/memory.h"
 
 /* Of this run, a bit for each destination. */

@@ -17,6 +17,7 @@
 #include "io/net.h"
 #include "check/name.h"
 #include "check/resolver.h"
+#include "route/parse.h"
 #include "route/route.h"
 #include "smtp/command.h"
 

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "route/note.h"
 #include "status/control.h"
 #include "master/inner.h"
 #include "master/notify.h"

@@ -15,6 +15,7 @@
 
 #include "check/check.h"
 #include "check/pidfile.h"
+#include "route/note.h"
 #include "runtime/runtime.h"
 #include "shared/slots.h"
 

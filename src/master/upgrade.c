@@ -29,6 +29,9 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "route/busy.h"
+#include "route/note.h"
+#include "route/shared.h"
 #include "status/control.h"
 #include "master/inner.h"
 #include "status/metrics.h"

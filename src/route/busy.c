@@ -12,11 +12,13 @@
  *
  * The words are one copy under a sum: a writer that is killed, or two at once, leave none.
  */
+#include "route/busy.h"
+
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/siphash.h"
-#include "route/shared.h"
+#include "route/inner.h"
 
 #define BUSY	   (UINT64_C(1) << 63)
 #define LOOKED_AT  (UINT64_C(1) << 62) /* this pause has a look under way */

@@ -7,12 +7,14 @@
  * the claim; where two do after all, because the first was held up for longer than its lease, the
  * copy does not fit its sum and is no note until the next one is written.
  */
+#include "route/note.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/siphash.h"
-#include "route/shared.h"
+#include "route/inner.h"
 
 #define READ_TRIES 1000
 

@@ -6,7 +6,7 @@
  * no list that does not fit the cooperation mode, and no destination twice. RFC 1123 2.1 (names; an
  * underscore is forgiven: container networks make such).
  */
-#include "route/shared.h"
+#include "route/parse.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include <strings.h>
 
 #include "base/diag.h"
+#include "route/inner.h"
 
 #define HOST_MAX   253
 #define LABEL_MAX  63

@@ -20,12 +20,13 @@
  *
  * Refuses nothing by itself: ROUTE_FULL and ROUTE_NONE are for the caller to put into words.
  */
-#include "route/shared.h"
+#include "route/pick.h"
 
 #include <string.h>
 
 #include "base/diag.h"
 #include "base/siphash.h"
+#include "route/inner.h"
 
 /* One turn of a destination of weight 1, in virtual time; 2^40 of them fit. */
 #define TURN (UINT64_C(1) << 24)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * shared: the state of the destinations: addresses, up or down, pauses. See shared/memory.h for the
+ * shared: the state of the destinations: addresses, up or down, pauses. See inner.h for the
  * layout.
  *
  * Addresses: two copies, each under a sequence count. The writer (one process) writes the copy that
@@ -22,6 +22,8 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "route/inner.h"
+#include "route/parse.h"
 
 #define HEALTH_DOWN	  (UINT64_C(1) << 63)
 #define HEALTH_STEP_SHIFT 56

@@ -1,93 +1,95 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * shared: what lies in struct route_shared, for the files of this folder alone. Every field that
- * changes is an atomic of its own or guarded by a sequence count; there is no lock that a killed
- * process could keep. Single steps, so that death between two of them leaves something valid.
+ * shared: what all processes know of destinations: addresses, up or down, drained, checked. A word
+ * here means the same in each of them at once.
  */
 #ifndef ROUTE_SHARED_H
 #define ROUTE_SHARED_H
 
-#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #include "route/route.h"
 
-/* One copy of a destination's addresses; SEQUENCE is odd while it is written. */
-struct route_copy {
-	_Atomic uint32_t sequence;
-	_Atomic uint32_t n;
-	_Atomic uint64_t word[ROUTE_ADDRESSES][3]; /* the IP's two halves, family and port */
-};
+size_t route_shared_room(void);
+void route_shared_init(struct route_shared *s, const struct route *r);
+/* Takes over what OLD, the state of OLD_ROUTE, knows of destinations of the same name: addresses,
+ * up or down, drained. S is new and nobody else's yet; OLD may be in use. */
+void route_carry_over(struct route_shared *s, const struct route *r, struct route_shared *old,
+		      const struct route *old_route);
+/*
+ * The addresses that a destination's name has now (from the resolver; one process at a time). Those
+ * that are none or stand there twice are left out, port 0 becomes the destination's own; N 0
+ * changes nothing. True when they differ from those before, in whatever order. A writer that is
+ * killed leaves the addresses of before.
+ */
+bool route_set_addresses(struct route_shared *s, unsigned dest, const struct addr *a, unsigned n);
+/* The next one to try comes first; the number of them. */
+unsigned route_get_addresses(struct route_shared *s, unsigned dest,
+			     struct addr out[ROUTE_ADDRESSES]);
 
-/* One copy of a note; SUM is that of the rest. */
-struct route_note {
-	_Atomic uint64_t sum;
-	_Atomic uint32_t n;
-	_Atomic uint64_t word[ROUTE_NOTE_MAX / 8];
-};
+/* How a connection attempt ended. True when the destination's state changed by it (a `destination`
+ * record is due). A failure sets aside once all addresses of the name failed; the pauses grow from
+ * 500 to 5000 ms. Also marks the name for resolving again. An attempt that began before the
+ * destination came back says nothing about it. SEARCH NULL, or one that is not trying DEST: the
+ * failure is that of the whole destination. */
+bool route_connected(struct route_shared *s, unsigned dest, uint64_t now_ms);
+bool route_failed(struct route_shared *s, struct route_search *search, unsigned dest,
+		  uint64_t now_ms);
+bool route_up(struct route_shared *s, unsigned dest);
+/* True once a second at most, in all processes together: what DEST has said may be told of. */
+bool route_may_tell(struct route_shared *s, unsigned dest, uint64_t now_ms);
+enum route_health { ROUTE_UP, ROUTE_BUSY, ROUTE_DOWN };
+/* What DEST is now, and the word for it ("up", "busy", "down"). */
+enum route_health route_health(struct route_shared *s, unsigned dest);
+const char *route_health_name(enum route_health health);
+/*
+ * Takes DEST out of use (ON), or back: a drained destination is no candidate in any cooperation
+ * mode; the sessions that it has go on. True when that is a change.
+ */
+bool route_drain(struct route_shared *s, unsigned dest, bool on);
+bool route_drained(struct route_shared *s, unsigned dest);
 
-/* What a busy destination said. SUM is that of the rest. */
-struct route_words {
-	_Atomic uint64_t sum;
-	_Atomic uint32_t n;
-	_Atomic uint64_t word[ROUTE_WORDS_MAX / 8];
-};
+/*
+ * A session has found DEST at its max=: connections that stand there unused are to go. Whoever has
+ * such ones looks whether the number has changed.
+ */
+void route_want_room(struct route_shared *s, unsigned dest);
+uint32_t route_room_wanted(struct route_shared *s, unsigned dest);
 
-struct route_state {
-	_Atomic uint64_t health; /* down, step and end of the pause, or up since: shared/memory.c */
-	_Atomic uint64_t check_ms;    /* when the next check is due */
-	_Atomic uint32_t unwell;      /* the last check found fault beyond the connection */
-	_Atomic uint64_t busy;	      /* step and end of the pause, or greeted well since: busy.c */
-	_Atomic uint64_t busy_ms;     /* since when it is busy */
-	struct route_words words;     /* what it said then */
-	_Atomic uint64_t round_robin; /* where its next turn begins, in virtual time: pick.c */
-	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
-	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
-	_Atomic uint32_t room_wanted; /* how often */
-	_Atomic uint64_t odd_ms;      /* when its words were last told of: route_may_tell() */
-	struct route_copy copy[2];
-	_Atomic uint32_t note_number;	/* how often it was written: the copy that is read */
-	_Atomic uint64_t note_due_ms;	/* when it is to be written again */
-	_Atomic uint64_t note_claim;	/* who is about to, and until when: note.c */
-	_Atomic uint64_t note_begun_ms; /* when the last one began to */
-	struct route_note note[2];
-	/* Fixed by route_shared_init(). */
-	uint16_t port;
-	bool literal; /* an IP address, never resolved */
-};
+/* Destinations whose name is to be resolved again (a bit each), handed out once. */
+uint64_t route_to_resolve(struct route_shared *s, const struct route *r);
 
-struct route_shared {
-	_Atomic uint64_t resolve;      /* a bit for each name to be resolved again */
-	_Atomic uint64_t drained;      /* a bit for each destination that gets no new sessions */
-	_Atomic uint64_t turn;	       /* breaks ties */
-	_Atomic uint64_t virtual_time; /* of round robin */
-	struct route_state state[DESTINATIONS_MAX];
-};
+/* ---- tries in the background, of what is down ---- */
 
-static inline uint64_t route_bit(unsigned dest)
-{
-	return UINT64_C(1) << dest;
-}
+/* Destinations that are down and due for a try (a bit each); each is handed out to one caller per
+ * pause, and its name is asked for again. */
+uint64_t route_due(struct route_shared *s, const struct route *r, uint64_t now_ms);
+/* The address to try: the next one each time, so that none has to time out first. False: none. */
+bool route_try(struct route_shared *s, unsigned dest, struct addr *address);
+/* The try reached ADDRESS, where sessions begin from now on. True: a record is due. (A try that
+ * failed needs no word: the next pause began with it.) */
+bool route_came_back(struct route_shared *s, unsigned dest, const struct addr *address,
+		     uint64_t now_ms);
 
-/* Parses "HOST:PORT" with an IP address as the host; false for a name. */
-bool route_literal(const char *name, struct addr *a);
-/* The port of a "HOST:PORT" that route_parse() took. */
-uint16_t route_port(const char *name);
-/* The addresses in the resolver's order. */
-unsigned route_read_addresses(struct route_shared *s, unsigned dest,
-			      struct addr out[ROUTE_ADDRESSES]);
-bool route_has_addresses(struct route_shared *s, unsigned dest);
-void route_want_resolved(struct route_shared *s, unsigned dest);
-/* Takes the one try of a pause that is over, which begins the next pause. */
-bool route_claim(struct route_shared *s, unsigned dest, uint64_t now_ms);
-/* DEST has gone down or come back: it is not busy, whatever attempts from before now find. */
-void route_busy_forget(struct route_shared *s, unsigned dest, uint64_t now_ms);
-/* What OLD knows of FROM, busy or not, is what S knows of TO. */
-void route_busy_carry(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from);
-/* A search that tries DEST from its first address on; false when it has none. */
-bool route_begin(struct route_shared *s, struct route_search *search, unsigned dest,
-		 uint64_t now_ms, struct addr *address);
-/* The address that the search tries next at its destination; false when there is none. */
-bool route_next_address(struct route_shared *s, const struct route_search *search,
-			struct addr *address);
+/* ---- checks, of what is up ---- */
+
+/* Destinations that are up and due for a check (a bit each); each is the caller's alone until
+ * route_check_done(), LEASE_MS at most: a caller may be killed. */
+uint64_t route_checks_due(struct route_shared *s, const struct route *r, uint64_t now_ms,
+			  uint64_t lease_ms);
+void route_check_done(struct route_shared *s, unsigned dest, uint64_t next_ms);
+/* SEARCH tries DEST and nothing else, as a session would: *ADDRESS is the first one, after
+ * route_failed() the next one by route_check_next(). False: none is left. */
+bool route_check_begin(struct route_shared *s, struct route_search *search, unsigned dest,
+		       uint64_t now_ms, struct addr *address);
+bool route_check_next(struct route_shared *s, const struct route_search *search,
+		      struct addr *address);
+/* What a check found beyond the connection, which moves no mail. True when the one before found
+ * otherwise (a record is due). */
+bool route_check_found(struct route_shared *s, unsigned dest, bool good);
+/* Whether the last check found fault. */
+bool route_unwell(struct route_shared *s, unsigned dest);
 
 #endif

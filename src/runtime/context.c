@@ -3,6 +3,7 @@
 #include "runtime/context.h"
 
 #include "base/diag.h"
+#include "route/shared.h"
 
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer)

@@ -18,6 +18,7 @@
 #include "io/pipe.h"
 #include "dialog/dialog.h"
 #include "check/limits.h"
+#include "route/shared.h"
 #include "runtime/runtime.h"
 #include "check/version.h"
 

@@ -11,6 +11,7 @@
 
 #include "base/diag.h"
 #include "check/listen.h"
+#include "route/shared.h"
 #include "shared/memory.h"
 #include "check/version.h"
 

@@ -5,6 +5,8 @@
  * And its way from there.
  */
 #include "base/diag.h"
+#include "route/pick.h"
+#include "route/shared.h"
 #include "session/deadline.h"
 #include "smtp/words.h"
 #include "upstream/greeting.h"

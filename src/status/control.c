@@ -19,6 +19,8 @@
 
 #include "base/diag.h"
 #include "check/control_path.h"
+#include "route/parse.h"
+#include "route/shared.h"
 #include "status/figures.h"
 #include "status/metrics.h"
 

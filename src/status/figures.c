@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "route/busy.h"
+#include "route/shared.h"
 #include "status/figures_names.h"
 
 /* ---- readings ---- */

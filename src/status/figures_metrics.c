@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 
+#include "route/shared.h"
 #include "status/figures_names.h"
 
 /* Bounds of the histograms: the powers of two from 256 microseconds to 67 seconds. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "route/shared.h"
 
 static bool is_reached(int res)
 {

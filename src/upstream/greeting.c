@@ -2,6 +2,8 @@
 /* greeting: see greeting.h. */
 #include "upstream/greeting.h"
 
+#include "route/busy.h"
+#include "route/shared.h"
 #include "shared/stats.h"
 #include "smtp/hello.h"
 

@@ -26,6 +26,8 @@
 
 #include "base/buf.h"
 #include "base/diag.h"
+#include "route/busy.h"
+#include "route/shared.h"
 #include "upstream/connect.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "route/note.h"
+#include "route/shared.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
 #include "upstream/warm_inner.h"

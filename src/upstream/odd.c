@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 
+#include "route/shared.h"
+
 void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
 	       const struct xmllog_session *id, struct span said)
 {

@@ -13,6 +13,9 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "route/busy.h"
+#include "route/note.h"
+#include "route/shared.h"
 #include "upstream/odd.h"
 #include "upstream/parting.h"
 #include "upstream/warm_inner.h"

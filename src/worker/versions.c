@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "route/shared.h"
 #include "runtime/channel.h"
 #include "shared/memory.h"
 #include "upstream/warm.h"

@@ -19,6 +19,8 @@
 
 #include "harness.h"
 #include "io/net.h"
+#include "route/parse.h"
+#include "route/shared.h"
 #include "session/session.h"
 
 #define CLIENTS	 8

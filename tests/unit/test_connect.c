@@ -16,6 +16,7 @@
 
 #include "machine.h"
 #include "ringcheck.h"
+#include "route/shared.h"
 #include "shared/memory.h"
 #include "upstream/connect.h"
 

@@ -19,6 +19,7 @@
 
 #include "io/net.h"
 #include "check/resolver.h"
+#include "route/shared.h"
 #include "shared/memory.h"
 
 static struct route route;

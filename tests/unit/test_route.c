@@ -21,7 +21,12 @@
 
 #include "base/diag.h"
 #include "feed.h"
+#include "route/busy.h"
+#include "route/note.h"
+#include "route/parse.h"
+#include "route/pick.h"
 #include "route/route.h"
+#include "route/shared.h"
 
 /* ---- the list ---- */
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "master/state.h"
+#include "route/note.h"
 
 #define WORKERS	  3u
 #define ADDRESSES 2u

@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "route/parse.h"
+#include "route/shared.h"
 #include "status/figures.h"
 #include "session/times.h"
 #include "shared/memory.h"
