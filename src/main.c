@@ -21,7 +21,8 @@
 #include "check/warnings.h"
 #include "config/config.h"
 #include "check/check.h"
-#include "master/master.h"
+#include "master/adopt.h"
+#include "master/start.h"
 #include "master/notify.h"
 
 #define DEFAULT_FILE CARONTE_SYSCONFDIR "/caronte/caronte.conf"

@@ -206,3 +206,16 @@ void children_start_control(struct master *m)
 		master_fault(m, "fork", "status process: %s", strerror(-pid));
 	process_started(&m->control, pid, master_now_ms());
 }
+
+unsigned children_free_generation(const struct master *m)
+{
+	unsigned free = 0;
+
+	for (unsigned slot = 0; slot < m->rt.slots; slot++) {
+		if (slot / m->rt.workers == free && m->children[slot].process.pid) {
+			free++;
+			slot = free * m->rt.workers - 1;
+		}
+	}
+	return free;
+}

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "master/asked.h"
 #include "check/check.h"
@@ -89,6 +90,13 @@ struct master {
 	char changed[1024]; /* what the `reload` record is to say */
 };
 
+static inline void master_close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 uint64_t master_now_ms(void);
 /* Since 1970. */
 uint64_t master_clock_us(void);
@@ -121,7 +129,7 @@ void master_warn_guard(struct master *m);
 void master_name_missing(struct master *m);
 /* From here on records can be made. */
 void master_open_log(struct master *m);
-/* Serves until the end, from a state that start.c or upgrade.c has made; the exit status. */
+/* Serves until the end, from a state that start.c or adopt.c has made; the exit status. */
 int master_live(struct master *m);
 
 /* ---- children.c: each says in the log what could not be started, and when it is due again ---- */
@@ -139,6 +147,8 @@ void children_change_control(struct master *m);
 /* In a child that carries no mail: closes what the others count on to be closed. */
 void children_close(struct master *m);
 void children_resolver(void *ctx);
+/* A generation without a process, or RUNTIME_GENERATIONS. */
+unsigned children_free_generation(const struct master *m);
 
 /* ---- start.c ---- */
 

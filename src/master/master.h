@@ -20,15 +20,4 @@ struct master_start {
 	const int *handed_fds;
 };
 
-/* The whole life of the daemon, from a good check on; the exit status (sysexits.h). K's tables are
- * given back. */
-int master_run(const struct master_start *start, const struct config *c, struct check *k);
-
-/*
- * The same in the place of a running daemon, whose state is in descriptor FD: upgrade.c, which is
- * also who has called. With ONLY_CHECK it is not: the configuration is checked against the state,
- * what was found goes where the state says, nothing is touched.
- */
-int master_adopt(const struct master_start *start, int fd, bool only_check);
-
 #endif

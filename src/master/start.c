@@ -3,6 +3,8 @@
  * start: the master's way from a good check to its loop: sockets, what is shared, and the end of
  * all privilege, in this order. What fails here ends the start, with one line that says why.
  */
+#include "master/start.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -29,7 +29,7 @@
 
 #include "machine.h"
 #include "runtime/channel.h"
-#include "master/master.h"
+#include "master/start.h"
 #include "runtime/runtime.h"
 #include "check/version.h"
 

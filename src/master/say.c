@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * words: what the master says: lines on standard error, records of its own, and results for
+ * say: what the master says: lines on standard error, records of its own, and results for
  * whoever waits for one. None of them holds it up.
  */
 #include <errno.h>
