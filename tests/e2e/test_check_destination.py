@@ -122,12 +122,19 @@ class CheckDestination(harness.TestCase):
         for reply, what in (("RCPT=450 4.2.0 Greylisted", "whether it relays is not known"),
                             ("MAIL=550 5.7.1 No", "whether it relays is not known"),
                             ("EHLO=502 5.5.1 No", "EHLO gets 502 5.5.1 No"),
+                            ("RSET=220 2.0.0 Ok", "RSET gets 220"),
                             ("QUIT=250 2.0.0 Ok", "QUIT gets 250")):
             with self.subTest(reply), harness.Sink("--auth", "joe:secret", "--reply", reply,
                                                    *self.REFUSE) as sink:
                 _, warnings = self.check(name_of(sink), status=1)
                 self.assertEqual(len(warnings), 1)
                 self.assertRegex(warnings[0], what)
+
+    def test_no_helo_after_421(self):
+        with harness.Sink("--reply", "EHLO=421 4.3.2 Busy") as sink:
+            _, warnings = self.check(name_of(sink), status=1)
+            self.assertEqual(warnings, ["EHLO gets 421 4.3.2 Busy"])
+            self.assertEqual([line.split(" ")[0] for line in sink.commands()], ["EHLO"])
 
     def test_trouble(self):
         for options, what in (
