@@ -58,6 +58,36 @@ static bool read_descriptor(const char *text, int *fd)
 	return true;
 }
 
+/* One option, of getopt. -1: go on; else the exit status. */
+static int take_option(struct arguments *a, int c)
+{
+	switch (c) {
+	case 'c':
+		a->file = optarg;
+		return -1;
+	case 'o':
+		a->overrides[a->override_count++] = optarg;
+		return -1;
+	case 't':
+		a->check_only = true;
+		return -1;
+	case 'A':
+		if (read_descriptor(optarg, &a->adopt))
+			return -1;
+		fprintf(stderr, "caronte: --adopt: %s: no descriptor\n", optarg);
+		return EX_USAGE;
+	case 'V':
+		puts("caronte " CARONTE_VERSION);
+		return diag_end_output(EX_OK);
+	case 'h':
+		usage(stdout);
+		return diag_end_output(EX_OK);
+	default:
+		usage(stderr);
+		return EX_USAGE;
+	}
+}
+
 /* -1: go on; else the exit status. */
 static int read_arguments(struct arguments *a, int argc, char **argv)
 {
@@ -70,35 +100,12 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 		{ "adopt", required_argument, NULL, 'A' },
 		{ NULL, 0, NULL, 0 },
 	};
-	int c;
+	int c, status;
 
 	while ((c = getopt_long(argc, argv, "c:o:tVh", options, NULL)) != -1) {
-		switch (c) {
-		case 'c':
-			a->file = optarg;
-			break;
-		case 'o':
-			a->overrides[a->override_count++] = optarg;
-			break;
-		case 't':
-			a->check_only = true;
-			break;
-		case 'A':
-			if (!read_descriptor(optarg, &a->adopt)) {
-				fprintf(stderr, "caronte: --adopt: %s: no descriptor\n", optarg);
-				return EX_USAGE;
-			}
-			break;
-		case 'V':
-			puts("caronte " CARONTE_VERSION);
-			return diag_end_output(EX_OK);
-		case 'h':
-			usage(stdout);
-			return diag_end_output(EX_OK);
-		default:
-			usage(stderr);
-			return EX_USAGE;
-		}
+		status = take_option(a, c);
+		if (status >= 0)
+			return status;
 	}
 	if (optind < argc) {
 		fprintf(stderr, "caronte: %s: no such argument\n", argv[optind]);

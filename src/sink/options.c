@@ -230,11 +230,11 @@ static error_t take_script(struct sink_options *o, int key, char *arg)
 	}
 }
 
-static error_t take_key(int key, char *arg, struct argp_state *state)
+/* What the process is, and what it offers. */
+static error_t take_server(struct sink_options *o, int key, char *arg)
 {
 	static const char *const engines[] = { "auto", "io_uring", "epoll", NULL };
 	static const char *const ends[] = { "strict", "lax", "7bit", NULL };
-	struct sink_options *o = state->input;
 
 	switch (key) {
 	case KEY_LISTEN:
@@ -270,6 +270,14 @@ static error_t take_key(int key, char *arg, struct argp_state *state)
 	case KEY_RCVBUF:
 		o->rcvbuf = (int)number(arg, "--rcvbuf", 1, 1 << 30);
 		return 0;
+	default:
+		return take_script(o, key, arg);
+	}
+}
+
+static error_t take_key(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
 	case KEY_HELP:
 		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
 		return 0;
@@ -280,7 +288,7 @@ static error_t take_key(int key, char *arg, struct argp_state *state)
 		argp_error(state, "%s: no argument is wanted", arg);
 		return 0;
 	default:
-		return take_script(o, key, arg);
+		return take_server(state->input, key, arg);
 	}
 }
 

@@ -370,6 +370,15 @@ static void rcpt_answered(struct smtp_server *s, bool good)
 		s->rcpt_accepted++;
 }
 
+/* The caller says what is offered now. */
+static void hello_answered(struct smtp_server *s)
+{
+	s->greeted = true;
+	s->offered = 0;
+	s->mechanisms = (struct smtp_mechanisms){ 0 };
+	enter(s, SMTP_SERVER_READY);
+}
+
 void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned code)
 {
 	bool good = code / 100 == 2;
@@ -377,12 +386,8 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 	switch (verb) {
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
-		if (good) {
-			s->greeted = true;
-			s->offered = 0;
-			s->mechanisms = (struct smtp_mechanisms){ 0 };
-			enter(s, SMTP_SERVER_READY);
-		}
+		if (good)
+			hello_answered(s);
 		break;
 	case SMTP_VERB_MAIL:
 		s->mail_refused = s->mail_failed = !good;

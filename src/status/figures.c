@@ -286,17 +286,11 @@ static void put_reload(FILE *out, const struct runtime *rt)
 	fprintf(out, ",\"success\":%s},", figures_get(&rt->stats->refused) ? "false" : "true");
 }
 
-void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
+/* What it is, and for how long. */
+static void put_daemon(FILE *out, const struct runtime *rt)
 {
-	const struct runtime *rt = f->rt;
-	unsigned oldest = (f->next + FIGURES_READINGS - f->kept) % FIGURES_READINGS;
-	const struct stats_sum *before = f->past[oldest].sum;
-	double seconds = (double)(now_ms - f->past[oldest].at_ms) / 1000;
-	struct stats_times all[STATS_TIMES] = { 0 };
-	struct stats_sum *now = f->now;
 	struct timespec clock = { 0 };
 
-	stats_sum_slots(rt->stats, now, rt->slot, rt->route->count);
 	clock_gettime(CLOCK_REALTIME, &clock);
 	uint64_t us = (uint64_t)clock.tv_sec * 1000000 + (uint64_t)clock.tv_nsec / 1000;
 
@@ -309,6 +303,19 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 		us > rt->stats->started_us ? (double)(us - rt->stats->started_us) / 1e6 : 0.0);
 	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,", figures_guard(rt) ? "true" : "false",
 		seats_stressed(rt->seats) ? "true" : "false");
+}
+
+void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
+{
+	const struct runtime *rt = f->rt;
+	unsigned oldest = (f->next + FIGURES_READINGS - f->kept) % FIGURES_READINGS;
+	const struct stats_sum *before = f->past[oldest].sum;
+	double seconds = (double)(now_ms - f->past[oldest].at_ms) / 1000;
+	struct stats_times all[STATS_TIMES] = { 0 };
+	struct stats_sum *now = f->now;
+
+	stats_sum_slots(rt->stats, now, rt->slot, rt->route->count);
+	put_daemon(out, rt);
 	put_sessions(out, rt, now);
 	put_counts(out, "messages", now->messages, 0, STATS_RESULTS, figures_result_name);
 	fprintf(out, ",\"octets\":%" PRIu64 ",", now->octets);
