@@ -15,7 +15,7 @@
  *
  * It fails only where epoll itself does; a descriptor that epoll refuses fails its operation.
  */
-#include "io/backend.h"
+#include "io/inner.h"
 
 #include <errno.h>
 #include <poll.h>

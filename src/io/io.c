@@ -9,7 +9,7 @@
  * other. Misuse (an operation submitted twice, two readers of a descriptor, closing a descriptor
  * that is in use) is a fault of the program and aborts.
  */
-#include "io/backend.h"
+#include "io/inner.h"
 
 #include <errno.h>
 #include <stdlib.h>

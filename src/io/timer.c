@@ -9,7 +9,7 @@
  * It allocates nothing: the owner's struct io_timer is the node. A timer that is stopped leaves its
  * slot's bit behind; the search for the next slot clears it.
  */
-#include "io/backend.h"
+#include "io/inner.h"
 
 #define LEVEL_SHIFT(level) (6 * (level))
 

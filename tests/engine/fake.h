@@ -7,7 +7,7 @@
 #ifndef TESTS_ENGINE_FAKE_H
 #define TESTS_ENGINE_FAKE_H
 
-#include "io/backend.h"
+#include "io/inner.h"
 
 /* The `arg` of io_create_with(). Rates are in percent of the occasions. */
 struct fake_rates {

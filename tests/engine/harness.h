@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "fake.h"
-#include "io/backend.h"
+#include "io/inner.h"
 
 #define BLOCK_SIZE  4096
 #define BLOCK_COUNT 8

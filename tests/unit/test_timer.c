@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#include "io/backend.h"
+#include "io/inner.h"
 
 #define LATE_MAX 8 /* ms: a tick */
 

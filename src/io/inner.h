@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * backend: what the parts of the engine share: the engine itself, the table that a backend fills
+ * inner: what the parts of the engine share: the engine itself, the table that a backend fills
  * in, and the timing wheel. Nobody outside src/io and the engine's tests includes it.
  *
  * A backend takes operations by submit(), never calls `done` there, and finishes each with
@@ -8,8 +8,8 @@
  * op->link included. A callback may submit, cancel and free what it was called for, so that a
  * backend touches no operation after io_finish() and no list node that it did not look up again.
  */
-#ifndef IO_BACKEND_H
-#define IO_BACKEND_H
+#ifndef IO_INNER_H
+#define IO_INNER_H
 
 #include "io/io.h"
 
