@@ -7,11 +7,16 @@
  * the memory that was scanned. One step at a time: a slow destination slows its client (invariant
  * 8).
  */
+#include "session/body.h"
+
 #include <errno.h>
 
 #include "base/diag.h"
+#include "session/chunk.h"
 #include "session/deadline.h"
-#include "session/session.h"
+#include "session/ends.h"
+#include "session/gate.h"
+#include "session/work.h"
 
 static void forward_sent(struct io_op *op, int res);
 

@@ -11,11 +11,15 @@
  * destination slows its client (invariant 8). The pipe and the buffer are the worker's, held while
  * a chunk moves.
  */
+#include "session/chunk.h"
+
 #include <errno.h>
 
 #include "base/diag.h"
+#include "session/body.h"
 #include "session/deadline.h"
-#include "session/session.h"
+#include "session/ends.h"
+#include "session/work.h"
 
 /* Octets of one step by splice: a pipe full. The destination has TIMEOUT_DATA for each step. */
 #define SPLICE_STEP PIPE_WANTED

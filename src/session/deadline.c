@@ -2,6 +2,8 @@
 /* deadline: see deadline.h. */
 #include "session/deadline.h"
 
+#include "session/seat.h"
+
 #define LEAVE_MS	  20000
 #define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
 #define SEAT_RETRY_MS	  50
@@ -147,29 +149,6 @@ static void set_timer(struct session *s, uint64_t now)
 	io_timer_set(s->ctx->io, &s->timer, ms);
 }
 
-static void fire(struct io_timer *t)
-{
-	struct session *s = container_of(t, struct session, timer);
-	uint64_t now = io_now_ms(s->ctx->io);
-
-	/* Only a look. What is found may change nothing of what is waited for. */
-	if (now < s->due_ms) {
-		if (s->wait == WAIT_BLOCK)
-			session_body_stalled(s);
-		else if (!session_client_gone(s))
-			(void)session_gateway_dead(s);
-		set_timer(s, now);
-		return;
-	}
-	/* The timer may stand for the end of a rate window: then the wait goes on. */
-	if (s->wait == WAIT_BLOCK && is_window_over(s) && !session_too_slow(s)) {
-		s->wait = WAIT_NOTHING;
-		session_deadline(s);
-		return;
-	}
-	session_timed_out(s);
-}
-
 static void set_due(struct session *s)
 {
 	uint64_t now = io_now_ms(s->ctx->io);
@@ -189,9 +168,23 @@ void session_deadline_again(struct session *s)
 		set_due(s);
 }
 
-void session_timer_init(struct session *s)
+enum session_ring session_deadline_rang(struct session *s)
 {
-	io_timer_init(&s->timer, fire);
+	/* Only a look. What is found may change nothing of what is waited for. */
+	if (io_now_ms(s->ctx->io) < s->due_ms)
+		return RING_LOOK;
+	/* The timer may stand for the end of a rate window: then the wait goes on. */
+	if (s->wait == WAIT_BLOCK && is_window_over(s) && !session_too_slow(s)) {
+		s->wait = WAIT_NOTHING;
+		session_deadline(s);
+		return RING_WINDOW;
+	}
+	return RING_OVER;
+}
+
+void session_deadline_goes_on(struct session *s)
+{
+	set_timer(s, io_now_ms(s->ctx->io));
 }
 
 void session_deadline(struct session *s)

@@ -9,11 +9,20 @@
 
 #include "session/session.h"
 
-void session_timer_init(struct session *s);
+/* What the timer has rung for. */
+enum session_ring {
+	RING_LOOK,   /* the wait is not over: a look at what goes on meanwhile */
+	RING_WINDOW, /* a window of MIN_RATE, which was long enough: the wait goes on */
+	RING_OVER,   /* the deadline of s->wait */
+};
+
 /* Sets the timer for what is waited for now; called after everything that may have changed it. */
 void session_deadline(struct session *s);
 /* Stress has begun or ended: what is waited for has a new deadline, counted from where it began. */
 void session_deadline_again(struct session *s);
+enum session_ring session_deadline_rang(struct session *s);
+/* After a look: the timer for the rest of the wait. */
+void session_deadline_goes_on(struct session *s);
 /*
  * MIN_RATE: a window of a minute, in which the client's octets are counted. It begins with a body,
  * stands while others than the client are waited for, and ends with a verdict, when another begins:
@@ -23,10 +32,4 @@ void session_window_begin(struct session *s);
 void session_window_stand(struct session *s);
 void session_window_go(struct session *s);
 bool session_too_slow(struct session *s);
-/* In session.c: sees whether a client that is not being read is gone (reset, or closed both ways):
- * if so the session ends, unless a message of it is on its way. */
-bool session_client_gone(struct session *s);
-/* In session.c: the deadline of s->wait is over. */
-void session_timed_out(struct session *s);
-
 #endif

@@ -9,8 +9,10 @@
  * TIMEOUT_DATA is lost. The time is the destination's, and not counted against the client
  * (MIN_RATE); how many lines of a message may wait is bounded (DIALOG_GATES_MAX).
  */
+#include "session/gate.h"
+
 #include "session/deadline.h"
-#include "session/session.h"
+#include "session/work.h"
 
 #define LEAST_MS 100
 #define MOST_MS	 1000

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * A session of DIALOG_GATEWAY and its connections: each transaction takes one, from the worker's
- * pool (warm.h) or by connect.c, and gives it back. Refuses to give back what an operation
+ * pool (warm.h) or by reach.c, and gives it back. Refuses to give back what an operation
  * still works on, or what is not known to owe nothing.
  */
-#include "session/session.h"
+#include "session/gateway.h"
+
+#include "session/ends.h"
+#include "session/reach.h"
+#include "session/seat.h"
+#include "session/work.h"
 #include "smtp/words.h"
 
 bool session_gateway_begin(struct session *s)

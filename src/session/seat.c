@@ -4,8 +4,10 @@
  * newcomer. The seat is free as soon as the last words are on their way and the destination's
  * connection is closed; the client, which may not read them, then lingers as a refused one does.
  */
+#include "session/seat.h"
+
 #include "session/deadline.h"
-#include "session/session.h"
+#include "session/work.h"
 #include "smtp/words.h"
 
 /*
@@ -63,4 +65,10 @@ bool session_seat_given(struct session *s)
 	seats_release(s->rt->seats, s->seat);
 	session_deadline_again(s);
 	return true;
+}
+
+void session_forget_destination(struct session *s)
+{
+	if (s->has_seat)
+		seats_leave_destination(s->rt->seats, s->seat);
 }

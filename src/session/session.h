@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * session: one client's connection, its destination's, and the dialog between them. Moves octets
- * between the sockets and the dialog (dialog.h), which decides everything; keeps the deadlines;
- * ends politely (invariant 10). All its work outside of a body is done in one turn at the end of
- * the loop's turn, so that what belongs together leaves together.
+ * between the sockets and the dialog (dialog.h), which decides everything: one turn at the end of
+ * the loop's turn (turn.h), and the steps of a body (body.h, chunk.h). Keeps the deadlines
+ * (deadline.h); ends politely (leave.h; invariant 10).
  *
  * Refuses to judge anything. Owns both descriptors, its seat and what it took from the worker's
  * pools; frees itself once no operation of its own is in flight.
@@ -153,101 +153,16 @@ bool session_start(struct context *ctx, int fd, const struct addr *client, bool 
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);
 
-/* ---- between session.c, connect.c, gateway.c, body.c and chunk.c
- * ---- */
+/* Something has changed: session_turn() sees to it in this turn of the loop. */
+static inline void session_changed(struct session *s)
+{
+	io_defer(s->ctx->io, &s->task);
+}
 
-/* Tells the seat what the session is good for: that it is of use, whom it waits for. */
-void session_seat_useful(struct session *s);
-void session_seat_waits(struct session *s);
-/* Where its seat was asked for, the session ends. */
-void session_seat_asked(struct session *s);
-/* A session that leaves: its seat is free, if it gives that up and can. False: there is no room
- * for one more without a seat, and the connection is to be closed. */
-bool session_seat_given(struct session *s);
-
-/* Looks for a destination; again when one failed, or a seat was waited for. */
-void session_connect(struct session *s);
-/* Ends a session that has no destination with REPLY (static, with CR LF). */
-void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
-/* The destination may have greeted: others are to know how. */
-void session_greeted(struct session *s);
 /* A connection is on its way: it is not yet the session's. */
 static inline bool session_is_connecting(const struct session *s)
 {
 	return s->reach && connect_is_under_way(&s->reach->connect);
 }
-/* The destination's connection is closed: its seat is free. */
-void session_forget_destination(struct session *s);
-/* Closes the destination's connection, which no operation uses, and frees its seat. */
-void session_part(struct session *s);
-/* Takes the memory of what is under way. */
-void session_borrow(struct session *s);
-/* Waits a while for what others have now, a seat or knowledge; session_connect() looks again. */
-void session_wait_for_seat(struct session *s);
-
-/* DIALOG_GATEWAY. True: the session has no greeting yet, and this has seen to it. */
-bool session_gateway_begin(struct session *s);
-/* Takes a connection of the pool to DEST, with its seat there; false: there is none. It is the
- * session's with session_gateway_taken(). */
-bool session_gateway_take(struct session *s, unsigned dest);
-void session_gateway_taken(struct session *s);
-/* A connection of its own, to ADDR, stands. */
-void session_gateway_connected(struct session *s, const struct addr *addr);
-/* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
- * that it was given was acknowledged. If so it is lost. */
-bool session_gateway_dead(struct session *s);
-/* What has just come over a connection of the pool is older than what this session has said, of
- * which nothing is acknowledged: it answers nobody here. */
-bool session_gateway_stray(const struct session *s);
-/* Gives the connection back, when the dialog has done with it. */
-void session_gateway_release(struct session *s);
-/* Looks for one when the dialog wants it. */
-void session_gateway_reach(struct session *s);
-
-/* OCTETS of a message have come: they are `rest` from now on, in a buffer that is borrowed. */
-void session_body_take(struct session *s, struct span octets);
-/* Whether the kernel can move octets from the client to the destination. */
-bool session_can_splice(const struct session *s);
-/* BODY_SPLICE, as far as this body can be moved so: its octets are to be left in the socket. */
-bool session_body_by_splice(const struct session *s);
-/* Goes on after anything has changed. */
-void session_body_step(struct session *s);
-/* Something has changed: session_turn() will see to it in this turn of the loop. */
-void session_changed(struct session *s);
-/* Keeps octets for the dialog's next look; there is room by construction. */
-void session_keep(struct buf *in, struct span octets);
-/* Gives back what a body borrowed, and ends its copy. */
-void session_body_release(struct session *s);
-/* The same, but the copy goes on with the next chunk. */
-void session_body_return(struct session *s);
-/* No octets have come for a while: a body that had flowed gives back the buffer that it waits with.
- */
-void session_body_stalled(struct session *s);
-/* Receives octets of a chunk, MOST of them at most, into a buffer that is borrowed once they have
- * come: they are `rest` from then on. */
-void session_body_receive(struct session *s, size_t most);
-/* The destination begins to take octets, and has taken them: that time is not the client's
- * (MIN_RATE). */
-void session_dest_takes(struct session *s);
-void session_dest_took(struct session *s);
-/* Moves N octets from the client's socket to the destination's, through the session's pipe; then,
- * or when that fails, SPLICED is called as io_splice's `done` is (pipe.h). */
-void session_splice(struct session *s, uint64_t n,
-		    void (*spliced)(struct session *s, const struct io_splice *how, int res));
-/* The next line waits at the gate from now on. */
-void session_gate_shut(struct session *s);
-/* True while it does. */
-bool session_gate_waits(struct session *s);
-/* The time until the next look is over. */
-void session_gate_timed_out(struct session *s);
-/* Goes on with a chunk (BDAT). */
-void session_chunk_step(struct session *s);
-/* What was queued for the destination has left, the end of a chunk perhaps too. */
-void session_chunk_flushed(struct session *s);
-/* Nothing more can be sent to the destination. What it said before is still taken; then comes the
- * end of its stream, which ends the matter. */
-void session_dest_broken(struct session *s);
-/* The client's stream is over: RES 0, or a fault. */
-void session_client_ended(struct session *s, int res);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "base/diag.h"
 #include "session/deadline.h"
+#include "session/seat.h"
 #include "session/session.h"
 #include "worker/inner.h"
 

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "session/body.h"
 #include "upstream/health.h"
 #include "upstream/parting.h"
 #include "session/session.h"

@@ -4,14 +4,18 @@
  * and goes on to the next for a TCP connection that failed and for nothing else (caronte(8)).
  * And its way from there.
  */
+#include "session/reach.h"
+
 #include "base/diag.h"
 #include "route/pick.h"
 #include "route/shared.h"
 #include "session/deadline.h"
+#include "session/ends.h"
+#include "session/gateway.h"
+#include "session/seat.h"
 #include "smtp/words.h"
 #include "upstream/greeting.h"
 #include "upstream/parting.h"
-#include "session/session.h"
 
 /* A client waits five minutes for a greeting or a reply (RFC 5321 4.5.3.2): it is to get its answer
  * before that, however many addresses there are to try. */

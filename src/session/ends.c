@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/* ends: see ends.h. */
+#include "session/ends.h"
+
+#include <errno.h>
+
+#include "session/work.h"
+
+void session_client_ended(struct session *s, int res)
+{
+	s->client.eof = true;
+	session_borrow(s);
+	if (res == 0) {
+		dialog_client_closed(&s->dialog);
+		return;
+	}
+	s->reset = true;
+	dialog_client_lost(&s->dialog);
+}
+
+bool session_client_gone(struct session *s)
+{
+	if (s->client.receiving || s->reset || !stream_gone(&s->client.stream))
+		return false;
+	if (s->state == SESSION_CONNECTING)
+		s->state = SESSION_RUNNING;
+	session_client_ended(s, -ECONNRESET);
+	session_changed(s);
+	return true;
+}
+
+void session_dest_broken(struct session *s)
+{
+	s->dest.broken = true;
+	stream_cut(&s->dest.stream);
+}
+
+void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why)
+{
+	s->state = SESSION_RUNNING;
+	session_borrow(s);
+	dialog_close(&s->dialog, reply, end, why);
+	session_changed(s);
+}
+
+/* ---- deadlines: what happens when one is over (deadline.c keeps them) ---- */

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: ISC */
+/* leave: see leave.h. */
+#include "session/leave.h"
+
+#include <errno.h>
+
+#include "dialog/records.h"
+#include "session/body.h"
+#include "session/reach.h"
+#include "session/work.h"
+
+/* A peer that is told goodbye may go on sending for so long (invariant 10). */
+#define LEAVE_BYTES	(64u << 20)
+#define PROXY_HEADER_US (60 * 1000000ull) /* between two records of a PROXY header */
+
+void session_close_destination(struct session *s)
+{
+	s->reaching = false;
+	if (session_is_connecting(s))
+		connect_cancel(&s->reach->connect);
+	if (!stream_is_open(&s->dest.stream))
+		return;
+	s->dest_closing = true;
+	if (s->splice) {
+		io_splice_cancel(&s->splice->io);
+		return;
+	}
+	if (s->dest.receiving)
+		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
+	if (s->dest.sending)
+		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.send);
+	if (s->dest.receiving || s->dest.sending)
+		return;
+	session_part(s);
+}
+
+/* Whoever sends a PROXY header stands between us and the clients, and all of them have its address:
+ * in RELAY_NETWORKS, it would make the whole world a relay client. Told once a minute. */
+static void record_proxy_header(struct session *s)
+{
+	struct context *ctx = s->ctx;
+	uint64_t now = io_now_us(ctx->io);
+	char client[ADDR_TEXT_MAX], detail[256];
+
+	if (ctx->proxy_header_us && now - ctx->proxy_header_us < PROXY_HEADER_US)
+		return;
+	ctx->proxy_header_us = now;
+	addr_format(&s->dialog.client_addr, client);
+	snprintf(detail, sizeof(detail),
+		 "%s sends a PROXY header, which Caronte does not take: behind it the clients' "
+		 "addresses are not known, and it must not stand in RELAY_NETWORKS",
+		 client);
+	context_fault_record(ctx, "proxy-header", detail);
+}
+
+void session_record_end(struct session *s)
+{
+	if (s->recorded)
+		return;
+	s->recorded = true;
+	if (s->dialog.proxy_header)
+		record_proxy_header(s);
+	record_session(&s->dialog, io_now_us(s->ctx->io) - s->started_us);
+}
+
+static void release(struct session *s)
+{
+	struct context *ctx = s->ctx;
+	struct context_version *version = s->version;
+
+	session_record_end(s);
+	if (s->has_seat)
+		seats_release(s->rt->seats, s->seat);
+	else
+		ctx->refused--;
+	stream_close(ctx->io, &s->client.stream);
+	io_timer_stop(ctx->io, &s->timer);
+	io_undefer(&s->task);
+	session_body_release(s);
+	session_return_work(s);
+	pool_put(&ctx->letters, s->letter);
+	pool_put(&ctx->reaches, s->reach);
+	dialog_release(&s->dialog);
+	list_del(&s->link);
+	pool_put(&ctx->sessions, s);
+	context_version_put(ctx, version);
+	ctx->open_count--;
+	stats_now(ctx->stats, open, ctx->open_count);
+	ctx->session_gone(ctx);
+}
+
+void session_close_all(struct session *s)
+{
+	s->state = SESSION_CLOSING;
+	session_changed(s);
+}
+
+void session_finish_closing(struct session *s)
+{
+	struct session_side *c = &s->client;
+
+	session_close_destination(s);
+	if (s->splice)
+		return;
+	if (c->receiving)
+		stream_cancel(s->ctx->io, &c->stream, &c->recv);
+	if (c->sending)
+		stream_cancel(s->ctx->io, &c->stream, &c->send);
+	if (c->receiving || c->sending || stream_is_open(&s->dest.stream) ||
+	    session_is_connecting(s))
+		return;
+	release(s);
+}
+
+static void left_received(struct io_op *op, int res);
+
+/* The last words have gone out. What the client still sends is thrown away until it has read them,
+ * or a close would turn into a reset that destroys them (invariant 10). */
+void session_leave(struct session *s)
+{
+	bool quiet = s->dialog.end == END_QUIT && (!s->work || buf_len(&s->work->client_in) == 0) &&
+		     stream_unread(&s->client.stream) == 0;
+
+	if (s->client.eof || s->client.broken || quiet || s->dialog.end == END_LOST_CLIENT ||
+	    s->left_bytes > LEAVE_BYTES) {
+		session_close_all(s);
+		return;
+	}
+	if (!s->shut) {
+		s->shut = true;
+		stream_half_close(&s->client.stream);
+	}
+	if (!s->client.receiving) {
+		s->client.receiving = true;
+		s->client.recv.done = left_received;
+		stream_recv_block(s->ctx->io, &s->client.stream, &s->client.recv);
+	}
+}
+
+static void left_received(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+
+	s->client.receiving = false;
+	if (res > 0) {
+		s->left_bytes += (uint64_t)res;
+		io_block_put(s->ctx->io, &op->block);
+	} else if (res != -ENOBUFS) {
+		s->client.eof = true;
+	}
+	session_changed(s);
+}
