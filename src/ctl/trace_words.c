@@ -109,7 +109,7 @@ static bool is_postmaster(struct span recipient)
 	       strncasecmp((const char *)recipient.p, name, n) == 0;
 }
 
-/* As policy.h has it: the local part names another place. */
+/* As recipients.h has it: the local part names another place. */
 static bool is_routed(struct span recipient)
 {
 	const uint8_t *sign = memrchr(recipient.p, '@', recipient.n);

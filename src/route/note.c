@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * note: what has been found out about a destination, for all processes (route.h).
+ * note: what has been found out about a destination, for all processes.
  *
  * Two copies; the writer writes the one that is not read, and makes it current by counting up. So a
  * writer that is killed leaves the note of before. One process at a time is to write, for it holds

@@ -2,7 +2,7 @@
 /*
  * ehlo: the answer to EHLO as the client sees it (RFC 5321 4.1.1.1): written anew from the lines
  * that both sides can live up to, so that no extension of the destination is ever used without us
- * knowing it. See offer.h.
+ * knowing it. See ehlo.h.
  */
 #include "smtp/ehlo.h"
 

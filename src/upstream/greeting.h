@@ -2,7 +2,7 @@
 /*
  * greeting: how destinations greet, whoever has connected to them (a session, a look or a check,
  * the pool of DIALOG_GATEWAY): counts it and, in a cluster, tells the shared state of route/. There
- * a destination that greets badly is busy, which keeps later sessions from it (route.h). A single
+ * a destination that greets badly is busy, which keeps later sessions from it (busy.h). A single
  * one, and one with backups, is used whatever it says: that it refuses is no change of its state.
  */
 #ifndef UPSTREAM_GREETING_H

@@ -2,10 +2,12 @@
 /*
  * What the pool itself says to destinations (smtp/hello.h), one thing at a time, and what it
  * learns: by a connection of its own, to the first address of the name that answers; EHLO, or HELO
- * where that is refused. What was learnt is the destination's note (route.h), for all workers,
+ * where that is refused. What was learnt is the destination's note (note.h), for all workers,
  * written as the answer to EHLO that says it; it stays until something else is learnt, a failure
  * changes nothing. A destination that turns us away is busy (greeting.h), or that is a fault.
  */
+#include "upstream/learn.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -14,7 +16,6 @@
 #include "route/shared.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
-#include "upstream/warm_inner.h"
 
 #define LEARN_MS       60000
 #define LEASE_SPARE_MS 1000

@@ -16,6 +16,7 @@
 #include "route/busy.h"
 #include "route/note.h"
 #include "route/shared.h"
+#include "upstream/learn.h"
 #include "upstream/odd.h"
 #include "upstream/parting.h"
 #include "upstream/warm_inner.h"
