@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * warnings: what is legal and probably not meant, for `caronte -t` (warnings.h). Each has the place of
+ * warnings: what is legal and probably not meant, for `caronte -t`. Each has the place of
  * its setting, as a fault has. None of them is a reason not to start.
  */
 #include "check/warnings.h"

@@ -3,7 +3,7 @@
  * mechanism: see mechanism.h. The names are those of IANA's registry, and what mail servers have
  * beside it. Where a client leaves the mechanism out, its credentials stand in that place and look
  * like a name: what is none of these goes into the log only when a destination has let somebody in
- * by it (command.h).
+ * by it (smtp_mechanism_known()).
  */
 #include "smtp/mechanism.h"
 
