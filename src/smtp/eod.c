@@ -11,6 +11,8 @@
  */
 #include "smtp/eod_inner.h"
 
+#include <string.h>
+
 /* The state behind octet C, where C is allowed behind *STATE; END and BARE by the return value. */
 static inline enum smtp_eod_result step(enum smtp_eod_state *state, uint8_t c)
 {
@@ -41,9 +43,32 @@ static inline enum smtp_eod_result step(enum smtp_eod_state *state, uint8_t c)
 	return SMTP_EOD_MORE;
 }
 
-size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod,
+/* The octets of a counted body, which has no gate. */
+static size_t run_counted(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
 			  enum smtp_eod_result *result)
 {
+	enum smtp_eod_state s = eod->state;
+	size_t i;
+
+	*result = SMTP_EOD_MORE;
+	for (i = 0; i < n && *result == SMTP_EOD_MORE; i++) {
+		if (s == SMTP_EOD_LINE_START && p[i] == '.') {
+			if (dots->n == SMTP_DOTS_MAX)
+				break;
+			dots->at[dots->n++] = (uint32_t)i;
+		}
+		*result = step(&s, p[i]);
+	}
+	eod->state = s;
+	return *result == SMTP_EOD_BARE ? i - 1 : i;
+}
+
+size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
+			  enum smtp_eod_result *result)
+{
+	if (dots)
+		return run_counted(p, n, eod, dots, result);
+
 	struct smtp_eod line = *eod; /* the state where the line began, or these octets do */
 	enum smtp_eod_state s = eod->state;
 	size_t line_at = 0;
@@ -77,15 +102,16 @@ static bool holds_cr(enum smtp_eod_state state)
 	return state == SMTP_EOD_CR || state == SMTP_EOD_DOT_CR;
 }
 
-typedef size_t run_fn(const uint8_t *p, size_t n, struct smtp_eod *eod,
+typedef size_t run_fn(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
 		      enum smtp_eod_result *result);
 
 static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struct span in,
-					size_t *scanned, size_t *safe, bool *cr_first)
+					struct smtp_dots *dots, size_t *scanned, size_t *safe,
+					bool *cr_first)
 {
 	enum smtp_eod_state entry = eod->state;
 	enum smtp_eod_result result;
-	size_t passed = run(in.p, in.n, eod, &result);
+	size_t passed = run(in.p, in.n, eod, dots, &result);
 
 	*cr_first = holds_cr(entry) && passed > 0;
 	*scanned = passed;
@@ -116,7 +142,7 @@ static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struc
 enum smtp_eod_result smtp_eod_scan_plain(struct smtp_eod *eod, struct span in, size_t *scanned,
 					 size_t *safe, bool *cr_first)
 {
-	return scan(smtp_eod_run_plain, eod, in, scanned, safe, cr_first);
+	return scan(smtp_eod_run_plain, eod, in, NULL, scanned, safe, cr_first);
 }
 
 bool smtp_eod_fast(void)
@@ -132,6 +158,78 @@ enum smtp_eod_result smtp_eod_scan(struct smtp_eod *eod, struct span in, size_t 
 				   size_t *safe, bool *cr_first)
 {
 	if (smtp_eod_fast())
-		return scan(smtp_eod_run_avx2, eod, in, scanned, safe, cr_first);
-	return scan(smtp_eod_run_plain, eod, in, scanned, safe, cr_first);
+		return scan(smtp_eod_run_avx2, eod, in, NULL, scanned, safe, cr_first);
+	return scan(smtp_eod_run_plain, eod, in, NULL, scanned, safe, cr_first);
+}
+
+/* ---- counted bodies ---- */
+
+/* Moves the octets from FROM to END down to TO; where the next ones belong. */
+static size_t close_up(uint8_t *p, size_t to, size_t from, size_t end)
+{
+	if (to != from)
+		memmove(p + to, p + from, end - from);
+	return to + (end - from);
+}
+
+/* Of the octets from FROM to END, those that are none of DOTS go to TO on. */
+static size_t drop_dots(uint8_t *p, size_t to, size_t from, size_t end,
+			const struct smtp_dots *dots)
+{
+	size_t base = from;
+
+	for (unsigned i = 0; i < dots->n; i++) {
+		to = close_up(p, to, from, base + dots->at[i]);
+		from = base + dots->at[i] + 1;
+	}
+	return close_up(p, to, from, end);
+}
+
+static inline enum smtp_eod_result unstuff(run_fn *run, struct smtp_eod *eod, uint8_t *p, size_t n,
+					   struct smtp_unstuffed *out)
+{
+	enum smtp_eod_result result;
+	struct smtp_dots dots;
+	size_t at = 0, to = 0;
+	bool dotted = false;
+
+	*out = (struct smtp_unstuffed){ 0 };
+	do {
+		size_t scanned, safe;
+		bool cr_first;
+
+		dotted = dotted || at > 0;
+		dots.n = 0;
+		result = scan(run, eod, span_of(p + at, n - at), &dots, &scanned, &safe, &cr_first);
+		if (at == 0)
+			out->cr_first = cr_first;
+		else if (cr_first)
+			p[to++] = '\r'; /* the octet before these: it was held back there */
+		to = drop_dots(p, to, at, at + safe, &dots);
+		at += scanned;
+	} while (result == SMTP_EOD_MORE && at < n);
+	out->scanned = at;
+	out->changed = dotted || dots.n > 0;
+	if (result == SMTP_EOD_END) {
+		/* Its dot is gone already; its CR may be the one that was held back. */
+		out->changed = dotted || dots.n > (at >= 3 ? 1 : 0);
+		out->cr_first = out->cr_first && to > 1;
+		to -= to > 1 ? 2 : 1;
+	}
+	out->octets = to;
+	return result;
+}
+
+enum smtp_eod_result smtp_eod_unstuff_plain(struct smtp_eod *eod, uint8_t *p, size_t n,
+					    struct smtp_unstuffed *out)
+{
+	return unstuff(smtp_eod_run_plain, eod, p, n, out);
+}
+
+enum smtp_eod_result smtp_eod_unstuff(struct smtp_eod *eod, uint8_t *p, size_t n,
+				      struct smtp_unstuffed *out)
+{
+	if (smtp_eod_fast())
+		return unstuff(smtp_eod_run_avx2, eod, p, n, out);
+	return unstuff(smtp_eod_run_plain, eod, p, n, out);
 }

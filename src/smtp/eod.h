@@ -4,7 +4,8 @@
  * of data is CR LF dot CR LF, where the first CR LF may be that of the DATA command itself. A CR or
  * LF on its own, or a NUL, anywhere before it is a bare newline. Exact however the input is cut.
  *
- * It refuses to change, hold or copy octets: it says how many may go to the destination.
+ * It refuses to hold or copy octets, and changes none but in smtp_eod_unstuff(): it says how many
+ * may go to the destination.
  */
 #ifndef SMTP_EOD_H
 #define SMTP_EOD_H
@@ -47,9 +48,25 @@ struct smtp_eod {
  */
 enum smtp_eod_result smtp_eod_scan(struct smtp_eod *eod, struct span in, size_t *scanned,
 				   size_t *safe, bool *cr_first);
+/*
+ * Scans the N octets at P of a body whose octets go on counted (RFC 3030), so that no line of it
+ * can be taken for anything else and none waits at the gate; and takes off, in place, the dots that
+ * stuff its lines (RFC 5321 4.5.2), and the end of data.
+ */
+struct smtp_unstuffed {
+	size_t scanned; /* as above */
+	size_t octets;	/* how many of those at P may be forwarded, behind the CR of `cr_first` */
+	bool cr_first;
+	bool changed; /* they are not those that were there: a dot was taken off before the last */
+};
+/* MORE, END or BARE. */
+enum smtp_eod_result smtp_eod_unstuff(struct smtp_eod *eod, uint8_t *p, size_t n,
+				      struct smtp_unstuffed *out);
 /* The same in plain C, one octet at a time: the reference that the fast one is proven against. */
 enum smtp_eod_result smtp_eod_scan_plain(struct smtp_eod *eod, struct span in, size_t *scanned,
 					 size_t *safe, bool *cr_first);
+enum smtp_eod_result smtp_eod_unstuff_plain(struct smtp_eod *eod, uint8_t *p, size_t n,
+					    struct smtp_unstuffed *out);
 /* True when smtp_eod_scan() uses AVX2 on this processor. */
 bool smtp_eod_fast(void);
 

@@ -185,9 +185,10 @@ static size_t stop(const struct octets *o, const struct found *f, const struct c
 	}
 }
 
-/* Passes the blocks from P + I on in which nothing can begin or end; IN has no dot and no lead. */
-__attribute__((target("avx2"))) static size_t pass_quiet(const uint8_t *p, size_t n, size_t i,
-							 struct carry *in)
+/* Passes the blocks from P + I on in which nothing can begin or end; IN has no dot and no lead.
+ * COUNTED: a dot alone can. */
+__attribute__((target("avx2"), always_inline)) static inline size_t
+pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 {
 	uint64_t cr_in = in->cr, start_in = in->start;
 
@@ -195,9 +196,9 @@ __attribute__((target("avx2"))) static size_t pass_quiet(const uint8_t *p, size_
 		struct block b = block_at(p + i);
 		uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
 		uint64_t start = lf << 1 | start_in, bad = lf ^ (cr << 1 | cr_in);
+		uint64_t heads = counted ? mask_of(b, '.') : class_of(b, SKIPPED('m'));
 
-		if (__builtin_expect((bad | (class_of(b, SKIPPED('m')) & start)) != 0, 0) ||
-		    has_nul(b))
+		if (__builtin_expect((bad | (heads & start)) != 0, 0) || has_nul(b))
 			break;
 		cr_in = cr >> 63;
 		start_in = lf >> 63;
@@ -232,9 +233,62 @@ ends_run(const struct octets *o, struct carry *in, struct carry *before, struct 
 	return (bad | end | verbs) && look(o, bad | end, end, verbs, found);
 }
 
+/* The same of a counted body: DOTS gets the dots that begin a line, and has room for a block. */
+__attribute__((target("avx2"), noinline)) static bool
+ends_counted(const struct octets *o, struct carry *in, struct carry *before, struct smtp_dots *dots,
+	     struct found *found)
+{
+	struct block b = block_at(o->p + o->i);
+	uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n'), dot, dot_cr, bad, end, noted;
+
+	before->cr = cr << 1 | in->cr;
+	before->start = lf << 1 | in->start;
+	dot = mask_of(b, '.') & before->start;
+	before->dot = dot << 1 | in->dot;
+	dot_cr = cr & before->dot;
+	before->dot_cr = dot_cr << 1 | in->dot_cr;
+	bad = mask_of(b, '\0') | (lf ^ before->cr);
+	end = lf & before->dot_cr;
+	*in = (struct carry){ cr >> 63, lf >> 63, dot >> 63, dot_cr >> 63, 0 };
+	noted = dot;
+	if (bad | end)
+		noted &=
+			((bad | end) & -(bad | end)) - 1; /* what stands before the first of them */
+	for (; noted; noted &= noted - 1)
+		dots->at[dots->n++] = (uint32_t)(o->i + (unsigned)__builtin_ctzll(noted));
+	return look(o, bad | end, end, 0, found);
+}
+
+/* The blocks of a counted body. */
+__attribute__((target("avx2"))) static size_t run_counted(const uint8_t *p, size_t n,
+							  struct smtp_eod *eod,
+							  struct smtp_dots *dots,
+							  enum smtp_eod_result *result)
+{
+	struct octets o = { .p = p, .n = n };
+	struct carry in = carry_of(eod), before = { 0 };
+	struct found f;
+
+	*result = SMTP_EOD_MORE;
+	in.lead = 0;
+	while (n - o.i >= BLOCK) {
+		if (!(in.dot | in.dot_cr))
+			o.i = pass_quiet(p, n, o.i, &in, true);
+		if (n - o.i < BLOCK || dots->n > SMTP_DOTS_MAX - BLOCK)
+			break;
+		if (ends_counted(&o, &in, &before, dots, &f)) {
+			*result = f.result;
+			return stop(&o, &f, &before, eod);
+		}
+		o.i += BLOCK;
+	}
+	eod->state = state_of(&in, 0);
+	return o.i;
+}
+
 /* The blocks of a run that begins while the gate is not busy. */
-static size_t run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod,
-			 enum smtp_eod_result *result)
+__attribute__((target("avx2"))) static size_t
+run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod, enum smtp_eod_result *result)
 {
 	struct octets o = { p, n, 0, eod->gate };
 	struct carry in = carry_of(eod), before = { 0 };
@@ -242,7 +296,7 @@ static size_t run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod,
 
 	while (n - o.i >= BLOCK) {
 		if (!(in.dot | in.dot_cr | in.lead))
-			o.i = pass_quiet(p, n, o.i, &in);
+			o.i = pass_quiet(p, n, o.i, &in, false);
 		if (n - o.i < BLOCK)
 			break;
 		if (ends_run(&o, &in, &before, &f)) {
@@ -266,14 +320,33 @@ static size_t first_octets(const uint8_t *p, size_t n, struct smtp_gate gate)
 	return busy + (shut ? 1 : 0);
 }
 
-size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
+/* A counted body has no gate; what is left over goes through the plain version, which notes the
+ * places of dots from where it begins. */
+static size_t counted(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
+		      enum smtp_eod_result *result)
+{
+	size_t blocks = run_counted(p, n, eod, dots, result), passed;
+	unsigned noted = dots->n;
+
+	if (*result != SMTP_EOD_MORE || n - blocks >= BLOCK)
+		return blocks;
+	passed = smtp_eod_run_plain(p + blocks, n - blocks, eod, dots, result);
+	for (unsigned i = noted; i < dots->n; i++)
+		dots->at[i] += (uint32_t)blocks;
+	return blocks + passed;
+}
+
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
 			 enum smtp_eod_result *result)
 {
+	if (dots)
+		return counted(p, n, eod, dots, result);
+
 	size_t first = first_octets(p, n, eod->gate), blocks, passed;
 	struct smtp_eod entry;
 
 	if (first) {
-		passed = smtp_eod_run_plain(p, first, eod, result);
+		passed = smtp_eod_run_plain(p, first, eod, NULL, result);
 		if (*result != SMTP_EOD_MORE || first == n)
 			return passed;
 	}
@@ -283,7 +356,7 @@ size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
 	blocks = run_blocks(p, n, eod, result);
 	if (*result != SMTP_EOD_MORE || blocks == n)
 		return first + blocks;
-	passed = smtp_eod_run_plain(p + blocks, n - blocks, eod, result);
+	passed = smtp_eod_run_plain(p + blocks, n - blocks, eod, NULL, result);
 	if (*result == SMTP_EOD_GATE && passed == 0) { /* a line of the blocks, or of before them */
 		*eod = entry;
 		return first + stop_at_line(line_of(p, blocks), eod);
@@ -293,10 +366,10 @@ size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
 
 #else /* another processor: smtp_eod_fast() is false, and this is only there to link */
 
-size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod,
+size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
 			 enum smtp_eod_result *result)
 {
-	return smtp_eod_run_plain(p, n, eod, result);
+	return smtp_eod_run_plain(p, n, eod, dots, result);
 }
 
 #endif

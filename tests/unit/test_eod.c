@@ -70,6 +70,62 @@ static enum smtp_eod_result feed(scan_fn *scan, struct smtp_eod *eod, struct spa
 	return result;
 }
 
+/* The N octets at P that may go on of a body, without the dots that stuff its lines and (ENDS) the end
+ * of data, into OUT; how many. */
+static size_t unstuffed(const uint8_t *p, size_t n, bool ends, uint8_t *out)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (p[i] != '.' || (i > 0 && p[i - 1] != '\n'))
+			out[to++] = p[i];
+	return ends ? to - 2 : to;
+}
+
+/* The same of a counted body: BODY in pieces, each in memory of its very size. */
+static void check_unstuffed(scan_fn *scan, struct span body, const size_t *cuts, size_t n,
+			    enum smtp_eod_result want, size_t forward)
+{
+	static uint8_t expected[BODY_MAX], sent[BODY_MAX];
+	struct smtp_eod eod = { 0 };
+	enum smtp_eod_result got = SMTP_EOD_MORE;
+	size_t from = 0, to = 0;
+
+	for (size_t i = 0; i <= n && got == SMTP_EOD_MORE; i++) {
+		size_t size = (i < n ? cuts[i] : body.n) - from;
+		uint8_t *piece = malloc(size + 1);
+		struct smtp_unstuffed out;
+
+		assert_non_null(piece);
+		if (size)
+			memcpy(piece + 1, body.p + from, size);
+		got = scan == smtp_eod_scan ? smtp_eod_unstuff(&eod, piece + 1, size, &out)
+					    : smtp_eod_unstuff_plain(&eod, piece + 1, size, &out);
+		if (out.scanned > size || out.octets > out.scanned ||
+		    (got == SMTP_EOD_MORE && out.scanned != size))
+			fail_body("impossible counts of a counted body", body);
+		if (got != SMTP_EOD_BARE && !out.changed && out.octets &&
+		    memcmp(piece + 1, body.p + from, out.octets) != 0)
+			fail_body("changed without a word", body);
+		if (out.cr_first)
+			sent[to++] = '\r';
+		if (out.octets)
+			memcpy(sent + to, piece + 1, out.octets);
+		to += out.octets;
+		from += out.scanned;
+		free(piece);
+	}
+	if (got != want)
+		fail_body("another end of a counted body", body);
+	if (got == SMTP_EOD_BARE)
+		return;
+	if (!span_eq(span_of(sent, to),
+		     span_of(expected, unstuffed(body.p, forward, got == SMTP_EOD_END, expected))))
+		fail_body("another counted body", body);
+	if (got == SMTP_EOD_END && from != forward)
+		fail_body("end of a counted body at a wrong place", body);
+}
+
 /* BODY in pieces that end at CUTS (N of them, rising), against the definition. */
 static void check_cut(scan_fn *scan, struct span body, const size_t *cuts, size_t n)
 {
@@ -95,6 +151,7 @@ static void check_cut(scan_fn *scan, struct span body, const size_t *cuts, size_
 					  &scanned) != SMTP_EOD_BARE ||
 				     scanned != 0 || sent.n != forward))
 		fail_body("went on behind a bare newline", body);
+	check_unstuffed(scan, body, cuts, n, want, forward);
 }
 
 static void check_all_cuts(struct span body, bool two)
@@ -267,6 +324,33 @@ static void test_random_bodies(void **state)
 	}
 }
 
+/* More dots at the starts of lines than there is room to note at a time. */
+static void test_many_dots(void **state)
+{
+	static uint8_t body[BODY_MAX];
+	size_t cuts[24];
+
+	(void)state;
+	for (unsigned round = 0; round < 2000; round++) {
+		size_t n = 0, most = random_below(BODY_MAX - 16);
+
+		while (n < most) {
+			body[n++] = '.';
+			for (unsigned k = random_below(3); k; k--)
+				body[n++] = random_below(2) ? '.' : 'x';
+			if (body[n - 1] == '.' && (n == 1 || body[n - 2] == '\n'))
+				body[n++] = '.';
+			body[n++] = '\r';
+			body[n++] = '\n';
+		}
+		memcpy(body + n, ".\r\n", 3);
+		n += 3;
+		for (size_t v = 0; v < 2; v++)
+			check_cut(versions[v], span_of(body, n), cuts,
+				  random_cuts(cuts, round ? 24 : 0, n));
+	}
+}
+
 /* One readable page between two that are not: the input ends, and begins, at its edges. */
 static void test_reads_nothing_outside(void **state)
 {
@@ -331,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_words_at_block_edges),
 		cmocka_unit_test(test_events_at_each_alignment),
 		cmocka_unit_test(test_random_bodies),
+		cmocka_unit_test(test_many_dots),
 		cmocka_unit_test(test_reads_nothing_outside),
 		cmocka_unit_test(test_no_octets),
 		cmocka_unit_test(test_end_is_a_new_start),
