@@ -53,6 +53,7 @@ static void open_message(struct dialog *d)
 	if (d->message_open)
 		return;
 	d->message_open = d->chunked = true;
+	d->counted = false;
 	d->body_bytes = 0;
 	dialog_header_begin(d);
 }

@@ -267,6 +267,12 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 	case SMTP_VERB_BDAT:
 		on_bdat(d, cmd);
 		break;
+	case SMTP_VERB_DATA:
+		if (dialog_is_counted(d))
+			dialog_counted_begin(d, cmd);
+		else
+			pass(d, cmd);
+		break;
 	case SMTP_VERB_AUTH:
 		begin_login(d, cmd);
 		pass(d, cmd);
@@ -369,11 +375,13 @@ static struct smtp_server_view view_of(const struct dialog *d)
 			.open = d->work->count > 0 || d->partial,
 			.pipelining = true,
 			.trusted = d->who.in_network,
+			.counted = dialog_is_counted(d),
 		};
 	return (struct smtp_server_view){
 		.open = owes || d->partial,
 		.pipelining = owes && (usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
+		.counted = dialog_is_counted(d),
 	};
 }
 

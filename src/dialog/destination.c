@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/*
- * The dialog's destination side: the message's body towards it, its replies from it (dialog.h).
- */
+/* The dialog's destination side: its replies (dialog.h). */
 #include "dialog/inner.h"
 
 #include <stdio.h>
@@ -11,162 +9,7 @@
 #include "shared/stats.h"
 #include "smtp/build.h"
 #include "smtp/ehlo.h"
-#include "smtp/repair.h"
 #include "smtp/words.h"
-
-#define CLOSING 3 /* octets of the dot line behind a message */
-
-/* ---- the body ---- */
-
-/* A CR that was held back goes before the octets. */
-static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
-{
-	uint64_t max = d->env->line_max;
-
-	return !max || ((!cr_first || smtp_text_fits(&d->text, SPAN("\r"), max)) &&
-			smtp_text_fits(&d->text, octets, max));
-}
-
-/*
- * What is too big for the destination does not reach it. One that gives up a message in the middle
- * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
- * its message_size_limit; hMailServer does after 100,000 octets of a line): then a dot ends the
- * message there and is text here. NULL or the refusal. Dots that stuff lines count too.
- */
-static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
-			   enum reason *why)
-{
-	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
-	unsigned closing = ends ? CLOSING : 1; /* a dot that begins a line may turn out to be it */
-
-	*why = dialog_size_reason(d);
-	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
-		return smtp_words(WORD_TOO_BIG);
-	*why = REASON_MAX_LINE;
-	if (!lines_fit(d, octets, cr_first))
-		return smtp_words(WORD_LINE);
-	*why = REASON_MAX_HEADER;
-	if (d->header.over)
-		return NULL;
-	if (cr_first)
-		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
-	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
-	return d->env->header_max && header > d->env->header_max ? smtp_words(WORD_HEADER) : NULL;
-}
-
-static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
-		    struct dialog_forward *out)
-{
-	size_t n = octets.n + (cr_first ? 1 : 0);
-
-	d->bytes += n;
-	d->body_bytes += n;
-	if (n == 0)
-		return;
-	stats_count(d->env->stats, octets, n);
-	stats_count(d->at, octets, n);
-	out->cr_first = cr_first;
-	out->octets = octets;
-	if (spliced)
-		d->spliced = true;
-	else
-		d->copied = true;
-}
-
-/* Why the message may not go on, whose next OCTETS the scanner let through with RESULT; or NULL. */
-static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
-			    enum smtp_eod_result result, enum reason *why)
-{
-	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
-		*why = REASON_MAIL_LINES;
-		return smtp_words(WORD_GATES);
-	}
-	return too_big(d, octets, cr_first, result == SMTP_EOD_END, why);
-}
-
-/* The message is complete. */
-static void end_of_data(struct dialog *d)
-{
-	smtp_server_body_done(&d->server);
-	if (!d->discard) {
-		d->bytes -= CLOSING; /* it is no part of it */
-		d->body_bytes -= CLOSING;
-		return;
-	}
-	d->discard = false;
-	smtp_server_message_answered(&d->server);
-	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
-			      (enum reason)d->discard_why);
-}
-
-static void open_gate(struct dialog *d)
-{
-	smtp_gate_open(d->env->normalize ? &d->repair.gate : &d->eod.gate);
-}
-
-void dialog_gate_open(struct dialog *d)
-{
-	d->gates++;
-	open_gate(d);
-}
-
-void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
-		 struct dialog_forward *out)
-{
-	enum smtp_eod_result result;
-	size_t safe = 0;
-	bool cr_first = false;
-	struct span octets;
-
-	*out = (struct dialog_forward){ 0 };
-	if (d->env->normalize) {
-		buf_clear(repaired);
-		result = smtp_repair(&d->repair, in, &out->consumed, repaired);
-		octets = buf_span(repaired);
-	} else {
-		result = smtp_eod_scan(&d->eod, in, &out->consumed, &safe, &cr_first);
-		octets = span_of(in.p, safe);
-	}
-	if (!d->discard && result != SMTP_EOD_BARE) {
-		enum reason why;
-		const char *refusal = too_much(d, octets, cr_first, result, &why);
-
-		if (refusal)
-			dialog_discard_body(d, span_str(refusal), false, why);
-		else
-			forward(d, octets, cr_first, spliced, out);
-	}
-	switch (result) {
-	case SMTP_EOD_MORE:
-		break;
-	case SMTP_EOD_END:
-		end_of_data(d);
-		break;
-	case SMTP_EOD_GATE:
-		if (d->discard)
-			open_gate(d); /* nothing goes on that could be taken for a command */
-		else
-			out->gate = true;
-		break;
-	case SMTP_EOD_BARE:
-		*out = (struct dialog_forward){ .consumed = in.n };
-		smtp_server_body_done(&d->server);
-		dialog_close(d, smtp_words(WORD_BARE), END_PROTOCOL, REASON_BARE_NEWLINE);
-		break;
-	}
-}
-
-void dialog_body_sent(struct dialog *d)
-{
-	if (d->end != END_RUNS || smtp_client_oldest(&d->destination) != SMTP_OWES_BODY)
-		return;
-	if (d->chunked)
-		smtp_client_chunk_sent(&d->destination, d->chunk_last);
-	else
-		smtp_client_body_sent(&d->destination);
-}
-
-/* ---- from the destination ---- */
 
 static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
 {
@@ -297,19 +140,9 @@ static void say_helo(struct dialog *d, struct dialog_pending *p)
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
 static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct dialog_asked what)
 {
-	d->body_bytes = 0;
-	d->gates = 0;
-	d->spliced = d->copied = false;
-	d->eod = (struct smtp_eod){ 0 };
-	d->repair = (struct smtp_repair){ 0 };
-	dialog_header_begin(d);
-	d->text = (struct smtp_text){ 0 };
-	d->discard = d->discard_ends = d->chunked = false;
+	dialog_body_begin(d, false);
 	if (d->server.state == SMTP_SERVER_BODY) {
-		d->message_open = true;
-		dialog_say(d, reply->text, dialog_told);
-		if (d->client_closed)
-			dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
+		dialog_go_ahead(d, reply->text);
 		return;
 	}
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
@@ -427,7 +260,7 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 							  .destination = true });
 		} else if (owed == SMTP_OWES_EOD) {
 			on_message_answer(d, reply);
-		} else {
+		} else if (owed != SMTP_OWES_CHUNK) { /* (the client has not asked for that one) */
 			dialog_answer(d, reply, true);
 		}
 		break;

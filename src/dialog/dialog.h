@@ -41,6 +41,7 @@
 #define DIALOG_REPLY_KEPT 510 /* octets of the last refusal */
 #define DIALOG_TO_MAX	  10  /* recipients that a message's record names */
 #define DIALOG_ODD_MAX	  256 /* octets that are kept of words against the protocol */
+#define DIALOG_BDAT_MAX	  32  /* the command of a chunk of our own, with its CR LF */
 
 struct stats_destination;
 struct stats_worker;
@@ -53,6 +54,7 @@ struct dialog_env {
 	unsigned max_errors;	    /* MAX_ERRORS; 0: no limit */
 	unsigned max_idle;	    /* MAX_IDLE_COMMANDS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
+	bool data_as_bdat;	    /* DATA_AS_BDAT */
 	/* Octets; 0: no limit. MAX_HEADER_KIB, MAX_MESSAGE_MIB, MAX_LINE_KIB. */
 	uint64_t header_max, message_max, line_max;
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
@@ -159,6 +161,7 @@ struct dialog {
 	bool client_closed;    /* the client has sent its last octet */
 	bool spliced, copied;  /* how the octets of this body went */
 	bool chunked;	       /* … and they come in chunks (BDAT) */
+	bool counted;	       /* … or they come by DATA, and go on in chunks */
 	bool chunk_last;
 	bool chunk_void;   /* discard: we refuse the chunk, the destination never hears of it */
 	bool chunk_waits;  /* the client's next command is BDAT, and it must wait */
@@ -221,17 +224,31 @@ struct dialog_forward {
 	bool cr_first;	    /* a CR that was held back goes first */
 	struct span octets; /* in the input itself, or in the repair buffer */
 	bool gate;	    /* what follows waits at the gate: dialog_gate_open() */
+	/* Of a counted body: the command before it, and whether the octets are others than came. */
+	uint8_t command_len;
+	char command[DIALOG_BDAT_MAX];
+	bool changed;
 };
 
 /*
- * Scans octets of a body (invariant 1: the very memory that is then sent). REPAIRED is room for
- * repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
- * Afterwards dialog_in_body() says whether more is to come; when not, what followed in IN are
+ * Scans the N octets at P of a body (invariant 1: the very memory that is then sent). REPAIRED is
+ * room for repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
+ * Afterwards dialog_in_body() says whether more is to come; when not, what followed in P are
  * commands. In a body that is discarded nothing is forwarded. SPLICED says how the caller moves the
- * octets.
+ * octets. Of a body that is counted, octets at P are moved (smtp_eod_unstuff()).
  */
-void dialog_body(struct dialog *d, struct span in, struct buf *repaired, bool spliced,
+void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,
 		 struct dialog_forward *forward);
+/* True while the client's message goes on in chunks of our own making, each with its answer. */
+static inline bool dialog_counts(const struct dialog *d)
+{
+	return d->counted && !d->discard && smtp_client_in_body(&d->destination);
+}
+
+/* N more of those chunks, none of which was the last, have reached the destination. */
+void dialog_chunks_reached(struct dialog *d, unsigned n);
+/* Of those chunks, how many have reached it and are not answered. */
+unsigned dialog_chunks_unanswered(const struct dialog *d);
 /* The last octets of the message, with its end of data, or of a chunk, have reached the
  * destination's kernel: from now on they can be answered. */
 void dialog_body_sent(struct dialog *d);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * inner: what the files of the dialog (dialog.c, client.c, destination.c)
+ * inner: what the files of the dialog (dialog.c, client.c, message.c, destination.c …)
  * share and nobody else calls.
  */
 #ifndef DIALOG_INNER_H
@@ -49,6 +49,16 @@ void dialog_learn_nothing(struct dialog *d);
 bool dialog_size_is_ours(const struct dialog *d);
 /* Whose limit it is. */
 enum reason dialog_size_reason(const struct dialog *d);
+
+/* A message by DATA begins, of which no octet has come. COUNTED: it goes on in chunks. */
+void dialog_body_begin(struct dialog *d, bool counted);
+/* The client's turn to send it, which REPLY says. */
+void dialog_go_ahead(struct dialog *d, struct span reply);
+/* True where a message that comes by DATA goes to this destination (or, before the gateway dialog
+ * has one, to whichever it gets) in chunks. */
+bool dialog_is_counted(const struct dialog *d);
+/* The DATA of such a message, with nothing open and a recipient accepted: it is answered here. */
+void dialog_counted_begin(struct dialog *d, const struct smtp_command *cmd);
 
 /* ---- refusal.c ---- */
 

@@ -72,6 +72,7 @@ static void borrow_buffers(struct session *s)
 static void open_body(struct session *s)
 {
 	s->body_open = true;
+	counted_reset(s);
 	copy_begin(&s->copy, &s->dialog, debug_dir(s));
 }
 
@@ -215,6 +216,14 @@ static void copy_forward(struct session *s, const struct dialog_forward *f)
 	copy_add(&s->copy, &s->dialog, f->octets);
 }
 
+/* The octets of a step were given to the kernel, or (GOOD is false) were not. */
+static void body_left(struct session *s, bool good)
+{
+	s->body_sent = good && s->body_complete;
+	if (good && !s->body_complete && dialog_counts(&s->dialog))
+		counted_sent(s, s->step_size);
+}
+
 static void forward_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
@@ -223,7 +232,22 @@ static void forward_sent(struct io_op *op, int res)
 	session_dest_took(s);
 	if (res < 0 && res != -ECANCELED)
 		session_dest_broken(s);
-	s->body_sent = res >= 0 && s->body_complete;
+	body_left(s, res >= 0);
+}
+
+/* The octets go out of the memory at DATA, behind the command of their chunk, and a CR that was the
+ * last octet of the block before. There is room before them: `spare`, or what has left already. */
+static struct span with_head(const struct dialog_forward *f, const struct session_body *b)
+{
+	size_t n = f->command_len + (f->cr_first ? 1u : 0u);
+	uint8_t *octets = (uint8_t *)(uintptr_t)(f->octets.n ? f->octets.p : b->data),
+		*at = octets - n;
+
+	CHECK(n <= sizeof(b->spare));
+	memcpy(at, f->command, f->command_len);
+	if (f->cr_first)
+		octets[-1] = '\r';
+	return span_of(at, n + f->octets.n);
 }
 
 /* Scans what was received and sends what may be sent of it. */
@@ -233,37 +257,39 @@ static void scan_rest(struct session *s)
 	struct buf out;
 
 	buf_init(&out, s->repaired ? s->repaired->data : NULL, s->repaired ? WORKER_BODY : 0);
-	dialog_body(&s->dialog, s->rest, &out, false, &f);
+	dialog_body(&s->dialog, (uint8_t *)(uintptr_t)s->rest.p, s->rest.n, &out, false, &f);
 	s->rest = span_from(s->rest, f.consumed);
 	s->body_complete = !dialog_in_body(&s->dialog);
 	if (f.gate)
 		session_gate_shut(s);
-	if (f.octets.n == 0 || s->dest.broken)
+	if (f.octets.n + f.command_len == 0 || s->dest.broken)
 		return;
+	if (f.command_len && !s->body_complete)
+		counted_begin(s);
 	copy_forward(s, &f);
-	if (f.cr_first) {
-		/* It was the last octet of the block before this one, whose first is its LF. */
-		CHECK(f.octets.p == s->body->data);
-		s->body->spare[sizeof(s->body->spare) - 1] = '\r';
-		f.octets = span_of(f.octets.p - 1, f.octets.n + 1);
-	}
-	send_scanned(s, f.octets.p, f.octets.n, false);
+	struct span all = with_head(&f, s->repaired ? s->repaired : s->body);
+
+	s->step_size = (uint32_t)all.n;
+	send_scanned(s, all.p, all.n, false);
 }
 
 /* ---- BODY_SPLICE ---- */
 
-/* The CR behind the octets that were moved is held back: it leaves the queue here. Something else
- * in its place was put there behind our look (a sender on the same kernel can): that ends the
- * session. */
-static void take_held_cr(struct session *s)
+/* What stands behind the octets that were moved, and does not go on, leaves the queue here: the end
+ * of a counted body, or a CR that is held back. Something else in the place of that was put there
+ * behind our look (a sender on the same kernel can): that ends the session. */
+static void take_behind(struct session *s)
 {
 	uint8_t c = 0;
 
-	if (!s->held_cr)
-		return;
+	if (s->held_cr) {
+		if (stream_take(&s->client.stream, &c, 1) != 1 || c != '\r')
+			dialog_client_lost(&s->dialog);
+	} else {
+		stream_skip(&s->client.stream, s->behind);
+	}
 	s->held_cr = false;
-	if (stream_take(&s->client.stream, &c, 1) != 1 || c != '\r')
-		dialog_client_lost(&s->dialog);
+	s->behind = 0;
 }
 
 static void splice_done(struct io_splice *sp, int res)
@@ -297,8 +323,8 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 		stream_skip(&s->client.stream, left);
 	if (s->state != SESSION_RUNNING)
 		return;
-	take_held_cr(s);
-	s->body_sent = res == 0 && s->body_complete;
+	take_behind(s);
+	body_left(s, res == 0);
 	if (res == -ENODATA) {
 		dialog_client_lost(&s->dialog);
 	} else if (res < 0 && sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
@@ -314,53 +340,68 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 	}
 }
 
-static void held_cr_sent(struct io_op *op, int res)
+static void head_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
 	session_dest_took(s);
-	if (res < 0) {
-		stream_skip(&s->client.stream, s->forwarded);
-		take_held_cr(s);
-		if (res != -ECANCELED)
-			session_dest_broken(s);
-	} else if (s->state == SESSION_RUNNING && !s->dest_closing) {
+	if (res >= 0 && s->state == SESSION_RUNNING && !s->dest_closing && s->forwarded > 0) {
 		session_splice(s, s->forwarded, spliced);
-	} else {
-		stream_skip(&s->client.stream, s->forwarded);
-		take_held_cr(s);
+		return;
 	}
+	stream_skip(&s->client.stream, s->forwarded);
+	take_behind(s);
+	if (res >= 0)
+		body_left(s, s->forwarded == 0);
+	else if (res != -ECANCELED)
+		session_dest_broken(s);
+}
+
+/* What goes before the octets that are moved: the command of a chunk, a CR that was held back. */
+static void send_head(struct session *s, struct span head)
+{
+	s->dest.sending = true;
+	s->dest.send.done = head_sent;
+	session_dest_takes(s);
+	stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, head.p, head.n,
+		    s->forwarded ? IO_SEND_MORE : 0);
 }
 
 /* Scans what was looked at, and moves what may be moved of it. */
 static void scan_peeked(struct session *s)
 {
 	struct dialog_forward f;
-	struct span in = span_of(s->body->data, s->peeked);
+	size_t n = s->peeked;
 
 	s->peeked = 0;
-	dialog_body(&s->dialog, in, NULL, true, &f);
+	dialog_body(&s->dialog, s->body->data, n, NULL, true, &f);
 	s->body_complete = !dialog_in_body(&s->dialog);
 	if (f.gate)
 		session_gate_shut(s);
-	s->forwarded = (uint32_t)f.octets.n;
-	if (f.octets.n == 0 || s->dest.broken) {
+	if (f.octets.n + f.command_len == 0 || s->dest.broken) {
 		stream_skip(&s->client.stream, f.consumed);
 		return;
 	}
+	if (f.command_len && !s->body_complete)
+		counted_begin(s);
 	copy_forward(s, &f);
-	s->held_cr = f.consumed > f.octets.n;
-	if (f.cr_first) {
-		static const uint8_t cr = '\r';
+	struct span all = with_head(&f, s->body);
 
-		s->dest.sending = true;
-		s->dest.send.done = held_cr_sent;
-		session_dest_takes(s);
-		stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, &cr, 1, IO_SEND_MORE);
+	s->step_size = (uint32_t)all.n;
+	if (f.changed) { /* dots were taken off: what is in the queue is not what goes on */
+		s->dialog.copied = true;
+		stream_skip(&s->client.stream, f.consumed);
+		send_scanned(s, all.p, all.n, false);
 		return;
 	}
-	session_splice(s, s->forwarded, spliced);
+	s->forwarded = (uint32_t)f.octets.n;
+	s->behind = (uint8_t)(f.consumed - f.octets.n);
+	s->held_cr = s->behind > 0 && !s->body_complete;
+	if (all.n > f.octets.n)
+		send_head(s, span_of(all.p, all.n - f.octets.n));
+	else
+		session_splice(s, s->forwarded, spliced);
 }
 
 static void body_readable(struct io_op *op, int res)
@@ -415,6 +456,15 @@ static void finish(struct session *s)
 	session_changed(s); /* what followed the message are commands */
 }
 
+/* While answers to chunks are waited for, the client is not to blame (MIN_RATE). */
+static bool answers_wait(struct session *s)
+{
+	if (!counted_waits(s))
+		return false;
+	session_window_stand(s);
+	return true;
+}
+
 void session_body_step(struct session *s)
 {
 	struct dialog *d = &s->dialog;
@@ -425,7 +475,8 @@ void session_body_step(struct session *s)
 	}
 	if (s->dest.sending || s->splice || s->client.receiving)
 		return;
-	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0) && !session_gate_waits(s)) {
+	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0) && !session_gate_waits(s) &&
+	       !answers_wait(s)) {
 		if (s->dest.broken && !d->discard)
 			return; /* its end of stream tells what it said last */
 		if (s->peeked > 0)
@@ -437,6 +488,6 @@ void session_body_step(struct session *s)
 	}
 	if (!dialog_in_body(d))
 		finish(s);
-	else if ((!s->dest.broken || d->discard) && !session_gate_waits(s))
+	else if ((!s->dest.broken || d->discard) && !session_gate_waits(s) && !answers_wait(s))
 		receive_more(s);
 }

@@ -30,6 +30,8 @@ static enum session_wait wait_of(const struct session *s)
 	}
 	if (s->at_gate && !s->dest.sending && !s->splice)
 		return WAIT_GATE;
+	if (s->in_body && counted_waits(s) && !s->dest.sending && !s->splice)
+		return WAIT_REPLY;
 	if (s->in_body)
 		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
@@ -41,6 +43,7 @@ static enum session_wait wait_of(const struct session *s)
 		return WAIT_GREETING;
 	case SMTP_OWES_BODY: /* all of it was sent: see note_body_sent() */
 		return d->chunked && !d->chunk_last ? WAIT_REPLY : WAIT_DONE;
+	case SMTP_OWES_CHUNK:
 	case SMTP_OWES_EOD:
 		return WAIT_DONE;
 	default:

@@ -12,6 +12,7 @@
 #define SESSION_SESSION_H
 
 #include "session/copy.h"
+#include "session/counted.h"
 #include "dialog/dialog.h"
 #include "io/stream.h"
 #include "session/times.h"
@@ -119,15 +120,18 @@ struct session {
 	uint32_t seat;
 	uint8_t flushing;	    /* commands in the send that is under way */
 	uint32_t receive_most;	    /* octets of a chunk that the next step takes */
+	uint32_t step_size;	    /* octets of a body that the step under way sends in all */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
-	bool held_cr;		    /* … and a CR behind them to be taken out of the queue */
-	bool at_gate;		    /* the body's next line waits: gate.c */
-	uint16_t gate_ms;	    /* … until the next look */
-	uint64_t gate_since_ms;	    /* … 0: not yet, what is before it is still being sent */
-	struct span rest;	    /* body octets received and not scanned yet */
+	uint8_t behind;		/* … and how many behind them are to be taken out of the queue */
+	bool held_cr;		/* … which are a CR that is held back */
+	bool at_gate;		/* the body's next line waits: gate.c */
+	uint16_t gate_ms;	/* … until the next look */
+	uint64_t gate_since_ms; /* … 0: not yet, what is before it is still being sent */
+	struct span rest;	/* body octets received and not scanned yet */
 	uint64_t window_us, window_bytes; /* MIN_RATE */
 	uint64_t window_stood_us;	  /* … since when the client is not to blame; 0: he is */
 	uint64_t window_message;	  /* … and in chunks, whose: its transaction */
+	struct counted counted_body;
 	struct copy copy;
 	uint64_t taking_us; /* since when the destination is taking octets of a body */
 	uint64_t wait_since_ms;

@@ -207,10 +207,19 @@ static void flush_both(struct session *s)
  */
 static void note_body_sent(struct session *s)
 {
+	bool all = stream_acked(&s->dest.stream) == STREAM_ACKED_ALL;
+
+	/* Before the last chunk of ours others may be answered. */
+	if (!all && dialog_counts(&s->dialog)) {
+		counted_look(s);
+		return;
+	}
 	s->body_sent = false;
 	session_window_go(s);
-	if (stream_acked(&s->dest.stream) == STREAM_ACKED_ALL)
-		dialog_body_sent(&s->dialog);
+	if (!all)
+		return;
+	counted_all(s);
+	dialog_body_sent(&s->dialog);
 }
 
 /* Gives kept input to the dialog until nothing moves any more. */
@@ -234,6 +243,8 @@ static void feed(struct session *s)
 		if (buf_len(&w->dest_in) > 0 && !s->dialog.drop_destination) {
 			if (s->body_sent)
 				note_body_sent(s);
+			else
+				counted_look(s);
 			b = dialog_from_destination(&s->dialog, buf_span(&w->dest_in));
 			buf_consume(&w->dest_in, b);
 		}

@@ -17,7 +17,7 @@ static const uint8_t verdicts[SMTP_OWES_KINDS][CLASSES] = {
 	[SMTP_OWES_NOTHING] = { D, D, D, D, C }, [SMTP_OWES_GREETING] = { A, D, A, A, C },
 	[SMTP_OWES_COMMAND] = { A, D, A, A, C }, [SMTP_OWES_DATA] = { D, A, A, A, C },
 	[SMTP_OWES_BODY] = { D, D, E, E, C },	 [SMTP_OWES_EOD] = { A, D, A, A, C },
-	[SMTP_OWES_AUTH] = { A, A, A, A, C },
+	[SMTP_OWES_AUTH] = { A, A, A, A, C },	 [SMTP_OWES_CHUNK] = { A, D, E, E, C },
 };
 
 #undef A
@@ -82,10 +82,37 @@ enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct s
 	return verdict;
 }
 
+static uint8_t *youngest(struct smtp_client *c)
+{
+	CHECK(c->count > 0 && c->unsent == 0);
+	return &c->owed[(c->head + c->count - 1) % SMTP_OPEN_MAX];
+}
+
+bool smtp_client_in_body(const struct smtp_client *c)
+{
+	return c->count > 0 && c->unsent == 0 &&
+	       c->owed[(c->head + c->count - 1) % SMTP_OPEN_MAX] == SMTP_OWES_BODY;
+}
+
+void smtp_client_body_begun(struct smtp_client *c)
+{
+	CHECK(c->count == 0);
+	c->owed[c->head] = SMTP_OWES_BODY;
+	c->count = 1;
+}
+
+void smtp_client_chunk_reached(struct smtp_client *c)
+{
+	CHECK(c->count < SMTP_OPEN_MAX && *youngest(c) == SMTP_OWES_BODY);
+	*youngest(c) = SMTP_OWES_CHUNK;
+	c->count++;
+	*youngest(c) = SMTP_OWES_BODY;
+}
+
 void smtp_client_body_sent(struct smtp_client *c)
 {
-	CHECK(c->count == 1 && c->owed[c->head] == SMTP_OWES_BODY);
-	c->owed[c->head] = SMTP_OWES_EOD;
+	CHECK(*youngest(c) == SMTP_OWES_BODY);
+	*youngest(c) = SMTP_OWES_EOD;
 }
 
 void smtp_client_chunk_sent(struct smtp_client *c, bool last)

@@ -26,6 +26,7 @@ enum smtp_owed {
 	SMTP_OWES_DATA,	   /* the answer to DATA */
 	SMTP_OWES_BODY,	   /* nothing yet: we are sending the message, or a chunk of it */
 	SMTP_OWES_EOD,	   /* the answer to the end of data, or to the last chunk */
+	SMTP_OWES_CHUNK,   /* the answer to a chunk that was not the last, while more of them go */
 	SMTP_OWES_AUTH,
 	SMTP_OWES_KINDS
 };
@@ -68,7 +69,15 @@ enum smtp_owed smtp_client_oldest(const struct smtp_client *c);
  * smtp_client_body_sent(). */
 enum smtp_client_verdict smtp_client_judge(struct smtp_client *c, const struct smtp_reply *reply,
 					   enum smtp_owed begun);
-/* The end of data is queued: its answer is owed. */
+/* A body begins that we have made chunks of (RFC 3030): nothing is owed before it. */
+void smtp_client_body_begun(struct smtp_client *c);
+/* True while more of a message is to go to the destination: the youngest is SMTP_OWES_BODY. */
+bool smtp_client_in_body(const struct smtp_client *c);
+/* A chunk of it has reached the destination, and was not the last: its answer is owed. There must
+ * be room for all that are not answered yet. */
+void smtp_client_chunk_reached(struct smtp_client *c);
+/* The end of data, or the last chunk of such a body, is queued: its answer is owed, after those to
+ * the chunks before. */
 void smtp_client_body_sent(struct smtp_client *c);
 /* The last octets of a chunk (queued as SMTP_OWES_BODY) have left: its answer is owed. */
 void smtp_client_chunk_sent(struct smtp_client *c, bool last);

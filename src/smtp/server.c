@@ -210,6 +210,13 @@ static enum smtp_server_event first_line(const struct smtp_server *s, struct spa
 	return cut;
 }
 
+/* True of a command that may not go on while the destination owes replies. */
+static bool must_wait(enum cell cell, enum smtp_verb verb, struct smtp_server_view view)
+{
+	return cell == SYNC || cell == SYNC_NO ||
+	       (cell == PASS && (!view.pipelining || (verb == SMTP_VERB_DATA && view.counted)));
+}
+
 static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
 					   struct smtp_server_view view,
 					   struct smtp_server_step *step)
@@ -221,7 +228,7 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 	const char *fault = smtp_command_parse(&step->cmd, step->line, s->offered);
 	enum cell cell = order[step->cmd.verb][states[s->state].column];
 
-	if (view.open && (cell == SYNC || cell == SYNC_NO || (cell == PASS && !view.pipelining)))
+	if (view.open && must_wait(cell, step->cmd.verb, view))
 		return SMTP_SERVER_WAIT;
 	if (step->cmd.verb == SMTP_VERB_BDAT)
 		return judge_chunk(s, step, fault);

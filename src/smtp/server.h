@@ -80,6 +80,7 @@ struct smtp_server_view {
 	bool open;	 /* it owes replies, or is in the middle of one */
 	bool pipelining; /* it takes a command while it owes replies */
 	bool trusted;	 /* the client is in a relay network */
+	bool counted;	 /* DATA is answered here, when it is known that a recipient was accepted */
 };
 
 /* The next event of the client's input IN. STEP is defined only for the events that name it. */

@@ -70,6 +70,7 @@ enum smtp_words_then { THEN_ON, THEN_END };
 	X(BAD_VALUE, "501 5.5.4", "Bad or repeated parameter value", TO_PATH, THEN_ON)             \
 	X(BAD_PARAM, "555 5.5.4", "Parameter not known or not offered", TO_PATH, THEN_ON)          \
                                                                                                    \
+	X(GO_AHEAD, "354", "End data with <CR><LF>.<CR><LF>", TO_DATA, THEN_ON)                    \
 	X(NONE_LEFT, "554 5.5.1", "No valid recipients", TO_DATA, THEN_ON)                         \
 	X(BINARY, "503 5.5.1", "BODY=BINARYMIME needs BDAT", TO_DATA, THEN_ON)                     \
 	X(EARLY_DATA, "554 5.5.0", "Data sent before the answer to DATA, closing connection",      \

@@ -24,6 +24,10 @@
  *   gate              the body's next line waits at the gate; it may go now
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
+ *   set counted y     DATA_AS_BDAT: a body's octets stand for themselves, whatever chunks they come
+ *                     in; at its end comes "BDAT SIZE LAST", with the message's size; the other
+ *                     chunks are answered by themselves
+ *   set counted chunks  … each chunk as it comes (with `set cut whole`), and no answer
  *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
  *                     set gateway PIPELINING|SIZE 1000
  *   wanted, unwanted  it wants a connection now, or does not
@@ -80,6 +84,7 @@ struct play {
 	void *networks, *recipients;
 	struct octets from_client, from_dest; /* what the dialog left for later */
 	struct octets to_client, to_dest;     /* what it said and nobody expected yet */
+	bool chunks;			      /* set counted chunks */
 	uint8_t repaired[8192];
 	struct xmllog_ring *ring;
 	char secrets[4][64];
@@ -155,20 +160,41 @@ static void move_chunk(struct play *p)
 	dialog_chunk(&p->d, n, sent ? n : 0);
 }
 
+/* A chunk of Caronte's own making. */
+static void chunk_went(struct play *p)
+{
+	char text[64];
+
+	if (dialog_in_body(&p->d)) {
+		dialog_chunks_reached(&p->d, 1);
+		if (!p->chunks)
+			add(&p->from_dest, "250 chunk\r\n", 11);
+	} else if (!p->chunks) {
+		snprintf(text, sizeof(text), "BDAT %llu LAST\r\n",
+			 (unsigned long long)p->d.body_bytes);
+		add(&p->to_dest, text, strlen(text));
+	}
+}
+
 static void move_body(struct play *p)
 {
 	p->at_gate = p->at_gate && !p->d.discard;
-	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate) {
+	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate &&
+	       dialog_chunks_unanswered(&p->d) == 0) {
 		struct dialog_forward f;
 		struct buf out;
 
 		buf_init(&out, p->repaired, sizeof(p->repaired));
-		dialog_body(&p->d, span_of(p->from_client.p, p->from_client.n), &out, false, &f);
+		dialog_body(&p->d, p->from_client.p, p->from_client.n, &out, false, &f);
+		if (p->chunks)
+			add(&p->to_dest, f.command, f.command_len);
 		if (f.cr_first)
 			add(&p->to_dest, "\r", 1);
 		add(&p->to_dest, f.octets.p, f.octets.n);
 		take(&p->from_client, f.consumed);
 		p->at_gate = f.gate;
+		if (f.command_len)
+			chunk_went(p);
 		if (!dialog_in_body(&p->d))
 			dialog_body_sent(&p->d);
 	}
@@ -309,6 +335,9 @@ static void setting(struct play *p, char *name, char *value)
 		p->env.message_max = (uint64_t)atoi(value);
 	} else if (strcmp(name, "max-line") == 0) {
 		p->env.line_max = (uint64_t)atoi(value);
+	} else if (strcmp(name, "counted") == 0) {
+		p->env.data_as_bdat = true;
+		p->chunks = strcmp(value, "chunks") == 0;
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
 	} else if (strcmp(name, "max-idle") == 0) {

@@ -119,7 +119,7 @@ class Server:
         if self.happens(0.05):
             self.say("550 " + name)
         else:
-            self.mail, self.rcpts = name, []
+            self.mail, self.rcpts, self.chunks = name, [], b""
             self.say("250 " + name)
 
     def on_rcpt(self, line):
@@ -152,9 +152,16 @@ class Server:
         octets = self.peer.take(size)
         if len(octets) < size:
             raise Dies
-        if not self.mail or not self.rcpts or octets.replace(self.mail.encode() + b";", b""):
-            self.wrong("another message's chunk", self.mail, octets[:50])
-        if b"LAST" in line:
+        if not self.mail or not self.rcpts:
+            self.wrong("a chunk of no message", self.mail, octets[:50])
+            raise Dies
+        # What came by DATA is cut anywhere.
+        self.chunks += octets
+        last = b"LAST" in line
+        name = self.mail.encode()
+        if last and self.chunks.replace(name + b";", b"").replace(name + b"\r\n", b""):
+            self.wrong("another message's chunk", self.mail, self.chunks[:50])
+        if last:
             self.take()
         else:
             self.say("250 " + self.mail)
@@ -168,6 +175,9 @@ class Server:
                 self.wrong("twice", self.mail)
             self.say("250 " + self.mail)
         self.mail = None
+
+
+OWN_354 = "End data with <CR><LF>.<CR><LF>"  # of Caronte, where the body goes in chunks
 
 
 class Over(Exception):
@@ -224,7 +234,7 @@ class Client(threading.Thread):
                 self.good.append(name)
         if chunks:
             self.send_chunks() if self.good else None
-        elif self.reply(self.mail)[0] == 354:
+        elif self.reply(self.mail, OWN_354)[0] == 354:
             if not self.good:
                 self.wrong.append(("354 for nobody", self.mail))
             self.leave(0.02)

@@ -89,9 +89,11 @@ class Delivery(harness.TestCase):
         records = daemon.records("message", count=len(sent))
         self.assertEqual(len(records), len(sent))
         self.assertEqual({record.get("reply")[:3] for record in records}, {"250"})
+        # A destination that takes chunks gets no stuffed dots.
         stuffed = [re.sub(rb"^\.", b"..", message, flags=re.M) for message in sent]
-        self.assertLessEqual(abs(sum(int(record.get("bytes")) for record in records) -
-                                 sum(map(len, stuffed))), 8 * len(sent))
+        octets = sum(int(record.get("bytes")) for record in records)
+        self.assertLessEqual(min(abs(octets - sum(map(len, each))) for each in (sent, stuffed)),
+                             8 * len(sent))
         self.assertEqual({record.get("end") for record in daemon.records("session")}, {"quit"})
         if body == "BODY_SPLICE":
             self.assertLessEqual({record.get("body") for record in records},
@@ -99,7 +101,8 @@ class Delivery(harness.TestCase):
             large = {record.get("body") for record in records if int(record.get("bytes")) > 2000}
             if large == {"copy"} and harness.pipes_are_scarce():
                 self.skipTest("the pipes of the daemon's user are used up by others")
-            self.assertIn("splice", large)
+            # Pieces that lose stuffed dots go from memory.
+            self.assertTrue(large & {"splice", "mixed"}, large)
         elif body:
             self.assertEqual({record.get("body") for record in records}, {"copy"})
 
@@ -279,7 +282,7 @@ class Swaks(Delivery):
         with postfix.Postfix() as server, self.caronte(server) as daemon:
             for arguments in ((), ("--pipeline",)):
                 said = self.send(daemon, *arguments)
-                self.assertIn("250 2.0.0 Ok: queued as ", said)
+                self.assertRegex(said, "250 2.0.0 Ok: ([0-9]+ bytes )?queued as ")
             self.check_same([self.MESSAGE] * 2, server.mails(2))
 
     def test_refused(self):

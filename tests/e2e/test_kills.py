@@ -75,7 +75,7 @@ class Kills(Base):
 
     def test_destination(self):
         sink = harness.Sink(maildir=True)
-        with sink, self.caronte(sink) as daemon:
+        with sink, self.caronte(sink, DATA_AS_BDAT=False) as daemon:
             acknowledged = []
             stages = self.by_dialog(self.STAGES, self.GATEWAY_STAGES)
             for number, (until, stalled, reply) in enumerate(stages, 1):

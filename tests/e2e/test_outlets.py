@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
 """Where records go beside the log file: the system's log, and copies of messages at level 4."""
+import itertools
 import os
 import socket
 import stat
@@ -80,9 +81,10 @@ class Copies(harness.TestCase):
         copies = self.dir / "copies"
         copies.mkdir()
         harness.give_to_user(copies)
-        for body in "BODY_AUTO", "BODY_SPLICE":
+        for body, counted in itertools.product(("BODY_AUTO", "BODY_SPLICE"), (False, True)):
             with harness.Sink() as sink, self.caronte(
-                    sink, LOG_LEVEL=4, DEBUG_DIR=str(copies), **{body: True}) as daemon:
+                    sink, LOG_LEVEL=4, DEBUG_DIR=str(copies), DATA_AS_BDAT=counted,
+                    **{body: True}) as daemon:
                 with harness.Client(daemon.port) as client:
                     client.hello()
                     for octets in BODY, b"":
@@ -95,7 +97,10 @@ class Copies(harness.TestCase):
                 self.assertEqual(record.get("copy"), str(path))
                 self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
                 sent = octets.replace(b"\r\n.", b"\r\n..")
-                self.assertIn(path.read_bytes(), (octets + b".\r\n", sent + b".\r\n"))
+                if counted:
+                    self.assertEqual(path.read_bytes(), octets)
+                else:
+                    self.assertIn(path.read_bytes(), (octets + b".\r\n", sent + b".\r\n"))
 
     def test_directory_that_cannot_be_written(self):
         settings = ["LOG_LEVEL=4", "DEBUG_DIR=/nonexistent", "LOG_FILE=-", "LOG_ROTATE_MIB=0",

@@ -295,7 +295,7 @@ def no_recipient(w):
 
 @way("the destination refuses DATA")
 def refused_data(w):
-    client = w.after_hello("--reply", "DATA=451 4.3.0 later")
+    client = w.after_hello("--reply", "DATA=451 4.3.0 later", DATA_AS_BDAT=False)
     client.envelope()
     client.command("DATA", 451)
 
@@ -303,7 +303,7 @@ def refused_data(w):
 @way("the destination asks for a message without recipients (DIALOG_SNIFF)")
 def asked_without_recipients(w):
     client = w.after_hello("--reply", "RCPT=550 5.1.1 who", "--reply", "DATA=354 all the same",
-                           "--delay", "RCPT=300")
+                           "--delay", "RCPT=300", DATA_AS_BDAT=False)
     client.send(MAIL + RCPT + b"DATA\r\n")
     assert client.codes(4) == [250, 550, 554, 421]
 
@@ -358,7 +358,7 @@ def line_too_long(w):
 
 @way("many of its lines look like MAIL")
 def mail_lines(w):
-    client = w.after_hello()
+    client = w.after_hello(DATA_AS_BDAT=False)
     client.envelope()
     client.command("DATA", 354)
     client.socket.settimeout(60)

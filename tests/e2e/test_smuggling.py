@@ -228,6 +228,13 @@ class Bodies(harness.TestCase):
 class Sink(harness.TestCase):
     """Against a destination that takes LF for a line's end: it must not get the occasion."""
 
+    settings = {"DATA_AS_BDAT": False}
+    begins_body = DATA
+
+    def whole(self, text):
+        """What the destination must have of a message and its end of data."""
+        return text
+
     def attack(self, daemon, ending, mail=MAIL):
         """The whole dialog of an attacker; what he was answered."""
         with puppet.client(daemon.port) as c:
@@ -251,13 +258,13 @@ class Sink(harness.TestCase):
         lines = self.commands(sink, connection)
         self.assertEqual(sum(line.startswith("MAIL") for line in lines), mails, lines)
         raw = sink.raw(connection)[before:]
-        self.assertNotIn(b"RCPT TO:<victim@far.test>\r\n", raw[:raw.index(DATA)])
+        self.assertNotIn(b"RCPT TO:<victim@far.test>\r\n", raw.partition(self.begins_body)[0])
         self.assertEqual(bare_at(raw), len(raw))
 
     def test_reject(self):
         for body in BODIES:
             with harness.Sink("--line-ends", "lax", maildir=True) as sink, \
-                    self.caronte(sink, WORKERS=1, **{body: True}) as daemon:
+                    self.caronte(sink, WORKERS=1, **self.settings, **{body: True}) as daemon:
                 for number, ending in enumerate(ENDINGS, 1):
                     with case(body, ending):
                         self.assertEqual(self.attack(daemon, ending), [REFUSED])
@@ -270,7 +277,7 @@ class Sink(harness.TestCase):
         mail = MAIL.replace(b"\r\n", b" BODY=7BIT\r\n")
         for settings in *({body: True} for body in BODIES), {"BARE_NEWLINE_NORMALIZE": True}:
             with harness.Sink("--line-ends", "lax", maildir=True) as sink, \
-                    self.caronte(sink, WORKERS=1, **settings) as daemon:
+                    self.caronte(sink, WORKERS=1, **self.settings, **settings) as daemon:
                 for ending in b"\r\n\xae\r\n", b"\x8d\x8a\xae\x8d\x8a", b"\x8d\x8a.\x8d\x8a":
                     with case(settings, ending):
                         before = sink.mails()
@@ -283,7 +290,7 @@ class Sink(harness.TestCase):
     def test_normalize(self):
         for body in BODIES:
             with harness.Sink("--line-ends", "lax", maildir=True) as sink, \
-                    self.caronte(sink, BARE_NEWLINE_NORMALIZE=True, WORKERS=1,
+                    self.caronte(sink, BARE_NEWLINE_NORMALIZE=True, WORKERS=1, **self.settings,
                                  **{body: True}) as daemon:
                 before = 0
                 for number, ending in enumerate(ENDINGS, 1):
@@ -296,9 +303,19 @@ class Sink(harness.TestCase):
                         connection = self.by_dialog(len(sink.mails()), 1)
                         raw = sink.raw(connection)
                         end = self.by_dialog(b"QUIT\r\n", b"")
-                        self.assertTrue(raw.endswith(repaired(whole) + end))
+                        self.assertTrue(raw.endswith(self.whole(repaired(whole)) + end))
                         self.check(sink, connection, self.by_dialog(1, len(sink.mails())), before)
                         before = self.by_dialog(0, len(raw))
+
+
+class CountedSink(Sink):
+    """The same, where the body goes in chunks."""
+
+    settings = {"DATA_AS_BDAT": True}
+    begins_body = b"BDAT "
+
+    def whole(self, text):
+        return re.sub(rb"^\.", b"", text[:-3], flags=re.M)
 
 
 GREETED = EHLO

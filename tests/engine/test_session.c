@@ -49,6 +49,7 @@ struct world {
 	atomic_bool over;
 	_Atomic unsigned accepted[CLIENTS * MESSAGES]; /* times the destination has said 250 */
 	_Atomic unsigned acknowledged[CLIENTS * MESSAGES];
+	atomic_bool by_data[CLIENTS * MESSAGES]; /* how the client sends it */
 	_Atomic unsigned damaged;
 };
 
@@ -211,7 +212,10 @@ static bool send_message(struct task *t, unsigned id, char *body)
 
 	if (ask(t, "MAIL FROM:<a@example.org>") != 250 || ask(t, "RCPT TO:<b@example.net>") != 250)
 		return false;
-	int code = fake_below(&t->random, 2) ? send_chunks(t, body, n) : send_data(t, body, n);
+	bool by_data = fake_below(&t->random, 2) == 0;
+
+	t->world->by_data[id] = by_data;
+	int code = by_data ? send_data(t, body, n) : send_chunks(t, body, n);
 
 	if (code == 250)
 		t->world->acknowledged[id]++;
@@ -275,14 +279,30 @@ static bool play_mischief(struct task *t, enum mischief *mischief)
 	}
 }
 
+/* Takes off the dots that stuff lines; how many octets are left. */
+static size_t unstuff(char *text, size_t n)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (text[i] != '.' || i == 0 || text[i - 1] != '\n')
+			text[to++] = text[i];
+	return to;
+}
+
 /* The number of a whole message, or -1 where it is none. */
-static int number_of(struct task *t, const char *body, size_t n, char *want)
+static int number_of(struct task *t, const char *body, size_t n, bool chunked, char *want)
 {
 	unsigned id = 0;
 
-	if (sscanf(body, "message %u", &id) == 1 && id < CLIENTS * MESSAGES &&
-	    make_body(id, t->world->seed, want) == n && memcmp(body, want, n) == 0)
-		return (int)id;
+	if (sscanf(body, "message %u", &id) == 1 && id < CLIENTS * MESSAGES) {
+		size_t size = make_body(id, t->world->seed, want);
+
+		if (chunked && t->world->by_data[id])
+			size = unstuff(want, size);
+		if (size == n && memcmp(body, want, n) == 0)
+			return (int)id;
+	}
 	fprintf(stderr, "seed %llu: %zu octets came, beginning %.20s\n",
 		(unsigned long long)t->world->seed, n, body);
 	t->world->damaged++;
@@ -305,7 +325,7 @@ static int take_body(struct task *t, enum mischief mischief, char *body, char *w
 		if (++lines >= 3 && !play_mischief(t, &mischief))
 			return -1;
 	}
-	return number_of(t, body, n, want);
+	return number_of(t, body, n, false, want);
 }
 
 static enum mischief choose_mischief(struct task *t)
@@ -358,7 +378,7 @@ static bool serve_chunk(struct task *t, const char *line, char *body, size_t *ha
 	if (!last)
 		return send_all(t->fd, mischief == REFUSES_END ? "452 full\r\n" : "250 more\r\n",
 				10);
-	int id = number_of(t, body, *have, want);
+	int id = number_of(t, body, *have, true, want);
 
 	*have = 0;
 	return id >= 0 && accept_message(t, id, mischief);

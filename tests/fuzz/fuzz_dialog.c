@@ -28,6 +28,8 @@
 #define SIZE	   40
 #define HEADER_MAX 30
 #define LINE_LIMIT 25
+/* Chunks of our own making that are not answered yet. */
+#define CHUNKS_OPEN 3
 /* Of a destination that says no SIZE, be it that it knows no EHLO. */
 #define MESSAGE_MAX 50
 
@@ -472,16 +474,20 @@ static size_t move_data(struct play *p)
 	struct dialog_forward f;
 	struct buf out;
 
-	if (p->in.n == 0)
+	/* What is in its socket's queue while answers to chunks are waited for. */
+	if (p->in.n == 0 || dialog_chunks_unanswered(&p->d) >= CHUNKS_OPEN)
 		return 0;
 	buf_init(&out, p->repaired, sizeof(p->repaired));
-	dialog_body(&p->d, p->in, &out, false, &f);
+	dialog_body(&p->d, (uint8_t *)(uintptr_t)p->in.p, p->in.n, &out, false, &f);
 	p->at_gate = f.gate;
+	to_destination(p, span_of(f.command, f.command_len));
 	if (f.cr_first)
 		to_destination(p, SPAN("\r"));
 	to_destination(p, f.octets);
 	if (!dialog_in_body(&p->d))
 		dialog_body_sent(&p->d);
+	else if (f.command_len)
+		dialog_chunks_reached(&p->d, 1);
 	return f.consumed;
 }
 
@@ -674,6 +680,7 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 		.policy = &p->policy, .log = &p->log, .max_errors = 20, .more = more()
 	};
 	p->env.normalize = flags & WITH_NORMALIZE;
+	p->env.data_as_bdat = seed & 32;
 	p->env.header_max = HEADER_MAX;
 	p->env.line_max = LINE_LIMIT;
 	p->env.message_max = MESSAGE_MAX;

@@ -540,7 +540,7 @@ static bool move_body(struct client *c)
 
 	if (in.n == 0)
 		return false;
-	dialog_body(&c->d, in, NULL, false, &f);
+	dialog_body(&c->d, (uint8_t *)(uintptr_t)in.p, in.n, NULL, false, &f);
 	c->at_gate = f.gate;
 	c->in.taken += f.consumed;
 	if (f.cr_first)

@@ -70,8 +70,8 @@ static enum smtp_eod_result feed(scan_fn *scan, struct smtp_eod *eod, struct spa
 	return result;
 }
 
-/* The N octets at P that may go on of a body, without the dots that stuff its lines and (ENDS) the end
- * of data, into OUT; how many. */
+/* The N octets at P that may go on of a body, without the dots that stuff its lines and (ENDS) the
+ * end of data, into OUT; how many. */
 static size_t unstuffed(const uint8_t *p, size_t n, bool ends, uint8_t *out)
 {
 	size_t to = 0;

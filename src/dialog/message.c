@@ -1,0 +1,367 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The dialog's message: how it begins, its octets on their way to the destination, and what becomes
+ * of one that the destination, or a limit, does not let through (dialog.h). Chunks that the client
+ * makes are in chunk.c.
+ */
+#include "dialog/inner.h"
+
+#include <stdio.h>
+
+#include "base/diag.h"
+#include "dialog/records.h"
+#include "shared/stats.h"
+#include "smtp/repair.h"
+#include "smtp/words.h"
+
+#define CLOSING 3 /* octets of the dot line behind a message */
+
+/* ---- its begin ---- */
+
+void dialog_header_begin(struct dialog *d)
+{
+	d->header = (struct smtp_header){ 0 };
+	d->work->letter.id = (struct smtp_message_id){ 0 };
+	d->looked = 0;
+}
+
+/* A message begins, of which no octet has come. */
+void dialog_body_begin(struct dialog *d, bool counted)
+{
+	d->body_bytes = 0;
+	d->gates = 0;
+	d->spliced = d->copied = false;
+	d->eod = (struct smtp_eod){ 0 };
+	d->repair = (struct smtp_repair){ 0 };
+	dialog_header_begin(d);
+	d->text = (struct smtp_text){ 0 };
+	d->discard = d->discard_ends = d->chunked = false;
+	d->counted = counted;
+}
+
+/* The client's turn to send its message, which REPLY says. */
+void dialog_go_ahead(struct dialog *d, struct span reply)
+{
+	d->message_open = true;
+	dialog_say(d, reply, dialog_told);
+	if (d->client_closed)
+		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
+}
+
+bool dialog_is_counted(const struct dialog *d)
+{
+	const struct dialog_gateway *g = &d->gateway;
+	uint32_t ext =
+		g->on && g->stage != DIALOG_TOGETHER ? d->env->offer->ext : d->destination.ext;
+
+	return d->env->data_as_bdat && (ext & SMTP_EXT_CHUNKING);
+}
+
+void dialog_counted_begin(struct dialog *d, const struct smtp_command *cmd)
+{
+	smtp_server_passed(&d->server, cmd);
+	smtp_server_answered(&d->server, SMTP_VERB_DATA, 354);
+	CHECK(d->server.state == SMTP_SERVER_BODY); /* it waited until a recipient was accepted */
+	smtp_client_body_begun(&d->destination);
+	dialog_body_begin(d, true);
+	dialog_go_ahead(d, span_str(smtp_words(WORD_GO_AHEAD)));
+}
+
+/* ---- a message that does not go through ---- */
+
+/* How a session ends that cannot go on without the destination's connection: a message beyond a
+ * limit is not the destination's fault. */
+static enum session_end end_for(enum reason why)
+{
+	return reason_is_limit(why) ? END_LIMIT : END_LOST_DESTINATION;
+}
+
+void dialog_say_closing(struct dialog *d, enum reason why)
+{
+	if (!d->gateway.on)
+		dialog_close(d, smtp_words(WORD_CLOSING), end_for(why), why);
+}
+
+void dialog_record_message(struct dialog *d, struct span reply)
+{
+	if (d->message_open)
+		record_message(d, reply);
+	d->message_open = false;
+}
+
+void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why)
+{
+	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, false);
+
+	if (d->message_open)
+		what = dialog_told;
+
+	dialog_record_message(d, reply);
+	if (ends)
+		dialog_end_as(d, end_for(why), why);
+	dialog_say(d, reply, what);
+	/* The destination's connection is gone with the body, and with it what it knew of us. */
+	dialog_say_closing(d, why);
+}
+
+void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why)
+{
+	struct dialog_work *w = d->work;
+
+	d->drop_destination = true;
+	if (d->discard && !d->chunk_void)
+		return;
+	if (dialog_chunk_awaits(d)) {
+		dialog_chunk_cut_off(d, reply, ends, why);
+		return;
+	}
+	if (d->server.state == SMTP_SERVER_EOD) {
+		/* It has come already; its octets are on their way and are not waited for. */
+		smtp_server_message_answered(&d->server);
+		dialog_answer_untaken(d, reply, ends, why);
+		return;
+	}
+	d->discard = true;
+	d->chunk_void = false;
+	d->discard_ends = ends;
+	d->discard_why = (uint8_t)why;
+	CHECK(reply.n <= sizeof(w->saved));
+	memcpy(w->saved, reply.p, reply.n);
+	w->saved_len = (uint16_t)reply.n;
+}
+
+/* ---- its octets ---- */
+
+/* A CR that was held back goes before the octets. */
+static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
+{
+	uint64_t max = d->env->line_max;
+
+	return !max || ((!cr_first || smtp_text_fits(&d->text, SPAN("\r"), max)) &&
+			smtp_text_fits(&d->text, octets, max));
+}
+
+/*
+ * What is too big for the destination does not reach it. One that gives up a message in the middle
+ * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
+ * its message_size_limit; hMailServer does after 100,000 octets of a line): then a dot ends the
+ * message there and is text here. NULL or the refusal. Dots that stuff lines count too.
+ */
+static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
+			   enum reason *why)
+{
+	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
+	/* A dot that begins a line may turn out to be the closing one. */
+	unsigned closing = d->counted ? 0 : ends ? CLOSING : 1;
+
+	*why = dialog_size_reason(d);
+	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
+		return smtp_words(WORD_TOO_BIG);
+	*why = REASON_MAX_LINE;
+	if (!lines_fit(d, octets, cr_first))
+		return smtp_words(WORD_LINE);
+	*why = REASON_MAX_HEADER;
+	if (d->header.over)
+		return NULL;
+	if (cr_first)
+		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
+	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
+	return d->env->header_max && header > d->env->header_max ? smtp_words(WORD_HEADER) : NULL;
+}
+
+static void forward(struct dialog *d, struct span octets, bool cr_first, bool spliced,
+		    struct dialog_forward *out)
+{
+	size_t n = octets.n + (cr_first ? 1 : 0);
+
+	d->bytes += n;
+	d->body_bytes += n;
+	if (n == 0)
+		return;
+	stats_count(d->env->stats, octets, n);
+	stats_count(d->at, octets, n);
+	out->cr_first = cr_first;
+	out->octets = octets;
+	if (spliced)
+		d->spliced = true;
+	else
+		d->copied = true;
+}
+
+/* Why the message may not go on, whose next OCTETS the scanner let through with RESULT; or NULL. */
+static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
+			    enum smtp_eod_result result, enum reason *why)
+{
+	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
+		*why = REASON_MAIL_LINES;
+		return smtp_words(WORD_GATES);
+	}
+	return too_big(d, octets, cr_first, result == SMTP_EOD_END, why);
+}
+
+/* The message is complete. */
+static void end_of_data(struct dialog *d)
+{
+	smtp_server_body_done(&d->server);
+	if (!d->discard) {
+		d->bytes -= d->counted ? 0 : CLOSING; /* it is no part of it */
+		d->body_bytes -= d->counted ? 0 : CLOSING;
+		return;
+	}
+	d->discard = false;
+	smtp_server_message_answered(&d->server);
+	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
+			      (enum reason)d->discard_why);
+}
+
+static void open_gate(struct dialog *d)
+{
+	smtp_gate_open(d->env->normalize ? &d->repair.gate : &d->eod.gate);
+}
+
+void dialog_gate_open(struct dialog *d)
+{
+	d->gates++;
+	open_gate(d);
+}
+
+/* What of the octets may go on; with NORMALIZE, in REPAIRED. */
+static enum smtp_eod_result scan(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired,
+				 struct dialog_forward *out)
+{
+	enum smtp_eod_result result;
+	size_t safe = 0;
+
+	if (d->env->normalize) {
+		buf_clear(repaired);
+		result = smtp_repair(&d->repair, span_of(p, n), &out->consumed, repaired);
+		out->octets = buf_span(repaired);
+	} else {
+		result = smtp_eod_scan(&d->eod, span_of(p, n), &out->consumed, &safe,
+				       &out->cr_first);
+		out->octets = span_of(p, safe);
+	}
+	return result;
+}
+
+/* Repairs octets of a counted body, none of whose lines waits at the gate. */
+static enum smtp_eod_result repair_counted(struct dialog *d, struct span in, size_t *consumed,
+					   struct buf *repaired)
+{
+	enum smtp_eod_result result;
+
+	buf_clear(repaired);
+	*consumed = 0;
+	do {
+		size_t n;
+
+		result = smtp_repair(&d->repair, span_from(in, *consumed), &n, repaired);
+		*consumed += n;
+		if (result == SMTP_EOD_GATE)
+			smtp_gate_open(&d->repair.gate);
+	} while (result == SMTP_EOD_GATE);
+	return result;
+}
+
+/* What of a counted body may go on. */
+static enum smtp_eod_result scan_counted(struct dialog *d, uint8_t *p, size_t n,
+					 struct buf *repaired, struct dialog_forward *out)
+{
+	enum smtp_eod_result result;
+	struct smtp_unstuffed found;
+
+	if (d->env->normalize) {
+		result = repair_counted(d, span_of(p, n), &out->consumed, repaired);
+		p = repaired->data + repaired->head;
+		n = buf_len(repaired);
+		/* What was repaired has the same end, and no bare newline. */
+		CHECK(smtp_eod_unstuff(&d->eod, p, n, &found) == result);
+	} else {
+		result = smtp_eod_unstuff(&d->eod, p, n, &found);
+		out->consumed = found.scanned;
+	}
+	out->octets = span_of(p, found.octets);
+	out->cr_first = found.cr_first;
+	out->changed = found.changed;
+	return result;
+}
+
+/* The command of a chunk of our own. */
+static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
+{
+	size_t n = out->octets.n + (out->cr_first ? 1 : 0);
+	int len;
+
+	if (n == 0 && !last)
+		return;
+	len = snprintf(out->command, sizeof(out->command), "BDAT %zu%s\r\n", n,
+		       last ? " LAST" : "");
+	CHECK(len > 0 && (size_t)len < sizeof(out->command));
+	out->command_len = (uint8_t)len;
+	record_command(d, "to", "destination", span_of(out->command, (size_t)len - 2));
+}
+
+void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,
+		 struct dialog_forward *out)
+{
+	enum smtp_eod_result result;
+	struct span octets;
+	bool cr_first;
+
+	*out = (struct dialog_forward){ 0 };
+	result = d->counted ? scan_counted(d, p, n, repaired, out) : scan(d, p, n, repaired, out);
+	octets = out->octets;
+	cr_first = out->cr_first;
+	out->octets = (struct span){ 0 };
+	out->cr_first = false;
+	if (!d->discard && result != SMTP_EOD_BARE) {
+		enum reason why;
+		const char *refusal = too_much(d, octets, cr_first, result, &why);
+
+		if (refusal)
+			dialog_discard_body(d, span_str(refusal), false, why);
+		else
+			forward(d, octets, cr_first, spliced, out);
+		if (!refusal && d->counted)
+			begin_chunk(d, out, result == SMTP_EOD_END);
+	}
+	switch (result) {
+	case SMTP_EOD_MORE:
+		break;
+	case SMTP_EOD_END:
+		end_of_data(d);
+		break;
+	case SMTP_EOD_GATE:
+		if (d->discard)
+			open_gate(d); /* nothing goes on that could be taken for a command */
+		else
+			out->gate = true;
+		break;
+	case SMTP_EOD_BARE:
+		*out = (struct dialog_forward){ .consumed = n };
+		smtp_server_body_done(&d->server);
+		dialog_close(d, smtp_words(WORD_BARE), END_PROTOCOL, REASON_BARE_NEWLINE);
+		break;
+	}
+}
+
+void dialog_chunks_reached(struct dialog *d, unsigned n)
+{
+	while (n-- > 0)
+		smtp_client_chunk_reached(&d->destination);
+}
+
+unsigned dialog_chunks_unanswered(const struct dialog *d)
+{
+	return dialog_counts(d) ? d->destination.count - 1u : 0;
+}
+
+void dialog_body_sent(struct dialog *d)
+{
+	if (d->end != END_RUNS || !smtp_client_in_body(&d->destination))
+		return;
+	if (d->chunked)
+		smtp_client_chunk_sent(&d->destination, d->chunk_last);
+	else
+		smtp_client_body_sent(&d->destination);
+}

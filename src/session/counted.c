@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC */
+/* counted: see counted.h. */
+#include "session/counted.h"
+
+#include "base/diag.h"
+#include "io/acked.h"
+#include "session/session.h"
+
+void counted_reset(struct session *s)
+{
+	s->counted_body = (struct counted){ 0 };
+}
+
+/* What cannot be asked is never acknowledged: then the destination's answer is taken for one that
+ * came too early. */
+void counted_begin(struct session *s)
+{
+	struct counted *c = &s->counted_body;
+
+	if (!c->begun)
+		c->begun = stream_octets_acked(&s->dest.stream, &c->before) == 0;
+}
+
+void counted_sent(struct session *s, uint32_t size)
+{
+	struct counted *c = &s->counted_body;
+
+	CHECK(c->open < COUNTED_MOST);
+	c->size[c->open++] = size;
+}
+
+bool counted_waits(const struct session *s)
+{
+	const struct dialog *d = &s->dialog;
+	unsigned most = d->destination.ext & SMTP_EXT_PIPELINING ? COUNTED_MOST : 1;
+
+	return dialog_counts(d) && !d->discard &&
+	       s->counted_body.open + dialog_chunks_unanswered(d) >= most;
+}
+
+static void reached(struct session *s, unsigned n)
+{
+	struct counted *c = &s->counted_body;
+
+	for (unsigned i = 0; i < n; i++)
+		c->done += c->size[i];
+	for (unsigned i = n; i < c->open; i++)
+		c->size[i - n] = c->size[i];
+	c->open = (uint8_t)(c->open - n);
+	dialog_chunks_reached(&s->dialog, n);
+}
+
+void counted_look(struct session *s)
+{
+	const struct counted *c = &s->counted_body;
+	uint64_t acked, end = c->done;
+	unsigned n = 0;
+
+	if (!dialog_counts(&s->dialog) || c->open == 0 || !c->begun ||
+	    stream_octets_acked(&s->dest.stream, &acked) < 0)
+		return;
+	while (n < c->open && acked - c->before >= end + c->size[n])
+		end += c->size[n++];
+	reached(s, n);
+}
+
+void counted_all(struct session *s)
+{
+	if (dialog_counts(&s->dialog))
+		reached(s, s->counted_body.open);
+}
