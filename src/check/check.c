@@ -132,6 +132,15 @@ static bool follow_limit(struct check *k, struct config *c, const char *running,
 	return true;
 }
 
+/* The number that was given is wrong, and another one stands in its place. */
+static bool sessions_are_wrong(const struct config *c)
+{
+	for (size_t i = 0; i < c->fault_count; i++)
+		if (strstr(c->faults[i].text, ": MAX_SESSIONS: "))
+			return true;
+	return false;
+}
+
 /*
  * Raises the limit as far as needed. A daemon that runs has the limit of its start, and no more
  * than that; it is to be refused nothing for the copies of messages, without which it serves.
@@ -142,6 +151,8 @@ static void check_limit(struct check *k, struct config *c, const char *running)
 	uint64_t spare = running ? COPY_OPEN : 0, need = descriptors(k, sessions) - spare;
 	struct rlimit limit;
 
+	if (sessions_are_wrong(c))
+		return;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
 		config_fault(c, SETTING_MAX_SESSIONS, "RLIMIT_NOFILE cannot be read: %s",
 			     strerror(errno));
@@ -216,12 +227,15 @@ static void check_metrics(struct check *k, struct config *c)
 static void check_syslog(struct config *c)
 {
 	const char *path = c->set.log_syslog;
+	struct stat st;
 
 	if (*path && (*path != '/' || strlen(path) > OUTLET_PATH_MAX))
 		config_fault(c, SETTING_LOG_SYSLOG,
 			     "\"%s\": allowed is the path of a socket from / on, of %d octets at "
 			     "most, or nothing",
 			     path, OUTLET_PATH_MAX);
+	else if (*path && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		config_fault(c, SETTING_LOG_SYSLOG, "%s: is there and is no socket", path);
 }
 
 static enum route_cooperation cooperation(const struct settings *set)

@@ -35,6 +35,10 @@ const char *control_path_check(const char *path, char *out, size_t cap)
 	char dir[sizeof(un.sun_path)];
 	struct stat st;
 
+	if (*path != '/') {
+		snprintf(out, cap, "\"%s\": is no absolute path; write it from / on", path);
+		return out;
+	}
 	if (!control_path_address(path, &un)) {
 		snprintf(out, cap, "%s: too long, at most %zu octets", path,
 			 sizeof(un.sun_path) - 1);

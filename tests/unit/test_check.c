@@ -419,6 +419,26 @@ static void places_of_the_log(void **state)
 	config_free(c);
 }
 
+/* Sockets of ours and of others: the path from / on, and nothing else in its place. A number of
+ * sessions that is wrong is not told of again by what RLIMIT_NOFILE says of the default. */
+static void places_of_sockets(void **state)
+{
+	static const char *const wrong[] = { "CONTROL_SOCKET=control", "LOG_SYSLOG=/dev/null",
+					     "MAX_SESSIONS=100000000" };
+	static const char *const texts[] = {
+		"-o: CONTROL_SOCKET: \"control\": is no absolute path; write it from / on",
+		"-o: LOG_SYSLOG: /dev/null: is there and is no socket",
+		"-o: MAX_SESSIONS: 100000000 is out of range, allowed is an integer from 1 to "
+		"1000000",
+	};
+	struct config *c = load(wrong, COUNT(wrong));
+
+	(void)state;
+	run(c);
+	assert_faults(c, texts, COUNT(texts));
+	config_free(c);
+}
+
 /* What the start could not do, the check cannot do either, and says so. */
 static void privilege_that_cannot_be_dropped(void **state)
 {
@@ -594,6 +614,7 @@ int main(void)
 		TEST(files_are_seen_as_user),
 		TEST(log_is_tried_as_user),
 		TEST(places_of_the_log),
+		TEST(places_of_sockets),
 		TEST(privilege_that_cannot_be_dropped),
 		TEST(users),
 		TEST(another_user_ignores_user),
