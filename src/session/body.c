@@ -456,13 +456,17 @@ static void finish(struct session *s)
 	session_changed(s); /* what followed the message are commands */
 }
 
-/* While answers to chunks are waited for, the client is not to blame (MIN_RATE). */
+/* While answers to chunks are waited for, the client is not to blame (MIN_RATE); from then on he is:
+ * the window goes on with the answer, not with the octets that come some time after it. */
 static bool answers_wait(struct session *s)
 {
-	if (!counted_waits(s))
-		return false;
-	session_window_stand(s);
-	return true;
+	bool waits = counted_waits(s);
+
+	if (waits)
+		session_window_stand(s);
+	else
+		session_window_go(s);
+	return waits;
 }
 
 void session_body_step(struct session *s)

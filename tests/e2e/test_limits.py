@@ -385,6 +385,36 @@ class Deadlines(harness.TestCase):
             slow.close()
             daemon.record("session", end="timeout")
 
+    @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
+    def test_min_rate_of_counted_bodies(self):
+        """What the destination takes for its answers does not count, the client's pauses after them
+        do."""
+        text = b"x" * 20
+
+        def piece(s, answer_s):
+            s.client.send(text)
+            s.server.expect(b"BDAT 20\r\n" + text)
+            time.sleep(answer_s)
+            s.server.send(puppet.OK)
+
+        offer = b"250-puppet.test\r\n250 CHUNKING\r\n"
+        with puppet.Destination(extensions=offer) as destination, self.caronte(
+                destination, MIN_RATE=10) as daemon, contextlib.ExitStack() as stack:
+            slow, waits = (stack.enter_context(puppet.Session(daemon.port, destination, "rcpt"))
+                           for _ in range(2))
+            for s in slow, waits:
+                s.client.send(puppet.DATA)
+                self.assertEqual(s.client.reply()[:3], b"354")
+            began = time.monotonic()
+            while time.monotonic() - began < 55:
+                piece(slow, 0)
+                piece(waits, 5)
+            self.assertTrue(slow.client.reply().startswith(CLIENT_SLOW))
+            self.assertAlmostEqual(time.monotonic() - began, 60, delta=3)
+            piece(waits, 0)
+            slow.close()
+            daemon.record("session", end="timeout")
+
 
 class Networks(harness.TestCase):
     """An IPv6 client is its /64: whoever has one has all of its addresses."""
