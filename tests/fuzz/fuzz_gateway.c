@@ -14,6 +14,8 @@
  *
  * - With all that was to come arrived, no command is left without an answer.
  *
+ * - Of a body that is counted, the answer to a chunk is the client's only where it refuses.
+ *
  * - Where a destination loses its place, that is, gives up a message after some octet of it and
  *   looks for the end from there as if a line began, no transaction begins in what it then takes
  * for commands.
@@ -29,6 +31,7 @@
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
 
 #define MESSAGE_MAX 450 /* of a destination that says no SIZE */
+#define CHUNKS_OPEN 3	/* of a counted body, before the first of them is answered */
 
 enum kind { OTHER, MAIL, RCPT, DATA, MESSAGE, CHUNK, AUTH, CONTINUATION };
 
@@ -51,6 +54,7 @@ enum mode { LINE, BODY, SWALLOWING, CHUNKED, CREDENTIALS };
 struct conn {
 	enum mode mode;
 	bool idle, dead, closing, login, refuses_ehlo, greeted, last;
+	bool refused;	     /* a chunk of the message, so the others too */
 	bool odd;	     /* it has said more than it should */
 	bool lied;	     /* … out of the blue, perhaps 250 for a message */
 	bool lost, smuggled; /* it has given up a message; and then heard MAIL */
@@ -71,6 +75,10 @@ struct client {
 	unsigned first, last, number;
 	bool in_body, gone, body_sent, at_gate;
 	bool odd; /* so was a destination of it */
+	/* Of a counted body, the chunks that have not reached the destination: where they end there
+	 */
+	size_t chunk_end[CHUNKS_OPEN];
+	unsigned chunks;
 };
 
 static struct {
@@ -214,6 +222,7 @@ static void on_mail(struct conn *c, const struct smtp_command *cmd)
 	}
 	c->mail = number;
 	c->rcpts = 0;
+	c->refused = false;
 	reply(c, 250, 'M', number);
 }
 
@@ -249,7 +258,7 @@ static void message_over(struct conn *c)
 		if (all->asked[i].kind == RCPT && mail_of(&all->asked[i]) == c->mail)
 			good += all->asked[i].good;
 	CHECK(c->odd || (good == c->rcpts && !mail->delivered));
-	mail->delivered = !refuses();
+	mail->delivered = !c->refused && !refuses();
 	reply(c, mail->delivered ? 250 : 452, 'E', c->mail);
 	c->mail = 0;
 }
@@ -378,10 +387,12 @@ static bool step_chunk(struct conn *c, struct span in)
 	if (c->left > 0)
 		return n > 0;
 	c->mode = LINE;
-	if (c->last)
+	if (c->last) {
 		message_over(c);
-	else
-		reply(c, refuses() ? 452 : 250, 'B', c->mail);
+		return true;
+	}
+	c->refused |= refuses();
+	reply(c, c->refused ? 452 : 250, 'B', c->mail);
 	return true;
 }
 
@@ -437,7 +448,8 @@ static bool told_of(const struct asked *a, unsigned number, char what, unsigned 
 	case 'E':
 		return (a->kind == MESSAGE || a->kind == CHUNK) && of == mail_of(a);
 	case 'B':
-		return a->kind == CHUNK && of == mail_of(a);
+		return (a->kind == CHUNK || (a->kind == MESSAGE && code / 100 != 2)) &&
+		       of == mail_of(a);
 	case 'A':
 		return a->kind == AUTH || a->kind == CONTINUATION;
 	case 'G':
@@ -533,20 +545,45 @@ static void collect(struct client *c)
 		c->body_sent = true;
 }
 
+/* The next chunk of a counted body waits for answers. */
+static bool answers_wait(const struct client *c)
+{
+	unsigned most = c->d.destination.ext & SMTP_EXT_PIPELINING ? CHUNKS_OPEN : 1;
+
+	return dialog_counts(&c->d) && c->chunks + dialog_chunks_unanswered(&c->d) >= most;
+}
+
+/* The destination has read all of these chunks. */
+static void note_chunks(struct client *c)
+{
+	unsigned n = 0;
+
+	while (n < c->chunks && c->conn->in.taken >= c->chunk_end[n])
+		n++;
+	c->chunks -= n;
+	memmove(c->chunk_end, c->chunk_end + n, c->chunks * sizeof(c->chunk_end[0]));
+	if (dialog_counts(&c->d))
+		dialog_chunks_reached(&c->d, n);
+}
+
 static bool move_body(struct client *c)
 {
 	struct dialog_forward f;
 	struct span in = rest(&c->in);
 
-	if (in.n == 0)
+	if (in.n == 0 || answers_wait(c))
 		return false;
 	dialog_body(&c->d, (uint8_t *)(uintptr_t)in.p, in.n, NULL, false, &f);
 	c->at_gate = f.gate;
 	c->in.taken += f.consumed;
+	CHECK(!f.command_len || (c->d.counted && c->conn && all->env.data_as_bdat));
+	to_conn(c, span_of(f.command, f.command_len));
 	if (f.cr_first)
 		to_conn(c, SPAN("\r"));
 	to_conn(c, f.octets);
 	c->body_sent = !dialog_in_body(&c->d);
+	if (f.command_len && !c->body_sent)
+		c->chunk_end[c->chunks++] = c->conn->in.n;
 	return f.consumed > 0;
 }
 
@@ -573,6 +610,7 @@ static void close_conn(struct client *c)
 	c->conn->dead = true;
 	c->conn = NULL;
 	c->body_sent = false;
+	c->chunks = 0;
 }
 
 static void part(struct client *c)
@@ -685,6 +723,7 @@ static bool hear(struct client *c, size_t n)
 	if (!conn || c->d.drop_destination || c->d.end != END_RUNS ||
 	    dialog_gateway_apart(&c->d.gateway))
 		return false;
+	note_chunks(c);
 	if (c->body_sent && conn->in.taken == conn->in.n) {
 		c->body_sent = false;
 		dialog_body_sent(&c->d);
@@ -1008,6 +1047,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					.name = "p",
 					.message_max = MESSAGE_MAX,
 					.more = more() };
+	all->env.data_as_bdat = choose(2);
 	xmllog_open(&all->log, NULL, -1, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		begin(&all->client[i]);
