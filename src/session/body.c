@@ -456,7 +456,7 @@ static void finish(struct session *s)
 	session_changed(s); /* what followed the message are commands */
 }
 
-/* While answers to chunks are waited for, the client is not to blame (MIN_RATE); from then on it is:
+/* While answers to chunks are waited for, the client is not to blame (MIN_RATE); after that it is:
  * the window goes on with the answer, not with the octets that come some time after it. */
 static bool answers_wait(struct session *s)
 {
