@@ -11,6 +11,9 @@ The gate (test_gate.py) waits at each MAIL, so that by default not every line ha
 after it. A server that took a line's dot for the end would cut the message there all the same. With
 CARONTE_LONG set each has one, everything is sent over a wire that takes time, too, and each server
 has both dialogs and engines in front of it.
+
+A server that takes chunks (Postfix and Exim do, OpenSMTPD and sendmail do not) has the messages in
+both ways: with DATA, and counted (DATA_AS_BDAT), where nothing waits at the gate.
 """
 import collections
 import concurrent.futures
@@ -39,6 +42,7 @@ COMMANDS = [b"MAIL FROM:<evil@evil.test>", b"RCPT TO:<victim@far.test>", b"DATA"
             b"Subject: smuggled", b"", b"smuggled", b"."]
 LENGTHS = list(range(1, 4301))
 POWERS = [length for power in range(3, 17) for length in range((1 << power) - 2, (1 << power) + 3)]
+FEWER = 7  # one of so many of them, where the body is counted
 PER_MESSAGE = 50  # lines, with a transaction after each
 AT_A_TIME = 24
 CONNECTIONS = 6  # for messages that are taken
@@ -109,6 +113,22 @@ def send_all(port, hello, texts, at_a_time=AT_A_TIME):
 
 class Servers:
     each_engine = LONG
+    takes_chunks = False
+
+    def each_mode(self):
+        """Settings, one after the other: where the server takes chunks, without them, too."""
+        for counted in (False, True) if self.takes_chunks else (True,):
+            with case(counted):
+                yield {"DATA_AS_BDAT": counted}
+
+    def commands(self):
+        """How messages went: by DATA, or by BDAT."""
+        verbs = {record.get("line").split()[0] for daemon in self.daemons
+                 for record in daemon.records("command", to="destination")}
+        return verbs & {"BDAT", "DATA"}
+
+    def expected(self, counted):
+        return {"BDAT"} if counted and self.takes_chunks else {"DATA"}
 
     def heard_of_nobody_else(self, server):
         self.assertEqual(server.mails(box=mailserver.FAR), [])
@@ -121,9 +141,11 @@ class Servers:
         """Ports that lead there through Caronte, by name."""
         with contextlib.ExitStack() as stack:
             wire = stack.enter_context(Wire(server.port, WIRE_S))
-            yield {name: stack.enter_context(self.caronte(
-                to, MAX_SESSIONS_PER_ADDRESS=0, WORKERS=1, **settings)).port
-                   for name, to in (("direct", server), ("wire", wire))}
+            ways = {name: stack.enter_context(self.caronte(
+                to, MAX_SESSIONS_PER_ADDRESS=0, WORKERS=1, **settings))
+                    for name, to in (("direct", server), ("wire", wire))}
+            self.daemons = list(ways.values())
+            yield {name: daemon.port for name, daemon in ways.items()}
 
 
 class Lengths(Servers):
@@ -152,14 +174,17 @@ class Lengths(Servers):
         self.heard_of_nobody_else(server)
 
     def test_lengths(self):
-        with self.server() as server, self.ways(server) as ports:
-            for way, port in ports.items():
-                for make in in_body, field, folded:
-                    lengths = LENGTHS if way == "direct" or LONG else []
-                    lengths = [each for each in lengths + POWERS if each <= self.LONGEST]
-                    with case(way, make.__name__):
-                        self.check(server, port, make, lengths, 1 if LONG else PER_MESSAGE)
-
+        for mode in self.each_mode():
+            counted = mode["DATA_AS_BDAT"]
+            some = LENGTHS[::FEWER if counted and self.takes_chunks and not LONG else 1]
+            with self.server() as server, self.ways(server, **mode) as ports:
+                for way, port in ports.items():
+                    for make in in_body, field, folded:
+                        lengths = some if way == "direct" or LONG else []
+                        lengths = [each for each in lengths + POWERS if each <= self.LONGEST]
+                        with case(way, make.__name__):
+                            self.check(server, port, make, lengths, 1 if LONG else PER_MESSAGE)
+                self.assertEqual(self.commands(), self.expected(counted))
 
     SIZE_LIMIT = 110000  # Exim returns 100,000 with a bounce
     HEADER_LIMIT = 8 << 10  # of Caronte; the server's is a little more
@@ -190,20 +215,25 @@ class Lengths(Servers):
                     self.assertLessEqual(set(codes), {250, 552})
                     self.assertEqual(len(server.mails()), taken + codes.count(250))
                     self.heard_of_nobody_else(server)
+            # Of what is refused in its first octets no chunk is sent.
+            self.assertLessEqual(self.commands(), self.expected(settings["DATA_AS_BDAT"]))
 
     def test_size_limit(self):
-        with self.small_server(self.SIZE_LIMIT) as server:
-            self.check_limit(server, self.SIZE_LIMIT, self.SIZES)
+        for mode in self.each_mode():
+            with self.small_server(self.SIZE_LIMIT) as server:
+                self.check_limit(server, self.SIZE_LIMIT, self.SIZES, **mode)
 
 
 class WithHeaderLimit:
     def test_header_limit(self):
-        with self.limited_server(self.HEADER_LIMIT + 2) as server:
-            self.check_limit(server, self.HEADER_LIMIT, self.HEADERS,
-                             MAX_HEADER_KIB=self.HEADER_LIMIT >> 10)
+        for mode in self.each_mode():
+            with self.limited_server(self.HEADER_LIMIT + 2) as server:
+                self.check_limit(server, self.HEADER_LIMIT, self.HEADERS,
+                                 MAX_HEADER_KIB=self.HEADER_LIMIT >> 10, **mode)
 
 
 class Exim(Lengths, WithHeaderLimit, harness.TestCase):
+    takes_chunks = True
     server = small_server = exim.Exim
 
     def limited_server(self, size):
@@ -221,6 +251,7 @@ class Exim(Lengths, WithHeaderLimit, harness.TestCase):
 
 
 class Postfix(Lengths, harness.TestCase):
+    takes_chunks = True
     server = postfix.Postfix
     dialogs = chosen(("gateway",), ("sniff", "gateway"))
 
@@ -278,9 +309,13 @@ class FullSpool(Servers):
         kept to itself meanwhile: each line there, or a few octets of it, is taken by a server that
         lost its place for the end, and has a transaction after it. (One such message, to the octet,
         is in test_gate.py; to find it again all of them are needed.)"""
+        for mode in self.each_mode():
+            self.fill(**mode)
+
+    def fill(self, **settings):
         unit = stuffed([b"xx.", *COMMANDS[:3]])
         units = chosen(10, 20)
-        with self.small_spool() as server, self.ways(server) as ports:
+        with self.small_spool() as server, self.ways(server, **settings) as ports:
             for pages, shift in itertools.product(
                     (self.ROOM, self.ROOM + 1), range(0, len(unit), chosen(len(unit) // 2, 1))):
                 fits = pages * self.PAGE - units // 2 * len(unit)
@@ -290,13 +325,16 @@ class FullSpool(Servers):
                     with case(pages, shift, way):
                         self.assertNotIn(250, send(port, EHLO, [text])[3:])
             self.heard_of_nobody_else(server)
+            self.assertEqual(self.commands(), self.expected(settings["DATA_AS_BDAT"]))
 
 
 class FullExim(FullSpool, harness.TestCase):
+    takes_chunks = True
     server = exim.Exim
 
 
 class FullPostfix(FullSpool, harness.TestCase):
+    takes_chunks = True
     server = postfix.Postfix
 
 
