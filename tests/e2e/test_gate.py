@@ -213,7 +213,10 @@ class FullSpool(harness.TestCase):
             smuggled, = server.mails(1, mailserver.FAR)
             self.assertIn(b"\r\nSubject: smuggled\r\n", smuggled)
             for body in BODIES:
-                with case(body), self.caronte(server, **{body: True}) as daemon:
+                with case(body), self.caronte(server, DATA_AS_BDAT=False,
+                                              **{body: True}) as daemon:
                     self.assertEqual(self.attack(daemon.port), [451, self.by_dialog(421, 221)])
+                    self.assertIn("DATA", [record.get("line") for record in
+                                           daemon.records("command", to="destination")])
             self.assertEqual(server.recipients(), [ours, victim] + [ours] * len(BODIES))
             self.assertEqual(len(server.mails(1, mailserver.FAR)), 1)
