@@ -23,7 +23,7 @@ static void chunk_over(struct dialog *d)
 	bool discarded = d->discard, refused = d->chunk_void;
 
 	d->discard = d->chunk_void = false;
-	smtp_server_chunk_done(&d->server, d->chunk_last);
+	smtp_order_chunk_done(&d->server, d->chunk_last);
 	if (refused) {
 		dialog_say(d, saved, dialog_asked(d, SMTP_VERB_BDAT, false));
 		return;
@@ -33,10 +33,10 @@ static void chunk_over(struct dialog *d)
 			dialog_add_pending(d, SMTP_VERB_BDAT)->passed = true;
 		return;
 	}
-	if (d->server.state == SMTP_SERVER_EOD)
-		smtp_server_message_answered(&d->server);
-	else if (d->server.state == SMTP_SERVER_CHUNKED)
-		smtp_server_answered(&d->server, SMTP_VERB_BDAT, 550);
+	if (d->server.state == SMTP_ORDER_EOD)
+		smtp_order_message_answered(&d->server);
+	else if (d->server.state == SMTP_ORDER_CHUNKED)
+		smtp_order_answered(&d->server, SMTP_VERB_BDAT, 550);
 	dialog_answer_untaken(d, saved, d->discard_ends, (enum reason)d->discard_why);
 }
 
@@ -79,7 +79,7 @@ bool dialog_chunk_is_too_big(const struct dialog *d, const struct smtp_command *
  * completed. */
 void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 {
-	smtp_server_passed(&d->server, cmd);
+	smtp_order_passed(&d->server, cmd);
 	open_message(d);
 	d->discard = d->chunk_void = false;
 	dialog_discard_body(d, span_str(smtp_words(WORD_TOO_BIG)), false, dialog_size_reason(d));
@@ -91,7 +91,7 @@ void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const
 	struct dialog_work *w = d->work;
 	size_t n = strlen(reply);
 
-	smtp_server_discards(&d->server);
+	smtp_order_discards(&d->server);
 	d->discard = d->chunk_void = true;
 	memcpy(w->saved, reply, n);
 	w->saved_len = (uint16_t)n;
@@ -109,7 +109,7 @@ void dialog_chunk_look(struct dialog *d, struct span octets)
 
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)
 {
-	CHECK(d->server.state == SMTP_SERVER_CHUNK && n <= d->chunk_left && sent <= n);
+	CHECK(d->server.state == SMTP_ORDER_CHUNK && n <= d->chunk_left && sent <= n);
 	d->chunk_left -= n;
 	d->bytes += sent;
 	d->body_bytes += sent;
@@ -121,8 +121,8 @@ void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)
 
 bool dialog_chunk_leaves(const struct dialog *d)
 {
-	return d->chunked && d->server.state != SMTP_SERVER_CHUNK &&
-	       smtp_client_oldest(&d->destination) == SMTP_OWES_BODY;
+	return d->chunked && d->server.state != SMTP_ORDER_CHUNK &&
+	       smtp_owed_oldest(&d->destination) == SMTP_OWES_BODY;
 }
 
 bool dialog_chunk_awaits(const struct dialog *d)
@@ -130,7 +130,7 @@ bool dialog_chunk_awaits(const struct dialog *d)
 	struct dialog_work *w = d->work;
 
 	/* Nothing is passed on beside it, so it is the oldest. */
-	return d->server.state == SMTP_SERVER_CHUNKED && w->count > 0 &&
+	return d->server.state == SMTP_ORDER_CHUNKED && w->count > 0 &&
 	       dialog_oldest(w)->verb == SMTP_VERB_BDAT && dialog_oldest(w)->passed;
 }
 
@@ -144,6 +144,6 @@ void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends, enum r
 {
 	CHECK(dialog_chunk_awaits(d));
 	dialog_take_oldest(d->work);
-	smtp_server_answered(&d->server, SMTP_VERB_BDAT, 550);
+	smtp_order_answered(&d->server, SMTP_VERB_BDAT, 550);
 	dialog_answer_untaken(d, reply, ends, why);
 }

@@ -26,7 +26,7 @@ static struct policy_address address_of(const struct dialog *d, const struct smt
 	};
 }
 
-static enum smtp_owed owed_for(enum smtp_verb verb)
+static enum smtp_owes owed_for(enum smtp_verb verb)
 {
 	switch (verb) {
 	case SMTP_VERB_DATA:
@@ -74,8 +74,8 @@ static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *
 
 	p->passed = true;
 	p->as_ehlo = as.verb != cmd->verb;
-	smtp_client_queued(&d->destination, owed_for(cmd->verb));
-	smtp_server_passed(&d->server, cmd);
+	smtp_owed_queued(&d->destination, owed_for(cmd->verb));
+	smtp_order_passed(&d->server, cmd);
 	return p;
 }
 
@@ -101,7 +101,7 @@ static void refuse_rcpt(struct dialog *d, const struct smtp_command *cmd, enum p
 
 	d->refusals++;
 	smtp_path_text(&cmd->path, text);
-	smtp_server_rcpt_refused(&d->server);
+	smtp_order_rcpt_refused(&d->server);
 	record_recipient(d, text, rule, span_str(reply), false);
 	answer_local(d, cmd, reply, REASON_NONE, true);
 }
@@ -205,8 +205,8 @@ static void on_continuation(struct dialog *d, struct span line)
 	CHECK(res == 0);
 	record_command(d, "to", "destination", SPAN("<credentials>"));
 	dialog_add_pending(d, SMTP_VERB_AUTH)->passed = true;
-	smtp_client_queued(&d->destination, SMTP_OWES_AUTH);
-	smtp_server_passed(&d->server, &cmd);
+	smtp_owed_queued(&d->destination, SMTP_OWES_AUTH);
+	smtp_order_passed(&d->server, &cmd);
 }
 
 /* MAIL says that the message is larger than we take a destination to accept that says no limit.
@@ -227,7 +227,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->letter.sender);
 	if (lacks) {
-		smtp_server_mail_refused(&d->server);
+		smtp_order_mail_refused(&d->server);
 		answer_local(d, cmd, lacks, REASON_NONE, false);
 	} else {
 		pass(d, cmd);
@@ -307,7 +307,7 @@ static bool room_for_command(const struct dialog *d, struct span in)
 	size_t line = smtp_line_limit(in);
 	size_t room = line > in.n ? in.n : line;
 
-	return w->count < SMTP_OPEN_MAX - 1 && !smtp_client_full(&d->destination) &&
+	return w->count < SMTP_OPEN_MAX - 1 && !smtp_owed_full(&d->destination) &&
 	       dialog_has_room(d) && buf_space(out) >= room + ROOM_REBUILT;
 }
 
@@ -320,7 +320,7 @@ static bool fatal_waits(const struct dialog_work *w)
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };
 
 /* A command that is answered here. */
-static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum reason fatal)
+static void on_refused(struct dialog *d, const struct smtp_order_step *s, enum reason fatal)
 {
 	if (s->cmd.verb == SMTP_VERB_AUTH)
 		begin_login(d, &s->cmd);
@@ -328,12 +328,12 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum 
 
 	record_login(d, false, span_str(s->reply));
 	if (s->cmd.verb == SMTP_VERB_UNKNOWN)
-		smtp_server_unknown(&d->server);
+		smtp_order_unknown(&d->server);
 	d->proxy_header |= fatal == REASON_PROXY_HEADER;
-	if (d->server.state == SMTP_SERVER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
-		smtp_server_rcpt_refused(&d->server);
-	if (d->server.state == SMTP_SERVER_READY && s->cmd.verb == SMTP_VERB_MAIL)
-		smtp_server_mail_refused(&d->server);
+	if (d->server.state == SMTP_ORDER_MAIL && s->cmd.verb == SMTP_VERB_RCPT)
+		smtp_order_rcpt_refused(&d->server);
+	if (d->server.state == SMTP_ORDER_READY && s->cmd.verb == SMTP_VERB_MAIL)
+		smtp_order_mail_refused(&d->server);
 	answer_local(d, &s->cmd, s->reply, fatal, told);
 }
 
@@ -342,7 +342,7 @@ static void on_refused(struct dialog *d, const struct smtp_server_step *s, enum 
  * that ask for nothing. A chunk with octets is a part of a message. True: S was one command too
  * many, and the session ends with the answer to it.
  */
-static bool is_one_too_many(struct dialog *d, const struct smtp_server_step *s)
+static bool is_one_too_many(struct dialog *d, const struct smtp_order_step *s)
 {
 	const struct smtp_command *cmd = &s->cmd;
 
@@ -353,7 +353,7 @@ static bool is_one_too_many(struct dialog *d, const struct smtp_server_step *s)
 	return ++d->idle_commands > d->env->max_idle;
 }
 
-static void on_one_too_many(struct dialog *d, const struct smtp_server_step *s)
+static void on_one_too_many(struct dialog *d, const struct smtp_order_step *s)
 {
 	if (s->cmd.verb == SMTP_VERB_AUTH)
 		begin_login(d, &s->cmd);
@@ -365,19 +365,19 @@ static void on_one_too_many(struct dialog *d, const struct smtp_server_step *s)
 
 /* The destination as the client's dialog has to see it. Half a reply that answers nothing holds up
  * whatever would be passed on: the other half must not be taken for its answer. */
-static struct smtp_server_view view_of(const struct dialog *d)
+static struct smtp_order_view view_of(const struct dialog *d)
 {
-	bool owes = smtp_client_owes(&d->destination);
+	bool owes = smtp_owed_owes(&d->destination);
 
 	/* What is held waits here for whatever the destination owes. */
 	if (d->gateway.on)
-		return (struct smtp_server_view){
+		return (struct smtp_order_view){
 			.open = d->work->count > 0 || d->partial,
 			.pipelining = true,
 			.trusted = d->who.in_network,
 			.counted = dialog_is_counted(d),
 		};
-	return (struct smtp_server_view){
+	return (struct smtp_order_view){
 		.open = owes || d->partial,
 		.pipelining = owes && (usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
@@ -388,46 +388,46 @@ static struct smtp_server_view view_of(const struct dialog *d)
 /* One event of the client's dialog, or why there is none now. */
 static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 {
-	bool continuation = d->server.state == SMTP_SERVER_AUTH_MORE;
-	struct smtp_server_step s = { .cmd.verb = SMTP_VERB_UNKNOWN };
-	enum smtp_server_event event;
+	bool continuation = d->server.state == SMTP_ORDER_AUTH_MORE;
+	struct smtp_order_step s = { .cmd.verb = SMTP_VERB_UNKNOWN };
+	enum smtp_order_event event;
 
 	d->chunk_waits = false;
 	if (fatal_waits(d->work))
 		return MUST_WAIT;
 	/* Octets that come too early add nothing to answer, and are never left for later. */
-	if (d->server.state != SMTP_SERVER_AUTH && d->server.state != SMTP_SERVER_DATA &&
+	if (d->server.state != SMTP_ORDER_AUTH && d->server.state != SMTP_ORDER_DATA &&
 	    !room_for_command(d, in))
 		return MUST_WAIT;
-	event = smtp_server_next(&d->server, in, view_of(d), &s);
-	if (event == SMTP_SERVER_MORE)
+	event = smtp_order_next(&d->server, in, view_of(d), &s);
+	if (event == SMTP_ORDER_MORE)
 		return NEEDS_OCTETS;
-	if (event == SMTP_SERVER_WAIT) {
+	if (event == SMTP_ORDER_WAIT) {
 		d->chunk_waits = s.cmd.verb == SMTP_VERB_BDAT;
 		return MUST_WAIT;
 	}
 	*consumed += s.consumed;
-	if (event != SMTP_SERVER_EARLY)
+	if (event != SMTP_ORDER_EARLY)
 		record_received(d, continuation ? NULL : &s.cmd, s.line);
-	if (event != SMTP_SERVER_EARLY && !continuation && is_one_too_many(d, &s)) {
+	if (event != SMTP_ORDER_EARLY && !continuation && is_one_too_many(d, &s)) {
 		on_one_too_many(d, &s);
 		return PROGRESS;
 	}
 	switch (event) {
-	case SMTP_SERVER_COMMAND:
+	case SMTP_ORDER_COMMAND:
 		on_command(d, &s.cmd);
 		break;
-	case SMTP_SERVER_LINE:
+	case SMTP_ORDER_LINE:
 		on_continuation(d, s.line);
 		break;
-	case SMTP_SERVER_DISCARD:
+	case SMTP_ORDER_DISCARD:
 		dialog_chunk_refuse(d, &s.cmd, s.reply);
 		break;
-	case SMTP_SERVER_EARLY:
+	case SMTP_ORDER_EARLY:
 		on_early(d, s.reply, s.why);
 		break;
 	default:
-		on_refused(d, &s, event == SMTP_SERVER_FATAL ? s.why : REASON_NONE);
+		on_refused(d, &s, event == SMTP_ORDER_FATAL ? s.why : REASON_NONE);
 	}
 	dialog_gateway_step(d);
 	return PROGRESS;

@@ -53,7 +53,7 @@ static void on_rcpt_answer(struct dialog *d, const struct dialog_pending *p,
 
 void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_offer *offer)
 {
-	struct smtp_client *c = &d->destination;
+	struct smtp_owed *c = &d->destination;
 
 	smtp_offer_read(offer, reply);
 	offer->size_max = smtp_size_bound(offer->size_max, d->env->message_max);
@@ -65,7 +65,7 @@ void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_
 /* (A SIZE that the connection has told before still holds.) */
 void dialog_learn_nothing(struct dialog *d)
 {
-	struct smtp_client *c = &d->destination;
+	struct smtp_owed *c = &d->destination;
 
 	c->ext = 0;
 	c->size_max = smtp_size_bound(c->size_max, d->env->message_max);
@@ -134,14 +134,14 @@ static void say_helo(struct dialog *d, struct dialog_pending *p)
 	CHECK(res == 0); /* nothing else is passed on before it is answered */
 	p->as_ehlo = false;
 	record_sent(d, &helo, span_from(buf_span(out), before));
-	smtp_client_queued(&d->destination, SMTP_OWES_COMMAND);
+	smtp_owed_queued(&d->destination, SMTP_OWES_COMMAND);
 }
 
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
 static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct dialog_asked what)
 {
 	dialog_body_begin(d, false);
-	if (d->server.state == SMTP_SERVER_BODY) {
+	if (d->server.state == SMTP_ORDER_BODY) {
 		dialog_go_ahead(d, reply->text);
 		return;
 	}
@@ -180,7 +180,7 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 
 	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && d->message_open) || d->auth_open)
 		what.command = RECORD_TOLD;
-	smtp_server_answered(&d->server, verb, reply->code);
+	smtp_order_answered(&d->server, verb, reply->code);
 	if (verb == SMTP_VERB_AUTH)
 		on_auth_answer(d, reply);
 	else if (verb == SMTP_VERB_RCPT)
@@ -211,7 +211,7 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	if (d->message_open)
 		what = dialog_told;
 
-	smtp_server_message_answered(&d->server);
+	smtp_order_message_answered(&d->server);
 	d->gateway.begun = false;
 	/* A destination that gave the message up may still take octets of it for commands, and what
 	 * it says to those must answer nobody else. */
@@ -242,18 +242,18 @@ static void on_closing(struct dialog *d, const struct smtp_reply *reply)
 
 static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 {
-	enum smtp_owed owed = (enum smtp_owed)d->begun;
+	enum smtp_owes owed = (enum smtp_owes)d->begun;
 
 	record_reply(d, reply->text, "from", "destination");
 	dialog_greeting_reply(d, reply);
-	switch (smtp_client_judge(&d->destination, reply, owed)) {
-	case SMTP_CLIENT_ANSWER:
+	switch (smtp_owed_judge(&d->destination, reply, owed)) {
+	case SMTP_OWED_ANSWER:
 		dialog_gateway_replied(d);
 		dialog_gateway_counts(d, reply, owed);
 		if (dialog_gateway_answer(d, reply)) {
 			break;
 		} else if (owed == SMTP_OWES_GREETING) {
-			smtp_server_greeted(&d->server, reply->code);
+			smtp_order_greeted(&d->server, reply->code);
 			d->turned_away = reply->code / 100 != 2;
 			dialog_say(d, reply->text,
 				   (struct dialog_asked){ .command = RECORD_CONNECT,
@@ -264,14 +264,14 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 			dialog_answer(d, reply, true);
 		}
 		break;
-	case SMTP_CLIENT_EARLY:
+	case SMTP_OWED_EARLY:
 		dialog_discard_body(d, reply->text, false, REASON_REFUSED_DATA);
 		break;
-	case SMTP_CLIENT_CLOSING:
+	case SMTP_OWED_CLOSING:
 		if (!dialog_gateway_again_after(d, owed))
 			on_closing(d, reply);
 		break;
-	case SMTP_CLIENT_DESYNC:
+	case SMTP_OWED_DESYNC:
 		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
 		break;
 	}
@@ -296,7 +296,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 
 		if (!d->partial) {
 			d->partial = true;
-			d->begun = (uint8_t)smtp_client_oldest(&d->destination);
+			d->begun = (uint8_t)smtp_owed_oldest(&d->destination);
 		}
 		if (!dialog_has_room(d))
 			break;

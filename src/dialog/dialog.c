@@ -98,7 +98,7 @@ void dialog_note_login(struct dialog *d, struct span name)
 void dialog_connected(struct dialog *d, const struct addr *destination)
 {
 	d->destination_addr = *destination;
-	smtp_client_start(&d->destination);
+	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
 }
 
@@ -237,7 +237,7 @@ bool dialog_record_cut_off(struct dialog *d, struct span reply)
 {
 	bool login = d->auth_open, any = record_unanswered(d, reply);
 
-	if (d->server.state == SMTP_SERVER_EOD || dialog_chunk_awaits(d)) {
+	if (d->server.state == SMTP_ORDER_EOD || dialog_chunk_awaits(d)) {
 		any = any || d->message_open;
 		dialog_record_message(d, reply);
 	}
@@ -266,7 +266,7 @@ void dialog_client_closed(struct dialog *d)
 	d->client_closed = true;
 	/* A message that was cut off is never delivered. Commands are still answered as far as they
 	 * are whole: dialog_from_client() sees to the end. */
-	if (d->server.state == SMTP_SERVER_BODY)
+	if (d->server.state == SMTP_ORDER_BODY)
 		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 }
 
@@ -274,7 +274,7 @@ void dialog_client_lost(struct dialog *d)
 {
 	d->client_closed = true;
 	/* A complete message is the destination's already: its answer is awaited for the log. */
-	if (d->server.state != SMTP_SERVER_EOD)
+	if (d->server.state != SMTP_ORDER_EOD)
 		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 }
 
@@ -291,12 +291,12 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	d->drop_destination = true;
 	if (d->discard && !d->chunk_void)
 		return;
-	if (d->server.state == SMTP_SERVER_QUIT && d->work->count == 1 && !timeout) {
+	if (d->server.state == SMTP_ORDER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, END_QUIT, REASON_NONE);
 		dialog_say_good(d, smtp_words(WORD_BYE));
 		return;
 	}
-	bool waits = d->work->count > 0 || dialog_in_body(d) || d->server.state == SMTP_SERVER_EOD;
+	bool waits = d->work->count > 0 || dialog_in_body(d) || d->server.state == SMTP_ORDER_EOD;
 	const char *text = timeout ? smtp_words(waits ? WORD_SLOW : WORD_SLOW_IDLE)
 				   : smtp_words(waits ? WORD_LOST : WORD_LOST_IDLE);
 
@@ -312,7 +312,7 @@ bool dialog_idle(const struct dialog *d)
 	if (d->end != END_RUNS)
 		return buf_len(&w->to_client) == 0 && !w->to_destination.pinned;
 	return w->count == 0 && buf_len(&w->to_client) == 0 && buf_len(&w->to_destination) == 0 &&
-	       d->server.state <= SMTP_SERVER_READY && d->server.state != SMTP_SERVER_CONNECT;
+	       d->server.state <= SMTP_ORDER_READY && d->server.state != SMTP_ORDER_CONNECT;
 }
 
 bool dialog_rests(const struct dialog *d)
@@ -326,10 +326,10 @@ bool dialog_rests(const struct dialog *d)
 	    buf_len(&w->to_client) + buf_len(&w->to_destination) + buf_len(&w->held) > 0)
 		return false;
 	switch (d->server.state) {
-	case SMTP_SERVER_MAIL:
-	case SMTP_SERVER_BODY:
-	case SMTP_SERVER_CHUNK:
-	case SMTP_SERVER_CHUNKED:
+	case SMTP_ORDER_MAIL:
+	case SMTP_ORDER_BODY:
+	case SMTP_ORDER_CHUNK:
+	case SMTP_ORDER_CHUNKED:
 		return true;
 	default:
 		return false;
@@ -341,10 +341,10 @@ bool dialog_wants_client(const struct dialog *d)
 	if (d->end != END_RUNS || d->client_closed || d->chunk_waits)
 		return false;
 	switch (d->server.state) {
-	case SMTP_SERVER_CONNECT:
-	case SMTP_SERVER_CHUNK:
-	case SMTP_SERVER_EOD:
-	case SMTP_SERVER_QUIT:
+	case SMTP_ORDER_CONNECT:
+	case SMTP_ORDER_CHUNK:
+	case SMTP_ORDER_EOD:
+	case SMTP_ORDER_QUIT:
 		return false;
 	default:
 		return true;
@@ -353,5 +353,5 @@ bool dialog_wants_client(const struct dialog *d)
 
 void dialog_flushed(struct dialog *d, unsigned n)
 {
-	smtp_client_flushed(&d->destination, n);
+	smtp_owed_flushed(&d->destination, n);
 }

@@ -19,14 +19,14 @@
 #include "base/pool.h"
 #include "base/span.h"
 #include "policy/policy.h"
-#include "smtp/client.h"
+#include "smtp/owed.h"
 #include "smtp/command.h"
 #include "dialog/gateway.h"
 #include "smtp/eod.h"
 #include "smtp/header.h"
 #include "smtp/offer.h"
 #include "smtp/repair.h"
-#include "smtp/server.h"
+#include "smtp/order.h"
 #include "smtp/text.h"
 #include "xmllog/xmllog.h"
 
@@ -137,8 +137,8 @@ struct dialog_more {
 struct dialog {
 	const struct dialog_env *env;
 	struct dialog_work *work; /* lent by the owner before any call that may produce octets */
-	struct smtp_server server;
-	struct smtp_client destination;
+	struct smtp_order server;
+	struct smtp_owed destination;
 	struct dialog_gateway gateway;
 	struct policy_client who;
 	struct addr client_addr, destination_addr; /* family 0: none */
@@ -150,7 +150,7 @@ struct dialog {
 	bool drop_destination; /* close the destination's connection now, whatever it was sent */
 	bool turned_away;      /* the destination greeted with a refusal */
 	bool partial;	       /* a reply has begun and was not dealt with yet */
-	uint8_t begun;	       /* enum smtp_owed: what was owed when it began */
+	uint8_t begun;	       /* enum smtp_owes: what was owed when it began */
 	uint8_t greeting;      /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
 	bool lmtp;	       /* it has said that it speaks LMTP */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
@@ -209,13 +209,13 @@ void dialog_flushed(struct dialog *d, unsigned n);
 /* The client sends octets that are counted: take `chunk_left` of them at most, dialog_chunk(). */
 static inline bool dialog_in_chunk(const struct dialog *d)
 {
-	return d->end == END_RUNS && d->server.state == SMTP_SERVER_CHUNK;
+	return d->end == END_RUNS && d->server.state == SMTP_ORDER_CHUNK;
 }
 
 /* The client's turn to send a message: give its octets to dialog_body(), or to dialog_chunk(). */
 static inline bool dialog_in_body(const struct dialog *d)
 {
-	return (d->end == END_RUNS && d->server.state == SMTP_SERVER_BODY) || dialog_in_chunk(d);
+	return (d->end == END_RUNS && d->server.state == SMTP_ORDER_BODY) || dialog_in_chunk(d);
 }
 
 /* What is to be sent to the destination of a body's octets. */
@@ -242,7 +242,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 /* True while the client's message goes on in chunks of our own making, each with its answer. */
 static inline bool dialog_counts(const struct dialog *d)
 {
-	return d->counted && !d->discard && smtp_client_in_body(&d->destination);
+	return d->counted && !d->discard && smtp_owed_in_body(&d->destination);
 }
 
 /* N more of those chunks, none of which was the last, have reached the destination. */

@@ -37,7 +37,7 @@ void dialog_gateway_greet(struct dialog *d)
 	char text[DIALOG_NAME_MAX + 32];
 
 	snprintf(text, sizeof(text), smtp_words(WORD_GREETING), d->env->name);
-	smtp_server_greeted(&d->server, 220);
+	smtp_order_greeted(&d->server, 220);
 	dialog_say_good(d, text);
 }
 
@@ -49,7 +49,7 @@ static void say_hello(struct dialog *d, bool extended)
 	char text[DIALOG_NAME_MAX + 16];
 	int res;
 
-	smtp_server_answered(&d->server, SMTP_VERB_EHLO, 250);
+	smtp_order_answered(&d->server, SMTP_VERB_EHLO, 250);
 	d->gateway.size_offered = offer->size_max;
 	d->server.mechanisms = offer->login;
 	if (!extended) {
@@ -78,8 +78,8 @@ static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 	CHECK(res == 0);
 	g->need = cmd->ext;
 	g->need_size = cmd->has_size ? cmd->size : 0;
-	smtp_server_passed(&d->server, cmd);
-	smtp_server_answered(&d->server, SMTP_VERB_MAIL, 250);
+	smtp_order_passed(&d->server, cmd);
+	smtp_order_answered(&d->server, SMTP_VERB_MAIL, 250);
 	dialog_say_good(d, smtp_words(WORD_SENDER));
 }
 
@@ -93,7 +93,7 @@ static struct dialog_pending *hold(struct dialog *d, const struct smtp_command *
 	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
 	p->passed = true;
-	smtp_server_passed(&d->server, cmd);
+	smtp_order_passed(&d->server, cmd);
 	if (cmd->verb == SMTP_VERB_AUTH)
 		begin(d);
 	if (d->gateway.refused)
@@ -117,7 +117,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		return NULL;
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
-		smtp_server_passed(&d->server, cmd);
+		smtp_order_passed(&d->server, cmd);
 		say_hello(d, cmd->verb == SMTP_VERB_EHLO);
 		return NULL;
 	case SMTP_VERB_QUIT:
@@ -125,7 +125,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 		dialog_say_good(d, smtp_words(WORD_BYE));
 		return NULL;
 	default: /* RSET, NOOP, HELP */
-		smtp_server_passed(&d->server, cmd);
+		smtp_order_passed(&d->server, cmd);
 		dialog_say_good(d, smtp_words(cmd->verb == SMTP_VERB_HELP ? WORD_HELP : WORD_OK));
 		return NULL;
 	}
@@ -133,7 +133,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
 
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd)
 {
-	const struct smtp_client *c = &d->destination;
+	const struct smtp_owed *c = &d->destination;
 	const struct dialog_gateway *g = &d->gateway;
 	uint32_t need = cmd->verb == SMTP_VERB_BDAT ? (uint32_t)SMTP_EXT_CHUNKING : cmd->ext;
 	uint64_t size = cmd->has_size ? cmd->size : 0;
@@ -183,7 +183,7 @@ static void answer_refused(struct dialog *d)
 	const struct dialog_pending *p;
 
 	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
-	       (d->drop_destination || !smtp_client_owes(&d->destination)) && dialog_has_room(d)) {
+	       (d->drop_destination || !smtp_owed_owes(&d->destination)) && dialog_has_room(d)) {
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 
 		if (p->verb == SMTP_VERB_DATA)
@@ -209,7 +209,7 @@ static void meet(struct dialog *d, const struct addr *destination, enum dialog_s
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
 	meet(d, destination, DIALOG_GREETED_BY);
-	smtp_client_start(&d->destination);
+	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
 }
 
@@ -217,7 +217,7 @@ void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint
 			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
 {
 	meet(d, destination, DIALOG_TOGETHER);
-	d->destination = (struct smtp_client){
+	d->destination = (struct smtp_owed){
 		.ext = ext,
 		.size_max = size_max,
 		.mechanisms = *mechanisms,
@@ -229,7 +229,7 @@ void dialog_gateway_parted(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	d->destination = (struct smtp_client){ 0 };
+	d->destination = (struct smtp_owed){ 0 };
 	d->drop_destination = d->partial = false;
 	g->stage = DIALOG_APART;
 	g->release = DIALOG_KEEPS;
@@ -242,7 +242,7 @@ void dialog_gateway_parted(struct dialog *d)
 
 bool dialog_gateway_clean(const struct dialog *d)
 {
-	return !smtp_client_owes(&d->destination) && !d->partial &&
+	return !smtp_owed_owes(&d->destination) && !d->partial &&
 	       (!d->work || buf_len(&d->work->to_destination) == 0);
 }
 
@@ -284,7 +284,7 @@ bool dialog_gateway_again(struct dialog *d, bool timeout)
 	return !d->gateway.answered && !timeout && again(d);
 }
 
-bool dialog_gateway_again_after(struct dialog *d, enum smtp_owed owed)
+bool dialog_gateway_again_after(struct dialog *d, enum smtp_owes owed)
 {
 	return !d->gateway.replied && owed != SMTP_OWES_NOTHING && again(d);
 }
@@ -304,7 +304,7 @@ static void log_given(struct dialog *d, struct span line)
 }
 
 /* LINE was written by smtp_command_build(), so its first letter tells the verb. */
-static enum smtp_owed owed_for(struct dialog *d, struct span line)
+static enum smtp_owes owed_for(struct dialog *d, struct span line)
 {
 	switch (line.p[0]) {
 	case 'D':
@@ -327,8 +327,8 @@ static void give(struct dialog *d)
 	struct dialog_work *w = d->work;
 	bool pipelining = d->destination.ext & SMTP_EXT_PIPELINING;
 
-	while (g->given < buf_len(&w->held) && !smtp_client_full(&d->destination) &&
-	       (pipelining || !(smtp_client_owes(&d->destination) || d->partial))) {
+	while (g->given < buf_len(&w->held) && !smtp_owed_full(&d->destination) &&
+	       (pipelining || !(smtp_owed_owes(&d->destination) || d->partial))) {
 		struct span rest = span_from(buf_span(&w->held), g->given);
 		const uint8_t *end = memchr(rest.p, '\n', rest.n);
 
@@ -337,7 +337,7 @@ static void give(struct dialog *d)
 
 		if (buf_put(&w->to_destination, line) < 0)
 			return;
-		smtp_client_queued(&d->destination, owed_for(d, line));
+		smtp_owed_queued(&d->destination, owed_for(d, line));
 		log_given(d, line);
 		g->given += (uint32_t)line.n;
 	}
@@ -351,8 +351,8 @@ static void give(struct dialog *d)
  * has failed, or nothing more will come of it. */
 static bool is_over(const struct dialog *d)
 {
-	return !smtp_client_owes(&d->destination) && !d->partial && d->work->count == 0 &&
-	       (d->server.state == SMTP_SERVER_READY || d->server.state == SMTP_SERVER_START ||
+	return !smtp_owed_owes(&d->destination) && !d->partial && d->work->count == 0 &&
+	       (d->server.state == SMTP_ORDER_READY || d->server.state == SMTP_ORDER_START ||
 		d->gateway.refused);
 }
 
@@ -364,7 +364,7 @@ static bool is_worn(const struct dialog_gateway *g)
 
 struct span dialog_gateway_login(const struct dialog *d)
 {
-	bool held = d->work && d->gateway.on && d->server.state == SMTP_SERVER_AUTH;
+	bool held = d->work && d->gateway.on && d->server.state == SMTP_ORDER_AUTH;
 
 	return span_str(held ? d->work->auth_mechanism : "");
 }
@@ -372,7 +372,7 @@ struct span dialog_gateway_login(const struct dialog *d)
 /* The connection at hand can do what is held for it. */
 static bool is_covered(const struct dialog *d)
 {
-	const struct smtp_client *c = &d->destination;
+	const struct smtp_owed *c = &d->destination;
 	struct span login = dialog_gateway_login(d);
 
 	return smtp_offer_covers(c->ext, c->size_max, d->gateway.need, d->gateway.need_size) &&
@@ -419,7 +419,7 @@ static void say_own(struct dialog *d, const char *verb, enum dialog_stage stage)
 
 	CHECK(res == 0);
 	record_command(d, "to", "destination", span_of(text, (size_t)n - 2));
-	smtp_client_queued(&d->destination, SMTP_OWES_COMMAND);
+	smtp_owed_queued(&d->destination, SMTP_OWES_COMMAND);
 	d->gateway.stage = (uint8_t)stage;
 }
 
@@ -474,7 +474,7 @@ bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
 	}
 }
 
-void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed)
+void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
 {
 	struct dialog_gateway *g = &d->gateway;
 

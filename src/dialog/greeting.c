@@ -18,7 +18,7 @@ static bool is_open(const struct dialog *d)
 	if (g->on)
 		return g->stage == DIALOG_GREETED_BY || g->stage == DIALOG_SAYS_EHLO ||
 		       g->stage == DIALOG_SAYS_HELO;
-	return smtp_client_oldest(&d->destination) == SMTP_OWES_GREETING;
+	return smtp_owed_oldest(&d->destination) == SMTP_OWES_GREETING;
 }
 
 static void turned_away(struct dialog *d, const struct smtp_reply *reply)

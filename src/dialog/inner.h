@@ -129,7 +129,7 @@ struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_c
  * which the connection at hand is not good enough. */
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);
 /* An answer to what OWED stands for: how much of the destination's patience is used up. */
-void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owed owed);
+void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed);
 /* An answer has begun to come. */
 void dialog_gateway_heard(struct dialog *d);
 /* A whole answer has come, and it is no 421. */
@@ -142,6 +142,6 @@ struct smtp_reply dialog_gateway_refusal(const struct dialog *d);
 bool dialog_gateway_again(struct dialog *d, bool timeout);
 /* The same where it has said 421, as the answer to what OWED stands for: it goes away, and has done
  * nothing of what it was given. */
-bool dialog_gateway_again_after(struct dialog *d, enum smtp_owed owed);
+bool dialog_gateway_again_after(struct dialog *d, enum smtp_owes owed);
 
 #endif

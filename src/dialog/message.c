@@ -59,10 +59,10 @@ bool dialog_is_counted(const struct dialog *d)
 
 void dialog_counted_begin(struct dialog *d, const struct smtp_command *cmd)
 {
-	smtp_server_passed(&d->server, cmd);
-	smtp_server_answered(&d->server, SMTP_VERB_DATA, 354);
-	CHECK(d->server.state == SMTP_SERVER_BODY); /* it waited until a recipient was accepted */
-	smtp_client_body_begun(&d->destination);
+	smtp_order_passed(&d->server, cmd);
+	smtp_order_answered(&d->server, SMTP_VERB_DATA, 354);
+	CHECK(d->server.state == SMTP_ORDER_BODY); /* it waited until a recipient was accepted */
+	smtp_owed_body_begun(&d->destination);
 	dialog_body_begin(d, true);
 	dialog_go_ahead(d, span_str(smtp_words(WORD_GO_AHEAD)));
 }
@@ -115,9 +115,9 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 		dialog_chunk_cut_off(d, reply, ends, why);
 		return;
 	}
-	if (d->server.state == SMTP_SERVER_EOD) {
+	if (d->server.state == SMTP_ORDER_EOD) {
 		/* It has come already; its octets are on their way and are not waited for. */
-		smtp_server_message_answered(&d->server);
+		smtp_order_message_answered(&d->server);
 		dialog_answer_untaken(d, reply, ends, why);
 		return;
 	}
@@ -202,14 +202,14 @@ static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
 /* The message is complete. */
 static void end_of_data(struct dialog *d)
 {
-	smtp_server_body_done(&d->server);
+	smtp_order_body_done(&d->server);
 	if (!d->discard) {
 		d->bytes -= d->counted ? 0 : CLOSING; /* it is no part of it */
 		d->body_bytes -= d->counted ? 0 : CLOSING;
 		return;
 	}
 	d->discard = false;
-	smtp_server_message_answered(&d->server);
+	smtp_order_message_answered(&d->server);
 	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
 			      (enum reason)d->discard_why);
 }
@@ -339,7 +339,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 		break;
 	case SMTP_EOD_BARE:
 		*out = (struct dialog_forward){ .consumed = n };
-		smtp_server_body_done(&d->server);
+		smtp_order_body_done(&d->server);
 		dialog_close(d, smtp_words(WORD_BARE), END_PROTOCOL, REASON_BARE_NEWLINE);
 		break;
 	}
@@ -348,7 +348,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 void dialog_chunks_reached(struct dialog *d, unsigned n)
 {
 	while (n-- > 0)
-		smtp_client_chunk_reached(&d->destination);
+		smtp_owed_chunk_reached(&d->destination);
 }
 
 unsigned dialog_chunks_unanswered(const struct dialog *d)
@@ -358,10 +358,10 @@ unsigned dialog_chunks_unanswered(const struct dialog *d)
 
 void dialog_body_sent(struct dialog *d)
 {
-	if (d->end != END_RUNS || !smtp_client_in_body(&d->destination))
+	if (d->end != END_RUNS || !smtp_owed_in_body(&d->destination))
 		return;
 	if (d->chunked)
-		smtp_client_chunk_sent(&d->destination, d->chunk_last);
+		smtp_owed_chunk_sent(&d->destination, d->chunk_last);
 	else
-		smtp_client_body_sent(&d->destination);
+		smtp_owed_body_sent(&d->destination);
 }

@@ -10,15 +10,15 @@
 
 const struct dialog_asked dialog_told = { .command = RECORD_TOLD };
 
-static bool in_transaction(enum smtp_server_state state)
+static bool in_transaction(enum smtp_order_state state)
 {
 	switch (state) {
-	case SMTP_SERVER_MAIL:
-	case SMTP_SERVER_DATA:
-	case SMTP_SERVER_BODY:
-	case SMTP_SERVER_CHUNK:
-	case SMTP_SERVER_CHUNKED:
-	case SMTP_SERVER_EOD:
+	case SMTP_ORDER_MAIL:
+	case SMTP_ORDER_DATA:
+	case SMTP_ORDER_BODY:
+	case SMTP_ORDER_CHUNK:
+	case SMTP_ORDER_CHUNKED:
+	case SMTP_ORDER_EOD:
 		return true;
 	default:
 		return false;
@@ -52,13 +52,13 @@ struct dialog_asked dialog_asked_now(const struct dialog *d, bool destination)
 		return what;
 	}
 	switch (d->server.state) {
-	case SMTP_SERVER_CONNECT:
+	case SMTP_ORDER_CONNECT:
 		what.command = RECORD_CONNECT;
 		break;
-	case SMTP_SERVER_BODY:
+	case SMTP_ORDER_BODY:
 		what.command = RECORD_DATA;
 		break;
-	case SMTP_SERVER_CHUNK:
+	case SMTP_ORDER_CHUNK:
 		what.command = RECORD_BDAT;
 		break;
 	default:

@@ -36,7 +36,7 @@ static enum session_wait wait_of(const struct session *s)
 		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
 		return WAIT_COMMAND; /* the client does not take its replies */
-	switch (smtp_client_oldest(&d->destination)) {
+	switch (smtp_owed_oldest(&d->destination)) {
 	case SMTP_OWES_NOTHING:
 		return d->destination.count || d->partial ? WAIT_REPLY : WAIT_COMMAND;
 	case SMTP_OWES_GREETING:

@@ -14,7 +14,7 @@
 
 bool session_gateway_begin(struct session *s)
 {
-	if (!s->version->warm || s->dialog.server.state != SMTP_SERVER_CONNECT)
+	if (!s->version->warm || s->dialog.server.state != SMTP_ORDER_CONNECT)
 		return false;
 	switch (warm_knowledge(s->version->warm, s->started_us / 1000)) {
 	case WARM_KNOWS:
@@ -124,7 +124,7 @@ static bool is_clean(const struct session *s)
 /* Hands the connection to the pool, with a seat of its own where it needs one. */
 static bool hand_over(struct session *s, bool begun)
 {
-	struct smtp_client *c = &s->dialog.destination;
+	struct smtp_owed *c = &s->dialog.destination;
 	struct warm_line *l = &s->line;
 
 	l->ext = c->ext;

@@ -7,7 +7,7 @@
 void session_times_look(struct session_times *t, const struct dialog *d, uint64_t sent_us,
 			uint64_t now_us)
 {
-	bool unanswered = d->server.state == SMTP_SERVER_EOD;
+	bool unanswered = d->server.state == SMTP_ORDER_EOD;
 
 	if (t->waiting && !unanswered) {
 		t->waiting = false;

@@ -81,7 +81,7 @@ static void arm_client(struct session *s)
 	s->client.receiving = true;
 	/* Behind DATA, octets that come are either too early or the first of a body; those of a
 	 * body that is to be spliced stay where they are. */
-	if (s->dialog.server.state == SMTP_SERVER_DATA && !s->readable &&
+	if (s->dialog.server.state == SMTP_ORDER_DATA && !s->readable &&
 	    session_body_by_splice(s)) {
 		s->client.recv.done = client_readable;
 		stream_await(s->ctx->io, &s->client.stream, &s->client.recv);

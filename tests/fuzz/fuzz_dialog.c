@@ -92,7 +92,7 @@ struct play {
 	bool joined, idle;
 	unsigned connections, uses;
 	bool deaths, far, at_gate;
-	struct smtp_client idle_offer; /* what is known of it */
+	struct smtp_owed idle_offer; /* what is known of it */
 	struct smtp_offer clients_offer;
 	uint8_t repaired[4096];
 };

@@ -814,12 +814,12 @@ static void client_says(struct client *c)
 		      { " SIZE=400", SMTP_EXT_SIZE } };
 	struct asked *youngest = c->first < c->last ? &all->asked[c->waiting[c->last - 1]] : NULL;
 	char text[128];
-	enum smtp_server_state state = c->d.server.state;
+	enum smtp_order_state state = c->d.server.state;
 	unsigned what = choose(16), which;
 
 	if (what < 12 && choose(4)) /* mostly what makes sense */
-		what = state < SMTP_SERVER_MAIL ? 0 : what < 3 ? 3 : what;
-	if (what >= 10 && what < 12 && state < SMTP_SERVER_MAIL && choose(64))
+		what = state < SMTP_ORDER_MAIL ? 0 : what < 3 ? 3 : what;
+	if (what >= 10 && what < 12 && state < SMTP_ORDER_MAIL && choose(64))
 		return;
 	if (c->gone || c->d.end != END_RUNS || all->count + 20 > COMMANDS)
 		return;
@@ -971,7 +971,7 @@ static void event(void)
 			dialog_client_timeout(&c->d);
 		break;
 	case 29:
-		if (conn && choose(16) == 15 && smtp_client_owes(&c->d.destination) &&
+		if (conn && choose(16) == 15 && smtp_owed_owes(&c->d.destination) &&
 		    c->d.end == END_RUNS && !c->d.drop_destination)
 			dialog_destination_lost(&c->d, true);
 		else if (conn && choose(16) == 15 && !conn->closing) {
@@ -1020,7 +1020,7 @@ static void check_end(const struct client *c)
 {
 	if (c->d.end != END_RUNS || c->odd)
 		return;
-	CHECK(!c->gone || c->d.server.state == SMTP_SERVER_EOD || c->first < c->last);
+	CHECK(!c->gone || c->d.server.state == SMTP_ORDER_EOD || c->first < c->last);
 	/* What is not answered now waits for the client itself. */
 	for (unsigned i = c->first; i < c->last; i++) {
 		unsigned kind = all->asked[c->waiting[i]].kind;

@@ -269,26 +269,26 @@ static void times_of_messages(void **state)
 	assert_non_null(at);
 	d.transactions = 1;
 	session_times_look(&t, &d, 0, 1000);
-	d.server.state = SMTP_SERVER_EOD;
+	d.server.state = SMTP_ORDER_EOD;
 	session_times_look(&t, &d, 0, 2000); /* its octets are still on their way */
 	session_times_look(&t, &d, 2500, 3000);
 	session_times_look(&t, &d, 2500, 4000);
 	/* The answer, and the next MAIL with it. */
-	d.server.state = SMTP_SERVER_READY;
+	d.server.state = SMTP_ORDER_READY;
 	d.transactions = 2;
 	session_times_look(&t, &d, 0, 9000);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6500);
 	assert_int_equal(at->time[STATS_MESSAGE].sum_us, 8000);
 	session_times_look(&t, &d, 0, 9500);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6500);
-	d.server.state = SMTP_SERVER_EOD;
+	d.server.state = SMTP_ORDER_EOD;
 	session_times_look(&t, &d, 9600, 9700);
-	d.server.state = SMTP_SERVER_READY;
+	d.server.state = SMTP_ORDER_READY;
 	session_times_look(&t, &d, 0, 9800);
 	assert_int_equal(at->time[STATS_REPLY].sum_us, 6700);
 	assert_int_equal(at->time[STATS_MESSAGE].sum_us, 8800);
 	/* A session that ends instead of the answer is no measure. */
-	d.server.state = SMTP_SERVER_EOD;
+	d.server.state = SMTP_ORDER_EOD;
 	session_times_look(&t, &d, 9900, 9900);
 	d.end = END_LOST_DESTINATION;
 	session_times_look(&t, &d, 0, 99999);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* server: see server.h. */
-#include "smtp/server.h"
+/* order: see order.h. */
+#include "smtp/order.h"
 
 #include "base/diag.h"
 #include "smtp/base64.h"
@@ -48,39 +48,39 @@ enum reading { READ_NOT, READ_COMMANDS, READ_CONTINUATION, READ_STRICT };
 static const struct {
 	uint8_t reading;
 	uint8_t column;
-} states[SMTP_SERVER_STATES] = {
-	[SMTP_SERVER_CONNECT] = { READ_NOT, 0 },
-	[SMTP_SERVER_REFUSED] = { READ_COMMANDS, COL_REFUSED },
-	[SMTP_SERVER_START] = { READ_COMMANDS, COL_START },
-	[SMTP_SERVER_READY] = { READ_COMMANDS, COL_READY },
-	[SMTP_SERVER_MAIL] = { READ_COMMANDS, COL_MAIL },
-	[SMTP_SERVER_DATA] = { READ_STRICT, 0 },
-	[SMTP_SERVER_BODY] = { READ_NOT, 0 },
-	[SMTP_SERVER_CHUNK] = { READ_NOT, 0 },
-	[SMTP_SERVER_CHUNKED] = { READ_COMMANDS, COL_CHUNKED },
-	[SMTP_SERVER_EOD] = { READ_NOT, 0 },
-	[SMTP_SERVER_AUTH] = { READ_STRICT, 0 },
-	[SMTP_SERVER_AUTH_MORE] = { READ_CONTINUATION, 0 },
-	[SMTP_SERVER_QUIT] = { READ_NOT, 0 },
+} states[SMTP_ORDER_STATES] = {
+	[SMTP_ORDER_CONNECT] = { READ_NOT, 0 },
+	[SMTP_ORDER_REFUSED] = { READ_COMMANDS, COL_REFUSED },
+	[SMTP_ORDER_START] = { READ_COMMANDS, COL_START },
+	[SMTP_ORDER_READY] = { READ_COMMANDS, COL_READY },
+	[SMTP_ORDER_MAIL] = { READ_COMMANDS, COL_MAIL },
+	[SMTP_ORDER_DATA] = { READ_STRICT, 0 },
+	[SMTP_ORDER_BODY] = { READ_NOT, 0 },
+	[SMTP_ORDER_CHUNK] = { READ_NOT, 0 },
+	[SMTP_ORDER_CHUNKED] = { READ_COMMANDS, COL_CHUNKED },
+	[SMTP_ORDER_EOD] = { READ_NOT, 0 },
+	[SMTP_ORDER_AUTH] = { READ_STRICT, 0 },
+	[SMTP_ORDER_AUTH_MORE] = { READ_CONTINUATION, 0 },
+	[SMTP_ORDER_QUIT] = { READ_NOT, 0 },
 };
 
-static enum smtp_server_event local(struct smtp_server_step *step, const char *reply)
+static enum smtp_order_event local(struct smtp_order_step *step, const char *reply)
 {
 	step->reply = reply;
-	return SMTP_SERVER_LOCAL;
+	return SMTP_ORDER_LOCAL;
 }
 
-static enum smtp_server_event fatal(struct smtp_server_step *step, enum smtp_words reply,
-				    enum reason why)
+static enum smtp_order_event fatal(struct smtp_order_step *step, enum smtp_words reply,
+				   enum reason why)
 {
 	step->reply = smtp_words(reply);
 	step->why = why;
-	return SMTP_SERVER_FATAL;
+	return SMTP_ORDER_FATAL;
 }
 
 /* Commands that this release answers itself, wherever they come. */
-static enum smtp_server_event answer_here(const struct smtp_server *s,
-					  struct smtp_server_step *step, const char *fault)
+static enum smtp_order_event answer_here(const struct smtp_order *s, struct smtp_order_step *step,
+					 const char *fault)
 {
 	if (step->cmd.verb != SMTP_VERB_STARTTLS)
 		CHECK(fault);
@@ -92,7 +92,7 @@ static enum smtp_server_event answer_here(const struct smtp_server *s,
 }
 
 /* What the order table does not tell: NULL, or the reply that refuses. */
-static const char *refuse_more(const struct smtp_server *s, const struct smtp_command *cmd,
+static const char *refuse_more(const struct smtp_order *s, const struct smtp_command *cmd,
 			       bool trusted)
 {
 	bool none;
@@ -134,53 +134,52 @@ static const char *refuse_more(const struct smtp_server *s, const struct smtp_co
  * read behind it. Where the client could not know better, since it had not seen our refusals yet,
  * they are thrown away by their number; so are the chunks behind one that was refused.
  */
-static enum smtp_server_event judge_chunk(const struct smtp_server *s,
-					  struct smtp_server_step *step, const char *fault)
+static enum smtp_order_event judge_chunk(const struct smtp_order *s, struct smtp_order_step *step,
+					 const char *fault)
 {
-	bool chunked = s->state == SMTP_SERVER_CHUNKED;
-	bool failed = s->mail_failed && s->state == SMTP_SERVER_READY;
+	bool chunked = s->state == SMTP_ORDER_CHUNKED;
+	bool failed = s->mail_failed && s->state == SMTP_ORDER_READY;
 
 	if (!(s->offered & SMTP_EXT_CHUNKING))
 		return fatal(step, WORD_NO_BDAT, REASON_BDAT_UNOFFERED);
 	if (fault)
 		return fatal(step, WORD_BAD_BDAT, REASON_BDAT_SIZE);
-	if (!chunked && !failed && (s->state != SMTP_SERVER_MAIL || s->rcpt_tried == 0))
+	if (!chunked && !failed && (s->state != SMTP_ORDER_MAIL || s->rcpt_tried == 0))
 		return fatal(step, WORD_LONE_BDAT, REASON_BDAT_ALONE);
 	if (chunked ? !s->chunk_refused : s->rcpt_accepted > 0)
-		return SMTP_SERVER_COMMAND;
+		return SMTP_ORDER_COMMAND;
 	step->reply = smtp_words(chunked  ? WORD_CHUNK_REFUSED
 				 : failed ? WORD_SEQUENCE
 					  : WORD_NONE_LEFT);
-	return SMTP_SERVER_DISCARD;
+	return SMTP_ORDER_DISCARD;
 }
 
 /* The next line: LINE, MORE, or FATAL where there is none that can be read. */
-static enum smtp_server_event cut_line(struct span in, size_t max, struct smtp_server_step *step)
+static enum smtp_order_event cut_line(struct span in, size_t max, struct smtp_order_step *step)
 {
 	switch (smtp_line_cut(in, max, &step->line, &step->consumed)) {
 	case SMTP_LINE_MORE:
-		return SMTP_SERVER_MORE;
+		return SMTP_ORDER_MORE;
 	case SMTP_LINE_BAD:
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
 		return fatal(step, WORD_BAD_LINE, REASON_BAD_LINE);
 	default:
-		return SMTP_SERVER_LINE;
+		return SMTP_ORDER_LINE;
 	}
 }
 
 /* Verbs that are none of SMTP. A client that has not said EHLO yet, or says several, is no mail
  * client that knows one more verb than we do. */
-static enum smtp_server_event judge_unknown(const struct smtp_server *s,
-					    struct smtp_server_view view,
-					    struct smtp_server_step *step, const char *fault)
+static enum smtp_order_event judge_unknown(const struct smtp_order *s, struct smtp_order_view view,
+					   struct smtp_order_step *step, const char *fault)
 {
 	enum reason foreign = smtp_foreign_word(step->line);
 
 	if (foreign != REASON_NONE)
 		return fatal(step, WORD_FOREIGN, foreign);
 	if (!s->greeted && view.open) /* that may be the answer to EHLO */
-		return SMTP_SERVER_WAIT;
+		return SMTP_ORDER_WAIT;
 	if (!s->greeted)
 		return fatal(step, WORD_NOT_GREETED, REASON_UNKNOWN_VERB);
 	if (s->unknown + 1 >= UNKNOWN_MAX)
@@ -189,47 +188,45 @@ static enum smtp_server_event judge_unknown(const struct smtp_server *s,
 }
 
 /* Where a line belongs: LINE, MORE, or FATAL where none can be read, or none of SMTP. */
-static enum smtp_server_event first_line(const struct smtp_server *s, struct span in,
-					 struct smtp_server_view view,
-					 struct smtp_server_step *step)
+static enum smtp_order_event first_line(const struct smtp_order *s, struct span in,
+					struct smtp_order_view view, struct smtp_order_step *step)
 {
 	bool more;
 	enum reason foreign = smtp_foreign_octets(in, !s->greeted && !view.open, &more);
 
 	if (more)
-		return SMTP_SERVER_MORE;
+		return SMTP_ORDER_MORE;
 	if (foreign != REASON_NONE) {
 		step->line = span_of(in.p, 0);
 		step->consumed = in.n;
 		return fatal(step, WORD_FOREIGN, foreign);
 	}
-	enum smtp_server_event cut = cut_line(in, smtp_line_limit(in), step);
+	enum smtp_order_event cut = cut_line(in, smtp_line_limit(in), step);
 
-	if (cut == SMTP_SERVER_FATAL && (foreign = smtp_foreign_word(in)) != REASON_NONE)
+	if (cut == SMTP_ORDER_FATAL && (foreign = smtp_foreign_word(in)) != REASON_NONE)
 		return fatal(step, WORD_FOREIGN, foreign);
 	return cut;
 }
 
 /* True of a command that may not go on while the destination owes replies. */
-static bool must_wait(enum cell cell, enum smtp_verb verb, struct smtp_server_view view)
+static bool must_wait(enum cell cell, enum smtp_verb verb, struct smtp_order_view view)
 {
 	return cell == SYNC || cell == SYNC_NO ||
 	       (cell == PASS && (!view.pipelining || (verb == SMTP_VERB_DATA && view.counted)));
 }
 
-static enum smtp_server_event next_command(const struct smtp_server *s, struct span in,
-					   struct smtp_server_view view,
-					   struct smtp_server_step *step)
+static enum smtp_order_event next_command(const struct smtp_order *s, struct span in,
+					  struct smtp_order_view view, struct smtp_order_step *step)
 {
-	enum smtp_server_event cut = first_line(s, in, view, step);
+	enum smtp_order_event cut = first_line(s, in, view, step);
 
-	if (cut != SMTP_SERVER_LINE)
+	if (cut != SMTP_ORDER_LINE)
 		return cut;
 	const char *fault = smtp_command_parse(&step->cmd, step->line, s->offered);
 	enum cell cell = order[step->cmd.verb][states[s->state].column];
 
 	if (view.open && must_wait(cell, step->cmd.verb, view))
-		return SMTP_SERVER_WAIT;
+		return SMTP_ORDER_WAIT;
 	if (step->cmd.verb == SMTP_VERB_BDAT)
 		return judge_chunk(s, step, fault);
 	if (step->cmd.verb == SMTP_VERB_UNKNOWN)
@@ -248,66 +245,66 @@ static enum smtp_server_event next_command(const struct smtp_server *s, struct s
 		fault = refuse_more(s, &step->cmd, view.trusted || s->logged_in);
 	if (fault)
 		return local(step, fault);
-	return SMTP_SERVER_COMMAND;
+	return SMTP_ORDER_COMMAND;
 }
 
-static enum smtp_server_event next_continuation(struct span in, struct smtp_server_view view,
-						struct smtp_server_step *step)
+static enum smtp_order_event next_continuation(struct span in, struct smtp_order_view view,
+					       struct smtp_order_step *step)
 {
-	enum smtp_server_event cut;
+	enum smtp_order_event cut;
 
 	if (view.open)
-		return SMTP_SERVER_WAIT;
+		return SMTP_ORDER_WAIT;
 	cut = cut_line(in, SMTP_AUTH_LINE_MAX, step);
-	if (cut != SMTP_SERVER_LINE)
+	if (cut != SMTP_ORDER_LINE)
 		return cut;
 	if (in.n > step->consumed)
 		return fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 	/* "=" is the empty initial response of AUTH alone (RFC 4954 4). */
 	if (!smtp_base64_valid(step->line) || span_eq(step->line, SPAN("=")))
 		return fatal(step, WORD_BAD_CONTINUATION, REASON_BAD_CONTINUATION);
-	return SMTP_SERVER_LINE;
+	return SMTP_ORDER_LINE;
 }
 
-enum smtp_server_event smtp_server_next(const struct smtp_server *s, struct span in,
-					struct smtp_server_view view, struct smtp_server_step *step)
+enum smtp_order_event smtp_order_next(const struct smtp_order *s, struct span in,
+				      struct smtp_order_view view, struct smtp_order_step *step)
 {
 	switch (states[s->state].reading) {
 	case READ_NOT:
-		return SMTP_SERVER_WAIT;
+		return SMTP_ORDER_WAIT;
 	case READ_STRICT:
 		if (in.n == 0)
-			return SMTP_SERVER_MORE;
+			return SMTP_ORDER_MORE;
 		step->consumed = in.n;
-		if (s->state == SMTP_SERVER_AUTH)
+		if (s->state == SMTP_ORDER_AUTH)
 			fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 		else
 			fatal(step, WORD_EARLY_DATA, REASON_EARLY_DATA);
-		return SMTP_SERVER_EARLY;
+		return SMTP_ORDER_EARLY;
 	case READ_CONTINUATION:
 		return next_continuation(in, view, step);
 	default:
-		return in.n == 0 ? SMTP_SERVER_MORE : next_command(s, in, view, step);
+		return in.n == 0 ? SMTP_ORDER_MORE : next_command(s, in, view, step);
 	}
 }
 
-static void forget_transaction(struct smtp_server *s)
+static void forget_transaction(struct smtp_order *s)
 {
 	s->mail_refused = s->smtputf8 = s->binary = s->chunk_refused = false;
 	s->rcpt_tried = s->rcpt_open = s->rcpt_accepted = 0;
 }
 
-static void enter(struct smtp_server *s, enum smtp_server_state state)
+static void enter(struct smtp_order *s, enum smtp_order_state state)
 {
-	if (state == SMTP_SERVER_READY) {
+	if (state == SMTP_ORDER_READY) {
 		forget_transaction(s);
 		if (!s->greeted)
-			state = SMTP_SERVER_START;
+			state = SMTP_ORDER_START;
 	}
 	s->state = state;
 }
 
-void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
+void smtp_order_passed(struct smtp_order *s, const struct smtp_command *cmd)
 {
 	if (cmd->verb != SMTP_VERB_RCPT)
 		s->mail_failed = false;
@@ -318,10 +315,10 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 		/* Each ends a transaction (RFC 5321 4.1.4, 4.1.1.5), whatever its answer:
 		 * forgetting recipients can only refuse more, and every later one is judged anew.
 		 */
-		enter(s, SMTP_SERVER_READY);
+		enter(s, SMTP_ORDER_READY);
 		break;
 	case SMTP_VERB_MAIL:
-		enter(s, SMTP_SERVER_MAIL);
+		enter(s, SMTP_ORDER_MAIL);
 		s->smtputf8 = cmd->smtputf8;
 		s->binary = cmd->body_binary;
 		break;
@@ -330,46 +327,46 @@ void smtp_server_passed(struct smtp_server *s, const struct smtp_command *cmd)
 		s->rcpt_open++;
 		break;
 	case SMTP_VERB_DATA:
-		enter(s, SMTP_SERVER_DATA);
+		enter(s, SMTP_ORDER_DATA);
 		break;
 	case SMTP_VERB_BDAT:
-		enter(s, SMTP_SERVER_CHUNK);
+		enter(s, SMTP_ORDER_CHUNK);
 		break;
 	case SMTP_VERB_AUTH:
 		s->auth_cancelled = span_eq(cmd->line, SPAN("*"));
-		enter(s, SMTP_SERVER_AUTH);
+		enter(s, SMTP_ORDER_AUTH);
 		break;
 	case SMTP_VERB_QUIT:
-		enter(s, SMTP_SERVER_QUIT);
+		enter(s, SMTP_ORDER_QUIT);
 		break;
 	default:
 		break;
 	}
 }
 
-void smtp_server_rcpt_refused(struct smtp_server *s)
+void smtp_order_rcpt_refused(struct smtp_order *s)
 {
 	s->rcpt_tried++;
 }
 
-void smtp_server_unknown(struct smtp_server *s)
+void smtp_order_unknown(struct smtp_order *s)
 {
 	if (s->unknown < UNKNOWN_MAX)
 		s->unknown++;
 }
 
-void smtp_server_mail_refused(struct smtp_server *s)
+void smtp_order_mail_refused(struct smtp_order *s)
 {
 	s->mail_failed = true;
 }
 
-void smtp_server_greeted(struct smtp_server *s, unsigned code)
+void smtp_order_greeted(struct smtp_order *s, unsigned code)
 {
-	CHECK(s->state == SMTP_SERVER_CONNECT);
-	enter(s, code / 100 == 2 ? SMTP_SERVER_START : SMTP_SERVER_REFUSED);
+	CHECK(s->state == SMTP_ORDER_CONNECT);
+	enter(s, code / 100 == 2 ? SMTP_ORDER_START : SMTP_ORDER_REFUSED);
 }
 
-static void rcpt_answered(struct smtp_server *s, bool good)
+static void rcpt_answered(struct smtp_order *s, bool good)
 {
 	CHECK(s->rcpt_open > 0);
 	s->rcpt_open--;
@@ -378,15 +375,15 @@ static void rcpt_answered(struct smtp_server *s, bool good)
 }
 
 /* The caller says what is offered now. */
-static void hello_answered(struct smtp_server *s)
+static void hello_answered(struct smtp_order *s)
 {
 	s->greeted = true;
 	s->offered = 0;
 	s->mechanisms = (struct smtp_mechanisms){ 0 };
-	enter(s, SMTP_SERVER_READY);
+	enter(s, SMTP_ORDER_READY);
 }
 
-void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned code)
+void smtp_order_answered(struct smtp_order *s, enum smtp_verb verb, unsigned code)
 {
 	bool good = code / 100 == 2;
 
@@ -399,20 +396,19 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 	case SMTP_VERB_MAIL:
 		s->mail_refused = s->mail_failed = !good;
 		/* With RCPTs or DATA open behind it the state follows their answers. */
-		if (!good && s->state == SMTP_SERVER_MAIL && s->rcpt_open == 0)
-			enter(s, SMTP_SERVER_READY);
+		if (!good && s->state == SMTP_ORDER_MAIL && s->rcpt_open == 0)
+			enter(s, SMTP_ORDER_READY);
 		break;
 	case SMTP_VERB_RCPT:
 		rcpt_answered(s, good);
-		if (s->mail_refused && s->rcpt_open == 0 && s->state == SMTP_SERVER_MAIL)
-			enter(s, SMTP_SERVER_READY);
+		if (s->mail_refused && s->rcpt_open == 0 && s->state == SMTP_ORDER_MAIL)
+			enter(s, SMTP_ORDER_READY);
 		break;
 	case SMTP_VERB_DATA:
 		/* A refused DATA ends the transaction for us: what the destination keeps of it can
 		 * only be used by a MAIL that it judges itself. So does one that nobody is left to
 		 * receive. */
-		enter(s,
-		      code == 354 && s->rcpt_accepted > 0 ? SMTP_SERVER_BODY : SMTP_SERVER_READY);
+		enter(s, code == 354 && s->rcpt_accepted > 0 ? SMTP_ORDER_BODY : SMTP_ORDER_READY);
 		break;
 	case SMTP_VERB_BDAT:
 		/* RFC 3030 2: the transaction has failed, RSET must come before anything else. */
@@ -422,38 +418,38 @@ void smtp_server_answered(struct smtp_server *s, enum smtp_verb verb, unsigned c
 	case SMTP_VERB_AUTH:
 		if (code == 235)
 			s->logged_in = true;
-		enter(s, code == 334 ? SMTP_SERVER_AUTH_MORE : SMTP_SERVER_READY);
+		enter(s, code == 334 ? SMTP_ORDER_AUTH_MORE : SMTP_ORDER_READY);
 		break;
 	default:
 		break;
 	}
 }
 
-void smtp_server_body_done(struct smtp_server *s)
+void smtp_order_body_done(struct smtp_order *s)
 {
-	CHECK(s->state == SMTP_SERVER_BODY);
-	enter(s, SMTP_SERVER_EOD);
+	CHECK(s->state == SMTP_ORDER_BODY);
+	enter(s, SMTP_ORDER_EOD);
 }
 
-void smtp_server_message_answered(struct smtp_server *s)
+void smtp_order_message_answered(struct smtp_order *s)
 {
-	CHECK(s->state == SMTP_SERVER_EOD);
-	enter(s, SMTP_SERVER_READY);
+	CHECK(s->state == SMTP_ORDER_EOD);
+	enter(s, SMTP_ORDER_READY);
 }
 
-void smtp_server_discards(struct smtp_server *s)
+void smtp_order_discards(struct smtp_order *s)
 {
-	CHECK(s->state == SMTP_SERVER_READY || s->state == SMTP_SERVER_MAIL ||
-	      s->state == SMTP_SERVER_CHUNKED);
+	CHECK(s->state == SMTP_ORDER_READY || s->state == SMTP_ORDER_MAIL ||
+	      s->state == SMTP_ORDER_CHUNKED);
 	s->chunk_refused = true;
-	enter(s, SMTP_SERVER_CHUNK);
+	enter(s, SMTP_ORDER_CHUNK);
 }
 
-void smtp_server_chunk_done(struct smtp_server *s, bool last)
+void smtp_order_chunk_done(struct smtp_order *s, bool last)
 {
-	CHECK(s->state == SMTP_SERVER_CHUNK);
+	CHECK(s->state == SMTP_ORDER_CHUNK);
 	if (s->mail_failed) /* and there is no transaction */
-		enter(s, SMTP_SERVER_READY);
+		enter(s, SMTP_ORDER_READY);
 	else
-		enter(s, last && !s->chunk_refused ? SMTP_SERVER_EOD : SMTP_SERVER_CHUNKED);
+		enter(s, last && !s->chunk_refused ? SMTP_ORDER_EOD : SMTP_ORDER_CHUNKED);
 }
