@@ -428,8 +428,7 @@ static void places_of_sockets(void **state)
 	static const char *const texts[] = {
 		"-o: CONTROL_SOCKET: \"control\": is no absolute path; write it from / on",
 		"-o: LOG_SYSLOG: /dev/null: is there and is no socket",
-		"-o: MAX_SESSIONS: 100000000 is out of range, allowed is an integer from 1 to "
-		"1000000",
+		"-o: MAX_SESSIONS: 100000000 is out of range, allowed is an integer from 1 to 1000000",
 	};
 	struct config *c = load(wrong, COUNT(wrong));
 
