@@ -160,6 +160,18 @@ static struct span build(const struct smtp_command *cmd, const struct smtp_rebui
 	return buf_span(&out);
 }
 
+/* BODY=7BIT means no more than its absence, and is left out (build.c). */
+static struct smtp_command without_7bit(const struct smtp_command *cmd)
+{
+	struct smtp_command told = *cmd;
+
+	if (told.has_body && !told.body_8bit && !told.body_binary) {
+		told.has_body = false;
+		told.ext &= ~(uint32_t)SMTP_EXT_8BITMIME;
+	}
+	return told;
+}
+
 static void check_rebuilt(const struct smtp_command *cmd, const struct smtp_rebuild *how)
 {
 	struct span line = build(cmd, how), fixed;
@@ -171,8 +183,11 @@ static void check_rebuilt(const struct smtp_command *cmd, const struct smtp_rebu
 	 */
 	if (!(cmd->path.eight_bit && !(how->ext & SMTP_EXT_SMTPUTF8))) {
 		CHECK(smtp_command_parse(&again, span_of(line.p, line.n - 2), how->ext) == NULL);
-		if (all)
-			check_same(cmd, &again);
+		if (all) {
+			struct smtp_command told = without_7bit(cmd);
+
+			check_same(&told, &again);
+		}
 		check_told(cmd, &again, how);
 		fixed = build(&again, how);
 		CHECK(span_eq(fixed, line));
