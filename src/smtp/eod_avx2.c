@@ -207,30 +207,45 @@ pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 	return i;
 }
 
-/* The masks of the block at O->i. False: nothing in it ends the run, and IN is what follows it. */
+/* What the automaton sees in a block. */
+struct marks {
+	uint64_t dot, bad, end; /* dots that begin a line, bare newlines, ends of data */
+};
+
+/* IN is what stands before the block, and then what stands before the next one, but for `lead`;
+ * BEFORE gets what stands before each octet. */
+__attribute__((target("avx2"))) static inline struct marks
+marks_of(struct block b, struct carry *in, struct carry *before)
+{
+	uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n'), dot_cr;
+	struct marks m;
+
+	before->cr = cr << 1 | in->cr;
+	before->start = lf << 1 | in->start;
+	m.dot = mask_of(b, '.') & before->start;
+	before->dot = m.dot << 1 | in->dot;
+	dot_cr = cr & before->dot;
+	before->dot_cr = dot_cr << 1 | in->dot_cr;
+	m.bad = mask_of(b, '\0') | (lf ^ before->cr);
+	m.end = lf & before->dot_cr;
+	*in = (struct carry){ cr >> 63, lf >> 63, m.dot >> 63, dot_cr >> 63, in->lead };
+	return m;
+}
+
+/* The block at O->i. False: nothing in it ends the run, and IN is what follows it. */
 __attribute__((target("avx2"), noinline)) static bool
 ends_run(const struct octets *o, struct carry *in, struct carry *before, struct found *found)
 {
 	struct block b = block_at(o->p + o->i);
-	uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
-	uint64_t skipped = class_of(b, SKIPPED(-1)), start, dot, dot_cr, bad, end, verbs;
+	struct marks m = marks_of(b, in, before);
+	uint64_t skipped = class_of(b, SKIPPED(-1)), start = before->start | in->lead, verbs;
 	unsigned long long after;
 
-	before->cr = cr << 1 | in->cr;
-	before->start = lf << 1 | in->start;
-	dot = mask_of(b, '.') & before->start;
-	before->dot = dot << 1 | in->dot;
-	dot_cr = cr & before->dot;
-	before->dot_cr = dot_cr << 1 | in->dot_cr;
-	bad = mask_of(b, '\0') | (lf ^ before->cr);
-	end = lf & before->dot_cr;
-	start = before->start | in->lead;
-	*in = (struct carry){ cr >> 63, lf >> 63, dot >> 63, dot_cr >> 63, 0 };
 	/* The sum carries a start over what is skipped after it. */
 	in->lead = __builtin_uaddll_overflow(start & skipped, skipped, &after);
 	verbs = (after | start) & class_of(b, SKIPPED('m')) & ~skipped;
 	verbs &= class_of(b, LETTER_A) >> 1 | UINT64_C(1) << 63;
-	return (bad | end | verbs) && look(o, bad | end, end, verbs, found);
+	return (m.bad | m.end | verbs) && look(o, m.bad | m.end, m.end, verbs, found);
 }
 
 /* The same of a counted body: DOTS gets the dots that begin a line, and has room for a block. */
@@ -238,25 +253,14 @@ __attribute__((target("avx2"), noinline)) static bool
 ends_counted(const struct octets *o, struct carry *in, struct carry *before, struct smtp_dots *dots,
 	     struct found *found)
 {
-	struct block b = block_at(o->p + o->i);
-	uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n'), dot, dot_cr, bad, end, noted;
+	struct marks m = marks_of(block_at(o->p + o->i), in, before);
+	uint64_t event = m.bad | m.end, noted = m.dot;
 
-	before->cr = cr << 1 | in->cr;
-	before->start = lf << 1 | in->start;
-	dot = mask_of(b, '.') & before->start;
-	before->dot = dot << 1 | in->dot;
-	dot_cr = cr & before->dot;
-	before->dot_cr = dot_cr << 1 | in->dot_cr;
-	bad = mask_of(b, '\0') | (lf ^ before->cr);
-	end = lf & before->dot_cr;
-	*in = (struct carry){ cr >> 63, lf >> 63, dot >> 63, dot_cr >> 63, 0 };
-	noted = dot;
-	if (bad | end)
-		noted &=
-			((bad | end) & -(bad | end)) - 1; /* what stands before the first of them */
+	if (event) /* what stands after the first of them belongs to nobody's body */
+		noted &= (event & -event) - 1;
 	for (; noted; noted &= noted - 1)
 		dots->at[dots->n++] = (uint32_t)(o->i + (unsigned)__builtin_ctzll(noted));
-	return look(o, bad | end, end, 0, found);
+	return look(o, event, m.end, 0, found);
 }
 
 /* The blocks of a counted body. */
