@@ -76,6 +76,10 @@ class Base(harness.TestCase):
 
     def message(self, c, peer, answer=OK):
         c.send(MAIL + RCPT + DATA)
+        self.answer_message(c, peer, answer)
+
+    def answer_message(self, c, peer, answer=OK):
+        """One whose commands the client has sent."""
         peer.expect(MAIL + RCPT + DATA)
         peer.send(SENDER_OK + OK + GO_AHEAD)
         c.expect(SENDER_OK + OK + GO_AHEAD)
@@ -134,13 +138,7 @@ class Pool(Base):
                     self.assertIn(peer.rest(), (b"", b"QUIT\r\n"))
                     c.send(MAIL + RCPT + DATA)
                     peer = self.stack.enter_context(self.learnt(destination))
-                    peer.expect(MAIL + RCPT + DATA)
-                    peer.send(SENDER_OK + OK + GO_AHEAD)
-                    c.expect(SENDER_OK + OK + GO_AHEAD)
-                    c.send(b"text\r\n" + END)
-                    peer.expect(b"text\r\n" + END)
-                    peer.send(OK)
-                    c.expect(OK)
+                    self.answer_message(c, peer)
                     self.quit(c)
 
     def test_spam_causes_no_connection(self):
