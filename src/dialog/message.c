@@ -146,6 +146,9 @@ static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
  * of a line may take the next octet for the beginning of one (Exim does: at its header_maxsize and
  * its message_size_limit; hMailServer does after 100,000 octets of a line): then a dot ends the
  * message there and is text here. NULL or the refusal. Dots that stuff lines count too.
+ *
+ * A counted body needs this as much: Exim at its message_size_limit has read one octet too many of
+ * the next chunk, and then takes the rest of that for commands.
  */
 static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
 			   enum reason *why)
