@@ -141,9 +141,3 @@ void metrics_run(struct metrics *m)
 	/* A failure is one connection's, which the library has closed. */
 	(void)MHD_run(m->daemon);
 }
-
-void metrics_stop(struct metrics *m)
-{
-	MHD_stop_daemon(m->daemon);
-	free(m);
-}

@@ -30,6 +30,5 @@ int metrics_fd(struct metrics *m);
 /* Milliseconds until something is due; -1: nothing is. */
 int metrics_wait_ms(struct metrics *m);
 void metrics_run(struct metrics *m);
-void metrics_stop(struct metrics *m);
 
 #endif

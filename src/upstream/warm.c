@@ -33,7 +33,8 @@
 
 /* ---- ending ---- */
 
-void warm_close(struct warm *p, struct warm_line *l, bool polite)
+/* POLITE: the destination is not to wonder why. */
+static void close_line(struct warm *p, struct warm_line *l, bool polite)
 {
 	struct context *ctx = p->ctx;
 	bool open = stream_is_open(&l->stream);
@@ -61,7 +62,7 @@ static void forget(struct warm_conn *c)
 
 static void retire(struct warm_conn *c, bool polite)
 {
-	warm_close(c->pool, &c->line, polite);
+	close_line(c->pool, &c->line, polite);
 	forget(c);
 }
 
@@ -88,7 +89,7 @@ void warm_drop(struct warm_conn *c, bool polite)
 	struct warm *p = c->pool;
 
 	io_timer_stop(p->ctx->io, &c->timer);
-	warm_close(p, &c->line, polite);
+	close_line(p, &c->line, polite);
 	pool_put(&p->ctx->warms, c);
 	leave_busy(p);
 }
@@ -288,7 +289,7 @@ void warm_give(struct warm *p, struct warm_line *line, bool begun)
 		route_note_next(s, own.dest, route_note_since(s, own.dest) + LEARN_AGAIN_MS);
 	c = may_keep(p, &own) ? warm_conn_new(p, &own) : NULL;
 	if (!c) {
-		warm_close(p, &own, true);
+		close_line(p, &own, true);
 		return;
 	}
 	if (begun) {

@@ -62,8 +62,6 @@ struct warm_conn *warm_conn_new(struct warm *p, const struct warm_line *line);
 /* The end of being busy: idle where it may be kept, else closed; the pool may be gone then. */
 void warm_keep(struct warm_conn *c);
 void warm_drop(struct warm_conn *c, bool polite);
-/* Closes a connection that is no struct warm_conn's; POLITE: it is not to wonder why. */
-void warm_close(struct warm *p, struct warm_line *l, bool polite);
 /* What all eligible destinations offer has changed, perhaps. */
 void warm_make_offer(struct warm *p);
 
