@@ -19,43 +19,30 @@
 /* The chunk's last octet has come. */
 static void chunk_over(struct dialog *d)
 {
-	struct span saved = span_of(d->work->saved, d->work->saved_len);
-	bool discarded = d->discard, refused = d->chunk_void;
+	struct message *m = &d->message;
 
-	d->discard = d->chunk_void = false;
-	smtp_order_chunk_done(&d->server, d->chunk_last);
-	if (refused) {
-		dialog_say(d, saved, dialog_asked(d, SMTP_VERB_BDAT, false));
+	smtp_order_chunk_done(&d->server, m->last);
+	if (message_is_discarded(m)) {
+		dialog_discard_over(d);
 		return;
 	}
-	if (!discarded) {
-		if (!d->chunk_last)
-			dialog_add_pending(d, SMTP_VERB_BDAT)->passed = true;
-		return;
-	}
-	if (d->server.state == SMTP_ORDER_EOD)
-		smtp_order_message_answered(&d->server);
-	else if (d->server.state == SMTP_ORDER_CHUNKED)
-		smtp_order_answered(&d->server, SMTP_VERB_BDAT, 550);
-	dialog_answer_untaken(d, saved, d->discard_ends, (enum reason)d->discard_why);
+	dialog_message_is_whole(d);
+	if (!m->last)
+		dialog_add_pending(d, SMTP_VERB_BDAT)->passed = true;
 }
 
 static void chunk_starts(struct dialog *d, const struct smtp_command *cmd)
 {
-	d->chunk_left = cmd->chunk_size;
-	d->chunk_last = cmd->chunk_last;
-	if (d->chunk_left == 0)
+	d->message.left = cmd->chunk_size;
+	d->message.last = cmd->chunk_last;
+	if (d->message.left == 0)
 		chunk_over(d);
 }
 
 static void open_message(struct dialog *d)
 {
-	if (d->message_open)
-		return;
-	d->message_open = d->chunked = true;
-	d->counted = false;
-	d->body_bytes = 0;
-	dialog_header_begin(d);
+	if (d->message.state == MESSAGE_NONE)
+		dialog_message_begins(d, MESSAGE_BY_CHUNKS);
 }
 
 void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd)
@@ -64,13 +51,12 @@ void dialog_chunk_begin(struct dialog *d, const struct smtp_command *cmd)
 	CHECK(d->work->count == 1);
 	dialog_take_oldest(d->work);
 	open_message(d);
-	d->discard = d->discard_ends = d->chunk_void = false;
 	chunk_starts(d, cmd);
 }
 
 bool dialog_chunk_is_too_big(const struct dialog *d, const struct smtp_command *cmd)
 {
-	uint64_t size = cmd->chunk_size + (d->message_open ? d->body_bytes : 0);
+	uint64_t size = cmd->chunk_size + (message_is_open(&d->message) ? d->message.bytes : 0);
 
 	return d->destination.size_max && size > d->destination.size_max;
 }
@@ -81,62 +67,51 @@ void dialog_chunk_too_big(struct dialog *d, const struct smtp_command *cmd)
 {
 	smtp_order_passed(&d->server, cmd);
 	open_message(d);
-	d->discard = d->chunk_void = false;
 	dialog_discard_body(d, span_str(smtp_words(WORD_TOO_BIG)), false, dialog_size_reason(d));
 	chunk_starts(d, cmd);
 }
 
 void dialog_chunk_refuse(struct dialog *d, const struct smtp_command *cmd, const char *reply)
 {
-	struct dialog_work *w = d->work;
-	size_t n = strlen(reply);
-
 	smtp_order_discards(&d->server);
-	d->discard = d->chunk_void = true;
-	memcpy(w->saved, reply, n);
-	w->saved_len = (uint16_t)n;
+	dialog_discard_chunk(d, reply);
 	chunk_starts(d, cmd);
 }
 
 void dialog_chunk_look(struct dialog *d, struct span octets)
 {
+	struct message *m = &d->message;
+
 	/* Octets before them went by unseen: what these are is not known. */
-	if (d->discard || d->looked != d->body_bytes)
+	if (message_is_discarded(m) || m->looked != m->bytes)
 		return;
-	d->looked += octets.n;
-	smtp_header_take(&d->header, octets, &d->work->letter.id);
+	m->looked += octets.n;
+	smtp_header_take(&m->header, octets, &d->work->letter.id);
 }
 
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)
 {
-	CHECK(d->server.state == SMTP_ORDER_CHUNK && n <= d->chunk_left && sent <= n);
-	d->chunk_left -= n;
+	CHECK(d->server.state == SMTP_ORDER_CHUNK && n <= d->message.left && sent <= n);
+	d->message.left -= n;
 	d->bytes += sent;
-	d->body_bytes += sent;
+	d->message.bytes += sent;
 	stats_count(d->env->stats, octets, sent);
 	stats_count(d->at, octets, sent);
-	if (d->chunk_left == 0 && d->end == END_RUNS)
+	if (d->message.left == 0 && d->end == END_RUNS)
 		chunk_over(d);
-}
-
-bool dialog_chunk_leaves(const struct dialog *d)
-{
-	return d->chunked && d->server.state != SMTP_ORDER_CHUNK &&
-	       smtp_owed_oldest(&d->destination) == SMTP_OWES_BODY;
 }
 
 bool dialog_chunk_awaits(const struct dialog *d)
 {
-	struct dialog_work *w = d->work;
-
-	/* Nothing is passed on beside it, so it is the oldest. */
-	return d->server.state == SMTP_ORDER_CHUNKED && w->count > 0 &&
-	       dialog_oldest(w)->verb == SMTP_VERB_BDAT && dialog_oldest(w)->passed;
+	return d->server.state == SMTP_ORDER_CHUNKED &&
+	       (d->message.state == MESSAGE_WHOLE || d->message.state == MESSAGE_GIVEN);
 }
 
 void dialog_chunk_answered(struct dialog *d, const struct smtp_reply *reply)
 {
-	if (reply->code / 100 != 2)
+	if (reply->code / 100 == 2)
+		dialog_message_goes_on(d);
+	else
 		dialog_record_message(d, reply->text);
 }
 

@@ -224,7 +224,6 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	d->transactions++;
 	d->recipients = 0;
 	d->work->letter.to_len = 0;
-	d->message_open = false;
 	smtp_path_text(&cmd->path, d->work->letter.sender);
 	if (lacks) {
 		smtp_order_mail_refused(&d->server);
@@ -255,6 +254,7 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 	switch (cmd->verb) {
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
+		dialog_message_is_given_up(d);
 		dialog_note_helo(d, cmd->arg);
 		pass(d, cmd);
 		break;
@@ -275,6 +275,10 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 		break;
 	case SMTP_VERB_AUTH:
 		begin_login(d, cmd);
+		pass(d, cmd);
+		break;
+	case SMTP_VERB_RSET:
+		dialog_message_is_given_up(d);
 		pass(d, cmd);
 		break;
 	default:

@@ -140,8 +140,8 @@ static void say_helo(struct dialog *d, struct dialog_pending *p)
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */
 static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct dialog_asked what)
 {
-	dialog_body_begin(d, false);
 	if (d->server.state == SMTP_ORDER_BODY) {
+		dialog_message_begins(d, MESSAGE_BY_DATA);
 		dialog_go_ahead(d, reply->text);
 		return;
 	}
@@ -178,7 +178,8 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 
 	struct dialog_asked what = dialog_asked(d, verb, destination);
 
-	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && d->message_open) || d->auth_open)
+	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && message_is_open(&d->message)) ||
+	    d->auth_open)
 		what.command = RECORD_TOLD;
 	smtp_order_answered(&d->server, verb, reply->code);
 	if (verb == SMTP_VERB_AUTH)
@@ -206,10 +207,6 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	bool good = reply->code / 100 == 2;
-	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, true);
-
-	if (d->message_open)
-		what = dialog_told;
 
 	smtp_order_message_answered(&d->server);
 	d->gateway.begun = false;
@@ -221,7 +218,7 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	if (good)
 		d->idle_commands = 0;
 	dialog_record_message(d, reply->text);
-	dialog_say(d, reply->text, what);
+	dialog_say(d, reply->text, dialog_told);
 	dialog_drain(d);
 }
 

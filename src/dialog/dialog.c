@@ -238,7 +238,7 @@ bool dialog_record_cut_off(struct dialog *d, struct span reply)
 	bool login = d->auth_open, any = record_unanswered(d, reply);
 
 	if (d->server.state == SMTP_ORDER_EOD || dialog_chunk_awaits(d)) {
-		any = any || d->message_open;
+		any = any || message_is_open(&d->message);
 		dialog_record_message(d, reply);
 	}
 	record_login(d, false, reply);
@@ -289,7 +289,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 		return;
 	dialog_greeting_lost(d, timeout);
 	d->drop_destination = true;
-	if (d->discard && !d->chunk_void)
+	if (message_is_refused(&d->message))
 		return;
 	if (d->server.state == SMTP_ORDER_QUIT && d->work->count == 1 && !timeout) {
 		dialog_end_as(d, END_QUIT, REASON_NONE);
@@ -321,8 +321,8 @@ bool dialog_rests(const struct dialog *d)
 
 	if (dialog_idle(d))
 		return true;
-	if (d->end != END_RUNS || w->count > 0 || w->odd_len || d->discard || d->gateway.refused ||
-	    d->partial || d->auth_open ||
+	if (d->end != END_RUNS || w->count > 0 || w->odd_len || message_is_discarded(&d->message) ||
+	    d->gateway.refused || d->partial || d->auth_open ||
 	    buf_len(&w->to_client) + buf_len(&w->to_destination) + buf_len(&w->held) > 0)
 		return false;
 	switch (d->server.state) {

@@ -22,12 +22,9 @@
 #include "smtp/owed.h"
 #include "smtp/command.h"
 #include "dialog/gateway.h"
-#include "smtp/eod.h"
-#include "smtp/header.h"
+#include "dialog/message.h"
 #include "smtp/offer.h"
-#include "smtp/repair.h"
 #include "smtp/order.h"
-#include "smtp/text.h"
 #include "xmllog/xmllog.h"
 
 /* Octets of the two output buffers: a whole reply, or a whole AUTH line, and what goes with it. */
@@ -155,30 +152,15 @@ struct dialog {
 	bool lmtp;	       /* it has said that it speaks LMTP */
 	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	       /* an attempt to log in has no record yet */
-	bool discard;	       /* BODY, CHUNK: read and throw away; `saved` answers its end */
-	uint8_t discard_why;   /* enum reason: … because of that */
-	bool discard_ends;     /* … and the session ends without more words */
 	bool client_closed;    /* the client has sent its last octet */
-	bool spliced, copied;  /* how the octets of this body went */
-	bool chunked;	       /* … and they come in chunks (BDAT) */
-	bool counted;	       /* … or they come by DATA, and go on in chunks */
-	bool chunk_last;
-	bool chunk_void;   /* discard: we refuse the chunk, the destination never hears of it */
-	bool chunk_waits;  /* the client's next command is BDAT, and it must wait */
-	bool proxy_header; /* the client began one: what stands before us is set up wrong */
-	bool message_open; /* a message has begun and has no record yet */
+	bool chunk_waits;      /* the client's next command is BDAT, and it must wait */
+	bool proxy_header;     /* the client began one: what stands before us is set up wrong */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
 	uint32_t useful;	/* recipients and messages that were taken in all */
 	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
-	uint64_t body_bytes, bytes;
-	uint64_t looked;     /* octets of the chunks that were looked at */
-	uint32_t gates;	     /* lines of this body that were waited for */
-	uint64_t chunk_left; /* CHUNK: octets of it that the client has not sent yet */
-	struct smtp_eod eod;
-	struct smtp_repair repair;
-	struct smtp_header header;
-	struct smtp_text text;
+	uint64_t bytes;		/* of messages that went on */
+	struct message message;
 	/* NULL: none. With it both names are there: see dialog_helo() and dialog_login(). */
 	struct dialog_more *more;
 	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];
@@ -206,7 +188,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in);
 /* N commands of to_destination were given to the kernel: from now on they can be answered. */
 void dialog_flushed(struct dialog *d, unsigned n);
 
-/* The client sends octets that are counted: take `chunk_left` of them at most, dialog_chunk(). */
+/* The client sends octets that are counted: dialog_chunk() takes `message.left` of them at most. */
 static inline bool dialog_in_chunk(const struct dialog *d)
 {
 	return d->end == END_RUNS && d->server.state == SMTP_ORDER_CHUNK;
@@ -242,16 +224,25 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 /* True while the client's message goes on in chunks of our own making, each with its answer. */
 static inline bool dialog_counts(const struct dialog *d)
 {
-	return d->counted && !d->discard && smtp_owed_in_body(&d->destination);
+	return d->message.way == MESSAGE_COUNTED && !message_is_discarded(&d->message) &&
+	       smtp_owed_in_body(&d->destination);
 }
 
 /* N more of those chunks, none of which was the last, have reached the destination. */
 void dialog_chunks_reached(struct dialog *d, unsigned n);
 /* Of those chunks, how many have reached it and are not answered. */
 unsigned dialog_chunks_unanswered(const struct dialog *d);
-/* The last octets of the message, with its end of data, or of a chunk, have reached the
- * destination's kernel: from now on they can be answered. */
-void dialog_body_sent(struct dialog *d);
+/* The message, with its end of data, or the chunk is all here: the kernel was given all of it. */
+void dialog_message_given(struct dialog *d);
+/* … and the destination's kernel has it: from now on it can be answered. */
+void dialog_message_reached(struct dialog *d);
+/* True between the two. */
+static inline bool dialog_message_leaves(const struct dialog *d)
+{
+	return d->message.state == MESSAGE_GIVEN && smtp_owed_in_body(&d->destination);
+}
+/* The caller moves octets in another way than it said: they are copied (enum message_moved). */
+void dialog_message_copied(struct dialog *d);
 /*
  * The line that waits at the gate (smtp/gate.h) may be given to dialog_body(): all before it is
  * acknowledged, and the destination has been silent. One that has said anything is answered as
@@ -268,8 +259,11 @@ void dialog_gate_open(struct dialog *d);
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
 /* Before that, where the octets went through memory: a look, for the log alone. */
 void dialog_chunk_look(struct dialog *d, struct span octets);
-/* All octets of the chunk were taken, and it is not known yet that they have left. */
-bool dialog_chunk_leaves(const struct dialog *d);
+/* All octets of the chunk were taken, and the kernel was not given all of them yet. */
+static inline bool dialog_chunk_leaves(const struct dialog *d)
+{
+	return d->message.state == MESSAGE_WHOLE && d->message.way == MESSAGE_BY_CHUNKS;
+}
 
 /* The client's stream ended (FIN): what is under way is still answered, but not in a body. */
 void dialog_client_closed(struct dialog *d);

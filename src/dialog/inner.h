@@ -31,9 +31,7 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why);
 /* 421 where the session cannot go on without the destination's connection, which was closed. */
 void dialog_say_closing(struct dialog *d, enum reason why);
-/* A message begins, of which nothing is known yet. */
-void dialog_header_begin(struct dialog *d);
-/* The record of the message, once. */
+/* The record of the message, which REPLY answers: it is over. */
 void dialog_record_message(struct dialog *d, struct span reply);
 /* The records of what REPLY cuts off: recipients, a message, an attempt to log in. False: there
  * was none of these. */
@@ -50,10 +48,20 @@ bool dialog_size_is_ours(const struct dialog *d);
 /* Whose limit it is. */
 enum reason dialog_size_reason(const struct dialog *d);
 
-/* A message by DATA begins, of which no octet has come. COUNTED: it goes on in chunks. */
-void dialog_body_begin(struct dialog *d, bool counted);
+/* A message begins, of which no octet has come. */
+void dialog_message_begins(struct dialog *d, enum message_way way);
 /* The client's turn to send it, which REPLY says. */
 void dialog_go_ahead(struct dialog *d, struct span reply);
+/* The last octet of the message, or of a chunk, has come. */
+void dialog_message_is_whole(struct dialog *d);
+/* The chunk was taken, and more of the message is to come. */
+void dialog_message_goes_on(struct dialog *d);
+/* The client has given it up (RSET, or EHLO, between two chunks). */
+void dialog_message_is_given_up(struct dialog *d);
+/* Octets of a chunk that no message takes are thrown away; REPLY answers it. */
+void dialog_discard_chunk(struct dialog *d, const char *reply);
+/* The end of what was thrown away has come. */
+void dialog_discard_over(struct dialog *d);
 /* True where a message that comes by DATA goes to this destination (or, before the gateway dialog
  * has one, to whichever it gets) in chunks. */
 bool dialog_is_counted(const struct dialog *d);

@@ -16,37 +16,83 @@
 
 #define CLOSING 3 /* octets of the dot line behind a message */
 
-/* ---- its begin ---- */
+/* ---- its states ---- */
 
-void dialog_header_begin(struct dialog *d)
+/* What may follow a state: a set. */
+#define MAY(state) (1u << (state))
+static const char *const state_names[MESSAGE_STATES] = {
+	[MESSAGE_NONE] = "NONE",   [MESSAGE_COMING] = "COMING", [MESSAGE_DISCARDED] = "DISCARDED",
+	[MESSAGE_WHOLE] = "WHOLE", [MESSAGE_GIVEN] = "GIVEN",
+};
+
+static const uint8_t follows[MESSAGE_STATES] = {
+	[MESSAGE_NONE] = MAY(MESSAGE_COMING) | MAY(MESSAGE_DISCARDED),
+	[MESSAGE_COMING] = MAY(MESSAGE_DISCARDED) | MAY(MESSAGE_WHOLE) | MAY(MESSAGE_NONE),
+	[MESSAGE_DISCARDED] = MAY(MESSAGE_NONE),
+	[MESSAGE_WHOLE] = MAY(MESSAGE_GIVEN) | MAY(MESSAGE_NONE),
+	[MESSAGE_GIVEN] = MAY(MESSAGE_COMING) | MAY(MESSAGE_NONE),
+};
+
+const char *message_state_name(enum message_state state)
 {
-	d->header = (struct smtp_header){ 0 };
+	return state_names[state];
+}
+
+/* The one writer of the state. */
+static void enter(struct dialog *d, enum message_state state)
+{
+	struct message *m = &d->message;
+
+	CHECK(follows[m->state] & MAY(state));
+	record_transition(d, "message", message_state_name(m->state), message_state_name(state));
+	m->state = (uint8_t)state;
+}
+
+void dialog_message_begins(struct dialog *d, enum message_way way)
+{
+	d->message = (struct message){ .state = d->message.state, .way = (uint8_t)way };
 	d->work->letter.id = (struct smtp_message_id){ 0 };
-	d->looked = 0;
+	enter(d, MESSAGE_COMING);
 }
 
-/* A message begins, of which no octet has come. */
-void dialog_body_begin(struct dialog *d, bool counted)
-{
-	d->body_bytes = 0;
-	d->gates = 0;
-	d->spliced = d->copied = false;
-	d->eod = (struct smtp_eod){ 0 };
-	d->repair = (struct smtp_repair){ 0 };
-	dialog_header_begin(d);
-	d->text = (struct smtp_text){ 0 };
-	d->discard = d->discard_ends = d->chunked = false;
-	d->counted = counted;
-}
-
-/* The client's turn to send its message, which REPLY says. */
 void dialog_go_ahead(struct dialog *d, struct span reply)
 {
-	d->message_open = true;
 	dialog_say(d, reply, dialog_told);
 	if (d->client_closed)
 		dialog_end_as(d, END_LOST_CLIENT, REASON_NONE);
 }
+
+void dialog_message_is_whole(struct dialog *d)
+{
+	enter(d, MESSAGE_WHOLE);
+}
+
+void dialog_message_given(struct dialog *d)
+{
+	if (d->message.state == MESSAGE_WHOLE)
+		enter(d, MESSAGE_GIVEN);
+}
+
+void dialog_message_goes_on(struct dialog *d)
+{
+	enter(d, MESSAGE_COMING);
+}
+
+void dialog_message_is_given_up(struct dialog *d)
+{
+	if (d->message.state != MESSAGE_NONE)
+		enter(d, MESSAGE_NONE);
+}
+
+void dialog_record_message(struct dialog *d, struct span reply)
+{
+	if (message_is_open(&d->message))
+		record_message(d, reply);
+	if (d->message.state != MESSAGE_NONE)
+		enter(d, MESSAGE_NONE);
+}
+
+/* ---- one that comes by DATA, and goes on in chunks ---- */
 
 bool dialog_is_counted(const struct dialog *d)
 {
@@ -63,7 +109,7 @@ void dialog_counted_begin(struct dialog *d, const struct smtp_command *cmd)
 	smtp_order_answered(&d->server, SMTP_VERB_DATA, 354);
 	CHECK(d->server.state == SMTP_ORDER_BODY); /* it waited until a recipient was accepted */
 	smtp_owed_body_begun(&d->destination);
-	dialog_body_begin(d, true);
+	dialog_message_begins(d, MESSAGE_COUNTED);
 	dialog_go_ahead(d, span_str(smtp_words(WORD_GO_AHEAD)));
 }
 
@@ -82,18 +128,11 @@ void dialog_say_closing(struct dialog *d, enum reason why)
 		dialog_close(d, smtp_words(WORD_CLOSING), end_for(why), why);
 }
 
-void dialog_record_message(struct dialog *d, struct span reply)
-{
-	if (d->message_open)
-		record_message(d, reply);
-	d->message_open = false;
-}
-
 void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum reason why)
 {
 	struct dialog_asked what = dialog_asked(d, SMTP_VERB_DATA, false);
 
-	if (d->message_open)
+	if (message_is_open(&d->message))
 		what = dialog_told;
 
 	dialog_record_message(d, reply);
@@ -104,12 +143,26 @@ void dialog_answer_untaken(struct dialog *d, struct span reply, bool ends, enum 
 	dialog_say_closing(d, why);
 }
 
-void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why)
+/* REPLY waits for the end of what comes. */
+static void discard(struct dialog *d, enum message_discard how, struct span reply, enum reason why)
 {
 	struct dialog_work *w = d->work;
 
+	if (!message_is_discarded(&d->message))
+		enter(d, MESSAGE_DISCARDED);
+	d->message.discard = (uint8_t)how;
+	d->message.why = (uint8_t)why;
+	CHECK(reply.n <= sizeof(w->saved));
+	memcpy(w->saved, reply.p, reply.n);
+	w->saved_len = (uint16_t)reply.n;
+}
+
+void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum reason why)
+{
+	enum message_discard how = ends ? DISCARD_AND_END : DISCARD_MESSAGE;
+
 	d->drop_destination = true;
-	if (d->discard && !d->chunk_void)
+	if (message_is_refused(&d->message))
 		return;
 	if (dialog_chunk_awaits(d)) {
 		dialog_chunk_cut_off(d, reply, ends, why);
@@ -121,13 +174,31 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 		dialog_answer_untaken(d, reply, ends, why);
 		return;
 	}
-	d->discard = true;
-	d->chunk_void = false;
-	d->discard_ends = ends;
-	d->discard_why = (uint8_t)why;
-	CHECK(reply.n <= sizeof(w->saved));
-	memcpy(w->saved, reply.p, reply.n);
-	w->saved_len = (uint16_t)reply.n;
+	discard(d, message_is_discarded(&d->message) ? DISCARD_LONE_AND_END : how, reply, why);
+}
+
+void dialog_discard_chunk(struct dialog *d, const char *reply)
+{
+	discard(d, DISCARD_LONE_CHUNK, span_str(reply), REASON_NONE);
+}
+
+void dialog_discard_over(struct dialog *d)
+{
+	struct span saved = span_of(d->work->saved, d->work->saved_len);
+	struct message *m = &d->message;
+	bool ends = m->discard == DISCARD_AND_END || m->discard == DISCARD_LONE_AND_END;
+
+	if (!message_is_open(m)) /* there is no record of it */
+		enter(d, MESSAGE_NONE);
+	if (m->discard == DISCARD_LONE_CHUNK) {
+		dialog_say(d, saved, dialog_asked(d, SMTP_VERB_BDAT, false));
+		return;
+	}
+	if (d->server.state == SMTP_ORDER_EOD)
+		smtp_order_message_answered(&d->server);
+	else if (d->server.state == SMTP_ORDER_CHUNKED)
+		smtp_order_answered(&d->server, SMTP_VERB_BDAT, 550);
+	dialog_answer_untaken(d, saved, ends, (enum reason)m->why);
 }
 
 /* ---- its octets ---- */
@@ -137,8 +208,8 @@ static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
 {
 	uint64_t max = d->env->line_max;
 
-	return !max || ((!cr_first || smtp_text_fits(&d->text, SPAN("\r"), max)) &&
-			smtp_text_fits(&d->text, octets, max));
+	return !max || ((!cr_first || smtp_text_fits(&d->message.text, SPAN("\r"), max)) &&
+			smtp_text_fits(&d->message.text, octets, max));
 }
 
 /*
@@ -153,9 +224,9 @@ static bool lines_fit(struct dialog *d, struct span octets, bool cr_first)
 static const char *too_big(struct dialog *d, struct span octets, bool cr_first, bool ends,
 			   enum reason *why)
 {
-	uint64_t size = d->body_bytes + (cr_first ? 1 : 0) + octets.n, header = d->body_bytes;
+	uint64_t size = d->message.bytes + (cr_first ? 1 : 0) + octets.n, header = d->message.bytes;
 	/* A dot that begins a line may turn out to be the closing one. */
-	unsigned closing = d->counted ? 0 : ends ? CLOSING : 1;
+	unsigned closing = d->message.way == MESSAGE_COUNTED ? 0 : ends ? CLOSING : 1;
 
 	*why = dialog_size_reason(d);
 	if (d->destination.size_max && size > closing && size - closing > d->destination.size_max)
@@ -164,11 +235,11 @@ static const char *too_big(struct dialog *d, struct span octets, bool cr_first, 
 	if (!lines_fit(d, octets, cr_first))
 		return smtp_words(WORD_LINE);
 	*why = REASON_MAX_HEADER;
-	if (d->header.over)
+	if (d->message.header.over)
 		return NULL;
 	if (cr_first)
-		header += smtp_header_take(&d->header, SPAN("\r"), &d->work->letter.id);
-	header += smtp_header_take(&d->header, octets, &d->work->letter.id);
+		header += smtp_header_take(&d->message.header, SPAN("\r"), &d->work->letter.id);
+	header += smtp_header_take(&d->message.header, octets, &d->work->letter.id);
 	return d->env->header_max && header > d->env->header_max ? smtp_words(WORD_HEADER) : NULL;
 }
 
@@ -178,24 +249,21 @@ static void forward(struct dialog *d, struct span octets, bool cr_first, bool sp
 	size_t n = octets.n + (cr_first ? 1 : 0);
 
 	d->bytes += n;
-	d->body_bytes += n;
+	d->message.bytes += n;
 	if (n == 0)
 		return;
 	stats_count(d->env->stats, octets, n);
 	stats_count(d->at, octets, n);
 	out->cr_first = cr_first;
 	out->octets = octets;
-	if (spliced)
-		d->spliced = true;
-	else
-		d->copied = true;
+	d->message.moved |= spliced ? MESSAGE_SPLICED : MESSAGE_COPIED;
 }
 
 /* Why the message may not go on, whose next OCTETS the scanner let through with RESULT; or NULL. */
 static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
 			    enum smtp_eod_result result, enum reason *why)
 {
-	if (result == SMTP_EOD_GATE && d->gates == DIALOG_GATES_MAX) {
+	if (result == SMTP_EOD_GATE && d->message.gates == DIALOG_GATES_MAX) {
 		*why = REASON_MAIL_LINES;
 		return smtp_words(WORD_GATES);
 	}
@@ -205,26 +273,28 @@ static const char *too_much(struct dialog *d, struct span octets, bool cr_first,
 /* The message is complete. */
 static void end_of_data(struct dialog *d)
 {
+	struct message *m = &d->message;
+
 	smtp_order_body_done(&d->server);
-	if (!d->discard) {
-		d->bytes -= d->counted ? 0 : CLOSING; /* it is no part of it */
-		d->body_bytes -= d->counted ? 0 : CLOSING;
+	if (message_is_discarded(m)) {
+		dialog_discard_over(d);
 		return;
 	}
-	d->discard = false;
-	smtp_order_message_answered(&d->server);
-	dialog_answer_untaken(d, span_of(d->work->saved, d->work->saved_len), d->discard_ends,
-			      (enum reason)d->discard_why);
+	if (m->way != MESSAGE_COUNTED) {
+		d->bytes -= CLOSING; /* it is no part of it */
+		m->bytes -= CLOSING;
+	}
+	enter(d, MESSAGE_WHOLE);
 }
 
 static void open_gate(struct dialog *d)
 {
-	smtp_gate_open(d->env->normalize ? &d->repair.gate : &d->eod.gate);
+	smtp_gate_open(d->env->normalize ? &d->message.repair.gate : &d->message.eod.gate);
 }
 
 void dialog_gate_open(struct dialog *d)
 {
-	d->gates++;
+	d->message.gates++;
 	open_gate(d);
 }
 
@@ -237,10 +307,10 @@ static enum smtp_eod_result scan(struct dialog *d, uint8_t *p, size_t n, struct 
 
 	if (d->env->normalize) {
 		buf_clear(repaired);
-		result = smtp_repair(&d->repair, span_of(p, n), &out->consumed, repaired);
+		result = smtp_repair(&d->message.repair, span_of(p, n), &out->consumed, repaired);
 		out->octets = buf_span(repaired);
 	} else {
-		result = smtp_eod_scan(&d->eod, span_of(p, n), &out->consumed, &safe,
+		result = smtp_eod_scan(&d->message.eod, span_of(p, n), &out->consumed, &safe,
 				       &out->cr_first);
 		out->octets = span_of(p, safe);
 	}
@@ -258,10 +328,10 @@ static enum smtp_eod_result repair_counted(struct dialog *d, struct span in, siz
 	do {
 		size_t n;
 
-		result = smtp_repair(&d->repair, span_from(in, *consumed), &n, repaired);
+		result = smtp_repair(&d->message.repair, span_from(in, *consumed), &n, repaired);
 		*consumed += n;
 		if (result == SMTP_EOD_GATE)
-			smtp_gate_open(&d->repair.gate);
+			smtp_gate_open(&d->message.repair.gate);
 	} while (result == SMTP_EOD_GATE);
 	return result;
 }
@@ -278,9 +348,9 @@ static enum smtp_eod_result scan_counted(struct dialog *d, uint8_t *p, size_t n,
 		p = repaired->data + repaired->head;
 		n = buf_len(repaired);
 		/* What was repaired has the same end, and no bare newline. */
-		CHECK(smtp_eod_unstuff(&d->eod, p, n, &found) == result);
+		CHECK(smtp_eod_unstuff(&d->message.eod, p, n, &found) == result);
 	} else {
-		result = smtp_eod_unstuff(&d->eod, p, n, &found);
+		result = smtp_eod_unstuff(&d->message.eod, p, n, &found);
 		out->consumed = found.scanned;
 	}
 	out->octets = span_of(p, found.octets);
@@ -312,12 +382,13 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 	bool cr_first;
 
 	*out = (struct dialog_forward){ 0 };
-	result = d->counted ? scan_counted(d, p, n, repaired, out) : scan(d, p, n, repaired, out);
+	result = d->message.way == MESSAGE_COUNTED ? scan_counted(d, p, n, repaired, out)
+						   : scan(d, p, n, repaired, out);
 	octets = out->octets;
 	cr_first = out->cr_first;
 	out->octets = (struct span){ 0 };
 	out->cr_first = false;
-	if (!d->discard && result != SMTP_EOD_BARE) {
+	if (!message_is_discarded(&d->message) && result != SMTP_EOD_BARE) {
 		enum reason why;
 		const char *refusal = too_much(d, octets, cr_first, result, &why);
 
@@ -325,7 +396,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 			dialog_discard_body(d, span_str(refusal), false, why);
 		else
 			forward(d, octets, cr_first, spliced, out);
-		if (!refusal && d->counted)
+		if (!refusal && d->message.way == MESSAGE_COUNTED)
 			begin_chunk(d, out, result == SMTP_EOD_END);
 	}
 	switch (result) {
@@ -335,7 +406,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 		end_of_data(d);
 		break;
 	case SMTP_EOD_GATE:
-		if (d->discard)
+		if (message_is_discarded(&d->message))
 			open_gate(d); /* nothing goes on that could be taken for a command */
 		else
 			out->gate = true;
@@ -359,12 +430,17 @@ unsigned dialog_chunks_unanswered(const struct dialog *d)
 	return dialog_counts(d) ? d->destination.count - 1u : 0;
 }
 
-void dialog_body_sent(struct dialog *d)
+void dialog_message_reached(struct dialog *d)
 {
-	if (d->end != END_RUNS || !smtp_owed_in_body(&d->destination))
+	if (d->end != END_RUNS || !dialog_message_leaves(d))
 		return;
-	if (d->chunked)
-		smtp_owed_chunk_sent(&d->destination, d->chunk_last);
+	if (d->message.way == MESSAGE_BY_CHUNKS)
+		smtp_owed_chunk_sent(&d->destination, d->message.last);
 	else
 		smtp_owed_body_sent(&d->destination);
+}
+
+void dialog_message_copied(struct dialog *d)
+{
+	d->message.moved |= MESSAGE_COPIED;
 }

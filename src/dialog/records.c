@@ -2,6 +2,8 @@
 /* records: see records.h. */
 #include "dialog/records.h"
 
+#include <stdio.h>
+
 #include "shared/stats.h"
 #include "smtp/mechanism.h"
 
@@ -23,6 +25,19 @@ static void put_reply(struct xmllog *log, enum xmllog_attr attr, struct span tex
 		n--;
 	if (n > 0)
 		xmllog_span(log, attr, span_of(out, n));
+}
+
+void record_transition(struct dialog *d, const char *machine, const char *from, const char *to)
+{
+	struct xmllog *log = d->env->log;
+	char text[64];
+
+	if (!xmllog_begin(log, XMLLOG_DEBUG, &d->id))
+		return;
+	snprintf(text, sizeof(text), "%s -> %s", from, to);
+	xmllog_text(log, XMLLOG_A_WHAT, machine);
+	xmllog_text(log, XMLLOG_A_DETAIL, text);
+	xmllog_end(log);
 }
 
 void record_command(struct dialog *d, const char *way, const char *whom, struct span line)
@@ -147,6 +162,15 @@ void record_recipient(struct dialog *d, const char *recipient, enum policy_rule 
 	xmllog_end(log);
 }
 
+static const char *way_of(const struct message *m)
+{
+	if (m->way == MESSAGE_BY_CHUNKS)
+		return "bdat";
+	if (!(m->moved & MESSAGE_SPLICED))
+		return "copy";
+	return m->moved & MESSAGE_COPIED ? "mixed" : "splice";
+}
+
 void record_message(struct dialog *d, struct span reply)
 {
 	struct xmllog *log = d->env->log;
@@ -164,12 +188,8 @@ void record_message(struct dialog *d, struct span reply)
 		xmllog_span(log, XMLLOG_A_TO, span_of(d->work->letter.to, d->work->letter.to_len));
 	if (d->work->letter.id.n)
 		xmllog_text(log, XMLLOG_A_ID, d->work->letter.id.text);
-	xmllog_num(log, XMLLOG_A_BYTES, d->body_bytes);
-	xmllog_text(log, XMLLOG_A_BODY,
-		    d->chunked	  ? "bdat"
-		    : !d->spliced ? "copy"
-		    : d->copied	  ? "mixed"
-				  : "splice");
+	xmllog_num(log, XMLLOG_A_BYTES, d->message.bytes);
+	xmllog_text(log, XMLLOG_A_BODY, way_of(&d->message));
 	xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
 	put_reply(log, XMLLOG_A_REPLY, reply);
 	xmllog_end(log);

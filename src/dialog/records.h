@@ -20,6 +20,8 @@ void record_reply(struct dialog *d, struct span reply, const char *way, const ch
  * ACCEPTED what came of it: a destination's refusal is the rule `destination`. */
 void record_recipient(struct dialog *d, const char *recipient, enum policy_rule rule,
 		      struct span reply, bool accepted);
+/* MACHINE of the session goes FROM one state TO another. */
+void record_transition(struct dialog *d, const char *machine, const char *from, const char *to);
 void record_message(struct dialog *d, struct span reply);
 /* The outcome of the attempt to log in that is open; nothing when none is. An empty REPLY: none. */
 void record_login(struct dialog *d, bool accepted, struct span reply);

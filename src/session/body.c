@@ -65,7 +65,7 @@ static void borrow_buffers(struct session *s)
 {
 	if (!s->body)
 		s->body = take_buffer(s);
-	if (s->version->env.normalize && !s->in_chunk && !s->repaired)
+	if (s->version->env.normalize && s->moves != MOVES_CHUNK && !s->repaired)
 		s->repaired = take_buffer(s);
 }
 
@@ -109,7 +109,8 @@ bool session_can_splice(const struct session *s)
 bool session_body_by_splice(const struct session *s)
 {
 	return s->rt->config->set.body == BODY_SPLICE && !s->version->env.normalize &&
-	       !s->dialog.discard && stream_can_peek(&s->client.stream) && session_can_splice(s);
+	       !message_is_discarded(&s->dialog.message) && stream_can_peek(&s->client.stream) &&
+	       session_can_splice(s);
 }
 
 /* ---- received octets ---- */
@@ -219,8 +220,11 @@ static void copy_forward(struct session *s, const struct dialog_forward *f)
 /* The octets of a step were given to the kernel, or (GOOD is false) were not. */
 static void body_left(struct session *s, bool good)
 {
-	s->body_sent = good && s->body_complete;
-	if (good && !s->body_complete && dialog_counts(&s->dialog))
+	bool whole = s->dialog.message.state == MESSAGE_WHOLE;
+
+	if (good && whole)
+		dialog_message_given(&s->dialog);
+	else if (good && dialog_counts(&s->dialog))
 		counted_sent(s, s->step_size);
 }
 
@@ -259,12 +263,11 @@ static void scan_rest(struct session *s)
 	buf_init(&out, s->repaired ? s->repaired->data : NULL, s->repaired ? WORKER_BODY : 0);
 	dialog_body(&s->dialog, (uint8_t *)(uintptr_t)s->rest.p, s->rest.n, &out, false, &f);
 	s->rest = span_from(s->rest, f.consumed);
-	s->body_complete = !dialog_in_body(&s->dialog);
 	if (f.gate)
 		session_gate_shut(s);
 	if (f.octets.n + f.command_len == 0 || s->dest.broken)
 		return;
-	if (f.command_len && !s->body_complete)
+	if (f.command_len && dialog_in_body(&s->dialog))
 		counted_begin(s);
 	copy_forward(s, &f);
 	struct span all = with_head(&f, s->repaired ? s->repaired : s->body);
@@ -331,7 +334,7 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 		/* An urgent mark, or a socket that cannot splice: what has not arrived, be it still
 		 * in the pipe, goes from the memory that was scanned, and the next steps by
 		 * receiving. */
-		s->dialog.copied = true;
+		dialog_message_copied(&s->dialog);
 		io_pipe_put(&s->ctx->pipes, s->pipe);
 		s->pipe = NULL;
 		send_scanned(s, s->body->data + sp->moved, (size_t)(sp->count - sp->moved), false);
@@ -376,28 +379,27 @@ static void scan_peeked(struct session *s)
 
 	s->peeked = 0;
 	dialog_body(&s->dialog, s->body->data, n, NULL, true, &f);
-	s->body_complete = !dialog_in_body(&s->dialog);
 	if (f.gate)
 		session_gate_shut(s);
 	if (f.octets.n + f.command_len == 0 || s->dest.broken) {
 		stream_skip(&s->client.stream, f.consumed);
 		return;
 	}
-	if (f.command_len && !s->body_complete)
+	if (f.command_len && dialog_in_body(&s->dialog))
 		counted_begin(s);
 	copy_forward(s, &f);
 	struct span all = with_head(&f, s->body);
 
 	s->step_size = (uint32_t)all.n;
 	if (f.changed) { /* dots were taken off: what is in the queue is not what goes on */
-		s->dialog.copied = true;
+		dialog_message_copied(&s->dialog);
 		stream_skip(&s->client.stream, f.consumed);
 		send_scanned(s, all.p, all.n, false);
 		return;
 	}
 	s->forwarded = (uint32_t)f.octets.n;
 	s->behind = (uint8_t)(f.consumed - f.octets.n);
-	s->held_cr = s->behind > 0 && !s->body_complete;
+	s->held_cr = s->behind > 0 && dialog_in_body(&s->dialog);
 	if (all.n > f.octets.n)
 		send_head(s, span_of(all.p, all.n - f.octets.n));
 	else
@@ -451,7 +453,8 @@ static void finish(struct session *s)
 	if (s->dialog.end == END_RUNS)
 		session_keep(&s->work->client_in, s->rest);
 	session_body_release(s);
-	s->in_body = s->body_complete = s->readable = false;
+	s->moves = MOVES_NOTHING;
+	s->readable = false;
 	s->progress++;
 	session_changed(s); /* what followed the message are commands */
 }
@@ -473,7 +476,7 @@ void session_body_step(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
-	if (s->in_chunk || dialog_in_chunk(d)) {
+	if (s->moves == MOVES_CHUNK) {
 		session_chunk_step(s);
 		return;
 	}
@@ -481,7 +484,7 @@ void session_body_step(struct session *s)
 		return;
 	while (dialog_in_body(d) && (s->rest.n > 0 || s->peeked > 0) && !session_gate_waits(s) &&
 	       !answers_wait(s)) {
-		if (s->dest.broken && !d->discard)
+		if (s->dest.broken && !message_is_discarded(&d->message))
 			return; /* its end of stream tells what it said last */
 		if (s->peeked > 0)
 			scan_peeked(s);
@@ -492,6 +495,7 @@ void session_body_step(struct session *s)
 	}
 	if (!dialog_in_body(d))
 		finish(s);
-	else if ((!s->dest.broken || d->discard) && !session_gate_waits(s) && !answers_wait(s))
+	else if ((!s->dest.broken || message_is_discarded(&d->message)) && !session_gate_waits(s) &&
+		 !answers_wait(s))
 		receive_more(s);
 }

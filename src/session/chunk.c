@@ -33,8 +33,8 @@ void session_chunk_flushed(struct session *s)
 {
 	if (!dialog_chunk_leaves(&s->dialog))
 		return;
-	s->body_sent = true;
-	if (s->dialog.chunk_last) /* one without octets has no other end */
+	dialog_message_given(&s->dialog);
+	if (s->dialog.message.last) /* one without octets has no other end */
 		copy_end(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
 }
 
@@ -45,30 +45,29 @@ static void begin_window(struct session *s)
 	const struct dialog *d = &s->dialog;
 
 	session_window_go(s);
-	if (!d->message_open || s->window_message != d->transactions)
+	if (!message_is_open(&d->message) || s->window_message != d->transactions)
 		session_window_begin(s);
 	else if (session_too_slow(s))
 		dialog_client_timeout(&s->dialog);
 	s->window_message = d->transactions;
 }
 
-static void begin(struct session *s)
+void session_chunk_begin(struct session *s)
 {
-	s->in_chunk = true;
 	s->at_mark = s->readable = false;
 	begin_window(s);
-	s->progress++;
-	if (!s->dialog.discard && s->copy.message != s->dialog.transactions)
+	if (!message_is_discarded(&s->dialog.message) && s->copy.message != s->dialog.transactions)
 		copy_begin(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
 }
 
 static void finish(struct session *s)
 {
-	if (s->dialog.chunk_last)
+	if (s->dialog.message.last)
 		session_body_release(s);
 	else
 		session_body_return(s);
-	s->in_body = s->in_chunk = s->readable = false;
+	s->moves = MOVES_NOTHING;
+	s->readable = false;
 	s->progress++;
 	session_window_stand(s); /* until it is answered */
 	session_changed(s);	 /* what follows the chunk is a command */
@@ -81,9 +80,9 @@ static void move_kept(struct session *s)
 {
 	struct buf *in = &s->work->client_in, *out = &s->work->dialog.to_destination;
 	struct span octets = buf_span(in);
-	bool discard = s->dialog.discard;
+	bool discard = message_is_discarded(&s->dialog.message);
 
-	octets.n = no_more_than(s->dialog.chunk_left, octets.n);
+	octets.n = no_more_than(s->dialog.message.left, octets.n);
 	if (!discard)
 		octets.n = no_more_than(buf_space(out), octets.n);
 	if (octets.n == 0)
@@ -117,7 +116,7 @@ static void move_received(struct session *s)
 	struct span octets = s->rest;
 
 	s->rest = (struct span){ 0 };
-	if (s->dialog.discard || s->dest.broken) {
+	if (message_is_discarded(&s->dialog.message) || s->dest.broken) {
 		dialog_chunk(&s->dialog, octets.n, 0);
 		return;
 	}
@@ -133,7 +132,7 @@ static void move_received(struct session *s)
 static void receive(struct session *s)
 {
 	s->readable = false;
-	session_body_receive(s, no_more_than(s->dialog.chunk_left, WORKER_BODY));
+	session_body_receive(s, no_more_than(s->dialog.message.left, WORKER_BODY));
 }
 
 /* ---- by splice ---- */
@@ -168,8 +167,8 @@ static void readable(struct io_op *op, int res)
 /* A message that is copied for the log has to be read. */
 static bool may_splice(struct session *s)
 {
-	if (s->rt->config->set.body == BODY_COPY || s->dialog.discard || s->at_mark ||
-	    s->copy.open || !session_can_splice(s))
+	if (s->rt->config->set.body == BODY_COPY || message_is_discarded(&s->dialog.message) ||
+	    s->at_mark || s->copy.open || !session_can_splice(s))
 		return false;
 	if (!s->pipe)
 		s->pipe = io_pipe_get(&s->ctx->pipes);
@@ -186,7 +185,7 @@ static void move_more(struct session *s)
 	}
 	queued = stream_unread(&s->client.stream);
 	if (queued > 0) {
-		uint64_t n = no_more_than(s->dialog.chunk_left,
+		uint64_t n = no_more_than(s->dialog.message.left,
 					  no_more_than(SPLICE_STEP, (size_t)queued));
 
 		s->readable = false;
@@ -207,13 +206,11 @@ void session_chunk_step(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
-	if (!s->in_chunk)
-		begin(s);
 	if (d->end != END_RUNS)
 		return;
 	if (s->dest.sending || s->splice)
 		return;
-	if (s->dest.broken && !d->discard)
+	if (s->dest.broken && !message_is_discarded(&d->message))
 		return; /* its end of stream tells what it said last */
 	if (dialog_in_chunk(d))
 		move_kept(s);
@@ -225,7 +222,8 @@ void session_chunk_step(struct session *s)
 		finish(s);
 		return;
 	}
-	if (s->client.receiving || (!d->discard && buf_len(&s->work->dialog.to_destination) > 0))
+	if (s->client.receiving ||
+	    (!message_is_discarded(&d->message) && buf_len(&s->work->dialog.to_destination) > 0))
 		return;
 	if (s->client.eof)
 		dialog_client_lost(d);

@@ -5,7 +5,9 @@
 
 #include "session/session.h"
 
-/* Goes on with a chunk (BDAT). */
+/* A chunk begins: its command was read. */
+void session_chunk_begin(struct session *s);
+/* Goes on with it. */
 void session_chunk_step(struct session *s);
 /* What was queued for the destination has left, the end of a chunk perhaps too. */
 void session_chunk_flushed(struct session *s);

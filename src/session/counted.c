@@ -34,7 +34,7 @@ bool counted_waits(const struct session *s)
 	const struct dialog *d = &s->dialog;
 	unsigned most = d->destination.ext & SMTP_EXT_PIPELINING ? COUNTED_MOST : 1;
 
-	return dialog_counts(d) && !d->discard &&
+	return dialog_counts(d) && !message_is_discarded(&d->message) &&
 	       s->counted_body.open + dialog_chunks_unanswered(d) >= most;
 }
 

@@ -30,9 +30,9 @@ static enum session_wait wait_of(const struct session *s)
 	}
 	if (s->at_gate && !s->dest.sending && !s->splice)
 		return WAIT_GATE;
-	if (s->in_body && counted_waits(s) && !s->dest.sending && !s->splice)
+	if (s->moves && counted_waits(s) && !s->dest.sending && !s->splice)
 		return WAIT_REPLY;
-	if (s->in_body)
+	if (s->moves)
 		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
 		return WAIT_COMMAND; /* the client does not take its replies */
@@ -41,8 +41,9 @@ static enum session_wait wait_of(const struct session *s)
 		return d->destination.count || d->partial ? WAIT_REPLY : WAIT_COMMAND;
 	case SMTP_OWES_GREETING:
 		return WAIT_GREETING;
-	case SMTP_OWES_BODY: /* all of it was sent: see note_body_sent() */
-		return d->chunked && !d->chunk_last ? WAIT_REPLY : WAIT_DONE;
+	case SMTP_OWES_BODY: /* all of it was sent: see note_given() */
+		return d->message.way == MESSAGE_BY_CHUNKS && !d->message.last ? WAIT_REPLY
+									       : WAIT_DONE;
 	case SMTP_OWES_CHUNK:
 	case SMTP_OWES_EOD:
 		return WAIT_DONE;

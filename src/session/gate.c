@@ -68,7 +68,7 @@ bool session_gate_waits(struct session *s)
 {
 	if (!s->at_gate || s->dest.sending || s->splice)
 		return s->at_gate;
-	if (s->dialog.discard || s->dialog.end != END_RUNS) {
+	if (message_is_discarded(&s->dialog.message) || s->dialog.end != END_RUNS) {
 		go_on(s);
 		return false;
 	}

@@ -107,7 +107,7 @@ bool session_gateway_stray(const struct session *s)
 /* No operation uses the connection, and it is not ours any more. */
 static void parted(struct session *s)
 {
-	s->dest_closing = s->body_sent = false;
+	s->dest_closing = false;
 	s->dest.eof = s->dest.broken = false;
 	if (s->work)
 		buf_clear(&s->work->dest_in);

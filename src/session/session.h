@@ -74,6 +74,13 @@ enum session_state {
 	SESSION_CLOSING, /* operations in flight are awaited */
 };
 
+/* What of a message is on its way, be it that its last octets are still being sent. */
+enum session_moves {
+	MOVES_NOTHING,
+	MOVES_BODY,  /* octets that are scanned: body.c */
+	MOVES_CHUNK, /* octets that are counted: chunk.c */
+};
+
 /* One of the two connections. */
 struct session_side {
 	struct stream stream;
@@ -100,20 +107,19 @@ struct session {
 	struct session_splice *splice; /* while octets move through the pipe */
 
 	enum session_state state;
+	enum session_moves moves;
 	enum session_wait wait;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
-	bool has_seat, counted, dest_closing, in_body, body_complete, shut;
+	bool has_seat, counted, dest_closing, shut;
 	bool flows;	/* the step before brought many octets of a body */
 	bool body_open; /* its first octets have come, or are waited for to be spliced */
 	bool waits_for_seat;
-	bool gives_up;	/* its seat is a newcomer's */
-	bool reaching;	/* DIALOG_GATEWAY: a destination is looked for or connected to */
-	bool reset;	/* the client's connection has failed: there is nothing to look for */
-	bool recorded;	/* the session's record is in the log */
-	bool body_sent; /* all of it is the kernel's, its answer has not come */
-	bool readable;	/* octets wait in the client's socket, and are left there */
-	bool in_chunk;	/* of in_body: the octets are counted, chunk.c moves them */
-	bool at_mark;	/* … and stand at an urgent mark, which splice does not pass */
+	bool gives_up; /* its seat is a newcomer's */
+	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
+	bool reset;    /* the client's connection has failed: there is nothing to look for */
+	bool recorded; /* the session's record is in the log */
+	bool readable; /* octets wait in the client's socket, and are left there */
+	bool at_mark;  /* MOVES_CHUNK: octets stand at an urgent mark, which splice does not pass */
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */

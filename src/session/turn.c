@@ -35,7 +35,7 @@ static void client_received(struct io_op *op, int res)
 
 		if (s->state == SESSION_LEAVING)
 			s->left_bytes += (uint64_t)res;
-		else if (s->state == SESSION_RUNNING && s->in_body && !s->in_chunk)
+		else if (s->state == SESSION_RUNNING && s->moves == MOVES_BODY)
 			session_body_take(s, in);
 		else if (s->state == SESSION_RUNNING)
 			keep_client(s, in);
@@ -140,7 +140,7 @@ static void dest_sent(struct io_op *op, int res)
 	session_changed(s);
 	if (res >= 0) {
 		stream_count(&s->dest.stream, res);
-		if (s->in_chunk)
+		if (s->moves == MOVES_CHUNK)
 			session_window_go(s);
 		dialog_flushed(&s->dialog, s->flushing);
 		session_chunk_flushed(s);
@@ -152,7 +152,7 @@ static void dest_sent(struct io_op *op, int res)
 /* Nothing goes on here before one of the peers has said something. */
 static bool waits_for_peers(const struct session *s)
 {
-	return s->state == SESSION_RUNNING && !s->in_body && buf_len(&s->work->client_in) == 0 &&
+	return s->state == SESSION_RUNNING && !s->moves && buf_len(&s->work->client_in) == 0 &&
 	       buf_len(&s->work->dest_in) == 0 && !s->client.eof && !s->dest.eof &&
 	       !s->dest_closing && !dialog_gateway_owes(&s->dialog);
 }
@@ -190,7 +190,7 @@ static void flush_both(struct session *s)
 
 	if (!w)
 		return;
-	if (!s->dest_closing && (!s->in_body || s->in_chunk) && !s->dest.sending) {
+	if (!s->dest_closing && s->moves != MOVES_BODY && !s->dest.sending) {
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
 	}
@@ -205,7 +205,7 @@ static void flush_both(struct session *s)
  * segment: while octets of ours are not acknowledged, what the destination says is none. This tells
  * one that answers early, and still reads a body or takes it for commands, from one that answers.
  */
-static void note_body_sent(struct session *s)
+static void note_given(struct session *s)
 {
 	bool all = stream_acked(&s->dest.stream) == STREAM_ACKED_ALL;
 
@@ -214,12 +214,11 @@ static void note_body_sent(struct session *s)
 		counted_look(s);
 		return;
 	}
-	s->body_sent = false;
 	session_window_go(s);
 	if (!all)
 		return;
 	counted_all(s);
-	dialog_body_sent(&s->dialog);
+	dialog_message_reached(&s->dialog);
 }
 
 /* Gives kept input to the dialog until nothing moves any more. */
@@ -241,8 +240,8 @@ static void feed(struct session *s)
 			buf_consume(&w->client_in, a);
 		}
 		if (buf_len(&w->dest_in) > 0 && !s->dialog.drop_destination) {
-			if (s->body_sent)
-				note_body_sent(s);
+			if (dialog_message_leaves(&s->dialog))
+				note_given(s);
 			else
 				counted_look(s);
 			b = dialog_from_destination(&s->dialog, buf_span(&w->dest_in));
@@ -268,17 +267,35 @@ static void tell_odd(struct session *s)
 	w->odd_len = 0;
 }
 
+/* When the message's last octets were given to the kernel; 0: not yet, or they have arrived. */
+static uint64_t sent_us(const struct session *s)
+{
+	return dialog_message_leaves(&s->dialog) ? s->taking_us : 0;
+}
+
+static void begin_to_move(struct session *s)
+{
+	s->progress++;
+	if (dialog_in_chunk(&s->dialog)) {
+		s->moves = MOVES_CHUNK;
+		session_chunk_begin(s);
+	} else {
+		s->moves = MOVES_BODY;
+		session_window_begin(s); /* the first octet is waited for already */
+	}
+}
+
 static void run(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
 	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
-	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->in_body)
+	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->moves)
 		session_borrow(s);
-	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->ctx->io));
+	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	feed(s);
 	tell_odd(s);
-	session_times_look(&s->times, d, s->body_sent ? s->taking_us : 0, io_now_us(s->ctx->io));
+	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	session_greeted(s);
 	if (d->who.logged_in && s->counted) {
 		s->counted = false;
@@ -288,13 +305,9 @@ static void run(struct session *s)
 	if (d->drop_destination && stream_is_open(&s->dest.stream))
 		session_close_destination(s);
 	session_gateway_reach(s);
-	if (dialog_in_body(d) && !s->in_body) {
-		s->in_body = true;
-		s->progress++;
-		if (!dialog_in_chunk(d))
-			session_window_begin(s); /* the first octet is waited for already */
-	}
-	if (s->in_body)
+	if (dialog_in_body(d) && !s->moves)
+		begin_to_move(s);
+	if (s->moves)
 		session_body_step(s);
 	session_seat_useful(s);
 	if (d->end != END_RUNS)

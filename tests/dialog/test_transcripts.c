@@ -20,6 +20,7 @@
  *   lost, slow        the destination's connection ends, or it is out of time
  *   closed, reset     the client's stream ends, or breaks
  *   idle              nothing is under way
+ *   message STATE     where the message stands: NONE, COMING, DISCARDED, WHOLE, GIVEN
  *   set max-idle N    MAX_IDLE_COMMANDS; without it there is no such limit
  *   gate              the body's next line waits at the gate; it may go now
  *   set cut whole     this transcript is about octets that come together: it is played in one way
@@ -54,6 +55,7 @@
 #include "dialog/dialog.h"
 #include "dialog/records.h"
 #include "smtp/line.h"
+#include "stands.h"
 #include "told.h"
 #include "xmllog/take.h"
 
@@ -127,6 +129,13 @@ _Noreturn static void wrong(const struct play *p, const char *what, const struct
 
 /* ---- the session's part, without sockets ---- */
 
+/* All octets of the message, or of the chunk, are with the destination. */
+static void message_left(struct play *p)
+{
+	dialog_message_given(&p->d);
+	dialog_message_reached(&p->d);
+}
+
 static void collect(struct play *p)
 {
 	struct span c = buf_span(&p->work.to_client), s = buf_span(&p->work.to_destination);
@@ -140,13 +149,14 @@ static void collect(struct play *p)
 	buf_consume(&p->work.to_destination, s.n);
 	dialog_flushed(&p->d, p->d.destination.unsent);
 	if (dialog_chunk_leaves(&p->d))
-		dialog_body_sent(&p->d);
+		message_left(p);
 }
 
 static void move_chunk(struct play *p)
 {
-	size_t n = p->d.chunk_left < p->from_client.n ? (size_t)p->d.chunk_left : p->from_client.n;
-	bool sent = !p->d.discard;
+	size_t n =
+		p->d.message.left < p->from_client.n ? (size_t)p->d.message.left : p->from_client.n;
+	bool sent = !message_is_discarded(&p->d.message);
 
 	if (n == 0) {
 		if (p->d.client_closed)
@@ -171,14 +181,14 @@ static void chunk_went(struct play *p)
 			add(&p->from_dest, "250 chunk\r\n", 11);
 	} else if (!p->chunks) {
 		snprintf(text, sizeof(text), "BDAT %llu LAST\r\n",
-			 (unsigned long long)p->d.body_bytes);
+			 (unsigned long long)p->d.message.bytes);
 		add(&p->to_dest, text, strlen(text));
 	}
 }
 
 static void move_body(struct play *p)
 {
-	p->at_gate = p->at_gate && !p->d.discard;
+	p->at_gate = p->at_gate && !message_is_discarded(&p->d.message);
 	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate &&
 	       dialog_chunks_unanswered(&p->d) == 0) {
 		struct dialog_forward f;
@@ -196,7 +206,7 @@ static void move_body(struct play *p)
 		if (f.command_len)
 			chunk_went(p);
 		if (!dialog_in_body(&p->d))
-			dialog_body_sent(&p->d);
+			message_left(p);
 	}
 }
 
@@ -237,6 +247,8 @@ static void settle(struct play *p)
 		take(&p->from_client,
 		     dialog_from_client(&p->d, span_of(p->from_client.p, p->from_client.n)));
 	collect(p);
+	if (!stands(&p->d))
+		wrong(p, message_state_name((enum message_state)p->d.message.state), NULL, NULL, 0);
 	take_back(p);
 }
 
@@ -551,6 +563,11 @@ static void check_word(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "idle") == 0) {
 		if (!dialog_idle(d))
 			wrong(p, "something is under way", NULL, NULL, 0);
+	} else if (strcmp(word, "message") == 0) {
+		const char *is = message_state_name((enum message_state)d->message.state);
+
+		if (strcmp(is, arg) != 0)
+			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));
 	} else if (strcmp(word, "gate") == 0) {
 		if (!p->at_gate)
 			wrong(p, "nothing waits at the gate", NULL, NULL, 0);

@@ -236,6 +236,12 @@ class Delivery(harness.TestCase):
             self.assertEqual([pathlib.Path(r.get("copy")).read_bytes() for r in written],
                              [b"".join(parts) + b"tail", b"".join(parts), parts[0], b"one"])
             self.assertEqual(sink.mails(), [b"".join(parts) + b"tail", b"".join(parts), b"one"])
+            steps = [record.get("detail") for record in daemon.records("debug", what="message")]
+            chunk = ["COMING -> WHOLE", "WHOLE -> GIVEN"]
+            more = [*chunk, "GIVEN -> COMING"]
+            whole = ["NONE -> COMING", *(more * 3), *chunk, "GIVEN -> NONE"]
+            self.assertEqual(steps, [*(whole * 2), "NONE -> COMING", *more, "COMING -> NONE",
+                                     "NONE -> COMING", *chunk, "GIVEN -> NONE"])
 
     def test_to_postfix(self):
         lines = b"".join(b"%d . some text, and a line\r\n.\r\n" % n for n in range(20000))

@@ -22,6 +22,7 @@
 
 #include "fuzz.h"
 #include "local.h"
+#include "../dialog/stands.h"
 #include "dialog/dialog.h"
 
 #define OUT_MAX	   (1u << 17)
@@ -440,6 +441,13 @@ static void to_destination(struct play *p, struct span s)
 	add(p->to_dest, &p->dest_n, s);
 }
 
+/* All octets of the message, or of the chunk, are with the destination. */
+static void message_left(struct play *p)
+{
+	dialog_message_given(&p->d);
+	dialog_message_reached(&p->d);
+}
+
 static void collect(struct play *p)
 {
 	struct span c = buf_span(&p->work.to_client), s = buf_span(&p->work.to_destination);
@@ -450,13 +458,13 @@ static void collect(struct play *p)
 	buf_consume(&p->work.to_destination, s.n);
 	dialog_flushed(&p->d, p->d.destination.unsent);
 	if (dialog_chunk_leaves(&p->d))
-		dialog_body_sent(&p->d);
+		message_left(p);
 }
 
 static size_t move_chunk(struct play *p)
 {
-	size_t n = p->d.chunk_left < p->in.n ? (size_t)p->d.chunk_left : p->in.n;
-	bool sent = !p->d.discard;
+	size_t n = p->d.message.left < p->in.n ? (size_t)p->d.message.left : p->in.n;
+	bool sent = !message_is_discarded(&p->d.message);
 
 	if (n == 0) {
 		if (p->d.client_closed)
@@ -485,7 +493,7 @@ static size_t move_data(struct play *p)
 		to_destination(p, SPAN("\r"));
 	to_destination(p, f.octets);
 	if (!dialog_in_body(&p->d))
-		dialog_body_sent(&p->d);
+		message_left(p);
 	else if (f.command_len)
 		dialog_chunks_reached(&p->d, 1);
 	return f.consumed;
@@ -592,6 +600,7 @@ static void settle(struct play *p)
 
 		p->in = span_from(p->in, n);
 		collect(p);
+		CHECK(stands(&p->d));
 		moved = n > 0;
 		if (moved && p->far)
 			continue;
@@ -605,6 +614,7 @@ static void settle(struct play *p)
 		collect(p);
 		moved |= tend(p);
 		collect(p);
+		CHECK(stands(&p->d));
 		/* It has had the time to say that it has given up. */
 		if (!moved && p->at_gate) {
 			p->at_gate = false;

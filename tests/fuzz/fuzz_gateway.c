@@ -26,6 +26,7 @@
 
 #include "fuzz.h"
 #include "local.h"
+#include "../dialog/stands.h"
 #include "dialog/dialog.h"
 
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
@@ -73,7 +74,7 @@ struct client {
 	struct octets in, out;	    /* what it has sent; the replies to it */
 	unsigned waiting[COMMANDS]; /* numbers of what is not answered, oldest first */
 	unsigned first, last, number;
-	bool in_body, gone, body_sent, at_gate;
+	bool in_body, gone, at_gate;
 	bool odd; /* so was a destination of it */
 	/* Of a counted body, the chunks that have not reached the destination: where they end there
 	 */
@@ -542,7 +543,7 @@ static void collect(struct client *c)
 	buf_consume(&c->work.to_destination, s.n);
 	dialog_flushed(&c->d, c->d.destination.unsent);
 	if (dialog_chunk_leaves(&c->d))
-		c->body_sent = true;
+		dialog_message_given(&c->d);
 }
 
 /* The next chunk of a counted body waits for answers. */
@@ -576,13 +577,15 @@ static bool move_body(struct client *c)
 	dialog_body(&c->d, (uint8_t *)(uintptr_t)in.p, in.n, NULL, false, &f);
 	c->at_gate = f.gate;
 	c->in.taken += f.consumed;
-	CHECK(!f.command_len || (c->d.counted && c->conn && all->env.data_as_bdat));
+	CHECK(!f.command_len ||
+	      (c->d.message.way == MESSAGE_COUNTED && c->conn && all->env.data_as_bdat));
 	to_conn(c, span_of(f.command, f.command_len));
 	if (f.cr_first)
 		to_conn(c, SPAN("\r"));
 	to_conn(c, f.octets);
-	c->body_sent = !dialog_in_body(&c->d);
-	if (f.command_len && !c->body_sent)
+	if (!dialog_in_body(&c->d))
+		dialog_message_given(&c->d);
+	else if (f.command_len)
 		c->chunk_end[c->chunks++] = c->conn->in.n;
 	return f.consumed > 0;
 }
@@ -590,8 +593,8 @@ static bool move_body(struct client *c)
 static bool move_chunk(struct client *c)
 {
 	struct span in = rest(&c->in);
-	size_t n = c->d.chunk_left < in.n ? (size_t)c->d.chunk_left : in.n;
-	bool sent = !c->d.discard;
+	size_t n = c->d.message.left < in.n ? (size_t)c->d.message.left : in.n;
+	bool sent = !message_is_discarded(&c->d.message);
 
 	if (n == 0) {
 		if (c->d.client_closed)
@@ -609,7 +612,6 @@ static void close_conn(struct client *c)
 {
 	c->conn->dead = true;
 	c->conn = NULL;
-	c->body_sent = false;
 	c->chunks = 0;
 }
 
@@ -704,7 +706,7 @@ static bool tend(struct client *c)
 		part(c);
 		return true;
 	}
-	CHECK(c->conn || g->on || c->d.discard);
+	CHECK(c->conn || g->on || message_is_discarded(&c->d.message));
 	if (c->conn || !g->on)
 		return false;
 	if (c->d.drop_destination || g->release != DIALOG_KEEPS) {
@@ -724,10 +726,8 @@ static bool hear(struct client *c, size_t n)
 	    dialog_gateway_apart(&c->d.gateway))
 		return false;
 	note_chunks(c);
-	if (c->body_sent && conn->in.taken == conn->in.n) {
-		c->body_sent = false;
-		dialog_body_sent(&c->d);
-	}
+	if (conn->in.taken == conn->in.n)
+		dialog_message_reached(&c->d);
 	said = rest(&conn->out);
 	said.n = fuzz_min(said.n, n);
 	n = dialog_from_destination(&c->d, said);
@@ -758,6 +758,7 @@ static void turn(struct client *c, size_t heard)
 		collect(c);
 		moved |= tend(c);
 		collect(c);
+		CHECK(stands(&c->d));
 	} while (moved && c->d.end == END_RUNS);
 	tend(c);
 	collect(c);
