@@ -28,7 +28,7 @@ static void chunk_over(struct dialog *d)
 	}
 	dialog_message_is_whole(d);
 	if (!m->last)
-		dialog_add_pending(d, SMTP_VERB_BDAT)->passed = true;
+		dialog_add_pending(d, SMTP_VERB_BDAT);
 }
 
 static void chunk_starts(struct dialog *d, const struct smtp_command *cmd)

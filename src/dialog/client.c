@@ -72,7 +72,6 @@ static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *
 	record_sent(d, &as, span_from(buf_span(out), before));
 	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
-	p->passed = true;
 	p->as_ehlo = as.verb != cmd->verb;
 	smtp_owed_queued(&d->destination, owed_for(cmd->verb));
 	smtp_order_passed(&d->server, cmd);
@@ -85,9 +84,7 @@ static void answer_local(struct dialog *d, const struct smtp_command *cmd, const
 {
 	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
-	p->local = reply;
-	p->fatal = (uint8_t)fatal;
-	p->told = told;
+	dialog_answer_here(p, reply, fatal, told);
 	if (!told)
 		dialog_note_address(p, cmd);
 	dialog_drain(d);
@@ -123,15 +120,6 @@ static void on_rcpt(struct dialog *d, const struct smtp_command *cmd)
 	smtp_path_text(&cmd->path, p->address);
 }
 
-static void copy_name(char *out, struct span name)
-{
-	size_t n = name.n < DIALOG_NAME_MAX - 1 ? name.n : DIALOG_NAME_MAX - 1;
-
-	if (n)
-		memcpy(out, name.p, n);
-	out[n] = '\0';
-}
-
 /* The authcid of an AUTH PLAIN response, authzid NUL authcid NUL passwd, none of which holds a NUL,
  * and the last two are not empty (RFC 4616 2). What is not quite that has the password elsewhere.
  */
@@ -165,9 +153,9 @@ static void note_auth_name(struct dialog *d, struct span response)
 	w->auth_name_known = true;
 	n = smtp_base64_decode(response, text, sizeof(text));
 	if (strcmp(w->auth_mechanism, "LOGIN") == 0)
-		copy_name(w->auth_name, span_of(text, n));
+		dialog_copy_name(w->auth_name, span_of(text, n));
 	else if (strcmp(w->auth_mechanism, "PLAIN") == 0 && n < sizeof(text))
-		copy_name(w->auth_name, plain_name(span_of(text, n)));
+		dialog_copy_name(w->auth_name, plain_name(span_of(text, n)));
 	explicit_bzero(text, sizeof(text));
 }
 
@@ -204,7 +192,7 @@ static void on_continuation(struct dialog *d, struct span line)
 		res = buf_put(out, SPAN("\r\n"));
 	CHECK(res == 0);
 	record_command(d, "to", "destination", SPAN("<credentials>"));
-	dialog_add_pending(d, SMTP_VERB_AUTH)->passed = true;
+	dialog_add_pending(d, SMTP_VERB_AUTH);
 	smtp_owed_queued(&d->destination, SMTP_OWES_AUTH);
 	smtp_order_passed(&d->server, &cmd);
 }
@@ -286,18 +274,20 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 	}
 }
 
+static struct dialog_pending *youngest(struct dialog_work *w)
+{
+	return &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
+}
+
 /* Octets came while the client had to wait. The command that it had to wait for is the youngest. */
 static void on_early(struct dialog *d, const char *reply, enum reason why)
 {
 	struct dialog_work *w = d->work;
-	struct dialog_pending *p = &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
+	bool told = d->auth_open;
 
 	CHECK(w->count > 0);
-	p->told = d->auth_open;
 	record_login(d, false, span_str(reply));
-	p->passed = false;
-	p->fatal = (uint8_t)why;
-	p->local = reply;
+	dialog_answer_here(youngest(w), reply, why, told);
 	dialog_drain(d);
 }
 
@@ -315,10 +305,10 @@ static bool room_for_command(const struct dialog *d, struct span in)
 	       dialog_has_room(d) && buf_space(out) >= room + ROOM_REBUILT;
 }
 
-/* True while a fatal local answer waits for its turn: nothing behind it is read. */
-static bool fatal_waits(const struct dialog_work *w)
+/* True while an answer of our own that is fatal waits for its turn: nothing after it is read. */
+static bool fatal_waits(struct dialog_work *w)
 {
-	return w->count > 0 && w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX].fatal;
+	return w->count > 0 && youngest(w)->answered_by == ANSWERED_BY_US && youngest(w)->why;
 }
 
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };

@@ -157,7 +157,7 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 	struct dialog_work *w = d->work;
 	struct dialog_pending *p = dialog_oldest(w);
 
-	CHECK(p && p->passed);
+	CHECK(p && p->answered_by == ANSWERED_BY_DESTINATION);
 	enum smtp_verb verb = (enum smtp_verb)p->verb;
 	struct smtp_reply refusal;
 

@@ -74,7 +74,7 @@ static size_t length(struct span name)
 	return name.n < DIALOG_NAME_MAX ? name.n : DIALOG_NAME_MAX - 1;
 }
 
-static void copy_name(char *out, struct span name)
+void dialog_copy_name(char *out, struct span name)
 {
 	if (length(name))
 		memcpy(out, name.p, length(name));
@@ -84,13 +84,13 @@ static void copy_name(char *out, struct span name)
 void dialog_note_helo(struct dialog *d, struct span name)
 {
 	make_room(d, length(name));
-	copy_name(d->more ? d->more->helo : d->helo, name);
+	dialog_copy_name(d->more ? d->more->helo : d->helo, name);
 }
 
 void dialog_note_login(struct dialog *d, struct span name)
 {
 	make_room(d, length(name));
-	copy_name(d->more ? d->more->login : d->login, name);
+	dialog_copy_name(d->more ? d->more->login : d->login, name);
 }
 
 /* ---- the destination ---- */
@@ -165,11 +165,18 @@ struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb)
 	struct dialog_pending *p = &w->pending[(w->head + w->count++) % SMTP_OPEN_MAX];
 
 	p->verb = (uint8_t)verb;
-	p->passed = p->told = p->as_ehlo = false;
-	p->fatal = REASON_NONE;
-	p->local = NULL;
+	p->answered_by = ANSWERED_BY_DESTINATION;
+	p->as_ehlo = false;
 	p->address[0] = '\0';
 	return p;
+}
+
+void dialog_answer_here(struct dialog_pending *p, const char *reply, enum reason why, bool told)
+{
+	p->answered_by = ANSWERED_BY_US;
+	p->reply = reply;
+	p->why = (uint8_t)why;
+	p->told = told;
 }
 
 void dialog_take_oldest(struct dialog_work *w)
@@ -182,18 +189,19 @@ void dialog_drain(struct dialog *d)
 {
 	struct dialog_pending *p;
 
-	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && !p->passed) {
-		const char *text = p->local;
+	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) &&
+	       p->answered_by == ANSWERED_BY_US) {
+		const char *text = p->reply;
 		struct dialog_asked what = dialog_asked(d, (enum smtp_verb)p->verb, false);
-		enum reason fatal = (enum reason)p->fatal;
+		enum reason why = (enum reason)p->why;
 
 		what.address = p->address;
 		if (p->told)
 			what.command = RECORD_TOLD;
 		dialog_take_oldest(d->work);
 		dialog_say(d, span_str(text), what);
-		if (fatal)
-			dialog_end_as(d, reason_is_limit(fatal) ? END_LIMIT : END_PROTOCOL, fatal);
+		if (why)
+			dialog_end_as(d, reason_is_limit(why) ? END_LIMIT : END_PROTOCOL, why);
 	}
 }
 
@@ -224,7 +232,7 @@ static bool record_unanswered(struct dialog *d, struct span reply)
 	for (unsigned i = 0; i < w->count; i++) {
 		const struct dialog_pending *p = &w->pending[(w->head + i) % SMTP_OPEN_MAX];
 
-		if (!p->passed || p->verb != SMTP_VERB_RCPT)
+		if (p->answered_by != ANSWERED_BY_DESTINATION || p->verb != SMTP_VERB_RCPT)
 			continue;
 		d->refusals++;
 		record_recipient(d, p->address, (enum policy_rule)p->rule, reply, false);

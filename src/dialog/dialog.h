@@ -82,15 +82,18 @@ struct dialog_asked {
 	const char *address; /* of a MAIL or RCPT that has never been in order; NULL or "": none */
 };
 
+/* Who answers a command. (One whose verdict is not known yet is neither's: a value of its own.) */
+enum answered_by { ANSWERED_BY_DESTINATION, ANSWERED_BY_US };
+
 /* One command that the client has not been answered yet. */
 struct dialog_pending {
 	uint8_t verb;			 /* enum smtp_verb */
 	uint8_t rule;			 /* enum policy_rule, of a RCPT */
-	bool passed;			 /* the destination answers it; else `local` does */
-	bool told;			 /* a record tells of `local` already */
-	uint8_t fatal;			 /* enum reason: the session ends after this answer */
+	uint8_t answered_by;		 /* enum answered_by */
+	uint8_t why;			 /* BY_US, enum reason: why the session ends after REPLY */
+	bool told;			 /* BY_US: a record tells of REPLY already */
 	bool as_ehlo;			 /* of a HELO: the destination was told EHLO */
-	const char *local;		 /* static text with CR LF */
+	const char *reply;		 /* BY_US: static text with CR LF */
 	char address[SMTP_PATH_MAX + 1]; /* of a RCPT, or a refused MAIL */
 };
 

@@ -92,7 +92,6 @@ static struct dialog_pending *hold(struct dialog *d, const struct smtp_command *
 	};
 	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
 
-	p->passed = true;
 	smtp_order_passed(&d->server, cmd);
 	if (cmd->verb == SMTP_VERB_AUTH)
 		begin(d);
@@ -182,7 +181,8 @@ static void answer_refused(struct dialog *d)
 {
 	const struct dialog_pending *p;
 
-	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) && p->passed &&
+	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) &&
+	       p->answered_by == ANSWERED_BY_DESTINATION &&
 	       (d->drop_destination || !smtp_owed_owes(&d->destination)) && dialog_has_room(d)) {
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 

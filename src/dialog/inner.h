@@ -115,9 +115,13 @@ void dialog_greeting_refused(struct dialog *d, const struct smtp_reply *reply);
 
 /* The commands that the client has not been answered yet, oldest first. */
 struct dialog_pending *dialog_oldest(struct dialog_work *w);
+/* One more, which the destination answers. */
 struct dialog_pending *dialog_add_pending(struct dialog *d, enum smtp_verb verb);
+/* P is answered by REPLY, once its turn has come. WHY, if any: the session ends then. TOLD: a
+ * record tells of it already. */
+void dialog_answer_here(struct dialog_pending *p, const char *reply, enum reason why, bool told);
 void dialog_take_oldest(struct dialog_work *w);
-/* Says the local answers whose turn has come. */
+/* Says the answers of our own whose turn has come. */
 void dialog_drain(struct dialog *d);
 /* The destination's answer to the oldest open command, or (DESTINATION is false) what stands for
  * it. */
@@ -127,7 +131,9 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 
 /* Takes room for what only some sessions keep. */
 void dialog_borrow_more(struct dialog *d);
-/* Keeps a name, of which DIALOG_NAME_MAX - 1 octets count. */
+/* NAME as a string, of which DIALOG_NAME_MAX - 1 octets count. */
+void dialog_copy_name(char *out, struct span name);
+/* Keeps a name. */
 void dialog_note_helo(struct dialog *d, struct span name);
 void dialog_note_login(struct dialog *d, struct span name);
 /* A judged command: what the destination answers is held for it and is the youngest open command
