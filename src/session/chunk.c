@@ -16,9 +16,10 @@
 #include <errno.h>
 
 #include "base/diag.h"
-#include "session/body.h"
-#include "session/deadline.h"
 #include "session/ends.h"
+#include "session/session.h"
+#include "session/tap.h"
+#include "session/window.h"
 #include "session/work.h"
 
 /* Octets of one step by splice: a pipe full. The destination has TIMEOUT_DATA for each step. */
@@ -29,13 +30,13 @@ static size_t no_more_than(uint64_t left, size_t n)
 	return left < n ? (size_t)left : n;
 }
 
-void session_chunk_flushed(struct session *s)
+void chunk_flushed(struct session *s)
 {
 	if (!dialog_chunk_leaves(&s->dialog))
 		return;
 	dialog_message_given(&s->dialog);
 	if (s->dialog.message.last) /* one without octets has no other end */
-		copy_end(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+		tap_end(s);
 }
 
 /* All chunks of a message have one rate, with the time that the client takes between them: one that
@@ -44,33 +45,29 @@ static void begin_window(struct session *s)
 {
 	const struct dialog *d = &s->dialog;
 
-	session_window_go(s);
-	if (!message_is_open(&d->message) || s->window_message != d->transactions)
-		session_window_begin(s);
-	else if (session_too_slow(s))
+	window_go(s);
+	if (!message_is_open(&d->message) || s->window.message != d->transactions)
+		window_begin(s);
+	else if (window_was_too_slow(s))
 		dialog_client_timeout(&s->dialog);
-	s->window_message = d->transactions;
+	s->window.message = d->transactions;
 }
 
-void session_chunk_begin(struct session *s)
+static void begin(struct session *s)
 {
-	s->at_mark = s->readable = false;
+	s->transfer.queue = QUEUE_UNKNOWN;
 	begin_window(s);
-	if (!message_is_discarded(&s->dialog.message) && s->copy.message != s->dialog.transactions)
-		copy_begin(&s->copy, &s->dialog, s->rt->config->set.debug_dir);
+	if (!message_is_discarded(&s->dialog.message))
+		tap_begin(s);
 }
 
 static void finish(struct session *s)
 {
 	if (s->dialog.message.last)
-		session_body_release(s);
-	else
-		session_body_return(s);
-	s->moves = MOVES_NOTHING;
-	s->readable = false;
-	s->progress++;
-	session_window_stand(s); /* until it is answered */
-	session_changed(s);	 /* what follows the chunk is a command */
+		tap_end(s);
+	transfer_return(s);
+	transfer_over(s);
+	window_stand(s); /* until it is answered */
 }
 
 /* ---- from memory ---- */
@@ -88,11 +85,11 @@ static void move_kept(struct session *s)
 	if (octets.n == 0)
 		return;
 	if (!discard) {
-		copy_add(&s->copy, &s->dialog, octets);
+		tap_add(s, octets);
 		session_keep(out, octets);
-		session_dest_takes(s);
+		transfer_dest_takes(s);
 	}
-	s->window_bytes += octets.n;
+	s->window.bytes += octets.n;
 	s->progress++;
 	dialog_chunk_look(&s->dialog, octets);
 	buf_consume(in, octets.n);
@@ -104,35 +101,31 @@ static void chunk_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	s->dest.sending = false;
-	session_dest_took(s);
+	transfer_dest_took(s);
 	if (res >= 0)
-		session_chunk_flushed(s);
+		chunk_flushed(s);
 	else if (res != -ECANCELED)
 		session_dest_broken(s);
 }
 
 static void move_received(struct session *s)
 {
-	struct span octets = s->rest;
+	struct span octets = s->transfer.rest;
 
-	s->rest = (struct span){ 0 };
+	s->transfer.rest = (struct span){ 0 };
 	if (message_is_discarded(&s->dialog.message) || s->dest.broken) {
 		dialog_chunk(&s->dialog, octets.n, 0);
 		return;
 	}
-	copy_add(&s->copy, &s->dialog, octets);
+	tap_add(s, octets);
 	dialog_chunk_look(&s->dialog, octets);
 	dialog_chunk(&s->dialog, octets.n, octets.n);
-	s->dest.sending = true;
-	s->dest.send.done = chunk_sent;
-	session_dest_takes(s);
-	stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, octets.p, octets.n, 0);
+	transfer_send(s, octets, false, chunk_sent);
 }
 
 static void receive(struct session *s)
 {
-	s->readable = false;
-	session_body_receive(s, no_more_than(s->dialog.message.left, WORKER_BODY));
+	transfer_receive(s, no_more_than(s->dialog.message.left, WORKER_BODY));
 }
 
 /* ---- by splice ---- */
@@ -145,11 +138,12 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 		return;
 	dialog_chunk(&s->dialog, sp->moved + sp->in_pipe, sp->moved);
 	if (res == 0)
-		session_chunk_flushed(s);
+		chunk_flushed(s);
 	else if (res == -ENODATA || (from && sp->in_pipe && res != -ECANCELED))
 		dialog_client_lost(&s->dialog);
 	else if (from && res != -ECANCELED)
-		s->at_mark = true; /* or a socket that cannot splice: the next step receives */
+		s->transfer.queue =
+			QUEUE_AT_MARK; /* or a socket that cannot splice: the next step receives */
 	else if (res != -ECANCELED)
 		session_dest_broken(s);
 }
@@ -160,19 +154,16 @@ static void readable(struct io_op *op, int res)
 
 	s->client.receiving = false;
 	if (res != -ECANCELED)
-		s->readable = true;
+		s->transfer.queue = QUEUE_READABLE;
 	session_changed(s);
 }
 
-/* A message that is copied for the log has to be read. */
 static bool may_splice(struct session *s)
 {
 	if (s->rt->config->set.body == BODY_COPY || message_is_discarded(&s->dialog.message) ||
-	    s->at_mark || s->copy.open || !session_can_splice(s))
+	    s->transfer.queue == QUEUE_AT_MARK || tap_reads(s) || !transfer_can_splice(s))
 		return false;
-	if (!s->pipe)
-		s->pipe = io_pipe_get(&s->ctx->pipes);
-	return s->pipe != NULL;
+	return transfer_take_pipe(s);
 }
 
 static void move_more(struct session *s)
@@ -188,10 +179,10 @@ static void move_more(struct session *s)
 		uint64_t n = no_more_than(s->dialog.message.left,
 					  no_more_than(SPLICE_STEP, (size_t)queued));
 
-		s->readable = false;
-		s->window_bytes += n;
-		session_splice(s, n, spliced);
-	} else if (s->readable) {
+		s->transfer.queue = QUEUE_UNKNOWN;
+		s->window.bytes += n;
+		transfer_splice(s, n, spliced);
+	} else if (s->transfer.queue == QUEUE_READABLE) {
 		receive(s); /* the end of the stream, or a fault: that is said there */
 	} else {
 		s->client.receiving = true;
@@ -202,19 +193,19 @@ static void move_more(struct session *s)
 
 /* ---- the step ---- */
 
-void session_chunk_step(struct session *s)
+static void step(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
 	if (d->end != END_RUNS)
 		return;
-	if (s->dest.sending || s->splice)
+	if (s->dest.sending || s->transfer.splice)
 		return;
 	if (s->dest.broken && !message_is_discarded(&d->message))
 		return; /* its end of stream tells what it said last */
 	if (dialog_in_chunk(d))
 		move_kept(s);
-	if (dialog_in_chunk(d) && s->rest.n > 0)
+	if (dialog_in_chunk(d) && s->transfer.rest.n > 0)
 		move_received(s);
 	if (s->dest.sending)
 		return;
@@ -230,3 +221,5 @@ void session_chunk_step(struct session *s)
 	else
 		move_more(s);
 }
+
+const struct mover chunk_mover = { begin, step, NULL, .sends_alone = false };

@@ -3,13 +3,11 @@
 #ifndef SESSION_CHUNK_H
 #define SESSION_CHUNK_H
 
-#include "session/session.h"
+#include "session/transfer.h"
 
-/* A chunk begins: its command was read. */
-void session_chunk_begin(struct session *s);
-/* Goes on with it. */
-void session_chunk_step(struct session *s);
+extern const struct mover chunk_mover;
+
 /* What was queued for the destination has left, the end of a chunk perhaps too. */
-void session_chunk_flushed(struct session *s);
+void chunk_flushed(struct session *s);
 
 #endif

@@ -8,25 +8,28 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "session/session.h"
+
 static unsigned open_copies; /* of this worker */
 
-static void path_of(const struct copy *c, const struct dialog *d, const char *dir, char *path)
+static void path_of(const struct session *s, char *path)
 {
 	char session[XMLLOG_SESSION_TEXT_MAX];
 
-	xmllog_session_text(&d->id, session);
-	snprintf(path, PATH_MAX, "%s/%s-%u.eml", dir, session, c->message);
+	xmllog_session_text(&s->dialog.id, session);
+	snprintf(path, PATH_MAX, "%s/%s-%u.eml", s->rt->config->set.debug_dir, session,
+		 s->copy.message);
 }
 
-static void say_copy(const struct copy *c, const struct dialog *d, const char *what,
-		     const char *detail, const char *path)
+static void say_copy(const struct session *s, const char *what, const char *detail,
+		     const char *path)
 {
-	struct xmllog *log = d->env->log;
+	struct xmllog *log = s->dialog.env->log;
 
-	if (!xmllog_begin(log, XMLLOG_DEBUG, &d->id))
+	if (!xmllog_begin(log, XMLLOG_DEBUG, &s->dialog.id))
 		return;
 	xmllog_text(log, XMLLOG_A_WHAT, what);
-	xmllog_num(log, XMLLOG_A_MESSAGE, c->message);
+	xmllog_num(log, XMLLOG_A_MESSAGE, s->copy.message);
 	if (detail)
 		xmllog_text(log, XMLLOG_A_DETAIL, detail);
 	if (path)
@@ -34,8 +37,9 @@ static void say_copy(const struct copy *c, const struct dialog *d, const char *w
 	xmllog_end(log);
 }
 
-void copy_end(struct copy *c, const struct dialog *d, const char *dir)
+static void end(struct session *s)
 {
+	struct copy *c = &s->copy;
 	char path[PATH_MAX];
 
 	if (!c->open)
@@ -44,26 +48,29 @@ void copy_end(struct copy *c, const struct dialog *d, const char *dir)
 		close(c->fd);
 	c->open = false;
 	open_copies--;
-	path_of(c, d, dir, path);
-	say_copy(c, d, "copy", NULL, path);
+	path_of(s, path);
+	say_copy(s, "copy", NULL, path);
 }
 
-void copy_begin(struct copy *c, const struct dialog *d, const char *dir)
+static void begin(struct session *s)
 {
+	struct copy *c = &s->copy;
 	char path[PATH_MAX];
 
-	copy_end(c, d, dir); /* of a message that was given up between two chunks */
-	*c = (struct copy){ .message = d->transactions };
-	if (!xmllog_wants(d->env->log, 4))
+	if (c->message == s->dialog.transactions)
+		return; /* the next chunk */
+	end(s);		/* of a message that was given up between two chunks */
+	*c = (struct copy){ .message = s->dialog.transactions };
+	if (!xmllog_wants(s->dialog.env->log, 4))
 		return;
 	if (open_copies >= COPY_OPEN) {
-		say_copy(c, d, "no-copy", "too many copies are being written", NULL);
+		say_copy(s, "no-copy", "too many copies are being written", NULL);
 		return;
 	}
-	path_of(c, d, dir, path);
+	path_of(s, path);
 	c->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (c->fd < 0) {
-		say_copy(c, d, "no-copy", strerror(errno), NULL);
+		say_copy(s, "no-copy", strerror(errno), NULL);
 		return;
 	}
 	c->open = true;
@@ -71,15 +78,17 @@ void copy_begin(struct copy *c, const struct dialog *d, const char *dir)
 }
 
 /* The copy ends here, short, and the log says why. */
-static void give_up(struct copy *c, const struct dialog *d, const char *why)
+static void give_up(struct session *s, const char *why)
 {
-	say_copy(c, d, "copy-cut", why, NULL);
-	close(c->fd);
-	c->fd = -1;
+	say_copy(s, "copy-cut", why, NULL);
+	close(s->copy.fd);
+	s->copy.fd = -1;
 }
 
-void copy_add(struct copy *c, const struct dialog *d, struct span octets)
+static void add(struct session *s, struct span octets)
 {
+	struct copy *c = &s->copy;
+
 	if (!c->open || c->fd < 0)
 		return;
 	while (octets.n > 0) {
@@ -88,10 +97,17 @@ void copy_add(struct copy *c, const struct dialog *d, struct span octets)
 		if (n < 0 && errno == EINTR && c->written < COPY_MAX)
 			continue;
 		if (n <= 0) {
-			give_up(c, d, c->written < COPY_MAX ? strerror(errno) : "too large");
+			give_up(s, c->written < COPY_MAX ? strerror(errno) : "too large");
 			return;
 		}
 		c->written += (uint64_t)n;
 		octets = span_from(octets, (size_t)n);
 	}
 }
+
+static bool reads(const struct session *s)
+{
+	return s->copy.open;
+}
+
+const struct tap copy_tap = { begin, add, end, reads };

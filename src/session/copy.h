@@ -15,24 +15,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/span.h"
-#include "dialog/dialog.h"
 #include "check/limits.h"
+#include "session/tap.h"
 
 #define COPY_MAX (64u << 20)
 
 struct copy {
 	bool open;
 	int fd;
-	uint32_t message;
+	uint32_t message; /* whose it is, or was: its number in the session */
 	uint64_t written;
 };
 
-/* Begins the copy of the dialog's message in directory DIR, where the log's level asks for one. */
-void copy_begin(struct copy *c, const struct dialog *d, const char *dir);
-/* Octets that were sent on. */
-void copy_add(struct copy *c, const struct dialog *d, struct span octets);
-/* The message is over, or its session is: says in the log where the copy is. */
-void copy_end(struct copy *c, const struct dialog *d, const char *dir);
+extern const struct tap copy_tap;
 
 #endif

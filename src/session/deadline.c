@@ -7,7 +7,6 @@
 #define LEAVE_MS	  20000
 #define LEAVE_UNSEATED_MS 2000 /* they hold descriptors that nobody counts */
 #define SEAT_RETRY_MS	  50
-#define RATE_WINDOW_MS	  60000
 #define LOOK_MS		  1000
 /* Under stress strangers are waited for a tenth as long, but never less than so. */
 #define STRESS_LEAST_MS 10000
@@ -28,12 +27,12 @@ static enum session_wait wait_of(const struct session *s)
 			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 		break;
 	}
-	if (s->at_gate && !s->dest.sending && !s->splice)
+	if (s->gate.state != GATE_OPEN && !s->dest.sending && !s->transfer.splice)
 		return WAIT_GATE;
-	if (s->moves && counted_waits(s) && !s->dest.sending && !s->splice)
+	if (s->transfer.mover && counted_waits(s) && !s->dest.sending && !s->transfer.splice)
 		return WAIT_REPLY;
-	if (s->moves)
-		return s->dest.sending || s->splice ? WAIT_BODY : WAIT_BLOCK;
+	if (s->transfer.mover)
+		return s->dest.sending || s->transfer.splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
 		return WAIT_COMMAND; /* the client does not take its replies */
 	switch (smtp_owed_oldest(&d->destination)) {
@@ -82,53 +81,10 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	case WAIT_BODY:
 		return 1000 * (uint64_t)set->timeout_data;
 	case WAIT_GATE:
-		return s->gate_ms;
+		return s->gate.look_ms;
 	default:
 		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}
-}
-
-void session_window_begin(struct session *s)
-{
-	s->window_us = io_now_us(s->ctx->io);
-	s->window_bytes = s->window_stood_us = 0;
-}
-
-void session_window_stand(struct session *s)
-{
-	if (!s->window_stood_us)
-		s->window_stood_us = io_now_us(s->ctx->io);
-}
-
-void session_window_go(struct session *s)
-{
-	if (s->window_stood_us)
-		s->window_us += io_now_us(s->ctx->io) - s->window_stood_us;
-	s->window_stood_us = 0;
-}
-
-/* Milliseconds until MIN_RATE is to be looked at again; a body alone has a rate. */
-static uint64_t until_window_ms(const struct session *s)
-{
-	uint64_t age_ms = (io_now_us(s->ctx->io) - s->window_us) / 1000;
-
-	return age_ms >= RATE_WINDOW_MS ? 0 : RATE_WINDOW_MS - age_ms;
-}
-
-static bool is_window_over(const struct session *s)
-{
-	return s->rt->config->set.min_rate && until_window_ms(s) == 0;
-}
-
-bool session_too_slow(struct session *s)
-{
-	uint64_t min = (uint64_t)s->rt->config->set.min_rate;
-	uint64_t bytes = s->window_bytes;
-
-	if (!is_window_over(s))
-		return false;
-	session_window_begin(s);
-	return bytes < min * (RATE_WINDOW_MS / 1000);
 }
 
 /* While the destination is waited for nobody reads the client, and its seat is looked after: one
@@ -141,7 +97,7 @@ static bool is_looked_after(enum session_wait wait)
 /* A body that waits for its client with a buffer gives it back if nothing comes. */
 static bool holds_buffer(const struct session *s)
 {
-	return s->wait == WAIT_BLOCK && s->body;
+	return s->wait == WAIT_BLOCK && s->transfer.body;
 }
 
 static void set_timer(struct session *s, uint64_t now)
@@ -159,7 +115,7 @@ static void set_due(struct session *s)
 
 	s->due_ms = s->wait_since_ms + limit_ms(s, s->wait);
 	if (s->wait == WAIT_BLOCK && s->rt->config->set.min_rate) {
-		uint64_t window = now + until_window_ms(s);
+		uint64_t window = now + window_left_ms(s);
 
 		s->due_ms = window < s->due_ms ? window : s->due_ms;
 	}
@@ -178,7 +134,7 @@ enum session_ring session_deadline_rang(struct session *s)
 	if (io_now_ms(s->ctx->io) < s->due_ms)
 		return RING_LOOK;
 	/* The timer may stand for the end of a rate window: then the wait goes on. */
-	if (s->wait == WAIT_BLOCK && is_window_over(s) && !session_too_slow(s)) {
+	if (s->wait == WAIT_BLOCK && window_is_over(s) && !window_was_too_slow(s)) {
 		s->wait = WAIT_NOTHING;
 		session_deadline(s);
 		return RING_WINDOW;

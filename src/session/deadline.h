@@ -23,13 +23,5 @@ void session_deadline_again(struct session *s);
 enum session_ring session_deadline_rang(struct session *s);
 /* After a look: the timer for the rest of the wait. */
 void session_deadline_goes_on(struct session *s);
-/*
- * MIN_RATE: a window of a minute, in which the client's octets are counted. It begins with a body,
- * stands while others than the client are waited for, and ends with a verdict, when another begins:
- * true where it is over and there were too few.
- */
-void session_window_begin(struct session *s);
-void session_window_stand(struct session *s);
-void session_window_go(struct session *s);
-bool session_too_slow(struct session *s);
+
 #endif

@@ -11,7 +11,8 @@
  */
 #include "session/gate.h"
 
-#include "session/deadline.h"
+#include "session/session.h"
+#include "session/window.h"
 #include "session/work.h"
 
 #define LEAST_MS 100
@@ -51,45 +52,52 @@ static uint32_t left_ms(struct session *s)
 	return sent.quiet_ms < silence ? silence - sent.quiet_ms : 0;
 }
 
-void session_gate_shut(struct session *s)
+void gate_reset(struct session *s)
 {
-	s->at_gate = true;
-	s->gate_since_ms = 0;
+	s->gate.state = GATE_OPEN;
+}
+
+void gate_shut(struct session *s)
+{
+	s->gate.state = GATE_SHUT;
 }
 
 static void go_on(struct session *s)
 {
-	s->at_gate = false;
+	gate_reset(s);
 	s->progress++;
-	session_window_go(s);
+	window_go(s);
 }
 
-bool session_gate_waits(struct session *s)
+bool gate_waits(struct session *s)
 {
-	if (!s->at_gate || s->dest.sending || s->splice)
-		return s->at_gate;
+	struct gate *g = &s->gate;
+
+	if (g->state == GATE_OPEN || s->dest.sending || s->transfer.splice)
+		return g->state != GATE_OPEN;
 	if (message_is_discarded(&s->dialog.message) || s->dialog.end != END_RUNS) {
 		go_on(s);
 		return false;
 	}
-	if (!s->gate_since_ms)
-		s->gate_since_ms = io_now_ms(s->ctx->io);
-	session_window_stand(s);
-	s->gate_ms = (uint16_t)left_ms(s);
+	if (g->state == GATE_SHUT)
+		g->since_ms = io_now_ms(s->ctx->io);
+	g->state = GATE_LOOKS;
+	window_stand(s);
+	g->look_ms = (uint16_t)left_ms(s);
 	s->progress++;
-	if (s->gate_ms)
+	if (g->look_ms)
 		return true;
 	dialog_gate_open(&s->dialog);
 	go_on(s);
 	return false;
 }
 
-void session_gate_timed_out(struct session *s)
+void gate_timed_out(struct session *s)
 {
 	uint64_t limit = 1000 * (uint64_t)s->rt->config->set.timeout_data;
 
 	/* A turn looks again. */
-	if (io_now_ms(s->ctx->io) - s->gate_since_ms < limit)
+	if (io_now_ms(s->ctx->io) - s->gate.since_ms < limit)
 		return;
 	session_borrow(s);
 	dialog_destination_lost(&s->dialog, true);

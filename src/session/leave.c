@@ -5,8 +5,8 @@
 #include <errno.h>
 
 #include "dialog/records.h"
-#include "session/body.h"
 #include "session/reach.h"
+#include "session/tap.h"
 #include "session/work.h"
 
 /* A peer that is told goodbye may go on sending for so long (invariant 10). */
@@ -21,8 +21,8 @@ void session_close_destination(struct session *s)
 	if (!stream_is_open(&s->dest.stream))
 		return;
 	s->dest_closing = true;
-	if (s->splice) {
-		io_splice_cancel(&s->splice->io);
+	if (s->transfer.splice) {
+		io_splice_cancel(&s->transfer.splice->io);
 		return;
 	}
 	if (s->dest.receiving)
@@ -76,7 +76,8 @@ static void release(struct session *s)
 	stream_close(ctx->io, &s->client.stream);
 	io_timer_stop(ctx->io, &s->timer);
 	io_undefer(&s->task);
-	session_body_release(s);
+	tap_end(s);
+	transfer_return(s);
 	session_return_work(s);
 	pool_put(&ctx->letters, s->letter);
 	pool_put(&ctx->reaches, s->reach);
@@ -100,7 +101,7 @@ void session_finish_closing(struct session *s)
 	struct session_side *c = &s->client;
 
 	session_close_destination(s);
-	if (s->splice)
+	if (s->transfer.splice)
 		return;
 	if (c->receiving)
 		stream_cancel(s->ctx->io, &c->stream, &c->recv);

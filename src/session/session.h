@@ -2,8 +2,8 @@
 /*
  * session: one client's connection, its destination's, and the dialog between them. Moves octets
  * between the sockets and the dialog (dialog.h), which decides everything: one turn at the end of
- * the loop's turn (turn.h), and the steps of a body (body.h, chunk.h). Keeps the deadlines
- * (deadline.h); ends politely (leave.h; invariant 10).
+ * the loop's turn (turn.h), and the steps of a body (transfer.h). Keeps the deadlines (deadline.h);
+ * ends politely (leave.h; invariant 10).
  *
  * Refuses to judge anything. Owns both descriptors, its seat and what it took from the worker's
  * pools; frees itself once no operation of its own is in flight.
@@ -11,11 +11,15 @@
 #ifndef SESSION_SESSION_H
 #define SESSION_SESSION_H
 
-#include "session/copy.h"
-#include "session/counted.h"
 #include "dialog/dialog.h"
 #include "io/stream.h"
+#include "session/body.h"
+#include "session/copy.h"
+#include "session/counted.h"
+#include "session/gate.h"
 #include "session/times.h"
+#include "session/transfer.h"
+#include "session/window.h"
 #include "smtp/line.h"
 #include "upstream/connect.h"
 #include "upstream/warm.h"
@@ -30,20 +34,6 @@ struct session_work {
 	struct dialog_work dialog;
 	struct buf client_in, dest_in;
 	uint8_t client_mem[SESSION_CLIENT_IN], dest_mem[SESSION_DEST_IN];
-};
-
-/* Octets of a body on their way. One octet stays free before `data`, for a CR that was held back.
- */
-struct session_body {
-	uint8_t spare[64];
-	uint8_t data[WORKER_BODY];
-};
-
-/* Octets on their way through a pipe: there is one for each pipe. */
-struct session_splice {
-	struct io_splice io;
-	struct session *session;
-	void (*spliced)(struct session *s, const struct io_splice *how, int res);
 };
 
 /* On the way to a destination. */
@@ -74,13 +64,6 @@ enum session_state {
 	SESSION_CLOSING, /* operations in flight are awaited */
 };
 
-/* What of a message is on its way, be it that its last octets are still being sent. */
-enum session_moves {
-	MOVES_NOTHING,
-	MOVES_BODY,  /* octets that are scanned: body.c */
-	MOVES_CHUNK, /* octets that are counted: chunk.c */
-};
-
 /* One of the two connections. */
 struct session_side {
 	struct stream stream;
@@ -98,48 +81,31 @@ struct session {
 	struct dialog dialog;
 	struct session_work *work;
 	struct dialog_letter *letter; /* while there is no work, within a transaction */
-	struct session_body *body, *repaired;
-	struct io_pipe *pipe;
 	struct session_side client, dest;
 	struct io_timer timer;
 	struct io_task task;
-	struct session_reach *reach;   /* while a destination is looked for or connected to */
-	struct session_splice *splice; /* while octets move through the pipe */
+	struct session_reach *reach; /* while a destination is looked for or connected to */
 
 	enum session_state state;
-	enum session_moves moves;
 	enum session_wait wait;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	bool has_seat, counted, dest_closing, shut;
-	bool flows;	/* the step before brought many octets of a body */
-	bool body_open; /* its first octets have come, or are waited for to be spliced */
 	bool waits_for_seat;
 	bool gives_up; /* its seat is a newcomer's */
 	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
 	bool reset;    /* the client's connection has failed: there is nothing to look for */
 	bool recorded; /* the session's record is in the log */
-	bool readable; /* octets wait in the client's socket, and are left there */
-	bool at_mark;  /* MOVES_CHUNK: octets stand at an urgent mark, which splice does not pass */
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */
 	uint32_t seat;
-	uint8_t flushing;	    /* commands in the send that is under way */
-	uint32_t receive_most;	    /* octets of a chunk that the next step takes */
-	uint32_t step_size;	    /* octets of a body that the step under way sends in all */
-	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
-	uint8_t behind;		/* … and how many behind them are to be taken out of the queue */
-	bool held_cr;		/* … which are a CR that is held back */
-	bool at_gate;		/* the body's next line waits: gate.c */
-	uint16_t gate_ms;	/* … until the next look */
-	uint64_t gate_since_ms; /* … 0: not yet, what is before it is still being sent */
-	struct span rest;	/* body octets received and not scanned yet */
-	uint64_t window_us, window_bytes; /* MIN_RATE */
-	uint64_t window_stood_us;	  /* … since when the client is not to blame; 0: he is */
-	uint64_t window_message;	  /* … and in chunks, whose: its transaction */
+	uint8_t flushing;	  /* commands in the send that is under way */
+	struct transfer transfer; /* of a message's octets, and what its movers keep */
+	struct body_step step;
+	struct gate gate;
 	struct counted counted_body;
+	struct window window;
 	struct copy copy;
-	uint64_t taking_us; /* since when the destination is taking octets of a body */
 	uint64_t wait_since_ms;
 	uint64_t due_ms;       /* the end of what is waited for; the timer may ring before */
 	uint64_t left_bytes;   /* thrown away while leaving */

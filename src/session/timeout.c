@@ -2,10 +2,8 @@
 /* timeout: see timeout.h. */
 #include "session/timeout.h"
 
-#include "session/body.h"
 #include "session/deadline.h"
 #include "session/ends.h"
-#include "session/gate.h"
 #include "session/gateway.h"
 #include "session/leave.h"
 #include "session/reach.h"
@@ -26,7 +24,7 @@ static void timed_out(struct session *s)
 		dialog_destination_lost(&s->dialog, true);
 		break;
 	case WAIT_GATE:
-		session_gate_timed_out(s);
+		gate_timed_out(s);
 		break;
 	case WAIT_COMMAND:
 	case WAIT_BLOCK:
@@ -46,7 +44,7 @@ static void timed_out(struct session *s)
 static void look(struct session *s)
 {
 	if (s->wait == WAIT_BLOCK)
-		session_body_stalled(s);
+		transfer_stalled(s);
 	else if (!session_client_gone(s))
 		(void)session_gateway_dead(s);
 }

@@ -5,7 +5,6 @@
 #include <errno.h>
 
 #include "base/diag.h"
-#include "session/body.h"
 #include "session/chunk.h"
 #include "session/deadline.h"
 #include "session/ends.h"
@@ -35,8 +34,9 @@ static void client_received(struct io_op *op, int res)
 
 		if (s->state == SESSION_LEAVING)
 			s->left_bytes += (uint64_t)res;
-		else if (s->state == SESSION_RUNNING && s->moves == MOVES_BODY)
-			session_body_take(s, in);
+		else if (s->state == SESSION_RUNNING && s->transfer.mover &&
+			 s->transfer.mover->take)
+			s->transfer.mover->take(s, in);
 		else if (s->state == SESSION_RUNNING)
 			keep_client(s, in);
 		io_block_put(s->ctx->io, &op->block);
@@ -72,7 +72,7 @@ static void client_readable(struct io_op *op, int res)
 
 	s->client.receiving = false;
 	if (res != -ECANCELED)
-		s->readable = true;
+		s->transfer.queue = QUEUE_READABLE;
 	session_changed(s);
 }
 
@@ -81,13 +81,13 @@ static void arm_client(struct session *s)
 	s->client.receiving = true;
 	/* Behind DATA, octets that come are either too early or the first of a body; those of a
 	 * body that is to be spliced stay where they are. */
-	if (s->dialog.server.state == SMTP_ORDER_DATA && !s->readable &&
-	    session_body_by_splice(s)) {
+	if (s->dialog.server.state == SMTP_ORDER_DATA && s->transfer.queue != QUEUE_READABLE &&
+	    body_by_splice(s)) {
 		s->client.recv.done = client_readable;
 		stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 		return;
 	}
-	s->readable = false;
+	s->transfer.queue = QUEUE_UNKNOWN;
 	s->client.recv.done = client_received;
 	stream_recv_block(s->ctx->io, &s->client.stream, &s->client.recv);
 }
@@ -96,7 +96,7 @@ static void arm_receives(struct session *s)
 {
 	struct session_work *w = s->work;
 
-	if (!s->client.receiving && !s->client.eof && !s->body && !s->splice &&
+	if (!s->client.receiving && !s->client.eof && !s->transfer.body && !s->transfer.splice &&
 	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
 	if (!s->dest.receiving && !s->dest.eof && stream_is_open(&s->dest.stream) &&
@@ -140,10 +140,10 @@ static void dest_sent(struct io_op *op, int res)
 	session_changed(s);
 	if (res >= 0) {
 		stream_count(&s->dest.stream, res);
-		if (s->moves == MOVES_CHUNK)
-			session_window_go(s);
+		if (s->transfer.mover)
+			window_go(s);
 		dialog_flushed(&s->dialog, s->flushing);
-		session_chunk_flushed(s);
+		chunk_flushed(s);
 	} else if (res != -ECANCELED) {
 		session_dest_broken(s);
 	}
@@ -152,9 +152,10 @@ static void dest_sent(struct io_op *op, int res)
 /* Nothing goes on here before one of the peers has said something. */
 static bool waits_for_peers(const struct session *s)
 {
-	return s->state == SESSION_RUNNING && !s->moves && buf_len(&s->work->client_in) == 0 &&
-	       buf_len(&s->work->dest_in) == 0 && !s->client.eof && !s->dest.eof &&
-	       !s->dest_closing && !dialog_gateway_owes(&s->dialog);
+	return s->state == SESSION_RUNNING && !s->transfer.mover &&
+	       buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0 &&
+	       !s->client.eof && !s->dest.eof && !s->dest_closing &&
+	       !dialog_gateway_owes(&s->dialog);
 }
 
 /* Behind its last words the client's connection is shut down or closed at once: the FIN goes in
@@ -190,7 +191,8 @@ static void flush_both(struct session *s)
 
 	if (!w)
 		return;
-	if (!s->dest_closing && s->moves != MOVES_BODY && !s->dest.sending) {
+	if (!s->dest_closing && !s->dest.sending &&
+	    !(s->transfer.mover && s->transfer.mover->sends_alone)) {
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
 	}
@@ -214,7 +216,7 @@ static void note_given(struct session *s)
 		counted_look(s);
 		return;
 	}
-	session_window_go(s);
+	window_go(s);
 	if (!all)
 		return;
 	counted_all(s);
@@ -270,19 +272,7 @@ static void tell_odd(struct session *s)
 /* When the message's last octets were given to the kernel; 0: not yet, or they have arrived. */
 static uint64_t sent_us(const struct session *s)
 {
-	return dialog_message_leaves(&s->dialog) ? s->taking_us : 0;
-}
-
-static void begin_to_move(struct session *s)
-{
-	s->progress++;
-	if (dialog_in_chunk(&s->dialog)) {
-		s->moves = MOVES_CHUNK;
-		session_chunk_begin(s);
-	} else {
-		s->moves = MOVES_BODY;
-		session_window_begin(s); /* the first octet is waited for already */
-	}
+	return dialog_message_leaves(&s->dialog) ? s->transfer.taking_us : 0;
 }
 
 static void run(struct session *s)
@@ -290,7 +280,7 @@ static void run(struct session *s)
 	struct dialog *d = &s->dialog;
 
 	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
-	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->moves)
+	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->transfer.mover)
 		session_borrow(s);
 	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	feed(s);
@@ -305,10 +295,10 @@ static void run(struct session *s)
 	if (d->drop_destination && stream_is_open(&s->dest.stream))
 		session_close_destination(s);
 	session_gateway_reach(s);
-	if (dialog_in_body(d) && !s->moves)
-		begin_to_move(s);
-	if (s->moves)
-		session_body_step(s);
+	if (dialog_in_body(d) && !s->transfer.mover)
+		transfer_begin(s, dialog_in_chunk(d) ? &chunk_mover : &body_mover);
+	if (s->transfer.mover)
+		s->transfer.mover->step(s);
 	session_seat_useful(s);
 	if (d->end != END_RUNS)
 		s->state = SESSION_LEAVING;
@@ -330,7 +320,7 @@ void session_turn(struct io_task *task)
 			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
 		if (!session_seat_given(s))
 			session_close_all(s);
-		else if (!s->client.sending && !s->splice)
+		else if (!s->client.sending && !s->transfer.splice)
 			session_leave(s);
 	}
 	if (s->state == SESSION_CLOSING) {

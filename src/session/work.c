@@ -52,8 +52,8 @@ void session_return_work(struct session *s)
 
 void session_return_idle_work(struct session *s)
 {
-	if (s->work && !s->client.sending && !s->dest.sending && !s->body && !s->splice &&
-	    dialog_rests(&s->dialog) && buf_len(&s->work->client_in) == 0 &&
+	if (s->work && !s->client.sending && !s->dest.sending && !s->transfer.body &&
+	    !s->transfer.splice && dialog_rests(&s->dialog) && buf_len(&s->work->client_in) == 0 &&
 	    buf_len(&s->work->dest_in) == 0) {
 		if (!dialog_idle(&s->dialog))
 			keep_letter(s);
