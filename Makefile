@@ -76,14 +76,15 @@ $(BUILD)/packages-%: tools/packages tools/need
 	@tools/need $(if $(filter e2e run,$*),--wanted) $*
 	@touch $@
 
-# Mail servers that the end-to-end tests start themselves; peers of the benchmarks. Not both at a
-# time: a package may be in both groups.
+# Mail servers that the end-to-end tests start themselves; peers of the benchmarks, of which one
+# comes from a newer Debian. Not both at a time: a package may be in both groups.
 $(BUILD)/unpacked/.done: tools/packages tools/need
 	@mkdir -p $(@D)
 	@tools/need --unpack $(@D) unpack
 	@touch $@
-$(BUILD)/unpacked/.bench: tools/packages tools/need | $(BUILD)/unpacked/.done
+$(BUILD)/unpacked/.bench: tools/packages tools/need tools/unpack-newer | $(BUILD)/unpacked/.done
 	@tools/need --unpack $(@D) bench
+	@tools/unpack-newer $(@D) haproxy 3.2 forky
 	@touch $@
 
 OPT      ?= -O2 -g

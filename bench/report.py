@@ -1,33 +1,46 @@
 # SPDX-License-Identifier: ISC
 """What came out: the table of targets, the other tables, CSV and SVG."""
 import csv
+import re
 import statistics
 
 import plot
 import sample
+import subjects
 
-# load, title, targets of the sniff dialog (with the stretch) and of the gateway dialog
+# load, title, targets of the sniff dialog and of the gateway dialog; beside HAProxy 3.2
 TARGETS = [
-    ("2k", "2 KB, one per connection", "0.85 (stretch 0.75)", "0.45"),
-    ("2k-10", "2 KB, ten per connection", "0.90 (stretch 0.80)", "0.60"),
-    ("50k", "50 KB", "0.75", "0.55"),
-    ("1m", "1 MB, DATA", "0.75", "0.75"),
-    ("16m", "16 MB, DATA", "0.75", "0.75"),
-    ("1m-bdat", "1 MB, BDAT", "0.65", "0.65"),
-    ("refused", "refused spam, one RCPT", "0.70", "0.35, no connection"),
+    ("2k", "2 KB, one per connection", "0.74", "0.45"),
+    ("2k-10", "2 KB, ten per connection", "0.68", "0.52"),
+    ("50k", "50 KB", "0.68", "0.42"),
+    ("1m", "1 MB, DATA", "0.72", "0.72"),
+    ("16m", "16 MB, DATA", "0.90", "0.90"),
+    ("1m-bdat", "1 MB, BDAT", "0.55", "0.55"),
+    ("refused", "refused spam, one RCPT", "0.58", "0.30, no connection"),
 ]
-HAPROXY = ("haproxy", "haproxy-splice")
 
 
-def better_haproxy(results, load):
-    found = [(results.median(load, name, lambda s: s.cpu_us), name) for name in HAPROXY]
+def haproxies(about):
+    """The HAProxies that were measured, as (subject's name, version), that of the targets first."""
+    found = []
+    for haproxy in subjects.anchors(about["versions"]):
+        text = next(about["versions"][name] for name in subjects.modes(haproxy)
+                    if name in about["versions"])
+        number = re.search(r"[0-9]+(?:\.[0-9]+)+", text)
+        found.append((haproxy, number[0] if number else "of unknown version"))
+    return found
+
+
+def better_mode(results, load, haproxy):
+    found = [(results.median(load, name, lambda s: s.cpu_us), name)
+             for name in subjects.modes(haproxy)]
     found = [pair for pair in found if pair[0] is not None]
     return min(found)[1] if found else None
 
 
-def ratio(results, load, subject, of=lambda s: s.cpu_us):
-    """The median over the rounds of the ratio to HAProxy's better mode, or None."""
-    base = results.samples.get((load, better_haproxy(results, load)), {})
+def ratio(results, load, subject, haproxy, of=lambda s: s.cpu_us):
+    """The median over the rounds of the ratio to a HAProxy's better mode, or None."""
+    base = results.samples.get((load, better_mode(results, load, haproxy)), {})
     mine = results.samples.get((load, subject), {})
     ratios = [of(mine[number]) / of(base[number]) for number in mine if number in base]
     return statistics.median(ratios) if ratios else None
@@ -43,8 +56,8 @@ def table(rows):
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
-def measured(results, about, load, subject):
-    found = ratio(results, load, subject)
+def measured(results, about, load, subject, haproxy):
+    found = ratio(results, load, subject, haproxy)
     if found is not None:
         text = "%.2f" % found
         if load == "refused" and subject == "caronte-gateway":
@@ -56,26 +69,37 @@ def measured(results, about, load, subject):
     if (load, subject) in results.reasons:
         return "- (%s)" % results.reasons[load, subject]
     if subject not in about["versions"]:
-        return "- (not in this build)" if "gateway" in subject else "- (not measured)"
+        return "- (not measured)"
     return "- (no round counts)"
 
 
 def target_table(results, about):
-    rows = [("load", "sniff target", "measured", "gateway target", "measured")]
+    found = haproxies(about)
+    versions_of = [version for _, version in found]
+    to = ["to " + version for version in versions_of] or ["measured"]
+    rows = [("load", "sniff target", *to, "gateway target", *to)]
     for load, title, sniff, gateway in TARGETS:
-        rows.append((title, sniff, measured(results, about, load, "caronte-sniff"), gateway,
-                     measured(results, about, load, "caronte-gateway")))
-    return ("Processor time of the proxy per message, as a ratio to HAProxy's better mode\n" +
-            table(rows))
+        row = [title]
+        for target, subject in ((sniff, "caronte-sniff"), (gateway, "caronte-gateway")):
+            row += [target, *([measured(results, about, load, subject, haproxy)
+                               for haproxy, _ in found] or ["- (no HAProxy)"])]
+        rows.append(row)
+    beside = "3.2, which was not measured"
+    if found and found[0][0] == subjects.HAPROXIES[0]:
+        beside = versions_of[0]
+    return ("Processor time of the proxy per message, as a ratio to the better mode of HAProxy%s; "
+            "the targets are for HAProxy %s\n" % (
+                " " + " and of ".join(versions_of) if found else "", beside) + table(rows))
 
 
 def number(value, places=0):
     return "-" if value is None else "%.*f" % (places, value)
 
 
-def load_table(results, load, title, chosen):
-    rows = [("subject", "us/message", "ratio", "machine us", "messages/s", "MB/s", "p50 us",
-             "p99 us", "p99.9 us", "MB", "rounds")]
+def load_table(results, about, load, title, chosen):
+    found = haproxies(about)
+    rows = [("subject", "us/message", *("to " + version for _, version in found), "machine us",
+             "messages/s", "MB/s", "p50 us", "p99 us", "p99.9 us", "MB", "rounds")]
     for subject in chosen:
         key = (load, subject.name)
         if key not in results.samples:
@@ -85,10 +109,12 @@ def load_table(results, load, title, chosen):
 
         def median(of):
             return results.median(*key, of)
-        found = ratio(results, load, subject.name)
-        rows.append((subject.name,
-                     "-" if subject.name == "direct" else number(median(lambda s: s.cpu_us), 1),
-                     "-" if subject.name == "direct" else number(found, 2),
+
+        def of_proxy(value, places):
+            return "-" if subject.name == "direct" else number(value, places)
+        rows.append((subject.name, of_proxy(median(lambda s: s.cpu_us), 1),
+                     *(of_proxy(ratio(results, load, subject.name, haproxy), 2)
+                       for haproxy, _ in found),
                      number(median(lambda s: s.busy_us)), number(median(lambda s: s.per_second)),
                      number(median(lambda s: s.megabytes), 1),
                      *(number(median(lambda s, at=at: s.latency[at]))
@@ -129,7 +155,7 @@ def idle_table(idle):
     return "Idle sessions: memory above the empty program\n" + table(rows) if idle else None
 
 
-def write_csv(where, results, idle):
+def write_csv(where, about, results, idle):
     with open(where / "samples.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(("load", "subject", "round", "cpu_us", "busy_us", "messages_per_second",
@@ -144,15 +170,18 @@ def write_csv(where, results, idle):
                               "%.3f" % s.foreign))
     with open(where / "summary.csv", "w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(("load", "subject", "rounds", "cpu_us", "ratio_to_haproxy",
-                      "messages_per_second", "p99_us", "p99_ratio"))
+        names = [haproxy for haproxy, _ in haproxies(about)]
+        out.writerow(("load", "subject", "rounds", "cpu_us", "messages_per_second", "p99_us",
+                      *("ratio_to_" + name for name in names),
+                      *("p99_ratio_to_" + name for name in names)))
         for load, subject in results.samples:
             out.writerow((load, subject, len(results.samples[load, subject]),
                           number(results.median(load, subject, lambda s: s.cpu_us), 3),
-                          number(ratio(results, load, subject), 4),
                           number(results.median(load, subject, lambda s: s.per_second), 1),
                           number(results.median(load, subject, lambda s: s.latency["p99"])),
-                          number(ratio(results, load, subject, lambda s: s.latency["p99"]), 3)))
+                          *(number(ratio(results, load, subject, name), 4) for name in names),
+                          *(number(ratio(results, load, subject, name, lambda s: s.latency["p99"]),
+                                   3) for name in names)))
     with open(where / "idle.csv", "w", newline="") as file:
         out = csv.writer(file)
         out.writerow(("subject", "sessions", "own_octets_each", "kernel_octets_each",
@@ -222,15 +251,16 @@ def foreign_line(results):
             100 * statistics.median(shares), 100 * sorted(shares)[int(len(shares) * 0.9)])
 
 
-def half_line(results):
+def half_line(results, about):
     texts = []
-    for dialog in ("sniff", "gateway"):
-        found = ratio(results, "half", "caronte-" + dialog, lambda s: s.latency["p99"])
-        if found is not None:
-            texts.append("%s %.2f" % (dialog, found))
+    for haproxy, version in haproxies(about):
+        for dialog in ("sniff", "gateway"):
+            found = ratio(results, "half", "caronte-" + dialog, haproxy, lambda s: s.latency["p99"])
+            if found is not None:
+                texts.append("%s to %s %.2f" % (dialog, version, found))
     if not texts:
         return None
-    return "p99 at half of HAProxy's highest rate, ratio to HAProxy (target: 1.00 at most): " + \
+    return "p99 at half of HAProxy's highest rate, ratio to HAProxy's (target: 1.00 at most): " + \
         ", ".join(texts)
 
 
@@ -243,11 +273,11 @@ def write(where, about, results, chosen, idle, scaling):
     parts = [versions(about)]
     if results.samples:
         parts += [engines(results) + "\n" + foreign_line(results)]
-    parts += [load_table(results, name, title, chosen) for name, title in loads]
+    parts += [load_table(results, about, name, title, chosen) for name, title in loads]
     parts += [cluster_table(results, chosen), idle_table(idle), scaling_line(results, scaling),
-              half_line(results), target_table(results, about)]
+              half_line(results, about), target_table(results, about)]
     text = "\n\n".join(part for part in parts if part) + "\n"
-    write_csv(where, results, idle)
+    write_csv(where, about, results, idle)
     write_plots(where, about, results, chosen, idle)
     (where / "table.txt").write_text(text)
     return text

@@ -2,9 +2,10 @@
 """What is measured: Caronte in its variants, its peers, and the programs around them.
 
 A Subject is started anew for each sample, in a directory and a control group of its own, and
-stopped behind it. Peers lie unpacked in BUILD/unpacked (tools/need --unpack puts them there); their
-configurations are the files of bench/peers, whose @NAMES@ are filled in here. What is missing or
-does not run here says so by Missing, and is left out of the measuring.
+stopped after it. Peers lie unpacked in BUILD/unpacked (tools/need --unpack puts them there, and
+tools/unpack-newer those of a newer release); their configurations are the files of bench/peers,
+whose @NAMES@ are filled in here. What is missing or does not run here says so by Missing, and is
+left out of the measuring.
 """
 import contextlib
 import ctypes
@@ -26,6 +27,7 @@ ROOT = os.getuid() == 0
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)
 USER = "nobody" if ROOT else ""
+HAPROXIES = ("haproxy-3.2", "haproxy")  # unpacked as; that of the targets, and the release's own
 
 
 class Missing(Exception):
@@ -323,17 +325,28 @@ class Caronte(Subject):
 
 
 class Peer(Subject):
-    """A program that is unpacked, not installed."""
+    """A program that is unpacked, not installed. A tree of a newer release has a loader of its own
+    and every library."""
     package = binary = None
 
     def check(self):
         self.path = self.bench.unpacked / self.package
         if not (self.path / self.binary).exists():
             raise Missing("%s is not unpacked in %s" % (self.package, self.bench.unpacked))
-        done = subprocess.run(["ldd", self.path / self.binary], env=self.environment(), text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        done = subprocess.run([*(self.loader("--list") or ["ldd"]), self.path / self.binary],
+                              env=self.environment(), text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)
         if lacks := re.findall(r"(\S+) => not found", done.stdout):
             raise Missing("it needs " + ", ".join(sorted(set(lacks))))
+
+    def loader(self, *options):
+        """What to say before the program; nothing where the system's loader is the one."""
+        for loader in self.path.glob("usr/lib/*-linux-gnu*/ld*.so.[0-9]*"):
+            return [loader, "--inhibit-cache", "--library-path", loader.parent, *options]
+        return []
+
+    def command(self, *words):
+        return [*self.loader(), self.path / self.binary, *words]
 
     def environment(self):
         libraries = [str(path) for path in self.bench.unpacked.glob("lib*/usr/lib/*-linux-gnu")]
@@ -344,11 +357,11 @@ class Peer(Subject):
 
 
 class HAProxy(Peer):
-    package, binary = "haproxy", "usr/sbin/haproxy"
+    binary = "usr/sbin/haproxy"
 
-    def __init__(self, bench, splice):
-        self.splice = splice
-        self.name = "haproxy-splice" if splice else "haproxy"
+    def __init__(self, bench, package, splice):
+        self.package, self.splice = package, splice
+        self.name = modes(package)[splice]
         super().__init__(bench)
 
     def open(self, sinks, sessions):
@@ -356,10 +369,10 @@ class HAProxy(Peer):
         path = self.write("haproxy.cfg", SPLICE="option splice-auto" if self.splice else "",
                           MAX=sessions + 16, WORKERS=self.bench.workers, LISTEN=self.listen(),
                           SERVERS=servers)
-        self.launch([self.path / self.binary, "-db", "-q", "-f", path], env=self.environment())
+        self.launch(self.command("-db", "-q", "-f", path), env=self.environment())
 
     def version(self):
-        return subprocess.run([self.path / self.binary, "-v"], env=self.environment(), text=True,
+        return subprocess.run(self.command("-v"), env=self.environment(), text=True,
                               stdout=subprocess.PIPE).stdout.split(" 20")[0]
 
 
@@ -377,11 +390,11 @@ class Nginx(Peer):
         path = self.write(self.template, MODULES=self.modules, WORKERS=self.bench.workers,
                           FILES=self.bench.files, DIR=self.bench.dir, LISTEN=self.listen(),
                           CONNECTIONS=min(3 * sessions + 64, self.bench.files - 64), **names)
-        self.launch([self.path / self.binary, "-c", path, "-p", self.bench.dir, "-e", "stderr"],
+        self.launch(self.command("-c", path, "-p", self.bench.dir, "-e", "stderr"),
                     env=self.environment())
 
     def version(self):
-        return subprocess.run([self.path / self.binary, "-v"], env=self.environment(), text=True,
+        return subprocess.run(self.command("-v"), env=self.environment(), text=True,
                               stderr=subprocess.PIPE).stderr.split(": ")[-1].strip()
 
 
@@ -461,5 +474,17 @@ def variants(bench):
 
 
 def peers(bench):
-    return [lambda: HAProxy(bench, False), lambda: HAProxy(bench, True),
+    return [*(lambda p=package, s=splice: HAProxy(bench, p, s)
+              for package in HAPROXIES for splice in (False, True)),
             lambda: NginxStream(bench), lambda: NginxMail(bench), lambda: Postfix(bench)]
+
+
+def modes(haproxy):
+    """The subjects of a HAProxy: one that copies, one that splices."""
+    return haproxy, haproxy + "-splice"
+
+
+def anchors(names):
+    """The HAProxies among subjects, the one first that the targets are for."""
+    names = set(names)
+    return [haproxy for haproxy in HAPROXIES if names.intersection(modes(haproxy))]
