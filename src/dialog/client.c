@@ -26,54 +26,34 @@ static struct policy_address address_of(const struct dialog *d, const struct smt
 	};
 }
 
-static enum smtp_owes owed_for(enum smtp_verb verb)
+/* The destination is asked for its limits whatever the client says. */
+static void give_as_ehlo(struct dialog *d, struct smtp_command helo)
 {
-	switch (verb) {
-	case SMTP_VERB_DATA:
-		return SMTP_OWES_DATA;
-	case SMTP_VERB_BDAT:
-		return SMTP_OWES_BODY;
-	case SMTP_VERB_AUTH:
-		return SMTP_OWES_AUTH;
-	default:
-		return SMTP_OWES_COMMAND;
-	}
+	helo.verb = SMTP_VERB_EHLO;
+	dialog_give(d, &helo);
 }
 
-/* What the client was offered and this destination can do: after HELO nothing. (The gateway's offer
- * is that of all destinations.) */
-static uint32_t usable(const struct dialog *d)
+/* A judged command, of a client that has a connection of its own. A chunk is the business of the
+ * connection that has the recipients. */
+static void give(struct dialog *d, const struct smtp_command *cmd)
 {
-	return d->server.offered & d->destination.ext;
+	if (cmd->verb == SMTP_VERB_HELO)
+		give_as_ehlo(d, *cmd);
+	else
+		dialog_give(d, cmd);
 }
 
-/* Sends a judged command on, rebuilt. */
+/* Sends a judged command on. NULL: it was answered here. */
 static struct dialog_pending *pass(struct dialog *d, const struct smtp_command *cmd)
 {
-	/* (A chunk is the business of the connection that has the recipients.) */
-	if (d->gateway.on && cmd->verb != SMTP_VERB_BDAT)
-		return dialog_gateway_pass(d, cmd);
+	struct dialog_pending *p;
 
-	struct buf *out = &d->work->to_destination;
-	struct smtp_command as = *cmd;
-	struct smtp_rebuild how = {
-		.ext = usable(d),
-		.logged_in = d->server.logged_in,
-		.trusted = d->server.logged_in || d->who.in_network,
-	};
-	size_t before = buf_len(out);
-
-	/* The destination is asked for its limits whatever the client says. */
-	if (cmd->verb == SMTP_VERB_HELO)
-		as.verb = SMTP_VERB_EHLO;
-	int res = smtp_command_build(&as, &how, out);
-
-	CHECK(res == 0);
-	record_sent(d, &as, span_from(buf_span(out), before));
-	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
-
-	p->as_ehlo = as.verb != cmd->verb;
-	smtp_owed_queued(&d->destination, owed_for(cmd->verb));
+	if (!d->gateway.on || cmd->verb == SMTP_VERB_BDAT)
+		give(d, cmd);
+	else if (!dialog_gateway_pass(d, cmd))
+		return NULL;
+	p = dialog_add_pending(d, cmd->verb);
+	p->as_ehlo = cmd->verb == SMTP_VERB_HELO;
 	smtp_order_passed(&d->server, cmd);
 	return p;
 }
@@ -183,17 +163,11 @@ static void begin_login(struct dialog *d, const struct smtp_command *cmd)
 /* An AUTH continuation: checked octet by octet, it goes on as it is. */
 static void on_continuation(struct dialog *d, struct span line)
 {
-	struct buf *out = &d->work->to_destination;
 	struct smtp_command cmd = { .verb = SMTP_VERB_AUTH, .line = line };
-	int res = buf_put(out, line);
 
 	note_auth_name(d, line);
-	if (res == 0)
-		res = buf_put(out, SPAN("\r\n"));
-	CHECK(res == 0);
-	record_command(d, "to", "destination", SPAN("<credentials>"));
+	dialog_give_continuation(d, line);
 	dialog_add_pending(d, SMTP_VERB_AUTH);
-	smtp_owed_queued(&d->destination, SMTP_OWES_AUTH);
 	smtp_order_passed(&d->server, &cmd);
 }
 
@@ -297,7 +271,7 @@ static void on_early(struct dialog *d, const char *reply, enum reason why)
 static bool room_for_command(const struct dialog *d, struct span in)
 {
 	const struct dialog_work *w = d->work;
-	const struct buf *out = d->gateway.on ? &w->held : &w->to_destination;
+	const struct buf *out = d->gateway.on ? &w->held.octets : &w->to_destination;
 	size_t line = smtp_line_limit(in);
 	size_t room = line > in.n ? in.n : line;
 
@@ -373,7 +347,7 @@ static struct smtp_order_view view_of(const struct dialog *d)
 		};
 	return (struct smtp_order_view){
 		.open = owes || d->partial,
-		.pipelining = owes && (usable(d) & SMTP_EXT_PIPELINING),
+		.pipelining = owes && (dialog_usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
 		.counted = dialog_is_counted(d),
 	};

@@ -7,7 +7,6 @@
 #include "base/diag.h"
 #include "dialog/records.h"
 #include "shared/stats.h"
-#include "smtp/build.h"
 #include "smtp/ehlo.h"
 #include "smtp/words.h"
 
@@ -126,15 +125,10 @@ static void on_helo_answer(struct dialog *d, const struct smtp_reply *reply, boo
 /* The destination refuses the EHLO that stands for the client's HELO: it gets the HELO. */
 static void say_helo(struct dialog *d, struct dialog_pending *p)
 {
-	struct buf *out = &d->work->to_destination;
-	size_t before = buf_len(out);
 	struct smtp_command helo = { .verb = SMTP_VERB_HELO, .arg = span_str(dialog_helo(d)) };
-	int res = smtp_command_build(&helo, &(struct smtp_rebuild){ 0 }, out);
 
-	CHECK(res == 0); /* nothing else is passed on before it is answered */
+	dialog_give(d, &helo); /* nothing else is passed on before it is answered */
 	p->as_ehlo = false;
-	record_sent(d, &helo, span_from(buf_span(out), before));
-	smtp_owed_queued(&d->destination, SMTP_OWES_COMMAND);
 }
 
 /* 354: the client's turn, or no recipient is left and nothing may be sent at all. */

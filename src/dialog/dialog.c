@@ -12,7 +12,8 @@ void dialog_work_init(struct dialog_work *w)
 {
 	buf_init(&w->to_client, w->client_mem, sizeof(w->client_mem));
 	buf_init(&w->to_destination, w->destination_mem, sizeof(w->destination_mem));
-	buf_init(&w->held, w->held_mem, sizeof(w->held_mem));
+	buf_init(&w->held.octets, w->held_mem, sizeof(w->held_mem));
+	dialog_forget_held(w);
 	w->head = w->count = 0;
 	w->letter.sender[0] = '\0';
 	w->letter.to_len = 0;
@@ -329,9 +330,9 @@ bool dialog_rests(const struct dialog *d)
 
 	if (dialog_idle(d))
 		return true;
-	if (d->end != END_RUNS || w->count > 0 || w->odd_len || message_is_discarded(&d->message) ||
-	    d->gateway.refused || d->partial || d->auth_open ||
-	    buf_len(&w->to_client) + buf_len(&w->to_destination) + buf_len(&w->held) > 0)
+	if (d->end != END_RUNS || w->count > 0 || w->held.count > 0 || w->odd_len ||
+	    message_is_discarded(&d->message) || d->gateway.refused || d->partial || d->auth_open ||
+	    buf_len(&w->to_client) + buf_len(&w->to_destination) > 0)
 		return false;
 	switch (d->server.state) {
 	case SMTP_ORDER_MAIL:

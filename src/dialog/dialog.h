@@ -22,6 +22,7 @@
 #include "smtp/owed.h"
 #include "smtp/command.h"
 #include "dialog/gateway.h"
+#include "dialog/held.h"
 #include "dialog/message.h"
 #include "smtp/offer.h"
 #include "smtp/order.h"
@@ -120,7 +121,7 @@ struct dialog_work {
 	char words[DIALOG_WORDS_MAX]; /* what a destination that greets badly has said */
 	uint16_t saved_len;
 	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
-	struct buf held;	    /* DIALOG_GATEWAY: see gateway.c */
+	struct held held;
 	uint8_t client_mem[DIALOG_OUT_MAX], destination_mem[DIALOG_OUT_MAX];
 	uint8_t held_mem[DIALOG_OUT_MAX];
 };

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The dialog of DIALOG_GATEWAY (gateway.h). `held` has, from the transaction's MAIL on, or
- * of an AUTH, the commands for the destination, rebuilt: the first `given` octets were given to
- * this connection. They are forgotten with its first answer, unless that is a 421.
+ * The dialog of DIALOG_GATEWAY (gateway.h). From the transaction's MAIL on, or of an AUTH, the
+ * commands for the destination are held (held.h).
  */
 #include "dialog/gateway.h"
 
@@ -11,7 +10,6 @@
 #include "base/diag.h"
 #include "dialog/inner.h"
 #include "dialog/records.h"
-#include "smtp/build.h"
 #include "smtp/words.h"
 
 /* A destination slows down and sends away who has been refused too often (Postfix from the tenth
@@ -23,8 +21,7 @@ static void begin(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	buf_clear(&d->work->held);
-	g->given = 0;
+	dialog_forget_held(d->work);
 	g->need = 0;
 	g->need_size = 0;
 	g->refused = g->fresh = g->wanted = false;
@@ -63,70 +60,56 @@ static void say_hello(struct dialog *d, bool extended)
 	record_reply(d, span_from(buf_span(out), before), "to", "client");
 }
 
+/* A command of a transaction or a login, for the destination. */
+static void hold(struct dialog *d, const struct smtp_command *cmd)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	if (g->refused)
+		return;
+	dialog_hold(d, cmd);
+	g->need |= cmd->verb == SMTP_VERB_AUTH ? (uint32_t)SMTP_EXT_AUTH : cmd->ext;
+	if (cmd->has_size)
+		g->need_size = cmd->size;
+}
+
 /* MAIL is good by its grammar; what the destination thinks of it is known with the first RCPT. */
 static void take_mail(struct dialog *d, const struct smtp_command *cmd)
 {
-	struct dialog_gateway *g = &d->gateway;
-	struct smtp_rebuild how = {
-		.ext = d->server.offered,
-		.trusted = d->who.in_network,
-	};
-
 	begin(d);
-	int res = smtp_command_build(cmd, &how, &d->work->held);
-
-	CHECK(res == 0);
-	g->need = cmd->ext;
-	g->need_size = cmd->has_size ? cmd->size : 0;
+	hold(d, cmd);
 	smtp_order_passed(&d->server, cmd);
 	smtp_order_answered(&d->server, SMTP_VERB_MAIL, 250);
 	dialog_say_good(d, smtp_words(WORD_SENDER));
 }
 
-/* RCPT, DATA or AUTH, which the destination will answer. */
-static struct dialog_pending *hold(struct dialog *d, const struct smtp_command *cmd)
-{
-	struct smtp_rebuild how = {
-		.ext = d->server.offered,
-		.trusted = d->who.in_network,
-	};
-	struct dialog_pending *p = dialog_add_pending(d, cmd->verb);
-
-	smtp_order_passed(&d->server, cmd);
-	if (cmd->verb == SMTP_VERB_AUTH)
-		begin(d);
-	if (d->gateway.refused)
-		return p;
-	int res = smtp_command_build(cmd, &how, &d->work->held);
-
-	CHECK(res == 0);
-	d->gateway.need |= cmd->verb == SMTP_VERB_AUTH ? (uint32_t)SMTP_EXT_AUTH : cmd->ext;
-	return p;
-}
-
-struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd)
+bool dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd)
 {
 	switch (cmd->verb) {
+	case SMTP_VERB_AUTH:
+		begin(d);
+		hold(d, cmd);
+		return true;
 	case SMTP_VERB_RCPT:
 	case SMTP_VERB_DATA:
-	case SMTP_VERB_AUTH:
-		return hold(d, cmd);
+		hold(d, cmd);
+		return true;
 	case SMTP_VERB_MAIL:
 		take_mail(d, cmd);
-		return NULL;
+		return false;
 	case SMTP_VERB_HELO:
 	case SMTP_VERB_EHLO:
 		smtp_order_passed(&d->server, cmd);
 		say_hello(d, cmd->verb == SMTP_VERB_EHLO);
-		return NULL;
+		return false;
 	case SMTP_VERB_QUIT:
 		dialog_end_as(d, END_QUIT, REASON_NONE);
 		dialog_say_good(d, smtp_words(WORD_BYE));
-		return NULL;
+		return false;
 	default: /* RSET, NOOP, HELP */
 		smtp_order_passed(&d->server, cmd);
 		dialog_say_good(d, smtp_words(cmd->verb == SMTP_VERB_HELP ? WORD_HELP : WORD_OK));
-		return NULL;
+		return false;
 	}
 }
 
@@ -157,8 +140,7 @@ static void refuse(struct dialog *d, struct span reply)
 	CHECK(reply.n <= sizeof(w->saved));
 	memcpy(w->saved, reply.p, reply.n);
 	w->saved_len = (uint16_t)reply.n;
-	buf_clear(&w->held);
-	d->gateway.given = 0;
+	dialog_forget_held(w);
 	d->gateway.refused = true;
 	d->gateway.wanted = false;
 }
@@ -202,7 +184,6 @@ static void meet(struct dialog *d, const struct addr *destination, enum dialog_s
 	g->stage = (uint8_t)stage;
 	g->wanted = g->answered = g->replied = g->mail_open = g->begun = g->tried = false;
 	g->pooled = stage == DIALOG_TOGETHER;
-	g->given = 0;
 	g->refusals = 0;
 }
 
@@ -234,9 +215,10 @@ void dialog_gateway_parted(struct dialog *d)
 	g->stage = DIALOG_APART;
 	g->release = DIALOG_KEEPS;
 	g->mail_open = g->begun = g->tried = g->answered = g->replied = false;
-	g->given = 0;
-	if (d->work)
+	if (d->work) {
 		buf_clear(&d->work->to_destination);
+		dialog_give_again(d->work);
+	}
 	dialog_gateway_step(d);
 }
 
@@ -273,7 +255,7 @@ static bool again(struct dialog *d)
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled)
 		return false;
 	release(d, DIALOG_CLOSES);
-	g->given = 0;
+	dialog_give_again(d->work);
 	g->mail_open = g->begun = false;
 	g->fresh = true;
 	return true;
@@ -291,60 +273,21 @@ bool dialog_gateway_again_after(struct dialog *d, enum smtp_owes owed)
 
 /* ---- giving ---- */
 
-static void log_given(struct dialog *d, struct span line)
+void dialog_gateway_given(struct dialog *d, enum smtp_verb verb)
 {
-	struct smtp_command cmd = { .verb = SMTP_VERB_RCPT };
+	struct dialog_gateway *g = &d->gateway;
 
-	if (!xmllog_wants(d->env->log, 3))
-		return;
-	/* It is parsed once more for what of an AUTH may stand in the log. */
-	if (line.p[0] == 'A')
-		smtp_command_parse(&cmd, span_of(line.p, line.n - 2), SMTP_EXT_AUTH);
-	record_sent(d, &cmd, line);
-}
-
-/* LINE was written by smtp_command_build(), so its first letter tells the verb. */
-static enum smtp_owes owed_for(struct dialog *d, struct span line)
-{
-	switch (line.p[0]) {
-	case 'D':
-		return SMTP_OWES_DATA;
-	case 'A':
-		d->gateway.tried = true;
-		return SMTP_OWES_AUTH;
-	case 'M':
-		d->gateway.mail_open = d->gateway.begun = true;
-		return SMTP_OWES_COMMAND;
-	default:
-		return SMTP_OWES_COMMAND;
-	}
+	g->tried = g->tried || verb == SMTP_VERB_AUTH;
+	if (verb == SMTP_VERB_MAIL)
+		g->mail_open = g->begun = true;
 }
 
 /* Gives the destination what it may be given now. */
 static void give(struct dialog *d)
 {
-	struct dialog_gateway *g = &d->gateway;
-	struct dialog_work *w = d->work;
-	bool pipelining = d->destination.ext & SMTP_EXT_PIPELINING;
-
-	while (g->given < buf_len(&w->held) && !smtp_owed_full(&d->destination) &&
-	       (pipelining || !(smtp_owed_owes(&d->destination) || d->partial))) {
-		struct span rest = span_from(buf_span(&w->held), g->given);
-		const uint8_t *end = memchr(rest.p, '\n', rest.n);
-
-		CHECK(end);
-		struct span line = span_of(rest.p, (size_t)(end + 1 - rest.p));
-
-		if (buf_put(&w->to_destination, line) < 0)
-			return;
-		smtp_owed_queued(&d->destination, owed_for(d, line));
-		log_given(d, line);
-		g->given += (uint32_t)line.n;
-	}
-	if (g->replied) {
-		buf_consume(&w->held, g->given);
-		g->given = 0;
-	}
+	dialog_give_held(d);
+	if (d->gateway.replied)
+		dialog_forget_given(d->work);
 }
 
 /* True when the dialog has done with its connection: the transaction is over, the attempt to log in
@@ -382,23 +325,25 @@ static bool is_covered(const struct dialog *d)
 void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
+	const struct held *held;
 
 	if (!g->on || d->end != END_RUNS || !d->work)
 		return;
+	held = &d->work->held;
 	if (d->server.logged_in) {
 		g->on = false; /* the connection is this client's until the end */
-		buf_clear(&d->work->held);
+		dialog_forget_held(d->work);
 		return;
 	}
-	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && g->given == 0 &&
-	    buf_len(&d->work->held) > 0 && !is_covered(d))
+	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && held->given == 0 &&
+	    held->count > 0 && !is_covered(d))
 		refuse(d, span_str(smtp_words(WORD_UNCOVERED)));
 	if (g->refused)
 		answer_refused(d);
 	if (d->end != END_RUNS || d->drop_destination)
 		return;
 	if (g->stage == DIALOG_APART) {
-		g->wanted = d->work->count > 0 && !g->refused && buf_len(&d->work->held) > 0;
+		g->wanted = d->work->count > 0 && !g->refused && held->count > 0;
 	} else if (g->stage == DIALOG_TOGETHER) {
 		give(d);
 		if (is_over(d))

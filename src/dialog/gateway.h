@@ -56,7 +56,6 @@ struct dialog_gateway {
 	bool refused;	 /* `saved` answers each RCPT of this transaction */
 	uint32_t need;	 /* enum smtp_ext: what the transaction uses */
 	uint64_t need_size, size_offered;
-	uint32_t given; /* octets of `held` that this connection was given */
 	/* Of this connection, since it last took a message; its owner carries it to the next. */
 	uint32_t refusals;
 };

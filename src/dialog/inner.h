@@ -136,9 +136,11 @@ void dialog_copy_name(char *out, struct span name);
 /* Keeps a name. */
 void dialog_note_helo(struct dialog *d, struct span name);
 void dialog_note_login(struct dialog *d, struct span name);
-/* A judged command: what the destination answers is held for it and is the youngest open command
- * then; all else is answered here (NULL). */
-struct dialog_pending *dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd);
+/* A judged command: what the destination answers is held for it (unless its transaction is refused
+ * already); all else is answered here (false). */
+bool dialog_gateway_pass(struct dialog *d, const struct smtp_command *cmd);
+/* A command was given to the destination. */
+void dialog_gateway_given(struct dialog *d, enum smtp_verb verb);
 /* NULL, or the reply to a MAIL, RCPT or BDAT that asks for more than the client was offered, or for
  * which the connection at hand is not good enough. */
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);

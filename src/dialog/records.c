@@ -51,26 +51,31 @@ void record_command(struct dialog *d, const char *way, const char *whom, struct 
 	xmllog_end(log);
 }
 
-/* "AUTH PLAIN <credentials>": the mechanism may stand, what follows it may not. */
-static void record_auth(struct dialog *d, const char *way, const char *whom,
-			const struct smtp_command *cmd)
+/* SHOWN is how the line begins; what follows it are credentials. */
+static void record_beginning(struct dialog *d, const char *way, const char *whom, struct span shown)
 {
 	char text[64];
-	size_t n = cmd->arg.n;
 
-	if (!smtp_mechanism_known(cmd->arg)) {
-		record_command(d, way, whom, credentials);
-		return;
-	}
-	memcpy(text, "AUTH ", 5);
-	memcpy(text + 5, cmd->arg.p, n);
-	n += 5;
-	if (cmd->rest.p) {
-		text[n++] = ' ';
-		memcpy(text + n, credentials.p, credentials.n);
-		n += credentials.n;
-	}
-	record_command(d, way, whom, span_of(text, n));
+	CHECK(shown.n + credentials.n <= sizeof(text));
+	if (shown.n)
+		memcpy(text, shown.p, shown.n);
+	memcpy(text + shown.n, credentials.p, credentials.n);
+	record_command(d, way, whom, span_of(text, shown.n + credentials.n));
+}
+
+/* "AUTH PLAIN <credentials>": the mechanism may stand, what follows it may not. */
+static void record_auth(struct dialog *d, const struct smtp_command *cmd)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), "AUTH %.*s%s", (int)cmd->arg.n,
+			 (const char *)cmd->arg.p, cmd->rest.p ? " " : "");
+
+	if (!smtp_mechanism_known(cmd->arg))
+		n = 0;
+	if (n > 0 && !cmd->rest.p)
+		record_command(d, "from", "client", span_of(text, (size_t)n));
+	else
+		record_beginning(d, "from", "client", span_of(text, (size_t)n));
 }
 
 static bool is_blank(uint8_t c)
@@ -115,19 +120,28 @@ void record_received(struct dialog *d, const struct smtp_command *cmd, struct sp
 	if (!cmd || (d->auth_seen && cmd->verb == SMTP_VERB_UNKNOWN))
 		record_command(d, "from", "client", credentials);
 	else if (cmd->verb == SMTP_VERB_AUTH)
-		record_auth(d, "from", "client", cmd);
+		record_auth(d, cmd);
 	else
 		record_command(d, "from", "client", line);
 }
 
-void record_sent(struct dialog *d, const struct smtp_command *cmd, struct span line)
+size_t record_shows(const struct smtp_command *cmd, size_t n)
+{
+	if (cmd->verb != SMTP_VERB_AUTH)
+		return n;
+	if (!smtp_mechanism_known(cmd->arg))
+		return 0;
+	return cmd->rest.p ? n - cmd->rest.n : n; /* (the initial response comes last) */
+}
+
+void record_given(struct dialog *d, struct span line, size_t shown)
 {
 	if (!xmllog_wants(d->env->log, 3))
 		return;
-	if (cmd->verb == SMTP_VERB_AUTH)
-		record_auth(d, "to", "destination", cmd);
+	if (shown == line.n)
+		record_command(d, "to", "destination", line);
 	else
-		record_command(d, "to", "destination", span_of(line.p, line.n - 2));
+		record_beginning(d, "to", "destination", span_of(line.p, shown));
 }
 
 void record_reply(struct dialog *d, struct span reply, const char *way, const char *whom)

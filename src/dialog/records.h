@@ -11,8 +11,10 @@
 
 /* A line that the client sent; CMD NULL: an AUTH continuation. */
 void record_received(struct dialog *d, const struct smtp_command *cmd, struct span line);
-/* A command as the destination gets it, LINE with its CR LF. */
-void record_sent(struct dialog *d, const struct smtp_command *cmd, struct span line);
+/* A command as the destination gets it. What comes after the first SHOWN octets are credentials. */
+void record_given(struct dialog *d, struct span line, size_t shown);
+/* How many octets of CMD may be shown, which is N octets long when it is rebuilt. */
+size_t record_shows(const struct smtp_command *cmd, size_t n);
 /* WAY "from" or "to", WHOM "client" or "destination". */
 void record_command(struct dialog *d, const char *way, const char *whom, struct span line);
 void record_reply(struct dialog *d, struct span reply, const char *way, const char *whom);
