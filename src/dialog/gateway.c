@@ -189,7 +189,8 @@ static void meet(struct dialog *d, const struct addr *destination, enum dialog_s
 
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
-	meet(d, destination, DIALOG_GREETED_BY);
+	meet(d, destination, DIALOG_MEETS);
+	d->gateway.hello = SMTP_HELLO_GREETING;
 	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
 }
@@ -355,17 +356,14 @@ void dialog_gateway_step(struct dialog *d)
 
 /* ---- answers to what the client has not asked ---- */
 
-static void say_own(struct dialog *d, const char *verb, enum dialog_stage stage)
+static void give_hello(struct dialog *d)
 {
-	struct buf *out = &d->work->to_destination;
-	char text[DIALOG_NAME_MAX + 16];
-	int n = snprintf(text, sizeof(text), "%s %s\r\n", verb, d->env->name);
-	int res = buf_put(out, span_of(text, (size_t)n));
+	struct smtp_command cmd = {
+		.verb = smtp_hello_says(d->gateway.hello),
+		.arg = span_str(d->env->name),
+	};
 
-	CHECK(res == 0);
-	record_command(d, "to", "destination", span_of(text, (size_t)n - 2));
-	smtp_owed_queued(&d->destination, SMTP_OWES_COMMAND);
-	d->gateway.stage = (uint8_t)stage;
+	dialog_give(d, &cmd);
 }
 
 /* The destination will have none of us: its words answer the recipients, or the AUTH. */
@@ -377,46 +375,38 @@ static void turned_away(struct dialog *d, const struct smtp_reply *reply)
 
 static void hello_answered(struct dialog *d, const struct smtp_reply *reply)
 {
+	struct dialog_gateway *g = &d->gateway;
 	struct smtp_offer offer;
 
-	dialog_learn(d, reply, &offer);
-	d->gateway.stage = DIALOG_TOGETHER;
+	switch (smtp_hello_next(&g->hello, reply->code)) {
+	case SMTP_HELLO_ON:
+		give_hello(d);
+		break;
+	case SMTP_HELLO_GOOD:
+		if (g->hello == SMTP_HELLO_EHLO)
+			dialog_learn(d, reply, &offer);
+		g->stage = DIALOG_TOGETHER;
+		break;
+	case SMTP_HELLO_BAD:
+		turned_away(d, reply);
+		break;
+	}
 }
 
 bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	struct dialog_gateway *g = &d->gateway;
-	bool good = reply->code / 100 == 2;
 
-	if (!g->on)
-		return false;
-	switch (g->stage) {
-	case DIALOG_GREETED_BY:
-		if (good)
-			say_own(d, "EHLO", DIALOG_SAYS_EHLO);
-		else
-			turned_away(d, reply);
-		return true;
-	case DIALOG_SAYS_EHLO:
-		if (good)
-			hello_answered(d, reply);
-		else
-			say_own(d, "HELO", DIALOG_SAYS_HELO);
-		return true;
-	case DIALOG_SAYS_HELO:
-		if (good)
-			g->stage = DIALOG_TOGETHER;
-		else
-			turned_away(d, reply);
-		return true;
-	default:
-		if (!g->mail_open)
-			return false;
-		g->mail_open = false;
-		if (!good)
-			refuse(d, reply->text);
+	if (g->on && g->stage == DIALOG_MEETS) {
+		hello_answered(d, reply);
 		return true;
 	}
+	if (!g->on || !g->mail_open)
+		return false;
+	g->mail_open = false;
+	if (reply->code / 100 != 2)
+		refuse(d, reply->text);
+	return true;
 }
 
 void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)

@@ -19,6 +19,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "smtp/hello.h"
 #include "smtp/mechanism.h"
 
 struct addr;
@@ -27,9 +28,7 @@ struct dialog;
 /* How far the session and a destination's connection have come together. */
 enum dialog_stage {
 	DIALOG_APART,
-	DIALOG_GREETED_BY, /* a fresh one: its greeting is awaited */
-	DIALOG_SAYS_EHLO,
-	DIALOG_SAYS_HELO, /* it has refused EHLO */
+	DIALOG_MEETS, /* a fresh one: its greeting is awaited, or the answer to our EHLO or HELO */
 	DIALOG_TOGETHER,
 };
 
@@ -55,6 +54,7 @@ struct dialog_gateway {
 	bool tried;	 /* AUTH was given to it, or it has refused a message */
 	bool refused;	 /* `saved` answers each RCPT of this transaction */
 	uint32_t need;	 /* enum smtp_ext: what the transaction uses */
+	enum smtp_hello_step hello; /* MEETS: what is awaited */
 	uint64_t need_size, size_offered;
 	/* Of this connection, since it last took a message; its owner carries it to the next. */
 	uint32_t refusals;

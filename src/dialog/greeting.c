@@ -16,8 +16,7 @@ static bool is_open(const struct dialog *d)
 	const struct dialog_gateway *g = &d->gateway;
 
 	if (g->on)
-		return g->stage == DIALOG_GREETED_BY || g->stage == DIALOG_SAYS_EHLO ||
-		       g->stage == DIALOG_SAYS_HELO;
+		return g->stage == DIALOG_MEETS;
 	return smtp_owed_oldest(&d->destination) == SMTP_OWES_GREETING;
 }
 
@@ -29,19 +28,19 @@ static void turned_away(struct dialog *d, const struct smtp_reply *reply)
 
 void dialog_greeting_reply(struct dialog *d, const struct smtp_reply *reply)
 {
+	enum smtp_hello_step step = d->gateway.on ? d->gateway.hello : SMTP_HELLO_GREETING;
 	bool good = reply->code / 100 == 2;
 
 	if (!is_open(d))
 		return;
-	if (!d->gateway.on || d->gateway.stage == DIALOG_GREETED_BY)
+	if (step == SMTP_HELLO_GREETING)
 		d->lmtp = false;
 	d->lmtp = d->lmtp || smtp_greeting_is_lmtp(reply);
-	if (d->gateway.on && d->gateway.stage == DIALOG_SAYS_EHLO && !good &&
-	    reply->code / 100 != 3 && reply->code != 421)
+	if (step == SMTP_HELLO_EHLO && !good && reply->code / 100 != 3 && reply->code != 421)
 		return; /* HELO may do */
 	if (!good)
 		turned_away(d, reply);
-	else if (d->gateway.on ? d->gateway.stage != DIALOG_GREETED_BY : !d->lmtp)
+	else if (d->gateway.on ? step != SMTP_HELLO_GREETING : !d->lmtp)
 		d->greeting = DIALOG_WELCOMED;
 }
 

@@ -13,60 +13,79 @@ const char smtp_hello_quit[] = "QUIT\r\n";
 enum { WELCOME = SMTP_HELLO_STEPS, REFUSAL };
 
 struct row {
-	const char *say;
-	bool named;    /* … and then our name and CR LF */
-	bool offers;   /* a good reply says what the destination can do (RFC 5321 4.1.1.1) */
-	uint16_t good; /* the one reply that is good; 0: each 2xx */
-	uint8_t then;  /* after a good reply */
+	enum smtp_verb say; /* UNKNOWN: nothing */
+	bool named;	    /* … and then our name */
+	bool offers;	    /* a good reply says what the destination can do (RFC 5321 4.1.1.1) */
+	uint16_t good;	    /* the one reply that is good; 0: each 2xx */
+	uint8_t then;	    /* after a good reply */
 	uint8_t otherwise;
 };
 
 static const struct row rows[] = {
 	/* clang-format off */
-	/*                        say              named  offers good then     otherwise */
-	[SMTP_HELLO_GREETING] = { "",              false, false, 0,   SMTP_HELLO_EHLO, REFUSAL },
-	[SMTP_HELLO_EHLO]     = { "EHLO ",         true,  true,  0,   WELCOME, SMTP_HELLO_HELO },
-	[SMTP_HELLO_HELO]     = { "HELO ",         true,  false, 0,   WELCOME, REFUSAL },
-	[SMTP_HELLO_RSET]     = { "RSET\r\n",      false, false, 250, WELCOME, REFUSAL },
-	[SMTP_HELLO_QUIT]     = { smtp_hello_quit, false, false, 221, WELCOME, REFUSAL },
+	/*                        say                named  offers good then     otherwise */
+	[SMTP_HELLO_GREETING] = { SMTP_VERB_UNKNOWN, false, false, 0,   SMTP_HELLO_EHLO, REFUSAL },
+	[SMTP_HELLO_EHLO]     = { SMTP_VERB_EHLO,    true,  true,  0,   WELCOME, SMTP_HELLO_HELO },
+	[SMTP_HELLO_HELO]     = { SMTP_VERB_HELO,    true,  false, 0,   WELCOME, REFUSAL },
+	[SMTP_HELLO_RSET]     = { SMTP_VERB_RSET,    false, false, 250, WELCOME, REFUSAL },
+	[SMTP_HELLO_QUIT]     = { SMTP_VERB_QUIT,    false, false, 221, WELCOME, REFUSAL },
 	/* clang-format on */
 };
 
-static enum smtp_hello_result go(struct smtp_hello *h, unsigned next)
+static bool is_good(enum smtp_hello_step step, unsigned code)
 {
-	const struct row *row;
-	int n;
+	return rows[step].good ? code == rows[step].good : code / 100 == 2;
+}
+
+enum smtp_verb smtp_hello_says(enum smtp_hello_step step)
+{
+	return rows[step].say;
+}
+
+enum smtp_hello_result smtp_hello_next(enum smtp_hello_step *step, unsigned code)
+{
+	const struct row *row = &rows[*step];
+	unsigned next = is_good(*step, code) ? row->then : code == 421 ? REFUSAL : row->otherwise;
 
 	if (next >= SMTP_HELLO_STEPS)
 		return next == WELCOME ? SMTP_HELLO_GOOD : SMTP_HELLO_BAD;
-	row = &rows[next];
-	h->step = (enum smtp_hello_step)next;
-	n = snprintf(h->line, sizeof(h->line), "%s%s%s", row->say, row->named ? h->name : "",
-		     row->named ? "\r\n" : "");
-	CHECK(n >= 0 && (size_t)n < sizeof(h->line));
+	*step = (enum smtp_hello_step)next;
 	return SMTP_HELLO_ON;
+}
+
+static void write_line(struct smtp_hello *h)
+{
+	const struct row *row = &rows[h->step];
+	int n = 0;
+
+	h->line[0] = '\0';
+	if (row->say != SMTP_VERB_UNKNOWN)
+		n = snprintf(h->line, sizeof(h->line), "%s%s%s\r\n", smtp_verb_name(row->say),
+			     row->named ? " " : "", row->named ? h->name : "");
+	CHECK(n >= 0 && (size_t)n < sizeof(h->line));
 }
 
 void smtp_hello_begin(struct smtp_hello *h, enum smtp_hello_step step, const char *name)
 {
-	*h = (struct smtp_hello){ .name = name };
-	go(h, step);
+	*h = (struct smtp_hello){ .name = name, .step = step };
+	write_line(h);
 }
 
 enum smtp_hello_result smtp_hello_heard(struct smtp_hello *h, const struct smtp_reply *reply)
 {
-	const struct row *row = &rows[h->step];
-	bool good = row->good ? reply->code == row->good : reply->code / 100 == 2;
+	bool good = is_good(h->step, reply->code);
+	enum smtp_hello_result result;
 
 	/* What a good answer says besides is no statement about the port. */
 	if (!good || h->step == SMTP_HELLO_GREETING)
 		h->lmtp = h->lmtp || smtp_greeting_is_lmtp(reply);
 	smtp_greeting_refusal(h->words, sizeof(h->words), reply, h->lmtp);
-	if (good && row->offers)
+	if (good && rows[h->step].offers)
 		smtp_offer_read(&h->offer, reply);
-	if (good)
-		return go(h, row->then);
-	return go(h, reply->code == 421 ? REFUSAL : row->otherwise);
+	result = smtp_hello_next(&h->step, reply->code);
+	if (result == SMTP_HELLO_ON)
+		write_line(h);
+	return result;
 }
 
 enum smtp_hello_result smtp_hello_malformed(struct smtp_hello *h, struct span in)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * hello: what is said to a destination outside of a client's session, and what its replies mean:
- * its greeting, EHLO, HELO where EHLO is refused (RFC 5321 3.2), RSET, QUIT. A step is a row of the
- * table in hello.c: what is said, and what comes next after a good reply and after another one.
- * Sends and receives nothing: the owner says LINE, waits for the one reply, gives it to
- * smtp_hello_heard(), and does so again while the answer is SMTP_HELLO_ON.
+ * hello: what Caronte itself says to a destination, and what its replies mean: its greeting, EHLO,
+ * HELO where EHLO is refused (RFC 5321 3.2), RSET, QUIT. A step is a row of the table in hello.c:
+ * what is said, and what comes next after a good reply and after another one.
+ *
+ * struct smtp_hello goes through the steps outside of a client's session. Sends and receives
+ * nothing: the owner says LINE, waits for the one reply, gives it to smtp_hello_heard(), and does
+ * so again while the answer is SMTP_HELLO_ON. Within a session the dialog writes, judges and
+ * records, and asks the table alone: smtp_hello_next().
  *
  * A 421 ends it whatever was asked, as does a connection that is lost or says what is no reply.
  * WORDS says for a record what came last.
@@ -12,6 +15,7 @@
 #ifndef SMTP_HELLO_H
 #define SMTP_HELLO_H
 
+#include "smtp/command.h"
 #include "smtp/offer.h"
 
 enum smtp_hello_step {
@@ -28,6 +32,11 @@ enum smtp_hello_result {
 	SMTP_HELLO_GOOD, /* the last step was taken well: of EHLO and HELO, we are welcome */
 	SMTP_HELLO_BAD,	 /* we were turned away */
 };
+
+/* The table: what is said in STEP (UNKNOWN: nothing), and how it goes on after a reply of CODE. ON:
+ * STEP is the next one from then on. */
+enum smtp_verb smtp_hello_says(enum smtp_hello_step step);
+enum smtp_hello_result smtp_hello_next(enum smtp_hello_step *step, unsigned code);
 
 #define SMTP_HELLO_NAME_MAX  255 /* RFC 5321 4.5.3.1.2 */
 #define SMTP_HELLO_LINE_MAX  (SMTP_HELLO_NAME_MAX + 8)
