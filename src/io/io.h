@@ -116,6 +116,11 @@ enum io_send_how {
 void io_send(struct io *io, struct io_op *op, int fd, const void *buf, size_t len, unsigned how);
 /* Waits until one of EVENTS (POLLIN, POLLOUT, POLLRDHUP, …) holds; res is the set that holds. */
 void io_poll(struct io *io, struct io_op *op, int fd, unsigned events);
+/* OP was submitted, and its `done` was not called yet. */
+static inline bool io_in_flight(const struct io_op *op)
+{
+	return op->active;
+}
 /* Asks for an early end of OP: it still completes once, with -ECANCELED or its own result. No
  * effect on an operation that is not active. */
 void io_cancel(struct io *io, struct io_op *op);

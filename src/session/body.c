@@ -103,7 +103,6 @@ static void forward_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
-	s->dest.sending = false;
 	transfer_dest_took(s);
 	if (res < 0 && res != -ECANCELED)
 		session_dest_broken(s);
@@ -202,7 +201,6 @@ static void head_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
-	s->dest.sending = false;
 	transfer_dest_took(s);
 	if (res >= 0 && s->state == SESSION_RUNNING && !s->dest_closing && s->step.forwarded > 0) {
 		transfer_splice(s, s->step.forwarded, spliced);
@@ -268,7 +266,6 @@ static void receive_more(struct session *s)
 
 	/* More of it comes at once, as a rule: deadline.c sees to it if not. */
 	if (t->came >= WORKER_BLOCK && t->body && !body_by_splice(s)) {
-		s->client.receiving = true;
 		s->client.recv.done = received;
 		stream_recv(s->ctx->io, &s->client.stream, &s->client.recv, t->body->data,
 			    WORKER_BODY);
@@ -278,7 +275,6 @@ static void receive_more(struct session *s)
 	/* They come as a block, unless they are to be left in the socket. */
 	if (!body_by_splice(s) || !transfer_take_pipe(s))
 		return;
-	s->client.receiving = true;
 	s->client.recv.done = body_readable;
 	stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 }
@@ -311,7 +307,7 @@ static void step(struct session *s)
 	struct dialog *d = &s->dialog;
 	struct transfer *t = &s->transfer;
 
-	if (s->dest.sending || t->splice || s->client.receiving)
+	if (io_in_flight(&s->dest.send) || t->splice || io_in_flight(&s->client.recv))
 		return;
 	while (dialog_in_body(d) && (t->rest.n > 0 || s->step.peeked > 0) && !gate_waits(s) &&
 	       !answers_wait(s)) {
@@ -321,7 +317,7 @@ static void step(struct session *s)
 			scan_peeked(s);
 		else
 			scan_rest(s);
-		if (s->dest.sending || t->splice)
+		if (io_in_flight(&s->dest.send) || t->splice)
 			return;
 	}
 	if (!dialog_in_body(d))

@@ -100,7 +100,6 @@ static void chunk_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
-	s->dest.sending = false;
 	transfer_dest_took(s);
 	if (res >= 0)
 		chunk_flushed(s);
@@ -152,7 +151,6 @@ static void readable(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
 
-	s->client.receiving = false;
 	if (res != -ECANCELED)
 		s->transfer.queue = QUEUE_READABLE;
 	session_changed(s);
@@ -185,7 +183,6 @@ static void move_more(struct session *s)
 	} else if (s->transfer.queue == QUEUE_READABLE) {
 		receive(s); /* the end of the stream, or a fault: that is said there */
 	} else {
-		s->client.receiving = true;
 		s->client.recv.done = readable;
 		stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 	}
@@ -199,7 +196,7 @@ static void step(struct session *s)
 
 	if (d->end != END_RUNS)
 		return;
-	if (s->dest.sending || s->transfer.splice)
+	if (io_in_flight(&s->dest.send) || s->transfer.splice)
 		return;
 	if (s->dest.broken && !message_is_discarded(&d->message))
 		return; /* its end of stream tells what it said last */
@@ -207,13 +204,13 @@ static void step(struct session *s)
 		move_kept(s);
 	if (dialog_in_chunk(d) && s->transfer.rest.n > 0)
 		move_received(s);
-	if (s->dest.sending)
+	if (io_in_flight(&s->dest.send))
 		return;
 	if (!dialog_in_chunk(d)) {
 		finish(s);
 		return;
 	}
-	if (s->client.receiving ||
+	if (io_in_flight(&s->client.recv) ||
 	    (!message_is_discarded(&d->message) && buf_len(&s->work->dialog.to_destination) > 0))
 		return;
 	if (s->client.eof)

@@ -19,6 +19,7 @@ static enum session_wait wait_of(const struct session *s)
 	case SESSION_CONNECTING:
 		return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 	case SESSION_LEAVING:
+	case SESSION_LINGERING:
 		return WAIT_LEAVE;
 	case SESSION_CLOSING:
 		return WAIT_NOTHING;
@@ -27,12 +28,13 @@ static enum session_wait wait_of(const struct session *s)
 			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 		break;
 	}
-	if (s->gate.state != GATE_OPEN && !s->dest.sending && !s->transfer.splice)
+	if (s->gate.state != GATE_OPEN && !io_in_flight(&s->dest.send) && !s->transfer.splice)
 		return WAIT_GATE;
-	if (s->transfer.mover && counted_waits(s) && !s->dest.sending && !s->transfer.splice)
+	if (s->transfer.mover && counted_waits(s) && !io_in_flight(&s->dest.send) &&
+	    !s->transfer.splice)
 		return WAIT_REPLY;
 	if (s->transfer.mover)
-		return s->dest.sending || s->transfer.splice ? WAIT_BODY : WAIT_BLOCK;
+		return io_in_flight(&s->dest.send) || s->transfer.splice ? WAIT_BODY : WAIT_BLOCK;
 	if (s->work && !dialog_has_room(d))
 		return WAIT_COMMAND; /* the client does not take its replies */
 	switch (smtp_owed_oldest(&d->destination)) {
@@ -83,7 +85,7 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 	case WAIT_GATE:
 		return s->gate.look_ms;
 	default:
-		return s->has_seat ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
+		return session_has_seat(s) ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}
 }
 

@@ -14,13 +14,13 @@ void session_client_ended(struct session *s, int res)
 		dialog_client_closed(&s->dialog);
 		return;
 	}
-	s->reset = true;
+	s->client.broken = true;
 	dialog_client_lost(&s->dialog);
 }
 
 bool session_client_gone(struct session *s)
 {
-	if (s->client.receiving || s->reset || !stream_gone(&s->client.stream))
+	if (io_in_flight(&s->client.recv) || s->client.broken || !stream_gone(&s->client.stream))
 		return false;
 	if (s->state == SESSION_CONNECTING)
 		s->state = SESSION_RUNNING;

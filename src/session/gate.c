@@ -73,7 +73,7 @@ bool gate_waits(struct session *s)
 {
 	struct gate *g = &s->gate;
 
-	if (g->state == GATE_OPEN || s->dest.sending || s->transfer.splice)
+	if (g->state == GATE_OPEN || io_in_flight(&s->dest.send) || s->transfer.splice)
 		return g->state != GATE_OPEN;
 	if (message_is_discarded(&s->dialog.message) || s->dialog.end != END_RUNS) {
 		go_on(s);

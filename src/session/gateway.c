@@ -100,7 +100,7 @@ bool session_gateway_stray(const struct session *s)
 
 	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
 		return false;
-	return (!stream_has_sent(&s->dest.stream) && !s->dest.sending) ||
+	return (!stream_has_sent(&s->dest.stream) && !io_in_flight(&s->dest.send)) ||
 	       nothing_is_acknowledged(s);
 }
 
@@ -151,9 +151,9 @@ void session_gateway_release(struct session *s)
 	if (g->release == DIALOG_KEEPS || !stream_is_open(&s->dest.stream) || s->dest_closing)
 		return;
 	if (g->release != DIALOG_CLOSES && is_clean(s)) {
-		if (s->dest.receiving)
+		if (io_in_flight(&s->dest.recv))
 			stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
-		if (s->dest.receiving || s->dest.sending)
+		if (io_in_flight(&s->dest.recv) || io_in_flight(&s->dest.send))
 			return;
 		if (hand_over(s, begun)) {
 			parted(s);

@@ -25,11 +25,11 @@ void session_close_destination(struct session *s)
 		io_splice_cancel(&s->transfer.splice->io);
 		return;
 	}
-	if (s->dest.receiving)
+	if (io_in_flight(&s->dest.recv))
 		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
-	if (s->dest.sending)
+	if (io_in_flight(&s->dest.send))
 		stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.send);
-	if (s->dest.receiving || s->dest.sending)
+	if (io_in_flight(&s->dest.recv) || io_in_flight(&s->dest.send))
 		return;
 	session_part(s);
 }
@@ -53,11 +53,8 @@ static void record_proxy_header(struct session *s)
 	context_fault_record(ctx, "proxy-header", detail);
 }
 
-void session_record_end(struct session *s)
+static void record_end(struct session *s)
 {
-	if (s->recorded)
-		return;
-	s->recorded = true;
 	if (s->dialog.proxy_header)
 		record_proxy_header(s);
 	record_session(&s->dialog, io_now_us(s->ctx->io) - s->started_us);
@@ -68,8 +65,7 @@ static void release(struct session *s)
 	struct context *ctx = s->ctx;
 	struct context_version *version = s->version;
 
-	session_record_end(s);
-	if (s->has_seat)
+	if (session_has_seat(s))
 		seats_release(s->rt->seats, s->seat);
 	else
 		ctx->refused--;
@@ -90,8 +86,16 @@ static void release(struct session *s)
 	ctx->session_gone(ctx);
 }
 
+void session_ends(struct session *s)
+{
+	record_end(s);
+	s->state = SESSION_LEAVING;
+}
+
 void session_close_all(struct session *s)
 {
+	if (s->state < SESSION_LEAVING)
+		record_end(s);
 	s->state = SESSION_CLOSING;
 	session_changed(s);
 }
@@ -103,11 +107,11 @@ void session_finish_closing(struct session *s)
 	session_close_destination(s);
 	if (s->transfer.splice)
 		return;
-	if (c->receiving)
+	if (io_in_flight(&c->recv))
 		stream_cancel(s->ctx->io, &c->stream, &c->recv);
-	if (c->sending)
+	if (io_in_flight(&c->send))
 		stream_cancel(s->ctx->io, &c->stream, &c->send);
-	if (c->receiving || c->sending || stream_is_open(&s->dest.stream) ||
+	if (io_in_flight(&c->recv) || io_in_flight(&c->send) || stream_is_open(&s->dest.stream) ||
 	    session_is_connecting(s))
 		return;
 	release(s);
@@ -127,12 +131,11 @@ void session_leave(struct session *s)
 		session_close_all(s);
 		return;
 	}
-	if (!s->shut) {
-		s->shut = true;
+	if (s->state == SESSION_LEAVING) {
+		s->state = SESSION_LINGERING;
 		stream_half_close(&s->client.stream);
 	}
-	if (!s->client.receiving) {
-		s->client.receiving = true;
+	if (!io_in_flight(&s->client.recv)) {
 		s->client.recv.done = left_received;
 		stream_recv_block(s->ctx->io, &s->client.stream, &s->client.recv);
 	}
@@ -142,7 +145,6 @@ static void left_received(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
 
-	s->client.receiving = false;
 	if (res > 0) {
 		s->left_bytes += (uint64_t)res;
 		io_block_put(s->ctx->io, &op->block);

@@ -8,8 +8,9 @@
 
 #include "session/session.h"
 
-/* The session's record, once it is decided how it ends: not when a client at last hangs up. */
-void session_record_end(struct session *s);
+/* The dialog has come to its end: the session's record, and the last words. The record is written
+ * when it is decided how the session ends, not when a client at last hangs up. */
+void session_ends(struct session *s);
 /* Closes the destination's connection as soon as no operation uses it. */
 void session_close_destination(struct session *s);
 /* The last words have gone out: waits until the client has read them. */

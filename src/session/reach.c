@@ -32,7 +32,7 @@ void session_part(struct session *s)
 	uint32_t place;
 
 	/* One that has closed already has a session less. */
-	if (s->rt->route->destination[s->dest_index].max && s->has_seat && !s->dest.eof &&
+	if (s->rt->route->destination[s->dest_index].max && session_has_seat(s) && !s->dest.eof &&
 	    seats_part(s->rt->seats, s->seat, &place))
 		parting_begin(ctx, &s->dest.stream, place);
 	else

@@ -20,7 +20,8 @@ void session_seat_useful(struct session *s)
 {
 	const struct dialog *d = &s->dialog;
 
-	if (!s->counted || (d->useful == s->useful && d->bytes < s->useful_bytes + USEFUL_OCTETS))
+	if (s->seat_is != SEAT_COUNTED ||
+	    (d->useful == s->useful && d->bytes < s->useful_bytes + USEFUL_OCTETS))
 		return;
 	s->useful = d->useful;
 	s->useful_bytes = d->bytes;
@@ -34,16 +35,16 @@ void session_seat_waits(struct session *s)
 		      s->wait == WAIT_REPLY || s->wait == WAIT_DONE || s->wait == WAIT_BODY ||
 		      s->wait == WAIT_GATE;
 
-	if (s->counted)
+	if (s->seat_is == SEAT_COUNTED)
 		seats_spare(s->rt->seats, s->seat, others);
 }
 
 void session_seat_asked(struct session *s)
 {
-	if (!s->counted || s->gives_up || !seats_is_asked(s->rt->seats, s->seat) ||
+	if (s->seat_is != SEAT_COUNTED || !seats_is_asked(s->rt->seats, s->seat) ||
 	    !seats_gives_up(s->rt->seats, s->seat, SEATS_IDLE_MS))
 		return;
-	s->gives_up = true;
+	s->seat_is = SEAT_GIVEN_UP;
 	session_changed(s);
 	if (s->state != SESSION_RUNNING)
 		return; /* it has had its last words */
@@ -55,12 +56,12 @@ bool session_seat_given(struct session *s)
 {
 	struct context *ctx = s->ctx;
 
-	if (!s->gives_up || !s->has_seat || stream_is_open(&s->dest.stream) ||
+	if (s->seat_is != SEAT_GIVEN_UP || stream_is_open(&s->dest.stream) ||
 	    session_is_connecting(s))
 		return true;
 	if (ctx->refused >= WORKER_REFUSALS)
 		return false;
-	s->has_seat = s->counted = false;
+	s->seat_is = SEAT_NONE;
 	ctx->refused++;
 	seats_release(s->rt->seats, s->seat);
 	session_deadline_again(s);
@@ -69,6 +70,6 @@ bool session_seat_given(struct session *s)
 
 void session_forget_destination(struct session *s)
 {
-	if (s->has_seat)
+	if (session_has_seat(s))
 		seats_leave_destination(s->rt->seats, s->seat);
 }

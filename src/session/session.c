@@ -50,8 +50,8 @@ bool session_start(struct context *ctx, int fd, const struct addr *client, bool 
 	stats_now(ctx->stats, open, ctx->open_count);
 	s->started_us = io_now_us(ctx->io);
 	s->patience_ms = io_now_ms(ctx->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
-	s->has_seat = refusal == SESSION_SERVE;
-	s->counted = s->has_seat && !in_network;
+	if (refusal == SESSION_SERVE)
+		s->seat_is = in_network ? SEAT_KNOWN : SEAT_COUNTED;
 	s->seat = seat;
 	if (refusal == SESSION_SERVE) {
 		session_connect(s);

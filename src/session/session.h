@@ -60,16 +60,24 @@ enum session_wait {
 enum session_state {
 	SESSION_CONNECTING,
 	SESSION_RUNNING,
-	SESSION_LEAVING, /* the last words are on their way, or were said; input is thrown away */
-	SESSION_CLOSING, /* operations in flight are awaited */
+	SESSION_LEAVING,   /* the last words are on their way; input is thrown away */
+	SESSION_LINGERING, /* … and were said: until the client has read them */
+	SESSION_CLOSING,   /* operations in flight are awaited */
+};
+
+/* The session's seat. */
+enum session_seat {
+	SEAT_NONE, /* a session that is refused */
+	SEAT_KNOWN,
+	SEAT_COUNTED,  /* … and it counts against those of its client's address */
+	SEAT_GIVEN_UP, /* … but it is a newcomer's, once the session has said its last words */
 };
 
 /* One of the two connections. */
 struct session_side {
 	struct stream stream;
-	bool receiving, sending;
 	bool eof;    /* no more octets will come (end of stream or fault) */
-	bool broken; /* sending failed: what was received before still counts */
+	bool broken; /* nothing more can be sent: what was received before still counts */
 	struct io_op recv, send;
 };
 
@@ -88,13 +96,11 @@ struct session {
 
 	enum session_state state;
 	enum session_wait wait;
+	enum session_seat seat_is;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
-	bool has_seat, counted, dest_closing, shut;
+	bool dest_closing;
 	bool waits_for_seat;
-	bool gives_up; /* its seat is a newcomer's */
 	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
-	bool reset;    /* the client's connection has failed: there is nothing to look for */
-	bool recorded; /* the session's record is in the log */
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */
@@ -128,6 +134,17 @@ bool session_start(struct context *ctx, int fd, const struct addr *client, bool 
 		   enum session_refusal refusal, uint32_t seat);
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);
+
+/* It has come to its end; no octet of the client's matters any more. */
+static inline bool session_is_leaving(const struct session *s)
+{
+	return s->state == SESSION_LEAVING || s->state == SESSION_LINGERING;
+}
+
+static inline bool session_has_seat(const struct session *s)
+{
+	return s->seat_is != SEAT_NONE;
+}
 
 /* Something has changed: session_turn() sees to it in this turn of the loop. */
 static inline void session_changed(struct session *s)

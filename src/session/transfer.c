@@ -105,7 +105,6 @@ size_t transfer_take(struct session *s, size_t most, bool looking)
 
 bool transfer_woken(struct session *s, int res)
 {
-	s->client.receiving = false;
 	session_changed(s);
 	return s->state == SESSION_RUNNING && res != -ECANCELED;
 }
@@ -128,14 +127,13 @@ void transfer_receive(struct session *s, size_t most)
 {
 	transfer_return_buffers(s);
 	s->transfer.most = (uint32_t)most;
-	s->client.receiving = true;
 	s->client.recv.done = receivable;
 	stream_await(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
 void transfer_stalled(struct session *s)
 {
-	if (s->client.receiving && s->transfer.body)
+	if (io_in_flight(&s->client.recv) && s->transfer.body)
 		stream_cancel(s->ctx->io, &s->client.stream, &s->client.recv);
 }
 
@@ -158,7 +156,6 @@ void transfer_dest_took(struct session *s)
 void transfer_send(struct session *s, struct span octets, bool more,
 		   void (*done)(struct io_op *op, int res))
 {
-	s->dest.sending = true;
 	s->dest.send.done = done;
 	transfer_dest_takes(s);
 	stream_send(s->ctx->io, &s->dest.stream, &s->dest.send, octets.p, octets.n,

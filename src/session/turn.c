@@ -27,12 +27,11 @@ static void client_received(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
 
-	s->client.receiving = false;
 	session_changed(s);
 	if (res > 0) {
 		struct span in = span_of(op->block.data, (size_t)res);
 
-		if (s->state == SESSION_LEAVING)
+		if (session_is_leaving(s))
 			s->left_bytes += (uint64_t)res;
 		else if (s->state == SESSION_RUNNING && s->transfer.mover &&
 			 s->transfer.mover->take)
@@ -49,7 +48,6 @@ static void dest_received(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.recv);
 
-	s->dest.receiving = false;
 	session_changed(s);
 	if (res > 0) {
 		if (session_gateway_stray(s)) {
@@ -70,7 +68,6 @@ static void client_readable(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
 
-	s->client.receiving = false;
 	if (res != -ECANCELED)
 		s->transfer.queue = QUEUE_READABLE;
 	session_changed(s);
@@ -78,7 +75,6 @@ static void client_readable(struct io_op *op, int res)
 
 static void arm_client(struct session *s)
 {
-	s->client.receiving = true;
 	/* Behind DATA, octets that come are either too early or the first of a body; those of a
 	 * body that is to be spliced stay where they are. */
 	if (s->dialog.server.state == SMTP_ORDER_DATA && s->transfer.queue != QUEUE_READABLE &&
@@ -96,13 +92,13 @@ static void arm_receives(struct session *s)
 {
 	struct session_work *w = s->work;
 
-	if (!s->client.receiving && !s->client.eof && !s->transfer.body && !s->transfer.splice &&
-	    dialog_wants_client(&s->dialog) && (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
+	if (!io_in_flight(&s->client.recv) && !s->client.eof && !s->transfer.body &&
+	    !s->transfer.splice && dialog_wants_client(&s->dialog) &&
+	    (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
-	if (!s->dest.receiving && !s->dest.eof && stream_is_open(&s->dest.stream) &&
+	if (!io_in_flight(&s->dest.recv) && !s->dest.eof && stream_is_open(&s->dest.stream) &&
 	    !s->dest_closing && !s->reaching && s->dialog.gateway.release == DIALOG_KEEPS &&
 	    (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
-		s->dest.receiving = true;
 		s->dest.recv.done = dest_received;
 		stream_recv_block(s->ctx->io, &s->dest.stream, &s->dest.recv);
 	}
@@ -110,9 +106,8 @@ static void arm_receives(struct session *s)
 
 /* ---- sending ---- */
 
-static void sent(struct session_side *side, struct buf *out, int res)
+static void sent(struct buf *out, int res)
 {
-	side->sending = false;
 	out->pinned = false;
 	buf_consume(out, res >= 0 ? (size_t)res : buf_len(out));
 }
@@ -121,7 +116,7 @@ static void client_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.send);
 
-	sent(&s->client, &s->work->dialog.to_client, res);
+	sent(&s->work->dialog.to_client, res);
 	session_changed(s);
 	if (res >= 0)
 		return;
@@ -136,7 +131,7 @@ static void dest_sent(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, dest.send);
 
-	sent(&s->dest, &s->work->dialog.to_destination, res);
+	sent(&s->work->dialog.to_destination, res);
 	session_changed(s);
 	if (res >= 0) {
 		stream_count(&s->dest.stream, res);
@@ -172,13 +167,12 @@ static void flush(struct session *s, struct session_side *side, struct buf *out,
 {
 	struct span octets = buf_span(out);
 
-	if (side->sending || octets.n == 0)
+	if (io_in_flight(&side->send) || octets.n == 0)
 		return;
 	if (!stream_is_open(&side->stream) || side->broken) {
 		buf_clear(out);
 		return;
 	}
-	side->sending = true;
 	side->send.done = done;
 	out->pinned = true;
 	stream_send(s->ctx->io, &side->stream, &side->send, octets.p, octets.n,
@@ -191,7 +185,7 @@ static void flush_both(struct session *s)
 
 	if (!w)
 		return;
-	if (!s->dest_closing && !s->dest.sending &&
+	if (!s->dest_closing && !io_in_flight(&s->dest.send) &&
 	    !(s->transfer.mover && s->transfer.mover->sends_alone)) {
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
@@ -287,8 +281,8 @@ static void run(struct session *s)
 	tell_odd(s);
 	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	session_greeted(s);
-	if (d->who.logged_in && s->counted) {
-		s->counted = false;
+	if (d->who.logged_in && s->seat_is == SEAT_COUNTED) {
+		s->seat_is = SEAT_KNOWN;
 		seats_uncount(s->rt->seats, s->seat);
 	}
 	session_gateway_release(s);
@@ -301,7 +295,7 @@ static void run(struct session *s)
 		s->transfer.mover->step(s);
 	session_seat_useful(s);
 	if (d->end != END_RUNS)
-		s->state = SESSION_LEAVING;
+		session_ends(s);
 	flush_both(s);
 	if (s->state == SESSION_RUNNING)
 		arm_receives(s);
@@ -313,14 +307,13 @@ void session_turn(struct io_task *task)
 
 	if (s->state == SESSION_RUNNING)
 		run(s);
-	if (s->state == SESSION_LEAVING) {
+	if (session_is_leaving(s)) {
 		session_close_destination(s);
-		session_record_end(s);
 		if (s->work)
 			flush(s, &s->client, &s->work->dialog.to_client, client_sent);
 		if (!session_seat_given(s))
 			session_close_all(s);
-		else if (!s->client.sending && !s->transfer.splice)
+		else if (!io_in_flight(&s->client.send) && !s->transfer.splice)
 			session_leave(s);
 	}
 	if (s->state == SESSION_CLOSING) {

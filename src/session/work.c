@@ -52,9 +52,9 @@ void session_return_work(struct session *s)
 
 void session_return_idle_work(struct session *s)
 {
-	if (s->work && !s->client.sending && !s->dest.sending && !s->transfer.body &&
-	    !s->transfer.splice && dialog_rests(&s->dialog) && buf_len(&s->work->client_in) == 0 &&
-	    buf_len(&s->work->dest_in) == 0) {
+	if (s->work && !io_in_flight(&s->client.send) && !io_in_flight(&s->dest.send) &&
+	    !s->transfer.body && !s->transfer.splice && dialog_rests(&s->dialog) &&
+	    buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0) {
 		if (!dialog_idle(&s->dialog))
 			keep_letter(s);
 		session_return_work(s);
