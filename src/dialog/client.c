@@ -353,19 +353,53 @@ static struct smtp_order_view view_of(const struct dialog *d)
 	};
 }
 
+/* True when the client's next octets may be looked at. Those that come too early add nothing to
+ * answer, and are never left for later. */
+static bool may_look(const struct dialog *d, struct span in)
+{
+	if (fatal_waits(d->work))
+		return false;
+	return d->server.state == SMTP_ORDER_AUTH || d->server.state == SMTP_ORDER_DATA ||
+	       room_for_command(d, in);
+}
+
+/* A whole line of the client's, or octets that came too early. */
+static void on_event(struct dialog *d, enum smtp_order_event event, const struct smtp_order_step *s)
+{
+	bool continuation = d->server.state == SMTP_ORDER_AUTH_MORE;
+
+	if (event == SMTP_ORDER_EARLY) {
+		on_early(d, s->reply, s->why);
+		return;
+	}
+	record_received(d, continuation ? NULL : &s->cmd, s->line);
+	if (!continuation && is_one_too_many(d, s)) {
+		on_one_too_many(d, s);
+		return;
+	}
+	switch (event) {
+	case SMTP_ORDER_COMMAND:
+		on_command(d, &s->cmd);
+		break;
+	case SMTP_ORDER_LINE:
+		on_continuation(d, s->line);
+		break;
+	case SMTP_ORDER_DISCARD:
+		dialog_chunk_refuse(d, &s->cmd, s->reply);
+		break;
+	default:
+		on_refused(d, s, event == SMTP_ORDER_FATAL ? s->why : REASON_NONE);
+	}
+}
+
 /* One event of the client's dialog, or why there is none now. */
 static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 {
-	bool continuation = d->server.state == SMTP_ORDER_AUTH_MORE;
 	struct smtp_order_step s = { .cmd.verb = SMTP_VERB_UNKNOWN };
 	enum smtp_order_event event;
 
 	d->chunk_waits = false;
-	if (fatal_waits(d->work))
-		return MUST_WAIT;
-	/* Octets that come too early add nothing to answer, and are never left for later. */
-	if (d->server.state != SMTP_ORDER_AUTH && d->server.state != SMTP_ORDER_DATA &&
-	    !room_for_command(d, in))
+	if (!may_look(d, in))
 		return MUST_WAIT;
 	event = smtp_order_next(&d->server, in, view_of(d), &s);
 	if (event == SMTP_ORDER_MORE)
@@ -375,28 +409,7 @@ static enum progress step(struct dialog *d, struct span in, size_t *consumed)
 		return MUST_WAIT;
 	}
 	*consumed += s.consumed;
-	if (event != SMTP_ORDER_EARLY)
-		record_received(d, continuation ? NULL : &s.cmd, s.line);
-	if (event != SMTP_ORDER_EARLY && !continuation && is_one_too_many(d, &s)) {
-		on_one_too_many(d, &s);
-		return PROGRESS;
-	}
-	switch (event) {
-	case SMTP_ORDER_COMMAND:
-		on_command(d, &s.cmd);
-		break;
-	case SMTP_ORDER_LINE:
-		on_continuation(d, s.line);
-		break;
-	case SMTP_ORDER_DISCARD:
-		dialog_chunk_refuse(d, &s.cmd, s.reply);
-		break;
-	case SMTP_ORDER_EARLY:
-		on_early(d, s.reply, s.why);
-		break;
-	default:
-		on_refused(d, &s, event == SMTP_ORDER_FATAL ? s.why : REASON_NONE);
-	}
+	on_event(d, event, &s);
 	dialog_gateway_step(d);
 	return PROGRESS;
 }

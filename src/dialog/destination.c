@@ -146,48 +146,53 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct
 	dialog_say_closing(d, REASON_NO_RECIPIENTS);
 }
 
-void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destination)
+/* True: with REPLY the open command P is not answered. */
+static bool is_no_answer(struct dialog *d, struct dialog_pending *p, const struct smtp_reply *reply)
 {
-	struct dialog_work *w = d->work;
-	struct dialog_pending *p = dialog_oldest(w);
-
-	CHECK(p && p->answered_by == ANSWERED_BY_DESTINATION);
-	enum smtp_verb verb = (enum smtp_verb)p->verb;
-	struct smtp_reply refusal;
-
-	if (verb == SMTP_VERB_RCPT && d->gateway.on && d->gateway.refused) {
-		refusal = dialog_gateway_refusal(d);
-		reply = &refusal;
-	}
-	if (verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
+	if (p->verb == SMTP_VERB_AUTH && d->server.auth_cancelled && reply->code / 100 < 4) {
 		/* The client took its attempt back (RFC 4954 4). */
 		dialog_desync(d, reply->text, REASON_OUT_OF_ORDER);
-		return;
+		return true;
 	}
 	if (p->as_ehlo && reply->code / 100 != 2) {
 		say_helo(d, p);
-		return;
+		return true;
 	}
-	bool as_ehlo = p->as_ehlo;
+	return false;
+}
 
-	struct dialog_asked what = dialog_asked(d, verb, destination);
-
-	if (verb == SMTP_VERB_RCPT || (verb == SMTP_VERB_BDAT && message_is_open(&d->message)) ||
-	    d->auth_open)
-		what.command = RECORD_TOLD;
-	smtp_order_answered(&d->server, verb, reply->code);
-	if (verb == SMTP_VERB_AUTH)
+/* What the answer to P tells us, and the log. */
+static void take_in(struct dialog *d, const struct dialog_pending *p,
+		    const struct smtp_reply *reply)
+{
+	switch (p->verb) {
+	case SMTP_VERB_AUTH:
 		on_auth_answer(d, reply);
-	else if (verb == SMTP_VERB_RCPT)
+		break;
+	case SMTP_VERB_RCPT:
 		on_rcpt_answer(d, p, reply);
-	else if (verb == SMTP_VERB_BDAT)
+		break;
+	case SMTP_VERB_BDAT:
 		dialog_chunk_answered(d, reply);
-	dialog_take_oldest(w);
-	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 5)
-		dialog_greeting_refused(d, reply);
-	if (verb == SMTP_VERB_EHLO && reply->code / 100 == 2)
+		break;
+	case SMTP_VERB_EHLO:
+		if (reply->code / 100 == 5)
+			dialog_greeting_refused(d, reply);
+		break;
+	default:
+		break;
+	}
+}
+
+/* What the client gets as the answer to VERB. */
+static void pass_back(struct dialog *d, enum smtp_verb verb, bool as_ehlo,
+		      const struct smtp_reply *reply, struct dialog_asked what)
+{
+	bool good = reply->code / 100 == 2;
+
+	if (verb == SMTP_VERB_EHLO && good)
 		on_ehlo_answer(d, reply);
-	else if (verb == SMTP_VERB_HELO && reply->code / 100 == 2)
+	else if (verb == SMTP_VERB_HELO && good)
 		on_helo_answer(d, reply, as_ehlo);
 	else if (verb == SMTP_VERB_DATA && reply->code == 354)
 		on_go_ahead(d, reply, what);
@@ -195,6 +200,41 @@ void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destin
 		dialog_say(d, reply->text, what);
 	if (verb == SMTP_VERB_QUIT)
 		dialog_end_as(d, END_QUIT, REASON_NONE);
+}
+
+/* For the record of a refusal: what the answer to P answers. */
+static struct dialog_asked asked_by(const struct dialog *d, const struct dialog_pending *p,
+				    bool destination)
+{
+	struct dialog_asked what = dialog_asked(d, (enum smtp_verb)p->verb, destination);
+
+	if (p->verb == SMTP_VERB_RCPT || d->auth_open ||
+	    (p->verb == SMTP_VERB_BDAT && message_is_open(&d->message)))
+		what.command = RECORD_TOLD;
+	return what;
+}
+
+void dialog_answer(struct dialog *d, const struct smtp_reply *reply, bool destination)
+{
+	struct dialog_pending *p = dialog_oldest(d->work);
+	struct smtp_reply refusal;
+
+	CHECK(p && p->answered_by == ANSWERED_BY_DESTINATION);
+	if (p->verb == SMTP_VERB_RCPT && d->gateway.on && d->gateway.refused) {
+		refusal = dialog_gateway_refusal(d);
+		reply = &refusal;
+	}
+	if (is_no_answer(d, p, reply))
+		return;
+
+	enum smtp_verb verb = (enum smtp_verb)p->verb;
+	struct dialog_asked what = asked_by(d, p, destination);
+	bool as_ehlo = p->as_ehlo;
+
+	smtp_order_answered(&d->server, verb, reply->code);
+	take_in(d, p, reply);
+	dialog_take_oldest(d->work);
+	pass_back(d, verb, as_ehlo, reply, what);
 	dialog_drain(d);
 }
 
