@@ -371,7 +371,7 @@ static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
 		       last ? " LAST" : "");
 	CHECK(len > 0 && (size_t)len < sizeof(out->command));
 	out->command_len = (uint8_t)len;
-	record_command(d, "to", "destination", span_of(out->command, (size_t)len - 2));
+	record_given(d, span_of(out->command, (size_t)len - 2), (size_t)len - 2);
 }
 
 void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,

@@ -40,7 +40,7 @@ void record_transition(struct dialog *d, const char *machine, const char *from, 
 	xmllog_end(log);
 }
 
-void record_command(struct dialog *d, const char *way, const char *whom, struct span line)
+static void record_command(struct dialog *d, const char *way, const char *whom, struct span line)
 {
 	struct xmllog *log = d->env->log;
 

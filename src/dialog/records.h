@@ -16,7 +16,6 @@ void record_given(struct dialog *d, struct span line, size_t shown);
 /* How many octets of CMD may be shown, which is N octets long when it is rebuilt. */
 size_t record_shows(const struct smtp_command *cmd, size_t n);
 /* WAY "from" or "to", WHOM "client" or "destination". */
-void record_command(struct dialog *d, const char *way, const char *whom, struct span line);
 void record_reply(struct dialog *d, struct span reply, const char *way, const char *whom);
 /* The verdict on a recipient that RULE let through or refused; REPLY is what the client is told,
  * ACCEPTED what came of it: a destination's refusal is the rule `destination`. */
