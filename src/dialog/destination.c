@@ -140,7 +140,7 @@ static void on_go_ahead(struct dialog *d, const struct smtp_reply *reply, struct
 		return;
 	}
 	/* A lone dot would deliver to whomever the destination thinks of: close without one. */
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 	what.destination = false;
 	dialog_say(d, span_str(smtp_words(WORD_NONE_LEFT)), what);
 	dialog_say_closing(d, REASON_NO_RECIPIENTS);
@@ -243,10 +243,7 @@ static void on_message_answer(struct dialog *d, const struct smtp_reply *reply)
 	bool good = reply->code / 100 == 2;
 
 	smtp_order_message_answered(&d->server);
-	d->gateway.begun = false;
-	/* A destination that gave the message up may still take octets of it for commands, and what
-	 * it says to those must answer nobody else. */
-	d->gateway.tried = d->gateway.tried || !good;
+	dialog_gateway_message(d, good);
 	d->messages += good;
 	d->useful += good;
 	if (good)
@@ -284,6 +281,7 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 		if (dialog_gateway_answer(d, reply)) {
 			break;
 		} else if (owed == SMTP_OWES_GREETING) {
+			link_enter(d, LINK_TOGETHER);
 			smtp_order_greeted(&d->server, reply->code);
 			d->turned_away = reply->code / 100 != 2;
 			dialog_say(d, reply->text,
@@ -320,8 +318,7 @@ size_t dialog_from_destination(struct dialog *d, struct span in)
 
 	if (in.n > 0)
 		dialog_gateway_heard(d);
-	while (d->end == END_RUNS && !d->drop_destination && consumed < in.n &&
-	       !dialog_gateway_apart(&d->gateway)) {
+	while (d->end == END_RUNS && link_talks(&d->link) && consumed < in.n) {
 		struct smtp_reply reply;
 		size_t n;
 

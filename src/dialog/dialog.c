@@ -99,6 +99,7 @@ void dialog_note_login(struct dialog *d, struct span name)
 void dialog_connected(struct dialog *d, const struct addr *destination)
 {
 	d->destination_addr = *destination;
+	link_enter(d, LINK_GREETED);
 	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
 }
@@ -116,7 +117,7 @@ void dialog_end_as(struct dialog *d, enum session_end end, enum reason why)
 		/* An attempt that a reset or a deadline ends is an attempt too. */
 		record_login(d, false, (struct span){ 0 });
 	}
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 }
 
 static unsigned code_of(struct span reply)
@@ -219,7 +220,7 @@ static void note_odd(struct dialog *d, struct span said)
 void dialog_desync(struct dialog *d, struct span said, enum reason why)
 {
 	note_odd(d, said);
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 	dialog_close(d, smtp_words(why == REASON_MALFORMED_REPLY ? WORD_MALFORMED : WORD_DESYNC),
 		     END_LOST_DESTINATION, why);
 }
@@ -297,7 +298,7 @@ void dialog_destination_lost(struct dialog *d, bool timeout)
 	if (d->end != END_RUNS || dialog_gateway_again(d, timeout))
 		return;
 	dialog_greeting_lost(d, timeout);
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 	if (message_is_refused(&d->message))
 		return;
 	if (d->server.state == SMTP_ORDER_QUIT && d->work->count == 1 && !timeout) {

@@ -23,6 +23,7 @@
 #include "smtp/command.h"
 #include "dialog/gateway.h"
 #include "dialog/held.h"
+#include "dialog/link.h"
 #include "dialog/message.h"
 #include "smtp/offer.h"
 #include "smtp/order.h"
@@ -148,7 +149,6 @@ struct dialog {
 
 	enum session_end end;  /* other than END_RUNS: say what is in to_client, then close */
 	enum reason reason;    /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
-	bool drop_destination; /* close the destination's connection now, whatever it was sent */
 	bool turned_away;      /* the destination greeted with a refusal */
 	bool partial;	       /* a reply has begun and was not dealt with yet */
 	uint8_t begun;	       /* enum smtp_owes: what was owed when it began */
@@ -165,6 +165,7 @@ struct dialog {
 	uint32_t idle_commands; /* of a stranger, since the last message that was taken */
 	uint64_t bytes;		/* of messages that went on */
 	struct message message;
+	struct link link;
 	/* NULL: none. With it both names are there: see dialog_helo() and dialog_login(). */
 	struct dialog_more *more;
 	char helo[DIALOG_NAME_USUAL], login[DIALOG_NAME_USUAL];

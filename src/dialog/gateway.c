@@ -24,7 +24,11 @@ static void begin(struct dialog *d)
 	dialog_forget_held(d->work);
 	g->need = 0;
 	g->need_size = 0;
-	g->refused = g->fresh = g->wanted = false;
+	g->refused = false;
+	if (d->link.state == LINK_WANTED)
+		link_enter(d, LINK_APART);
+	if (!link_talks(&d->link))
+		d->link.kind = LINK_ANY;
 }
 
 /* ---- what Caronte answers itself ---- */
@@ -119,7 +123,7 @@ const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_comma
 	const struct dialog_gateway *g = &d->gateway;
 	uint32_t need = cmd->verb == SMTP_VERB_BDAT ? (uint32_t)SMTP_EXT_CHUNKING : cmd->ext;
 	uint64_t size = cmd->has_size ? cmd->size : 0;
-	bool bound = !g->on || g->stage == DIALOG_TOGETHER;
+	bool bound = !g->on || d->link.state == LINK_TOGETHER;
 
 	if (!d->env->offer)
 		return NULL;
@@ -142,7 +146,6 @@ static void refuse(struct dialog *d, struct span reply)
 	w->saved_len = (uint16_t)reply.n;
 	dialog_forget_held(w);
 	d->gateway.refused = true;
-	d->gateway.wanted = false;
 }
 
 struct smtp_reply dialog_gateway_refusal(const struct dialog *d)
@@ -165,7 +168,7 @@ static void answer_refused(struct dialog *d)
 
 	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) &&
 	       p->answered_by == ANSWERED_BY_DESTINATION &&
-	       (d->drop_destination || !smtp_owed_owes(&d->destination)) && dialog_has_room(d)) {
+	       (!link_talks(&d->link) || !smtp_owed_owes(&d->destination)) && dialog_has_room(d)) {
 		struct smtp_reply reply = dialog_gateway_refusal(d);
 
 		if (p->verb == SMTP_VERB_DATA)
@@ -176,20 +179,20 @@ static void answer_refused(struct dialog *d)
 
 /* ---- the connection ---- */
 
-static void meet(struct dialog *d, const struct addr *destination, enum dialog_stage stage)
+static void meet(struct dialog *d, const struct addr *destination, enum link_kind kind,
+		 enum link_state state)
 {
-	struct dialog_gateway *g = &d->gateway;
-
 	d->destination_addr = *destination;
-	g->stage = (uint8_t)stage;
-	g->wanted = g->answered = g->replied = g->mail_open = g->begun = g->tried = false;
-	g->pooled = stage == DIALOG_TOGETHER;
-	g->refusals = 0;
+	d->link.kind = (uint8_t)kind;
+	d->link.heard = LINK_HEARD_NOTHING;
+	d->gateway.given = DIALOG_GIVEN_NOTHING;
+	d->gateway.refusals = 0;
+	link_enter(d, state);
 }
 
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
-	meet(d, destination, DIALOG_MEETS);
+	meet(d, destination, LINK_FRESH, LINK_GREETED);
 	d->gateway.hello = SMTP_HELLO_GREETING;
 	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
@@ -198,7 +201,7 @@ void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
 			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
 {
-	meet(d, destination, DIALOG_TOGETHER);
+	meet(d, destination, LINK_USED, LINK_TOGETHER);
 	d->destination = (struct smtp_owed){
 		.ext = ext,
 		.size_max = size_max,
@@ -209,13 +212,10 @@ void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint
 
 void dialog_gateway_parted(struct dialog *d)
 {
-	struct dialog_gateway *g = &d->gateway;
-
+	link_enter(d, LINK_APART);
 	d->destination = (struct smtp_owed){ 0 };
-	d->drop_destination = d->partial = false;
-	g->stage = DIALOG_APART;
-	g->release = DIALOG_KEEPS;
-	g->mail_open = g->begun = g->tried = g->answered = g->replied = false;
+	d->partial = false;
+	d->gateway.given = DIALOG_GIVEN_NOTHING;
 	if (d->work) {
 		buf_clear(&d->work->to_destination);
 		dialog_give_again(d->work);
@@ -236,40 +236,34 @@ bool dialog_gateway_owes(const struct dialog *d)
 
 bool dialog_gateway_gathers(const struct dialog *d)
 {
-	const struct dialog_gateway *g = &d->gateway;
+	const struct link *l = &d->link;
 
-	return g->on && d->end == END_RUNS && g->stage == DIALOG_TOGETHER && !g->answered &&
-	       d->work->count > 0 && dialog_has_room(d);
-}
-
-static void release(struct dialog *d, enum dialog_release how)
-{
-	d->gateway.stage = DIALOG_APART;
-	d->gateway.release = (uint8_t)how;
+	return d->gateway.on && d->end == END_RUNS && l->state == LINK_TOGETHER &&
+	       l->heard == LINK_HEARD_NOTHING && d->work->count > 0 && dialog_has_room(d);
 }
 
 /* What a connection of the pool was given goes over a fresh one. */
 static bool again(struct dialog *d)
 {
-	struct dialog_gateway *g = &d->gateway;
+	struct link *l = &d->link;
 
-	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled)
+	if (!d->gateway.on || l->state != LINK_TOGETHER || l->kind != LINK_USED)
 		return false;
-	release(d, DIALOG_CLOSES);
+	link_part(d, LINK_CLOSES);
+	l->kind = LINK_FRESH;
 	dialog_give_again(d->work);
-	g->mail_open = g->begun = false;
-	g->fresh = true;
+	d->gateway.given = DIALOG_GIVEN_NOTHING;
 	return true;
 }
 
 bool dialog_gateway_again(struct dialog *d, bool timeout)
 {
-	return !d->gateway.answered && !timeout && again(d);
+	return d->link.heard == LINK_HEARD_NOTHING && !timeout && again(d);
 }
 
 bool dialog_gateway_again_after(struct dialog *d, enum smtp_owes owed)
 {
-	return !d->gateway.replied && owed != SMTP_OWES_NOTHING && again(d);
+	return d->link.heard != LINK_HEARD_REPLY && owed != SMTP_OWES_NOTHING && again(d);
 }
 
 /* ---- giving ---- */
@@ -278,16 +272,17 @@ void dialog_gateway_given(struct dialog *d, enum smtp_verb verb)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	g->tried = g->tried || verb == SMTP_VERB_AUTH;
+	if (verb == SMTP_VERB_AUTH)
+		g->refusals = REFUSALS_MAX;
 	if (verb == SMTP_VERB_MAIL)
-		g->mail_open = g->begun = true;
+		g->given = DIALOG_GIVEN_MAIL;
 }
 
 /* Gives the destination what it may be given now. */
 static void give(struct dialog *d)
 {
 	dialog_give_held(d);
-	if (d->gateway.replied)
+	if (d->link.heard == LINK_HEARD_REPLY)
 		dialog_forget_given(d->work);
 }
 
@@ -303,7 +298,7 @@ static bool is_over(const struct dialog *d)
 /* True when nobody else should have the connection. */
 static bool is_worn(const struct dialog_gateway *g)
 {
-	return g->tried || g->refusals >= REFUSALS_MAX;
+	return g->refusals >= REFUSALS_MAX;
 }
 
 struct span dialog_gateway_login(const struct dialog *d)
@@ -323,9 +318,31 @@ static bool is_covered(const struct dialog *d)
 	       (login.n == 0 || smtp_mechanisms_have(&c->mechanisms, login));
 }
 
+/* A connection is wanted while something is held that it is to have. */
+static void want(struct dialog *d)
+{
+	bool wants = d->work->count > 0 && !d->gateway.refused && d->work->held.count > 0;
+	enum link_state state = wants ? LINK_WANTED : LINK_APART;
+
+	if (d->link.state != state)
+		link_enter(d, state);
+}
+
+static void go_on(struct dialog *d)
+{
+	const struct dialog_gateway *g = &d->gateway;
+
+	give(d);
+	if (is_over(d))
+		link_part(d, is_worn(g)				? LINK_CLOSES
+			     : g->given != DIALOG_GIVEN_NOTHING ? LINK_GIVES_BEGUN
+								: LINK_GIVES_CLEAN);
+}
+
 void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
+	const struct link *l = &d->link;
 	const struct held *held;
 
 	if (!g->on || d->end != END_RUNS || !d->work)
@@ -336,22 +353,17 @@ void dialog_gateway_step(struct dialog *d)
 		dialog_forget_held(d->work);
 		return;
 	}
-	if (g->stage == DIALOG_TOGETHER && !g->answered && !g->refused && held->given == 0 &&
-	    held->count > 0 && !is_covered(d))
+	if (l->state == LINK_TOGETHER && l->heard == LINK_HEARD_NOTHING && !g->refused &&
+	    held->given == 0 && held->count > 0 && !is_covered(d))
 		refuse(d, span_str(smtp_words(WORD_UNCOVERED)));
 	if (g->refused)
 		answer_refused(d);
-	if (d->end != END_RUNS || d->drop_destination)
+	if (d->end != END_RUNS)
 		return;
-	if (g->stage == DIALOG_APART) {
-		g->wanted = d->work->count > 0 && !g->refused && held->count > 0;
-	} else if (g->stage == DIALOG_TOGETHER) {
-		give(d);
-		if (is_over(d))
-			release(d, is_worn(g) ? DIALOG_CLOSES
-				   : g->begun ? DIALOG_GIVES_BEGUN
-					      : DIALOG_GIVES_CLEAN);
-	}
+	if (l->state == LINK_APART || l->state == LINK_WANTED)
+		want(d);
+	else if (l->state == LINK_TOGETHER)
+		go_on(d);
 }
 
 /* ---- answers to what the client has not asked ---- */
@@ -370,7 +382,7 @@ static void give_hello(struct dialog *d)
 static void turned_away(struct dialog *d, const struct smtp_reply *reply)
 {
 	refuse(d, reply->text);
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 }
 
 static void hello_answered(struct dialog *d, const struct smtp_reply *reply)
@@ -381,11 +393,12 @@ static void hello_answered(struct dialog *d, const struct smtp_reply *reply)
 	switch (smtp_hello_next(&g->hello, reply->code)) {
 	case SMTP_HELLO_ON:
 		give_hello(d);
+		link_enter(d, LINK_HELLO);
 		break;
 	case SMTP_HELLO_GOOD:
 		if (g->hello == SMTP_HELLO_EHLO)
 			dialog_learn(d, reply, &offer);
-		g->stage = DIALOG_TOGETHER;
+		link_enter(d, LINK_TOGETHER);
 		break;
 	case SMTP_HELLO_BAD:
 		turned_away(d, reply);
@@ -397,13 +410,13 @@ bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	struct dialog_gateway *g = &d->gateway;
 
-	if (g->on && g->stage == DIALOG_MEETS) {
+	if (g->on && link_meets(&d->link)) {
 		hello_answered(d, reply);
 		return true;
 	}
-	if (!g->on || !g->mail_open)
+	if (!g->on || g->given != DIALOG_GIVEN_MAIL)
 		return false;
-	g->mail_open = false;
+	g->given = DIALOG_GIVEN_BEGUN;
 	if (reply->code / 100 != 2)
 		refuse(d, reply->text);
 	return true;
@@ -419,12 +432,25 @@ void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enu
 		g->refusals = 0;
 }
 
+void dialog_gateway_message(struct dialog *d, bool good)
+{
+	struct dialog_gateway *g = &d->gateway;
+
+	g->given = DIALOG_GIVEN_NOTHING;
+	/* A destination that gave the message up may still take octets of it for commands, and what
+	 * it says to those must answer nobody else. */
+	if (!good)
+		g->refusals = REFUSALS_MAX;
+}
+
 void dialog_gateway_heard(struct dialog *d)
 {
-	d->gateway.answered = d->gateway.answered || d->gateway.stage == DIALOG_TOGETHER;
+	if (d->link.state == LINK_TOGETHER && d->link.heard == LINK_HEARD_NOTHING)
+		d->link.heard = LINK_HEARD_OCTETS;
 }
 
 void dialog_gateway_replied(struct dialog *d)
 {
-	d->gateway.replied = d->gateway.replied || d->gateway.stage == DIALOG_TOGETHER;
+	if (d->link.state == LINK_TOGETHER)
+		d->link.heard = LINK_HEARD_REPLY;
 }

@@ -11,7 +11,8 @@
  * and to give a connection back that may owe anything. With a login the connection is the client's
  * until the end, and the session goes on as in DIALOG_SNIFF (`on` is false then).
  *
- * The owner looks at `release` first, then at `wanted`, after everything that may change them.
+ * The owner looks at where the link stands (link.h) after everything that may change it: PARTING
+ * first, then WANTED.
  */
 #ifndef DIALOG_GATEWAY_H
 #define DIALOG_GATEWAY_H
@@ -25,51 +26,28 @@
 struct addr;
 struct dialog;
 
-/* How far the session and a destination's connection have come together. */
-enum dialog_stage {
-	DIALOG_APART,
-	DIALOG_MEETS, /* a fresh one: its greeting is awaited, or the answer to our EHLO or HELO */
-	DIALOG_TOGETHER,
-};
-
-/* What is to become of the connection that the dialog has done with. */
-enum dialog_release {
-	DIALOG_KEEPS,
-	DIALOG_GIVES_CLEAN,
-	DIALOG_GIVES_BEGUN, /* a transaction has begun there: RSET must end it */
-	DIALOG_CLOSES,
+/* What of a transaction this connection has been given. */
+enum dialog_given {
+	DIALOG_GIVEN_NOTHING,
+	DIALOG_GIVEN_MAIL,  /* it owes the answer, which the client does not wait for */
+	DIALOG_GIVEN_BEGUN, /* … and has answered, and the transaction is not over */
 };
 
 struct dialog_gateway {
 	bool on;
-	uint8_t stage;	 /* enum dialog_stage */
-	uint8_t release; /* enum dialog_release; the connection is the owner's from then on */
-	bool wanted;	 /* a connection is to be looked for */
-	bool fresh;	 /* … and one that was used before will not do */
-	bool pooled;	 /* this one was used before */
-	bool answered;	 /* an octet of an answer has come over it */
-	bool replied;	 /* … and a whole answer that was no 421: nothing is given twice */
-	bool mail_open;	 /* it owes the answer to MAIL, which the client does not wait for */
-	bool begun;	 /* MAIL was given to it, and the transaction is not over */
-	bool tried;	 /* AUTH was given to it, or it has refused a message */
-	bool refused;	 /* `saved` answers each RCPT of this transaction */
-	uint32_t need;	 /* enum smtp_ext: what the transaction uses */
-	enum smtp_hello_step hello; /* MEETS: what is awaited */
+	bool refused;		    /* `saved` answers each RCPT of this transaction */
+	uint8_t given;		    /* enum dialog_given */
+	uint32_t need;		    /* enum smtp_ext: what the transaction uses */
+	enum smtp_hello_step hello; /* GREETED, HELLO: what is awaited */
 	uint64_t need_size, size_offered;
 	/* Of this connection, since it last took a message; its owner carries it to the next. */
 	uint32_t refusals;
 };
 
-/* No connection's octets are for this session. */
-static inline bool dialog_gateway_apart(const struct dialog_gateway *g)
-{
-	return g->on && g->stage == DIALOG_APART;
-}
-
 /* The session begins: what the destinations can do is known. */
 void dialog_gateway_greet(struct dialog *d);
-/* A fresh connection stands; or one that has been used, and whose EHLO said EXT, SIZE_MAX (or our
- * own limit in its place) and MECHANISMS. */
+/* A connection that was sought stands: a fresh one; or one that has been used, and whose EHLO said
+ * EXT, SIZE_MAX (or our own limit in its place) and MECHANISMS. */
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination);
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
 			  uint64_t size_max, const struct smtp_mechanisms *mechanisms);

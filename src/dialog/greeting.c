@@ -10,16 +10,6 @@
 #include "dialog/inner.h"
 #include "smtp/greeting.h"
 
-/* The destination owes its greeting, or what belongs to it. */
-static bool is_open(const struct dialog *d)
-{
-	const struct dialog_gateway *g = &d->gateway;
-
-	if (g->on)
-		return g->stage == DIALOG_MEETS;
-	return smtp_owed_oldest(&d->destination) == SMTP_OWES_GREETING;
-}
-
 static void turned_away(struct dialog *d, const struct smtp_reply *reply)
 {
 	smtp_greeting_refusal(d->work->words, sizeof(d->work->words), reply, d->lmtp);
@@ -31,7 +21,7 @@ void dialog_greeting_reply(struct dialog *d, const struct smtp_reply *reply)
 	enum smtp_hello_step step = d->gateway.on ? d->gateway.hello : SMTP_HELLO_GREETING;
 	bool good = reply->code / 100 == 2;
 
-	if (!is_open(d))
+	if (!link_meets(&d->link))
 		return;
 	if (step == SMTP_HELLO_GREETING)
 		d->lmtp = false;
@@ -57,7 +47,7 @@ void dialog_greeting_refused(struct dialog *d, const struct smtp_reply *reply)
 
 void dialog_greeting_malformed(struct dialog *d, struct span in)
 {
-	if (!is_open(d))
+	if (!link_meets(&d->link))
 		return;
 	smtp_greeting_malformed(d->work->words, sizeof(d->work->words), in);
 	d->greeting = DIALOG_TURNED_AWAY;
@@ -65,7 +55,7 @@ void dialog_greeting_malformed(struct dialog *d, struct span in)
 
 void dialog_greeting_lost(struct dialog *d, bool timeout)
 {
-	if (!is_open(d) || !d->work)
+	if (!link_meets(&d->link) || !d->work)
 		return;
 	snprintf(d->work->words, sizeof(d->work->words), "%s",
 		 timeout ? smtp_greeting_none : smtp_greeting_closed);

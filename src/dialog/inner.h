@@ -144,6 +144,8 @@ void dialog_gateway_given(struct dialog *d, enum smtp_verb verb);
 /* NULL, or the reply to a MAIL, RCPT or BDAT that asks for more than the client was offered, or for
  * which the connection at hand is not good enough. */
 const char *dialog_gateway_lacks(const struct dialog *d, const struct smtp_command *cmd);
+/* The answer to a message; GOOD: it was taken. */
+void dialog_gateway_message(struct dialog *d, bool good);
 /* An answer to what OWED stands for: how much of the destination's patience is used up. */
 void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed);
 /* An answer has begun to come. */

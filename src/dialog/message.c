@@ -98,7 +98,7 @@ bool dialog_is_counted(const struct dialog *d)
 {
 	const struct dialog_gateway *g = &d->gateway;
 	uint32_t ext =
-		g->on && g->stage != DIALOG_TOGETHER ? d->env->offer->ext : d->destination.ext;
+		g->on && d->link.state != LINK_TOGETHER ? d->env->offer->ext : d->destination.ext;
 
 	return d->env->data_as_bdat && (ext & SMTP_EXT_CHUNKING);
 }
@@ -161,7 +161,7 @@ void dialog_discard_body(struct dialog *d, struct span reply, bool ends, enum re
 {
 	enum message_discard how = ends ? DISCARD_AND_END : DISCARD_MESSAGE;
 
-	d->drop_destination = true;
+	link_part(d, LINK_CLOSES);
 	if (message_is_refused(&d->message))
 		return;
 	if (dialog_chunk_awaits(d)) {

@@ -184,7 +184,8 @@ static void spliced(struct session *s, const struct io_splice *sp, int res)
 	body_left(s, res == 0);
 	if (res == -ENODATA) {
 		dialog_client_lost(&s->dialog);
-	} else if (res < 0 && sp->side == IO_SPLICE_FROM && res != -ECANCELED && !s->dest_closing) {
+	} else if (res < 0 && sp->side == IO_SPLICE_FROM && res != -ECANCELED &&
+		   s->dialog.link.state != LINK_CLOSING) {
 		/* An urgent mark, or a socket that cannot splice: what has not arrived, be it still
 		 * in the pipe, goes from the memory that was scanned, and the next steps by
 		 * receiving. */
@@ -202,7 +203,8 @@ static void head_sent(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, dest.send);
 
 	transfer_dest_took(s);
-	if (res >= 0 && s->state == SESSION_RUNNING && !s->dest_closing && s->step.forwarded > 0) {
+	if (res >= 0 && s->state == SESSION_RUNNING && s->dialog.link.state != LINK_CLOSING &&
+	    s->step.forwarded > 0) {
 		transfer_splice(s, s->step.forwarded, spliced);
 		return;
 	}

@@ -16,16 +16,17 @@ static enum session_wait wait_of(const struct session *s)
 	const struct dialog *d = &s->dialog;
 
 	switch (s->state) {
-	case SESSION_CONNECTING:
-		return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
 	case SESSION_LEAVING:
 	case SESSION_LINGERING:
 		return WAIT_LEAVE;
 	case SESSION_CLOSING:
 		return WAIT_NOTHING;
+	case SESSION_CONNECTING:
 	case SESSION_RUNNING:
-		if (s->reaching)
-			return s->waits_for_seat ? WAIT_SEAT : WAIT_CONNECT;
+		if (d->link.state == LINK_FULL)
+			return WAIT_SEAT;
+		if (d->link.state == LINK_REACHING)
+			return WAIT_CONNECT;
 		break;
 	}
 	if (s->gate.state != GATE_OPEN && !io_in_flight(&s->dest.send) && !s->transfer.splice)

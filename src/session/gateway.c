@@ -18,6 +18,7 @@ bool session_gateway_begin(struct session *s)
 		return false;
 	switch (warm_knowledge(s->version->warm, s->started_us / 1000)) {
 	case WARM_KNOWS:
+		link_part(&s->dialog, LINK_CLOSES);
 		s->state = SESSION_RUNNING;
 		session_borrow(s);
 		dialog_gateway_greet(&s->dialog);
@@ -41,7 +42,7 @@ bool session_gateway_take(struct session *s, unsigned dest)
 {
 	const struct dialog_gateway *g = &s->dialog.gateway;
 
-	if (!s->version->warm || g->fresh)
+	if (!s->version->warm || s->dialog.link.kind == LINK_FRESH)
 		return false;
 	return warm_take(
 		s->version->warm, dest, s->seat,
@@ -55,7 +56,6 @@ void session_gateway_taken(struct session *s)
 	stream_mark(&s->dest.stream);
 	s->line.uses++;
 	s->taken_ms = io_now_ms(s->ctx->io);
-	s->reaching = false;
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
 			     &s->line.mechanisms);
 	s->dialog.gateway.refusals = s->line.refusals;
@@ -71,8 +71,16 @@ void session_gateway_connected(struct session *s, const struct addr *addr)
 		.born_ms = io_now_ms(s->ctx->io),
 		.uses = 1,
 	};
-	s->reaching = false;
 	dialog_gateway_connected(&s->dialog, addr);
+}
+
+/* Nothing has come over a connection of the pool. */
+static bool is_unheard(const struct session *s)
+{
+	const struct link *l = &s->dialog.link;
+
+	return s->dialog.gateway.on && l->state == LINK_TOGETHER && l->kind == LINK_USED &&
+	       l->heard == LINK_HEARD_NOTHING;
 }
 
 /* Of what this session has given the destination, which is something. */
@@ -83,11 +91,10 @@ static bool nothing_is_acknowledged(const struct session *s)
 
 bool session_gateway_dead(struct session *s)
 {
-	const struct dialog_gateway *g = &s->dialog.gateway;
 	uint64_t limit_ms = 1000 * (uint64_t)s->rt->config->set.timeout_connect;
 
-	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered || s->dest.eof ||
-	    io_now_ms(s->ctx->io) - s->taken_ms < limit_ms || !nothing_is_acknowledged(s))
+	if (!is_unheard(s) || s->dest.eof || io_now_ms(s->ctx->io) - s->taken_ms < limit_ms ||
+	    !nothing_is_acknowledged(s))
 		return false;
 	s->dest.eof = true;
 	session_changed(s);
@@ -96,9 +103,7 @@ bool session_gateway_dead(struct session *s)
 
 bool session_gateway_stray(const struct session *s)
 {
-	const struct dialog_gateway *g = &s->dialog.gateway;
-
-	if (!g->on || g->stage != DIALOG_TOGETHER || !g->pooled || g->answered)
+	if (!is_unheard(s))
 		return false;
 	return (!stream_has_sent(&s->dest.stream) && !io_in_flight(&s->dest.send)) ||
 	       nothing_is_acknowledged(s);
@@ -107,7 +112,6 @@ bool session_gateway_stray(const struct session *s)
 /* No operation uses the connection, and it is not ours any more. */
 static void parted(struct session *s)
 {
-	s->dest_closing = false;
 	s->dest.eof = s->dest.broken = false;
 	if (s->work)
 		buf_clear(&s->work->dest_in);
@@ -117,8 +121,8 @@ static void parted(struct session *s)
 
 static bool is_clean(const struct session *s)
 {
-	return !s->dest.eof && !s->dest.broken && !s->dest_closing &&
-	       (!s->work || buf_len(&s->work->dest_in) == 0) && dialog_gateway_clean(&s->dialog);
+	return !s->dest.eof && !s->dest.broken && (!s->work || buf_len(&s->work->dest_in) == 0) &&
+	       dialog_gateway_clean(&s->dialog);
 }
 
 /* Hands the connection to the pool, with a seat of its own where it needs one. */
@@ -145,35 +149,32 @@ static bool hand_over(struct session *s, bool begun)
 
 void session_gateway_release(struct session *s)
 {
-	struct dialog_gateway *g = &s->dialog.gateway;
-	bool begun = g->release == DIALOG_GIVES_BEGUN;
+	struct link *l = &s->dialog.link;
 
-	if (g->release == DIALOG_KEEPS || !stream_is_open(&s->dest.stream) || s->dest_closing)
+	if (l->state != LINK_PARTING || !stream_is_open(&s->dest.stream))
 		return;
-	if (g->release != DIALOG_CLOSES && is_clean(s)) {
+	if (l->parting != LINK_CLOSES && is_clean(s)) {
 		if (io_in_flight(&s->dest.recv))
 			stream_cancel(s->ctx->io, &s->dest.stream, &s->dest.recv);
 		if (io_in_flight(&s->dest.recv) || io_in_flight(&s->dest.send))
 			return;
-		if (hand_over(s, begun)) {
+		if (hand_over(s, l->parting == LINK_GIVES_BEGUN)) {
 			parted(s);
 			return;
 		}
 	}
-	s->dialog.drop_destination = true;
+	l->parting = LINK_CLOSES;
 }
 
 void session_gateway_reach(struct session *s)
 {
-	struct dialog_gateway *g = &s->dialog.gateway;
+	const struct link *l = &s->dialog.link;
 
-	if (!g->on || s->dialog.end != END_RUNS || stream_is_open(&s->dest.stream) ||
+	if (!s->dialog.gateway.on || s->dialog.end != END_RUNS || stream_is_open(&s->dest.stream) ||
 	    session_is_connecting(s))
 		return;
-	if (s->dest_closing || g->release != DIALOG_KEEPS || s->dialog.drop_destination)
+	if (l->state >= LINK_PARTING)
 		parted(s);
-	if (!g->wanted || s->reaching)
-		return;
-	s->reaching = true;
-	session_connect(s);
+	if (l->state == LINK_WANTED)
+		session_connect(s);
 }

@@ -15,12 +15,15 @@
 
 void session_close_destination(struct session *s)
 {
-	s->reaching = false;
+	struct link *l = &s->dialog.link;
+
+	link_part(&s->dialog, LINK_CLOSES);
 	if (session_is_connecting(s))
 		connect_cancel(&s->reach->connect);
 	if (!stream_is_open(&s->dest.stream))
 		return;
-	s->dest_closing = true;
+	if (l->state == LINK_PARTING)
+		link_enter(&s->dialog, LINK_CLOSING);
 	if (s->transfer.splice) {
 		io_splice_cancel(&s->transfer.splice->io);
 		return;
@@ -32,6 +35,9 @@ void session_close_destination(struct session *s)
 	if (io_in_flight(&s->dest.recv) || io_in_flight(&s->dest.send))
 		return;
 	session_part(s);
+	/* In the gateway dialog a session that goes on sees to it: session_gateway_reach(). */
+	if (l->state == LINK_CLOSING && (!s->dialog.gateway.on || s->dialog.end != END_RUNS))
+		link_enter(&s->dialog, LINK_APART);
 }
 
 /* Whoever sends a PROXY header stands between us and the clients, and all of them have its address:

@@ -66,7 +66,7 @@ static void count_session(struct session *s)
 /* The session still looks for a destination. */
 static bool is_wanted(const struct session *s)
 {
-	return s->state == SESSION_CONNECTING || s->reaching;
+	return link_seeks(&s->dialog.link);
 }
 
 /* The search has come to its end. */
@@ -79,7 +79,7 @@ static void over(struct session *s)
 static void reached(struct session *s, const struct connect *c)
 {
 	s->reach_ms = c->search.began_ms;
-	if (s->reaching)
+	if (s->dialog.gateway.on)
 		session_gateway_connected(s, &c->addr);
 	else
 		dialog_connected(&s->dialog, &c->addr);
@@ -148,7 +148,8 @@ static void begin_attempt(struct session *s)
 /* Every candidate is at its max=: one may get room within TIMEOUT_CONNECT. */
 void session_wait_for_seat(struct session *s)
 {
-	s->waits_for_seat = true;
+	if (s->dialog.link.state != LINK_FULL)
+		link_enter(&s->dialog, LINK_FULL);
 	s->progress++;
 	session_deadline(s);
 }
@@ -201,11 +202,12 @@ static enum route_answer pick(struct session *s, struct connect *c)
 
 void session_connect(struct session *s)
 {
-	bool waited = s->waits_for_seat;
+	bool waited = s->dialog.link.state == LINK_FULL;
 
-	s->waits_for_seat = false;
 	if (session_gateway_begin(s))
 		return;
+	if (s->dialog.link.state != LINK_REACHING)
+		link_enter(&s->dialog, LINK_REACHING);
 	switch (pick(s, reach(s))) {
 	case ROUTE_PICKED:
 		if (stream_is_open(&s->line.stream))

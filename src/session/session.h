@@ -98,9 +98,6 @@ struct session {
 	enum session_wait wait;
 	enum session_seat seat_is;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
-	bool dest_closing;
-	bool waits_for_seat;
-	bool reaching; /* DIALOG_GATEWAY: a destination is looked for or connected to */
 	unsigned dest_index;
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */

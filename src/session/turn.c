@@ -54,7 +54,7 @@ static void dest_received(struct io_op *op, int res)
 			s->dest.eof = true;
 			odd_stray(s->ctx, s->rt, s->dest_index, &s->dialog.id,
 				  span_of(op->block.data, (size_t)res));
-		} else if (!s->dest_closing && s->state == SESSION_RUNNING) {
+		} else if (s->dialog.link.state != LINK_CLOSING && s->state == SESSION_RUNNING) {
 			session_borrow(s);
 			session_keep(&s->work->dest_in, span_of(op->block.data, (size_t)res));
 		}
@@ -97,8 +97,7 @@ static void arm_receives(struct session *s)
 	    (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
 		arm_client(s);
 	if (!io_in_flight(&s->dest.recv) && !s->dest.eof && stream_is_open(&s->dest.stream) &&
-	    !s->dest_closing && !s->reaching && s->dialog.gateway.release == DIALOG_KEEPS &&
-	    (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
+	    link_talks(&s->dialog.link) && (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
 		s->dest.recv.done = dest_received;
 		stream_recv_block(s->ctx->io, &s->dest.stream, &s->dest.recv);
 	}
@@ -149,7 +148,7 @@ static bool waits_for_peers(const struct session *s)
 {
 	return s->state == SESSION_RUNNING && !s->transfer.mover &&
 	       buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0 &&
-	       !s->client.eof && !s->dest.eof && !s->dest_closing &&
+	       !s->client.eof && !s->dest.eof && s->dialog.link.state != LINK_CLOSING &&
 	       !dialog_gateway_owes(&s->dialog);
 }
 
@@ -185,7 +184,7 @@ static void flush_both(struct session *s)
 
 	if (!w)
 		return;
-	if (!s->dest_closing && !io_in_flight(&s->dest.send) &&
+	if (s->dialog.link.state != LINK_CLOSING && !io_in_flight(&s->dest.send) &&
 	    !(s->transfer.mover && s->transfer.mover->sends_alone)) {
 		s->flushing = s->dialog.destination.unsent;
 		flush(s, &s->dest, &w->to_destination, dest_sent);
@@ -235,7 +234,7 @@ static void feed(struct session *s)
 			a = dialog_from_client(&s->dialog, buf_span(&w->client_in));
 			buf_consume(&w->client_in, a);
 		}
-		if (buf_len(&w->dest_in) > 0 && !s->dialog.drop_destination) {
+		if (buf_len(&w->dest_in) > 0 && link_talks(&s->dialog.link)) {
 			if (dialog_message_leaves(&s->dialog))
 				note_given(s);
 			else
@@ -247,8 +246,7 @@ static void feed(struct session *s)
 		if (b || (a && s->wait == WAIT_COMMAND))
 			s->progress++;
 	} while ((a || b) && s->dialog.end == END_RUNS);
-	if (s->dest.eof && !s->dest_closing && !s->dialog.drop_destination &&
-	    s->dialog.gateway.release == DIALOG_KEEPS && dialog_has_room(&s->dialog))
+	if (s->dest.eof && link_talks(&s->dialog.link) && dialog_has_room(&s->dialog))
 		dialog_destination_lost(&s->dialog, false);
 }
 
@@ -274,7 +272,7 @@ static void run(struct session *s)
 	struct dialog *d = &s->dialog;
 
 	/* The end of a stream is dealt with like octets: it may need words. So may a body. */
-	if ((s->dest.eof && !s->dest_closing) || d->client_closed || s->transfer.mover)
+	if ((s->dest.eof && link_talks(&d->link)) || d->client_closed || s->transfer.mover)
 		session_borrow(s);
 	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	feed(s);
@@ -286,7 +284,7 @@ static void run(struct session *s)
 		seats_uncount(s->rt->seats, s->seat);
 	}
 	session_gateway_release(s);
-	if (d->drop_destination && stream_is_open(&s->dest.stream))
+	if (link_closes(&d->link) && stream_is_open(&s->dest.stream))
 		session_close_destination(s);
 	session_gateway_reach(s);
 	if (dialog_in_body(d) && !s->transfer.mover)

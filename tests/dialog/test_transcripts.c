@@ -20,6 +20,8 @@
  *   lost, slow        the destination's connection ends, or it is out of time
  *   closed, reset     the client's stream ends, or breaks
  *   idle              nothing is under way
+ *   link STATE        where the destination's connection stands: APART, WANTED, FULL, REACHING,
+ *                     GREETED, HELLO, TOGETHER, PARTING, CLOSING
  *   message STATE     where the message stands: NONE, COMING, DISCARDED, WHOLE, GIVEN
  *   set max-idle N    MAX_IDLE_COMMANDS; without it there is no such limit
  *   gate              the body's next line waits at the gate; it may go now
@@ -31,8 +33,8 @@
  *   set counted chunks  … each chunk as it comes (with `set cut whole`), and no answer
  *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
  *                     set gateway PIPELINING|SIZE 1000
- *   wanted, unwanted  it wants a connection now, or does not
- *   connect           it gets a fresh one; take LINES: one that was used before, whose EHLO said so
+ *   connect           it gets a fresh connection; take LINES: one that was used before, whose EHLO
+ *                     said so
  *   gives HOW         it has done with its connection: clean, begun (a transaction), closed
  *   logins N          so many attempts to log in are in the log by now
  *   login NAME        that is who has logged in ("-": nobody)
@@ -144,7 +146,7 @@ static void collect(struct play *p)
 		return;
 	add(&p->to_client, c.p, c.n);
 	buf_consume(&p->work.to_client, c.n);
-	if (!p->d.drop_destination)
+	if (!link_closes(&p->d.link))
 		add(&p->to_dest, s.p, s.n);
 	buf_consume(&p->work.to_destination, s.n);
 	dialog_flushed(&p->d, p->d.destination.unsent);
@@ -390,10 +392,12 @@ static void start(struct play *p)
 		    p->policy.networks && policy_networks_match(p->policy.networks, &p->client),
 		    &id);
 	p->d.work = &p->work;
-	if (p->d.gateway.on)
+	if (p->d.gateway.on) {
 		dialog_gateway_greet(&p->d);
-	else
+	} else {
+		link_enter(&p->d, LINK_REACHING);
 		dialog_connected(&p->d, &dest);
+	}
 	collect(p);
 }
 
@@ -497,13 +501,13 @@ static unsigned read_log(struct play *p, enum xmllog_element element)
 /* The connection is the owner's now: clean, begun or closed; it takes it away. */
 static void check_gives(struct play *p, const char *how)
 {
-	static const char *const ways[] = { "nothing", "clean", "begun", "closed" };
+	static const char *const ways[] = { "closed", "clean", "begun" };
 	struct dialog *d = &p->d;
-	const char *is = ways[d->drop_destination ? DIALOG_CLOSES : d->gateway.release];
+	const char *is = d->link.state == LINK_PARTING ? ways[d->link.parting] : "nothing";
 
 	if (strcmp(is, how) != 0)
 		wrong(p, is, NULL, (const uint8_t *)how, strlen(how));
-	if (d->gateway.release != DIALOG_KEEPS && d->gateway.release != DIALOG_CLOSES)
+	if (d->link.parting != LINK_CLOSES)
 		assert_true(dialog_gateway_clean(d));
 	p->from_dest.n = 0;
 	dialog_gateway_parted(d);
@@ -517,14 +521,13 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 	struct addr dest = destination();
 	struct smtp_offer offer;
 
-	if (strcmp(word, "wanted") == 0 || strcmp(word, "unwanted") == 0) {
-		if (d->gateway.wanted != (*word == 'w'))
-			wrong(p, "a connection is, or is not, wanted", NULL, NULL, 0);
-	} else if (strcmp(word, "connect") == 0) {
+	if (strcmp(word, "connect") == 0) {
+		link_enter(d, LINK_REACHING);
 		dialog_gateway_connected(d, &dest);
 	} else if (strcmp(word, "take") == 0) {
 		read_offer(p, arg, &offer);
-		assert_false(d->gateway.fresh);
+		assert_int_not_equal(d->link.kind, LINK_FRESH);
+		link_enter(d, LINK_REACHING);
 		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max, &offer.login);
 	} else if (strcmp(word, "gives") == 0) {
 		check_gives(p, arg);
@@ -549,7 +552,7 @@ static void check_word(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "canonical") == 0) {
 		check_canonical(p);
 	} else if (strcmp(word, "dropped") == 0) {
-		if (!d->drop_destination)
+		if (link_talks(&d->link))
 			wrong(p, "the destination is still connected", NULL, NULL, 0);
 	} else if (strcmp(word, "lost") == 0 || strcmp(word, "slow") == 0) {
 		dialog_destination_lost(d, *word == 's');
@@ -563,6 +566,11 @@ static void check_word(struct play *p, const char *word, const char *arg)
 	} else if (strcmp(word, "idle") == 0) {
 		if (!dialog_idle(d))
 			wrong(p, "something is under way", NULL, NULL, 0);
+	} else if (strcmp(word, "link") == 0) {
+		const char *is = link_state_name((enum link_state)d->link.state);
+
+		if (strcmp(is, arg) != 0)
+			wrong(p, is, NULL, (const uint8_t *)arg, strlen(arg));
 	} else if (strcmp(word, "message") == 0) {
 		const char *is = message_state_name((enum message_state)d->message.state);
 

@@ -433,7 +433,7 @@ static void add(uint8_t *out, size_t *n, struct span s)
 
 static void to_destination(struct play *p, struct span s)
 {
-	if (p->d.drop_destination)
+	if (link_closes(&p->d.link))
 		return;
 	CHECK(s.n == 0 || !p->d.gateway.on || p->joined);
 	/* It has answered in the middle of a chunk, and that is known: it gets nothing more. */
@@ -515,13 +515,15 @@ static void fresh_connection(struct play *p, struct addr *addr)
 	forget(m);
 	p->connections++;
 	p->uses = 0;
+	link_enter(&p->d, LINK_REACHING);
 	dialog_gateway_connected(&p->d, addr);
 	say(m, "220 d\r\n");
 }
 
 static void used_connection(struct play *p, struct addr *addr)
 {
-	CHECK(!p->d.gateway.fresh);
+	CHECK(p->d.link.kind != LINK_FRESH);
+	link_enter(&p->d, LINK_REACHING);
 	p->uses++;
 	p->model.dead = p->deaths && (p->model.seed + p->uses) % 3 == 0;
 	dialog_gateway_taken(&p->d, addr, p->idle_offer.ext, p->idle_offer.size_max,
@@ -531,16 +533,16 @@ static void used_connection(struct play *p, struct addr *addr)
 /* It has done with the connection, and says what is to become of it. */
 static void take_back(struct play *p)
 {
-	enum dialog_release how = (enum dialog_release)p->d.gateway.release;
+	enum link_parting how = (enum link_parting)p->d.link.parting;
 	struct model *m = &p->model;
 
-	if (!p->d.drop_destination && how != DIALOG_CLOSES) {
+	if (how != LINK_CLOSES) {
 		/* One that says more than it was asked for is no connection for others. */
 		CHECK(!m->lost);
 		CHECK(dialog_gateway_clean(&p->d));
 		CHECK(m->mode == LINE && !m->spoke_early && !m->dead && !m->logged_in);
 		CHECK(m->seen == p->dest_n && m->said == p->taken);
-		CHECK(how == DIALOG_GIVES_BEGUN || !m->mail);
+		CHECK(how == LINK_GIVES_BEGUN || !m->mail);
 		forget(m);
 		CHECK(p->d.destination.size_max == limit(m));
 		p->idle_offer = p->d.destination;
@@ -557,21 +559,21 @@ static void take_back(struct play *p)
 /* True where anything has changed. */
 static bool tend(struct play *p)
 {
-	struct dialog_gateway *g = &p->d.gateway;
+	const struct link *l = &p->d.link;
 	struct addr addr = { .family = 4 };
 
-	if (!g->on || p->d.end != END_RUNS)
+	if (!p->d.gateway.on || p->d.end != END_RUNS)
 		return false;
-	if (p->joined && (g->release != DIALOG_KEEPS || p->d.drop_destination)) {
+	if (p->joined && l->state == LINK_PARTING) {
 		take_back(p);
 		return true;
 	}
-	CHECK(p->joined || g->release == DIALOG_KEEPS);
-	if (!g->wanted)
+	CHECK(p->joined || l->state < LINK_PARTING);
+	if (l->state != LINK_WANTED)
 		return false;
 	CHECK(!p->joined);
 	p->joined = true;
-	if (p->idle && !g->fresh)
+	if (p->idle && l->kind != LINK_FRESH)
 		used_connection(p, &addr);
 	else
 		fresh_connection(p, &addr);
@@ -582,8 +584,7 @@ static bool tend(struct play *p)
 /* True where that is news. */
 static bool dies(struct play *p)
 {
-	if (!p->model.dead || p->d.drop_destination || (p->d.gateway.on && !p->joined) ||
-	    p->d.gateway.release != DIALOG_KEEPS)
+	if (!p->model.dead || !link_talks(&p->d.link))
 		return false;
 	dialog_destination_lost(&p->d, false);
 	return true;
@@ -604,7 +605,7 @@ static void settle(struct play *p)
 		moved = n > 0;
 		if (moved && p->far)
 			continue;
-		while (!p->d.drop_destination &&
+		while (!link_closes(&p->d.link) &&
 		       model_step(&p->model, span_of(p->to_dest, p->dest_n)))
 			moved = true;
 		n = dialog_from_destination(
@@ -714,6 +715,7 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	if (flags & WITH_GATEWAY) {
 		dialog_gateway_greet(&p->d);
 	} else {
+		link_enter(&p->d, LINK_REACHING);
 		dialog_connected(&p->d, &addr);
 		say(&p->model, "220 d\r\n");
 	}
@@ -739,7 +741,7 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	}
 	CHECK(p->d.end != END_RUNS);
 	CHECK(p->d.messages == p->model.accepted);
-	CHECK(!p->model.spoke_early || p->d.drop_destination || p->model.gateway);
+	CHECK(!p->model.spoke_early || !link_talks(&p->d.link) || p->model.gateway);
 	p->in = (struct span){ 0 };
 	dialog_release(&p->d);
 	CHECK(more()->in_use == 0);

@@ -524,7 +524,7 @@ static void to_conn(struct client *c, struct span s)
 {
 	struct conn *to = c->conn;
 
-	if (s.n == 0 || c->d.drop_destination)
+	if (s.n == 0 || link_closes(&c->d.link))
 		return;
 	CHECK(to);
 	put(&to->in, s);
@@ -537,7 +537,7 @@ static void collect(struct client *c)
 	read_replies(c);
 	/* One that cannot pipeline owes nothing when it gets a command. */
 	if (s.n > 0 && c->conn && !(c->conn->ext & SMTP_EXT_PIPELINING) && !c->conn->closing &&
-	    !c->conn->odd && !c->d.drop_destination)
+	    !c->conn->odd && !link_closes(&c->d.link))
 		CHECK(c->conn->in.taken == c->conn->in.n && c->conn->out.taken == c->conn->out.n);
 	to_conn(c, s);
 	buf_consume(&c->work.to_destination, s.n);
@@ -617,16 +617,16 @@ static void close_conn(struct client *c)
 
 static void part(struct client *c)
 {
-	enum dialog_release how = (enum dialog_release)c->d.gateway.release;
+	enum link_parting how = (enum link_parting)c->d.link.parting;
 	struct conn *conn = c->conn;
 
 	/* One that has lost its place is nobody else's, however it went on. */
-	CHECK(!conn->lost || conn->lied || c->d.drop_destination || how == DIALOG_CLOSES);
-	if (!c->d.drop_destination && how != DIALOG_CLOSES && dialog_gateway_clean(&c->d) &&
-	    !conn->dead && !conn->closing && !conn->odd) {
+	CHECK(!conn->lost || conn->lied || how == LINK_CLOSES);
+	if (how != LINK_CLOSES && dialog_gateway_clean(&c->d) && !conn->dead && !conn->closing &&
+	    !conn->odd) {
 		CHECK(conn->mode == LINE && !conn->login);
 		CHECK(conn->in.taken == conn->in.n && conn->out.taken == conn->out.n);
-		CHECK(how == DIALOG_GIVES_BEGUN || !conn->mail);
+		CHECK(how == LINK_GIVES_BEGUN || !conn->mail);
 		CHECK(c->d.destination.ext == conn->ext);
 		CHECK(c->d.destination.size_max == (conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX));
 		CHECK(smtp_mechanisms_empty(&c->d.destination.mechanisms) ==
@@ -663,7 +663,7 @@ static bool reach(struct client *c)
 {
 	static const struct smtp_mechanisms none;
 	struct addr addr = { .family = 4 };
-	struct conn *conn = c->d.gateway.fresh ? NULL : an_idle_one();
+	struct conn *conn = c->d.link.kind == LINK_FRESH ? NULL : an_idle_one();
 
 	CHECK(!c->conn);
 	if (!conn && (all->conns == CONNS || choose(32) == 31)) {
@@ -671,6 +671,7 @@ static bool reach(struct client *c)
 			     REASON_NO_CONNECTION);
 		return true;
 	}
+	link_enter(&c->d, LINK_REACHING);
 	if (conn) {
 		conn->idle = false;
 		conn->owner = c->number;
@@ -695,25 +696,21 @@ static bool reach(struct client *c)
 /* The owner's look at the dialog; true where anything has changed. */
 static bool tend(struct client *c)
 {
-	struct dialog_gateway *g = &c->d.gateway;
+	const struct link *l = &c->d.link;
+	bool on = c->d.gateway.on;
 
 	if (c->d.end != END_RUNS) {
 		if (c->conn)
 			close_conn(c);
 		return false;
 	}
-	if (c->conn && ((g->on && g->release != DIALOG_KEEPS) || c->d.drop_destination)) {
+	if (c->conn && l->state == LINK_PARTING) {
 		part(c);
 		return true;
 	}
-	CHECK(c->conn || g->on || message_is_discarded(&c->d.message));
-	if (c->conn || !g->on)
-		return false;
-	if (c->d.drop_destination || g->release != DIALOG_KEEPS) {
-		dialog_gateway_parted(&c->d);
-		return true;
-	}
-	return g->wanted && reach(c);
+	CHECK(c->conn || on || message_is_discarded(&c->d.message));
+	CHECK(c->conn || l->state < LINK_REACHING);
+	return !c->conn && on && l->state == LINK_WANTED && reach(c);
 }
 
 /* Takes N octets of what its destination has said. */
@@ -722,8 +719,7 @@ static bool hear(struct client *c, size_t n)
 	struct conn *conn = c->conn;
 	struct span said;
 
-	if (!conn || c->d.drop_destination || c->d.end != END_RUNS ||
-	    dialog_gateway_apart(&c->d.gateway))
+	if (!conn || !link_talks(&c->d.link) || c->d.end != END_RUNS)
 		return false;
 	note_chunks(c);
 	if (conn->in.taken == conn->in.n)
@@ -891,7 +887,7 @@ static bool lose(struct client *c)
 	struct dialog *d = &c->d;
 
 	if (!c->conn || !(c->conn->dead || c->conn->closing) || d->end != END_RUNS ||
-	    d->drop_destination || (d->gateway.on && d->gateway.release != DIALOG_KEEPS))
+	    !link_talks(&d->link))
 		return false;
 	if (c->conn->out.taken < c->conn->out.n && !c->conn->dead)
 		return false;
@@ -973,7 +969,7 @@ static void event(void)
 		break;
 	case 29:
 		if (conn && choose(16) == 15 && smtp_owed_owes(&c->d.destination) &&
-		    c->d.end == END_RUNS && !c->d.drop_destination)
+		    c->d.end == END_RUNS && link_talks(&c->d.link))
 			dialog_destination_lost(&c->d, true);
 		else if (conn && choose(16) == 15 && !conn->closing) {
 			conn->odd = conn->lied = c->odd = true;

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+/* link: see link.h. */
+#include "dialog/link.h"
+
+#include "base/diag.h"
+#include "dialog/dialog.h"
+#include "dialog/records.h"
+
+static const char *const names[LINK_STATES] = {
+	[LINK_APART] = "APART",	      [LINK_WANTED] = "WANTED",	  [LINK_FULL] = "FULL",
+	[LINK_REACHING] = "REACHING", [LINK_GREETED] = "GREETED", [LINK_HELLO] = "HELLO",
+	[LINK_TOGETHER] = "TOGETHER", [LINK_PARTING] = "PARTING", [LINK_CLOSING] = "CLOSING",
+};
+
+/* What may follow a state: a set. */
+#define MAY(state) (1u << (state))
+static const uint16_t follows[LINK_STATES] = {
+	[LINK_APART] = MAY(LINK_WANTED) | MAY(LINK_FULL) | MAY(LINK_REACHING),
+	[LINK_WANTED] = MAY(LINK_APART) | MAY(LINK_REACHING),
+	[LINK_FULL] = MAY(LINK_APART) | MAY(LINK_REACHING),
+	[LINK_REACHING] = MAY(LINK_APART) | MAY(LINK_FULL) | MAY(LINK_GREETED) | MAY(LINK_TOGETHER),
+	[LINK_GREETED] = MAY(LINK_HELLO) | MAY(LINK_TOGETHER) | MAY(LINK_PARTING),
+	[LINK_HELLO] = MAY(LINK_HELLO) | MAY(LINK_TOGETHER) | MAY(LINK_PARTING),
+	[LINK_TOGETHER] = MAY(LINK_PARTING),
+	[LINK_PARTING] = MAY(LINK_CLOSING) | MAY(LINK_APART),
+	[LINK_CLOSING] = MAY(LINK_APART),
+};
+
+const char *link_state_name(enum link_state state)
+{
+	return names[state];
+}
+
+void link_enter(struct dialog *d, enum link_state state)
+{
+	struct link *l = &d->link;
+
+	CHECK(follows[l->state] & MAY(state));
+	record_transition(d, "link", names[l->state], names[state]);
+	l->state = (uint8_t)state;
+}
+
+void link_part(struct dialog *d, enum link_parting how)
+{
+	struct link *l = &d->link;
+
+	if (link_talks(l)) {
+		l->parting = (uint8_t)how;
+		link_enter(d, LINK_PARTING);
+	} else if (l->state != LINK_APART && l->state < LINK_GREETED) {
+		link_enter(d, LINK_APART);
+	}
+}
