@@ -10,9 +10,10 @@
  * delivered), the rest is thrown away by its number, and then comes the answer. A chunk that is not
  * passed on goes the same way, with the destination left as it is.
  */
-#include "dialog/inner.h"
+#include "dialog/chunk.h"
 
 #include "base/diag.h"
+#include "dialog/inner.h"
 #include "shared/stats.h"
 #include "smtp/words.h"
 
@@ -99,26 +100,4 @@ void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent)
 	stats_count(d->at, octets, sent);
 	if (d->message.left == 0 && d->end == END_RUNS)
 		chunk_over(d);
-}
-
-bool dialog_chunk_awaits(const struct dialog *d)
-{
-	return d->server.state == SMTP_ORDER_CHUNKED &&
-	       (d->message.state == MESSAGE_WHOLE || d->message.state == MESSAGE_GIVEN);
-}
-
-void dialog_chunk_answered(struct dialog *d, const struct smtp_reply *reply)
-{
-	if (reply->code / 100 == 2)
-		dialog_message_goes_on(d);
-	else
-		dialog_record_message(d, reply->text);
-}
-
-void dialog_chunk_cut_off(struct dialog *d, struct span reply, bool ends, enum reason why)
-{
-	CHECK(dialog_chunk_awaits(d));
-	dialog_take_oldest(d->work);
-	smtp_order_answered(&d->server, SMTP_VERB_BDAT, 550);
-	dialog_answer_untaken(d, reply, ends, why);
 }

@@ -248,11 +248,6 @@ static void on_command(struct dialog *d, const struct smtp_command *cmd)
 	}
 }
 
-static struct dialog_pending *youngest(struct dialog_work *w)
-{
-	return &w->pending[(w->head + w->count - 1) % SMTP_OPEN_MAX];
-}
-
 /* Octets came while the client had to wait. The command that it had to wait for is the youngest. */
 static void on_early(struct dialog *d, const char *reply, enum reason why)
 {
@@ -261,7 +256,7 @@ static void on_early(struct dialog *d, const char *reply, enum reason why)
 
 	CHECK(w->count > 0);
 	record_login(d, false, span_str(reply));
-	dialog_answer_here(youngest(w), reply, why, told);
+	dialog_answer_here(dialog_youngest(w), reply, why, told);
 	dialog_drain(d);
 }
 
@@ -282,7 +277,8 @@ static bool room_for_command(const struct dialog *d, struct span in)
 /* True while an answer of our own that is fatal waits for its turn: nothing after it is read. */
 static bool fatal_waits(struct dialog_work *w)
 {
-	return w->count > 0 && youngest(w)->answered_by == ANSWERED_BY_US && youngest(w)->why;
+	return w->count > 0 && dialog_youngest(w)->answered_by == ANSWERED_BY_US &&
+	       dialog_youngest(w)->why;
 }
 
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };

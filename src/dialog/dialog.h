@@ -7,6 +7,8 @@
  * It refuses to do I/O, to know the time, or to allocate: its owner lends it a struct dialog_work
  * while anything is under way, and takes it back when dialog_rests() says so. It writes the records
  * of everything but the session itself. Invariants 1 to 7 of the design are kept here.
+ *
+ * This header is the room's face: it has what a dialog is, and includes what its files are for.
  */
 #ifndef DIALOG_DIALOG_H
 #define DIALOG_DIALOG_H
@@ -21,10 +23,17 @@
 #include "policy/policy.h"
 #include "smtp/owed.h"
 #include "smtp/command.h"
+#include "dialog/body.h"
+#include "dialog/chunk.h"
+#include "dialog/client.h"
+#include "dialog/destination.h"
+#include "dialog/discard.h"
 #include "dialog/gateway.h"
 #include "dialog/held.h"
 #include "dialog/link.h"
 #include "dialog/message.h"
+#include "dialog/more.h"
+#include "dialog/say.h"
 #include "smtp/offer.h"
 #include "smtp/order.h"
 #include "xmllog/xmllog.h"
@@ -40,7 +49,6 @@
 #define DIALOG_REPLY_KEPT 510 /* octets of the last refusal */
 #define DIALOG_TO_MAX	  10  /* recipients that a message's record names */
 #define DIALOG_ODD_MAX	  256 /* octets that are kept of words against the protocol */
-#define DIALOG_BDAT_MAX	  32  /* the command of a chunk of our own, with its CR LF */
 
 struct stats_destination;
 struct stats_worker;
@@ -147,18 +155,18 @@ struct dialog {
 	struct xmllog_session id;
 	struct stats_destination *at; /* figures of the destination; NULL: none */
 
-	enum session_end end;  /* other than END_RUNS: say what is in to_client, then close */
-	enum reason reason;    /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
-	bool turned_away;      /* the destination greeted with a refusal */
-	bool partial;	       /* a reply has begun and was not dealt with yet */
-	uint8_t begun;	       /* enum smtp_owes: what was owed when it began */
-	uint8_t greeting;      /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
-	bool lmtp;	       /* it has said that it speaks LMTP */
-	bool auth_seen;	       /* an AUTH was tried: unknown verbs may be passwords */
-	bool auth_open;	       /* an attempt to log in has no record yet */
-	bool client_closed;    /* the client has sent its last octet */
-	bool chunk_waits;      /* the client's next command is BDAT, and it must wait */
-	bool proxy_header;     /* the client began one: what stands before us is set up wrong */
+	enum session_end end; /* other than END_RUNS: say what is in to_client, then close */
+	enum reason reason;   /* … why, where end is LIMIT, PROTOCOL or LOST_DESTINATION */
+	bool turned_away;     /* the destination greeted with a refusal */
+	bool partial;	      /* a reply has begun and was not dealt with yet */
+	uint8_t begun;	      /* enum smtp_owes: what was owed when it began */
+	uint8_t greeting;     /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
+	bool lmtp;	      /* it has said that it speaks LMTP */
+	bool auth_seen;	      /* an AUTH was tried: unknown verbs may be passwords */
+	bool auth_open;	      /* an attempt to log in has no record yet */
+	bool client_closed;   /* the client has sent its last octet */
+	bool chunk_waits;     /* the client's next command is BDAT, and it must wait */
+	bool proxy_header;    /* the client began one: what stands before us is set up wrong */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
 	uint32_t useful;	/* recipients and messages that were taken in all */
@@ -175,21 +183,9 @@ void dialog_init(struct dialog *d, const struct dialog_env *env, const struct ad
 		 bool in_network, const struct xmllog_session *id);
 /* Gives back what the dialog has borrowed; its last call. */
 void dialog_release(struct dialog *d);
-/* What the client calls itself; "" before it has said it. */
-const char *dialog_helo(const struct dialog *d);
-/* Who has logged in: the name, else the mechanism; "" while nobody has. */
-const char *dialog_login(const struct dialog *d);
-/* The last 4xx or 5xx that the client got, or its beginning; empty: none. */
-struct span dialog_last_refusal(const struct dialog *d);
 /* The destination's connection stands; its greeting is awaited. */
 void dialog_connected(struct dialog *d, const struct addr *destination);
 
-/* Takes commands of the client from IN as far as they can be dealt with now; the octets consumed.
- * Call again, with what was left and what has come, whenever anything has changed. */
-size_t dialog_from_client(struct dialog *d, struct span in);
-/* Takes replies of the destination from IN; the octets consumed (all but an incomplete reply and
- * what there is no room to say yet). */
-size_t dialog_from_destination(struct dialog *d, struct span in);
 /* N commands of to_destination were given to the kernel: from now on they can be answered. */
 void dialog_flushed(struct dialog *d, unsigned n);
 
@@ -205,27 +201,6 @@ static inline bool dialog_in_body(const struct dialog *d)
 	return (d->end == END_RUNS && d->server.state == SMTP_ORDER_BODY) || dialog_in_chunk(d);
 }
 
-/* What is to be sent to the destination of a body's octets. */
-struct dialog_forward {
-	size_t consumed;    /* octets of the input that need not be given again */
-	bool cr_first;	    /* a CR that was held back goes first */
-	struct span octets; /* in the input itself, or in the repair buffer */
-	bool gate;	    /* what follows waits at the gate: dialog_gate_open() */
-	/* Of a counted body: the command before it, and whether the octets are others than came. */
-	uint8_t command_len;
-	char command[DIALOG_BDAT_MAX];
-	bool changed;
-};
-
-/*
- * Scans the N octets at P of a body (invariant 1: the very memory that is then sent). REPAIRED is
- * room for repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
- * Afterwards dialog_in_body() says whether more is to come; when not, what followed in P are
- * commands. In a body that is discarded nothing is forwarded. SPLICED says how the caller moves the
- * octets. Of a body that is counted, octets at P are moved (smtp_eod_unstuff()).
- */
-void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,
-		 struct dialog_forward *forward);
 /* True while the client's message goes on in chunks of our own making, each with its answer. */
 static inline bool dialog_counts(const struct dialog *d)
 {
@@ -233,37 +208,12 @@ static inline bool dialog_counts(const struct dialog *d)
 	       smtp_owed_in_body(&d->destination);
 }
 
-/* N more of those chunks, none of which was the last, have reached the destination. */
-void dialog_chunks_reached(struct dialog *d, unsigned n);
-/* Of those chunks, how many have reached it and are not answered. */
-unsigned dialog_chunks_unanswered(const struct dialog *d);
-/* The message, with its end of data, or the chunk is all here: the kernel was given all of it. */
-void dialog_message_given(struct dialog *d);
-/* … and the destination's kernel has it: from now on it can be answered. */
-void dialog_message_reached(struct dialog *d);
-/* True between the two. */
+/* The kernel was given all of the message, or of the chunk, and the destination may not have it. */
 static inline bool dialog_message_leaves(const struct dialog *d)
 {
 	return d->message.state == MESSAGE_GIVEN && smtp_owed_in_body(&d->destination);
 }
-/* The caller moves octets in another way than it said: they are copied (enum message_moved). */
-void dialog_message_copied(struct dialog *d);
-/*
- * The line that waits at the gate (smtp/gate.h) may be given to dialog_body(): all before it is
- * acknowledged, and the destination has been silent. One that has said anything is answered as
- * always: after dialog_from_destination() the body is discarded, and nothing waits any more.
- */
-void dialog_gate_open(struct dialog *d);
 
-/*
- * N octets of the chunk were taken from the client, and SENT of them were given to the destination
- * (all, but where it fails; none in a chunk that is thrown away). Nobody looks at them. Afterwards
- * dialog_in_chunk() says whether more are to come; when not, what follows is a command. A client
- * whose stream ends before that is lost: dialog_client_lost().
- */
-void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
-/* Before that, where the octets went through memory: a look, for the log alone. */
-void dialog_chunk_look(struct dialog *d, struct span octets);
 /* All octets of the chunk were taken, and the kernel was not given all of them yet. */
 static inline bool dialog_chunk_leaves(const struct dialog *d)
 {
@@ -277,18 +227,12 @@ void dialog_client_lost(struct dialog *d);
 void dialog_client_timeout(struct dialog *d);
 /* The destination closed, failed, or was out of time; no further call of its octets follows. */
 void dialog_destination_lost(struct dialog *d, bool timeout);
-/* Says REPLY (static, with CR LF) as the answer to the oldest open command, or alone, and ends.
- * WHY: see dialog_end_as(). */
-void dialog_close(struct dialog *d, const char *reply, enum session_end end, enum reason why);
 
 /* True when nothing is under way. */
 bool dialog_idle(const struct dialog *d);
 /* True when nothing in `work` is still needed but, unless it is idle, the `letter`, and it may be
  * taken back: idle, or the client takes its time within a transaction or a body. */
 bool dialog_rests(const struct dialog *d);
-/* True when there is room to say a reply of the destination: else dialog_from_destination() takes
- * none until the client has been sent some. */
-bool dialog_has_room(const struct dialog *d);
 /* True when the client is to be read: its next command is of use, or, behind AUTH and DATA, octets
  * that come too early must be noticed. What follows a BDAT that waits is left where it is: it is to
  * be moved without being read. */

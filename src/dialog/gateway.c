@@ -12,11 +12,6 @@
 #include "dialog/records.h"
 #include "smtp/words.h"
 
-/* A destination slows down and sends away who has been refused too often (Postfix from the tenth
- * time on, unless a message was taken in between): what one client has earned is not for the next.
- */
-#define REFUSALS_MAX 8
-
 static void begin(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
@@ -148,18 +143,6 @@ static void refuse(struct dialog *d, struct span reply)
 	d->gateway.refused = true;
 }
 
-struct smtp_reply dialog_gateway_refusal(const struct dialog *d)
-{
-	const struct dialog_work *w = d->work;
-
-	return (struct smtp_reply){
-		.code = (uint16_t)((w->saved[0] - '0') * 100 + (w->saved[1] - '0') * 10 +
-				   (w->saved[2] - '0')),
-		.lines = 1,
-		.text = span_of(w->saved, w->saved_len),
-	};
-}
-
 /* Answers what the destination was not given, or cannot answer any more, as far as there is room
  * for it: a long refusal fills the buffer many times over. */
 static void answer_refused(struct dialog *d)
@@ -169,7 +152,7 @@ static void answer_refused(struct dialog *d)
 	while (d->end == END_RUNS && (p = dialog_oldest(d->work)) &&
 	       p->answered_by == ANSWERED_BY_DESTINATION &&
 	       (!link_talks(&d->link) || !smtp_owed_owes(&d->destination)) && dialog_has_room(d)) {
-		struct smtp_reply reply = dialog_gateway_refusal(d);
+		struct smtp_reply reply = dialog_saved(d);
 
 		if (p->verb == SMTP_VERB_DATA)
 			reply = (struct smtp_reply){ 554, 1, span_str(smtp_words(WORD_NONE_LEFT)) };
@@ -179,20 +162,10 @@ static void answer_refused(struct dialog *d)
 
 /* ---- the connection ---- */
 
-static void meet(struct dialog *d, const struct addr *destination, enum link_kind kind,
-		 enum link_state state)
-{
-	d->destination_addr = *destination;
-	d->link.kind = (uint8_t)kind;
-	d->link.heard = LINK_HEARD_NOTHING;
-	d->gateway.given = DIALOG_GIVEN_NOTHING;
-	d->gateway.refusals = 0;
-	link_enter(d, state);
-}
-
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
-	meet(d, destination, LINK_FRESH, LINK_GREETED);
+	d->destination_addr = *destination;
+	link_meets_as(d, LINK_FRESH, LINK_GREETED);
 	d->gateway.hello = SMTP_HELLO_GREETING;
 	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
@@ -201,7 +174,8 @@ void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
 			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
 {
-	meet(d, destination, LINK_USED, LINK_TOGETHER);
+	d->destination_addr = *destination;
+	link_meets_as(d, LINK_USED, LINK_TOGETHER);
 	d->destination = (struct smtp_owed){
 		.ext = ext,
 		.size_max = size_max,
@@ -215,7 +189,6 @@ void dialog_gateway_parted(struct dialog *d)
 	link_enter(d, LINK_APART);
 	d->destination = (struct smtp_owed){ 0 };
 	d->partial = false;
-	d->gateway.given = DIALOG_GIVEN_NOTHING;
 	if (d->work) {
 		buf_clear(&d->work->to_destination);
 		dialog_give_again(d->work);
@@ -252,7 +225,6 @@ static bool again(struct dialog *d)
 	link_part(d, LINK_CLOSES);
 	l->kind = LINK_FRESH;
 	dialog_give_again(d->work);
-	d->gateway.given = DIALOG_GIVEN_NOTHING;
 	return true;
 }
 
@@ -267,16 +239,6 @@ bool dialog_gateway_again_after(struct dialog *d, enum smtp_owes owed)
 }
 
 /* ---- giving ---- */
-
-void dialog_gateway_given(struct dialog *d, enum smtp_verb verb)
-{
-	struct dialog_gateway *g = &d->gateway;
-
-	if (verb == SMTP_VERB_AUTH)
-		g->refusals = REFUSALS_MAX;
-	if (verb == SMTP_VERB_MAIL)
-		g->given = DIALOG_GIVEN_MAIL;
-}
 
 /* Gives the destination what it may be given now. */
 static void give(struct dialog *d)
@@ -293,12 +255,6 @@ static bool is_over(const struct dialog *d)
 	return !smtp_owed_owes(&d->destination) && !d->partial && d->work->count == 0 &&
 	       (d->server.state == SMTP_ORDER_READY || d->server.state == SMTP_ORDER_START ||
 		d->gateway.refused);
-}
-
-/* True when nobody else should have the connection. */
-static bool is_worn(const struct dialog_gateway *g)
-{
-	return g->refusals >= REFUSALS_MAX;
 }
 
 struct span dialog_gateway_login(const struct dialog *d)
@@ -330,13 +286,13 @@ static void want(struct dialog *d)
 
 static void go_on(struct dialog *d)
 {
-	const struct dialog_gateway *g = &d->gateway;
+	const struct link *l = &d->link;
 
 	give(d);
 	if (is_over(d))
-		link_part(d, is_worn(g)				? LINK_CLOSES
-			     : g->given != DIALOG_GIVEN_NOTHING ? LINK_GIVES_BEGUN
-								: LINK_GIVES_CLEAN);
+		link_part(d, link_is_worn(l)		      ? LINK_CLOSES
+			     : l->given != LINK_GIVEN_NOTHING ? LINK_GIVES_BEGUN
+							      : LINK_GIVES_CLEAN);
 }
 
 void dialog_gateway_step(struct dialog *d)
@@ -414,43 +370,10 @@ bool dialog_gateway_answer(struct dialog *d, const struct smtp_reply *reply)
 		hello_answered(d, reply);
 		return true;
 	}
-	if (!g->on || g->given != DIALOG_GIVEN_MAIL)
+	if (!g->on || d->link.given != LINK_GIVEN_MAIL)
 		return false;
-	g->given = DIALOG_GIVEN_BEGUN;
+	d->link.given = LINK_GIVEN_BEGUN;
 	if (reply->code / 100 != 2)
 		refuse(d, reply->text);
 	return true;
-}
-
-void dialog_gateway_counts(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
-{
-	struct dialog_gateway *g = &d->gateway;
-
-	if (reply->code >= 400)
-		g->refusals++;
-	else if (owed == SMTP_OWES_EOD)
-		g->refusals = 0;
-}
-
-void dialog_gateway_message(struct dialog *d, bool good)
-{
-	struct dialog_gateway *g = &d->gateway;
-
-	g->given = DIALOG_GIVEN_NOTHING;
-	/* A destination that gave the message up may still take octets of it for commands, and what
-	 * it says to those must answer nobody else. */
-	if (!good)
-		g->refusals = REFUSALS_MAX;
-}
-
-void dialog_gateway_heard(struct dialog *d)
-{
-	if (d->link.state == LINK_TOGETHER && d->link.heard == LINK_HEARD_NOTHING)
-		d->link.heard = LINK_HEARD_OCTETS;
-}
-
-void dialog_gateway_replied(struct dialog *d)
-{
-	if (d->link.state == LINK_TOGETHER)
-		d->link.heard = LINK_HEARD_REPLY;
 }

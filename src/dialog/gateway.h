@@ -26,22 +26,12 @@
 struct addr;
 struct dialog;
 
-/* What of a transaction this connection has been given. */
-enum dialog_given {
-	DIALOG_GIVEN_NOTHING,
-	DIALOG_GIVEN_MAIL,  /* it owes the answer, which the client does not wait for */
-	DIALOG_GIVEN_BEGUN, /* … and has answered, and the transaction is not over */
-};
-
 struct dialog_gateway {
 	bool on;
 	bool refused;		    /* `saved` answers each RCPT of this transaction */
-	uint8_t given;		    /* enum dialog_given */
 	uint32_t need;		    /* enum smtp_ext: what the transaction uses */
 	enum smtp_hello_step hello; /* GREETED, HELLO: what is awaited */
 	uint64_t need_size, size_offered;
-	/* Of this connection, since it last took a message; its owner carries it to the next. */
-	uint32_t refusals;
 };
 
 /* The session begins: what the destinations can do is known. */

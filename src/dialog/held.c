@@ -56,7 +56,7 @@ static void given(struct dialog *d, const struct held_command *c, struct span li
 
 	smtp_owed_queued(&d->destination, owed_for(verb));
 	record_given(d, span_of(line.p, line.n - 2), c->shown);
-	dialog_gateway_given(d, verb);
+	link_was_given(&d->link, verb);
 }
 
 /* … as the last that is there. */

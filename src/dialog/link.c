@@ -6,6 +6,11 @@
 #include "dialog/dialog.h"
 #include "dialog/records.h"
 
+/* A destination slows down and sends away who has been refused too often (Postfix from the tenth
+ * time on, unless a message was taken in between): what one client has earned is not for the next.
+ */
+#define REFUSALS_MAX 8
+
 static const char *const names[LINK_STATES] = {
 	[LINK_APART] = "APART",	      [LINK_WANTED] = "WANTED",	  [LINK_FULL] = "FULL",
 	[LINK_REACHING] = "REACHING", [LINK_GREETED] = "GREETED", [LINK_HELLO] = "HELLO",
@@ -50,4 +55,54 @@ void link_part(struct dialog *d, enum link_parting how)
 	} else if (l->state != LINK_APART && l->state < LINK_GREETED) {
 		link_enter(d, LINK_APART);
 	}
+}
+
+void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state)
+{
+	struct link *l = &d->link;
+
+	l->kind = (uint8_t)kind;
+	l->heard = LINK_HEARD_NOTHING;
+	l->given = LINK_GIVEN_NOTHING;
+	l->refusals = 0;
+	link_enter(d, state);
+}
+
+void link_was_given(struct link *l, enum smtp_verb verb)
+{
+	if (verb == SMTP_VERB_AUTH)
+		l->refusals = REFUSALS_MAX;
+	if (verb == SMTP_VERB_MAIL)
+		l->given = LINK_GIVEN_MAIL;
+}
+
+void link_heard(struct link *l)
+{
+	if (l->state == LINK_TOGETHER && l->heard == LINK_HEARD_NOTHING)
+		l->heard = LINK_HEARD_OCTETS;
+}
+
+void link_replied(struct link *l)
+{
+	if (l->state == LINK_TOGETHER)
+		l->heard = LINK_HEARD_REPLY;
+}
+
+void link_was_answered(struct link *l, unsigned code, bool message)
+{
+	if (message)
+		l->given = LINK_GIVEN_NOTHING;
+	if (message && code / 100 == 2)
+		l->refusals = 0;
+	else if (code >= 400)
+		l->refusals++;
+	/* A destination that gave the message up may still take octets of it for commands, and what
+	 * it says to those must answer nobody else. */
+	if (message && code / 100 != 2)
+		l->refusals = REFUSALS_MAX;
+}
+
+bool link_is_worn(const struct link *l)
+{
+	return l->refusals >= REFUSALS_MAX;
 }

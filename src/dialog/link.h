@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "smtp/command.h"
+
 struct dialog;
 
 enum link_state {
@@ -54,11 +56,21 @@ enum link_heard {
 	LINK_HEARD_REPLY, /* a whole answer that was no 421: nothing is given twice */
 };
 
+/* What of a transaction a connection has been given. */
+enum link_given {
+	LINK_GIVEN_NOTHING,
+	LINK_GIVEN_MAIL,  /* it owes the answer, which the client does not wait for */
+	LINK_GIVEN_BEGUN, /* … and has answered, and the transaction is not over */
+};
+
 struct link {
 	uint8_t state;	 /* enum link_state */
 	uint8_t parting; /* PARTING: enum link_parting */
 	uint8_t kind;	 /* enum link_kind */
 	uint8_t heard;	 /* enum link_heard: since TOGETHER */
+	uint8_t given;	 /* enum link_given */
+	/* Since the destination last took a message over it; its owner carries it to the next. */
+	uint32_t refusals;
 };
 
 const char *link_state_name(enum link_state state);
@@ -68,6 +80,18 @@ void link_enter(struct dialog *d, enum link_state state);
 /* The dialog has done with its connection, or looks for none any more: HOW matters where there is
  * one. What was decided before stands. */
 void link_part(struct dialog *d, enum link_parting how);
+
+/* A connection has just been met: nothing was given to it. */
+void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state);
+/* A command was given to the destination. */
+void link_was_given(struct link *l, enum smtp_verb verb);
+/* An answer has begun to come; a whole one has, and it is no 421. */
+void link_heard(struct link *l);
+void link_replied(struct link *l);
+/* CODE answered a command, or (MESSAGE) a message. */
+void link_was_answered(struct link *l, unsigned code, bool message);
+/* Nobody else should have the connection. */
+bool link_is_worn(const struct link *l);
 
 /* Octets of a destination are the dialog's. */
 static inline bool link_talks(const struct link *l)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * message: where the client's message stands, and what is known of it. One for each dialog; its
- * functions are the dialog's (dialog.h, inner.h).
+ * message: where the client's message stands, and what is known of it. One for each dialog.
  *
  *     NONE --> COMING --> WHOLE --> GIVEN --> NONE      its octets go on
  *               |  ^                  |
@@ -68,6 +67,8 @@ struct message {
 	struct smtp_text text;
 };
 
+struct dialog;
+
 const char *message_state_name(enum message_state state);
 
 /* The client sends octets, and they are thrown away. */
@@ -88,5 +89,12 @@ static inline bool message_is_open(const struct message *m)
 	return m->state != MESSAGE_NONE &&
 	       !(message_is_discarded(m) && m->discard >= DISCARD_LONE_CHUNK);
 }
+
+/* The message, with its end of data, or the chunk is all here: the kernel was given all of it. */
+void dialog_message_given(struct dialog *d);
+/* … and the destination's kernel has it: from now on it can be answered. */
+void dialog_message_reached(struct dialog *d);
+/* The caller moves octets in another way than it said: they are copied (enum message_moved). */
+void dialog_message_copied(struct dialog *d);
 
 #endif

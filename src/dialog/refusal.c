@@ -67,64 +67,9 @@ struct dialog_asked dialog_asked_now(const struct dialog *d, bool destination)
 	return what;
 }
 
-void dialog_note_address(struct dialog_pending *p, const struct smtp_command *cmd)
-{
-	struct span text = cmd->line;
-	const uint8_t *colon, *end;
-
-	if (cmd->verb != SMTP_VERB_MAIL && cmd->verb != SMTP_VERB_RCPT)
-		return;
-	colon = memchr(text.p, ':', text.n); /* there is a verb, so there are octets */
-	if (!colon)
-		return;
-	text = span_from(text, (size_t)(colon + 1 - text.p));
-	while (text.n > 0 && text.p[0] == ' ')
-		text = span_from(text, 1);
-	if (text.n > 0 && text.p[0] == '<') {
-		text = span_from(text, 1);
-		end = memchr(text.p, '>', text.n);
-	} else {
-		end = memchr(text.p, ' ', text.n);
-	}
-	if (end)
-		text.n = (size_t)(end - text.p);
-	if (text.n >= sizeof(p->address))
-		text.n = sizeof(p->address) - 1;
-	if (text.n)
-		memcpy(p->address, text.p, text.n);
-	p->address[text.n] = '\0';
-}
-
-/* The beginning of REPLY that is kept for the session's record: never half of a UTF-8 character. */
-static size_t kept(struct span reply)
-{
-	size_t n = reply.n;
-
-	if (n <= DIALOG_REPLY_KEPT)
-		return n;
-	n = DIALOG_REPLY_KEPT;
-	while (n > 0 && (reply.p[n] & 0xc0) == 0x80)
-		n--;
-	return n;
-}
-
-static void keep_reply(struct dialog *d, struct span reply)
-{
-	size_t n = kept(reply);
-
-	dialog_borrow_more(d);
-	memcpy(d->more->reply, reply.p, n);
-	d->more->reply_len = (uint16_t)n;
-}
-
-struct span dialog_last_refusal(const struct dialog *d)
-{
-	return d->more ? span_of(d->more->reply, d->more->reply_len) : SPAN("");
-}
-
 void dialog_refused(struct dialog *d, struct span reply, struct dialog_asked what)
 {
-	keep_reply(d, reply);
+	dialog_keep_refusal(d, reply);
 	if (what.command != RECORD_TOLD)
 		record_refusal(d, reply, &what);
 }

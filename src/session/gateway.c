@@ -58,7 +58,7 @@ void session_gateway_taken(struct session *s)
 	s->taken_ms = io_now_ms(s->ctx->io);
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
 			     &s->line.mechanisms);
-	s->dialog.gateway.refusals = s->line.refusals;
+	s->dialog.link.refusals = s->line.refusals;
 	session_changed(s);
 }
 
@@ -134,7 +134,7 @@ static bool hand_over(struct session *s, bool begun)
 	l->ext = c->ext;
 	l->size_max = c->size_max;
 	l->mechanisms = c->mechanisms;
-	l->refusals = s->dialog.gateway.refusals;
+	l->refusals = s->dialog.link.refusals;
 	if (s->rt->route->destination[s->dest_index].max) {
 		if (!seats_part(s->rt->seats, s->seat, &l->place))
 			return false;
