@@ -12,8 +12,8 @@
 /* Blocks in which octets arrive outside of bodies: emptied at once, so a few serve all sessions. */
 #define WORKER_BLOCK  16384
 #define WORKER_BLOCKS 64
-/* Octets of a body moved in one step. */
-#define WORKER_BODY  (128 * 1024)
+/* Octets of a body moved in one step. Long steps pay: see doc/performance.md. */
+#define WORKER_BODY  (512 * 1024)
 #define WORKER_PIPES 256
 /* Sessions without a seat that can be told so politely at the same time; more are told and closed.
  */

@@ -142,7 +142,10 @@ class Peer:
         """The next octets must be these."""
         taken = self.take(len(octets))
         if taken != octets:
-            raise AssertionError("got %r, not %r" % (taken, octets))
+            at = next((i for i, (a, b) in enumerate(zip(taken, octets)) if a != b), len(taken))
+            around = slice(max(at - 100, 0), at + 100)
+            raise AssertionError("got %d octets of %d; from octet %d on %r, not %r" % (
+                len(taken), len(octets), at, taken[around], octets[around]))
 
     def rest(self):
         """Everything up to the end of the stream; a reset is RESET."""

@@ -25,7 +25,7 @@ from puppet import EHLO, MAIL, OK, RCPT, SENDER_OK, case, sending
 
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 BLOCK = 16 * 1024  # WORKER_BLOCK
-STEP = 128 * 1024  # WORKER_BODY
+STEP = 512 * 1024  # WORKER_BODY
 OFFER = b"250-puppet.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
 EVIL = b"MAIL FROM:<evil@evil.test>\r\nRCPT TO:<victim@far.test>\r\nDATA\r\nx\r\n.\r\n"
 QUIT = b"QUIT\r\n"

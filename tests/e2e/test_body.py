@@ -21,7 +21,7 @@ from puppet import OK, case, sending
 
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 BLOCK = 16 * 1024  # WORKER_BLOCK: the first octets of a body come in one
-STEP = 128 * 1024  # WORKER_BODY
+STEP = 512 * 1024  # WORKER_BODY
 LINE = b"0123456789abcdef" * 4 + b"\r\n"
 END = b".\r\n"
 BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
@@ -29,8 +29,8 @@ REFUSED = b"521 5.5.2 Bare CR, LF or NUL in message, closing connection\r\n"
 
 
 def text(size):
-    """So many octets of whole lines."""
-    lines = LINE * (size // len(LINE) + 1)
+    """So many octets of whole lines, none of which is a header's."""
+    lines = b"\r\n" + LINE * (size // len(LINE) + 1)
     return lines[:size - 2] + b"\r\n"
 
 

@@ -18,7 +18,7 @@ END = b".\r\n"
 NOOP = b"NOOP\r\n"
 QUIT = b"QUIT\r\n"
 BYE = b"221 2.0.0 Bye\r\n"
-STEP = 128 * 1024
+STEP = 512 * 1024
 # What the daemon itself says: the codes are promised, the words are not.
 DISAGREED = b"451 4.3.0 "
 LOST = b"451 4.4.2 "

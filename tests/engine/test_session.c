@@ -25,7 +25,7 @@
 
 #define CLIENTS	 8
 #define MESSAGES 4 /* of each client, on one connection */
-#define BODY_MAX 400000
+#define BODY_MAX 1200000
 #define RING	 (1 << 16)
 
 /* What the destination does instead of taking a message, now and then. */

@@ -14,7 +14,7 @@
 
 #include "base/pool.h"
 
-#define SIZE  50000 /* no whole number of pages, but each has its own */
+#define SIZE  150000 /* no whole number of pages, but each has its own */
 #define COUNT 600
 
 static struct pool pool;
