@@ -96,7 +96,7 @@ struct io_uring_less {
 	bool setup_flags, cqe_skip;
 };
 
-/* The hook for tests: an engine over BACKEND, which finds ARG in io->arg. */
+/* An engine over BACKEND, which finds ARG in io->arg: one of ours without an ARG, or a test's. */
 int io_create_with(struct io **out, const struct io_backend *backend,
 		   const struct io_limits *limits, void *arg, const char **why)
 	__attribute__((warn_unused_result));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * io: the part of the engine that all backends share: bookkeeping of operations, blocks, timers,
- * tasks and the turn of the loop.
+ * tasks and the turn of the loop. It knows no backend; io_create.c chooses one.
  *
  * A turn: wait and complete (the backend), complete what was refused, fire timers, run tasks. All
  * memory is taken in io_create(); tables are address space that costs nothing until it is used. It
@@ -133,27 +133,6 @@ int io_create_with(struct io **out, const struct io_backend *backend,
 	}
 	*out = io;
 	return 0;
-}
-
-int io_create(struct io **io, enum io_engine engine, const struct io_limits *limits,
-	      const char **why)
-{
-	const char *lacks = NULL;
-	int ret;
-
-	if (why)
-		*why = NULL;
-	if (engine != IO_ENGINE_EPOLL) {
-		ret = io_create_with(io, &io_backend_uring, limits, NULL, &lacks);
-		if (ret == 0)
-			return 0;
-		if (why)
-			*why = lacks;
-		/* Without a reason it is not the kernel's refusal of io_uring: not to be hidden. */
-		if (engine == IO_ENGINE_URING || !lacks)
-			return lacks ? -EOPNOTSUPP : ret;
-	}
-	return io_create_with(io, &io_backend_epoll, limits, NULL, &lacks);
 }
 
 void io_destroy(struct io *io)
