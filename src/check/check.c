@@ -20,6 +20,7 @@
 #include "check/limits.h"
 #include "check/resolver.h"
 #include "check/tables.h"
+#include "config/load.h"
 #include "config/pack.h"
 #include "route/parse.h"
 #include "xmllog/check.h"

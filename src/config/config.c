@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config: owns struct config: its memory, its faults and their order. The file's grammar is in
- * lines.c, the values' in value.c. It refuses nothing itself and never fails: a configuration with
- * faults is returned like any other, and whoever loads it looks at fault_count before using it.
- * Running out of memory while reading a megabyte at most is treated as a broken invariant.
+ * config: owns struct config: its memory, its faults and their order, and the names of settings,
+ * which all that read one (load.c, lines.c, value.c) and all that judge one use. It refuses nothing
+ * itself and never fails. Running out of memory while reading a megabyte at most is treated as a
+ * broken invariant.
  */
 #include "config/config.h"
 
@@ -14,7 +14,7 @@
 #include "base/diag.h"
 #include "config/inner.h"
 
-static const char argument_place[] = "-o";
+const char config_argument_place[] = "-o";
 
 /* One string of a configuration, in a chain from config->memory. */
 struct text {
@@ -113,7 +113,7 @@ add_fault(struct config *c, struct place at, const char *name, const char *fmt, 
 	fault.text = printable(c, all);
 	free(what);
 	free(all);
-	if (at.file == argument_place)
+	if (at.file == config_argument_place)
 		fault.rank = 1;
 	else if (!c->path || strcmp(at.file, c->path) != 0)
 		fault.rank = 2;
@@ -159,25 +159,6 @@ const char *config_name(enum setting s)
 {
 	CHECK(s < SETTING_COUNT);
 	return setting_rows[s].name;
-}
-
-struct config *config_load(const char *file, const char *const *overrides, size_t n)
-{
-	struct config *c = calloc(1, sizeof(*c));
-	struct reader r = { .config = c };
-
-	CHECK(c);
-	c->set = settings_default;
-	if (file) {
-		c->path = strdup(file);
-		CHECK(c->path);
-		config_read_file(&r, c->path);
-	}
-	r.at = (struct place){ argument_place, 0 };
-	for (size_t i = 0; i < n; i++)
-		config_read_argument(&r, overrides[i]);
-	config_settle_choices(&r);
-	return c;
 }
 
 void config_free(struct config *c)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config: one configuration, read from a file of Kconfig lines and from -o arguments against the
- * table that the build makes from the Kconfig tree (settings.h, generated: struct settings, enum
- * setting, one enum for each choice). All faults are collected, each with its place; what a value
- * means beyond its type and range is judged by the folders that use it, which add their faults
- * here.
+ * config: one configuration, read (load.h) against the table that the build makes from the Kconfig
+ * tree (settings.h, generated: struct settings, enum setting, one enum for each choice). All faults
+ * are collected, each with its place; what a value means beyond its type and range is judged by the
+ * folders that use it, which add their faults here.
  */
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
@@ -37,12 +36,6 @@ struct config {
 	void *memory; /* strings that `set` points to */
 };
 
-/*
- * Reads FILE (NULL: defaults alone) and then OVERRIDES ("NAME=VALUE", N of them). Never fails by
- * itself: what is wrong, a file that cannot be opened too, is in the faults. Allocates (start and
- * reload only).
- */
-struct config *config_load(const char *file, const char *const *overrides, size_t n);
 void config_free(struct config *c);
 /* Adds a fault at the place where setting S was given. Text without final dot or newline. */
 void config_fault(struct config *c, enum setting s, const char *fmt, ...)

@@ -33,6 +33,9 @@ struct reader {
 	bool choice_at_fault[SETTING_COUNT]; /* by choice: said already, no second fault */
 };
 
+/* The place of every argument, known by its address: a file may have the same name. */
+extern const char config_argument_place[];
+
 /* A copy of N octets and a NUL that lives as long as the configuration. */
 char *config_text(struct config *c, const char *text, size_t n);
 /* Adds a fault; NAME may be NULL (a line or a file as a whole). */

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "config/config.h"
+#include "config/load.h"
 
 #define PATIENCE_S 10
 #define ANSWER_MAX ((size_t)16 << 20)

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 
+#include "config/load.h"
 #include "ctl/inner.h"
 
 #define SECONDS_MAX 86400

@@ -8,6 +8,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/load.h"
+
 /* Before the first rotation there may be no archive. */
 static bool has_archive(const char *path)
 {

@@ -11,6 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "config/load.h"
 #include "ctl/inner.h"
 
 #define LIMIT_S 120

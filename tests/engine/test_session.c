@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "config/load.h"
 #include "io/net.h"
 #include "route/parse.h"
 #include "route/shared.h"

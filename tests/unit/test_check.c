@@ -27,6 +27,7 @@
 #include "machine.h"
 #include "check/check.h"
 #include "check/limits.h"
+#include "config/load.h"
 #include "shared/seats.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */

@@ -15,6 +15,7 @@
 #include "base/span.h"
 #include "config/config.h"
 #include "config/inner.h"
+#include "config/load.h"
 
 static char dir[] = "/tmp/caronte-test-XXXXXX";
 static char path[sizeof(dir) + 32];

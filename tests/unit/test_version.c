@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/load.h"
 #include "route/shared.h"
 #include "runtime/channel.h"
 #include "runtime/runtime.h"
