@@ -14,12 +14,6 @@ static const uint8_t nobody[KEY_SIZE];
 
 /* ---- taking and leaving ---- */
 
-struct seat *seats_taken(struct seats *s, uint32_t seat)
-{
-	CHECK(seat < s->head.max && s->seat[seat].is.taken);
-	return &s->seat[seat];
-}
-
 static enum seats_verdict may_take(struct seats *s, const uint8_t key[KEY_SIZE], bool counted,
 				   unsigned per_address)
 {
@@ -173,27 +167,6 @@ bool seats_place(struct seats *s, unsigned worker, unsigned dest, unsigned max, 
 	}
 	seats_unlock(s);
 	return new;
-}
-
-void seats_free(struct seats *s, uint32_t seat)
-{
-	struct seat *own = seats_taken(s, seat);
-
-	own->is.taken = 0;
-	seats_unask(s, own);
-	if (own->is.destination != NO_DESTINATION)
-		s->head.at_destination[own->is.destination]--;
-	if (own->is.counted)
-		seats_count_out(s, own);
-	if (seats_is_place(own)) {
-		s->places -= !own->until_ms;
-		s->places_at[own->is.destination]--;
-	} else {
-		s->head.sessions--;
-	}
-	seats_judge_stress(s);
-	own->link = s->free_seat;
-	s->free_seat = seat;
 }
 
 void seats_take_over(struct seats *s, uint32_t seat, uint32_t place)

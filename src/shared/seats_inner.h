@@ -91,13 +91,6 @@ void seats_unlock(struct seats *s);
 
 /* ---- the mutex is held for all that follows ---- */
 
-/* A taken seat; asking for another one is a fault of ours. */
-struct seat *seats_taken(struct seats *s, uint32_t seat);
-/* The seat is free first, and what is derived follows. */
-void seats_free(struct seats *s, uint32_t seat);
-/* A seat is a place until UNTIL_MS, of nobody. */
-void seats_due_at(struct seats *s, uint64_t until_ms);
-
 /* Of no family, or nobody's. */
 static inline bool seats_is_place(const struct seat *seat)
 {
@@ -119,8 +112,16 @@ bool seats_networks_full(struct seats *s, const uint8_t key[KEY_SIZE], unsigned 
 /* Counted ones of an address (IPv6: of its /64) in this table. */
 uint32_t seats_counted(struct seats *s, const uint8_t key[KEY_SIZE]);
 
-/* ---- seats_stress.c ---- */
+/* ---- seats_derived.c ---- */
 
+/* Makes everything that is derived from the seats. */
+void seats_derive(struct seats *s);
+/* A taken seat; asking for another one is a fault of ours. */
+struct seat *seats_taken(struct seats *s, uint32_t seat);
+/* The seat is free first, and what is derived follows. */
+void seats_free(struct seats *s, uint32_t seat);
+/* A seat is a place until UNTIL_MS, of nobody. */
+void seats_due_at(struct seats *s, uint64_t until_ms);
 /* Called wherever the number of sessions has changed. */
 void seats_judge_stress(struct seats *s);
 /* Nothing is known of who is useless. */

@@ -15,17 +15,6 @@
 /* The least time between two looks of which the first did not find as many as it can keep. */
 #define LOOK_AGAIN_MS 50
 
-/* It ends lower than it began, or it would come and go with every session. */
-void seats_judge_stress(struct seats *s)
-{
-	uint64_t sessions = s->head.sessions + others_sessions();
-
-	if (4 * sessions > 3 * (uint64_t)s->max_sessions)
-		s->stressed = 1;
-	else if (8 * sessions <= 5 * (uint64_t)s->max_sessions)
-		s->stressed = 0;
-}
-
 bool seats_stressed(const struct seats *s)
 {
 	return s->stressed;
@@ -55,12 +44,6 @@ void seats_spare(struct seats *s, uint32_t seat, bool spared)
 }
 
 /* ---- who is not ---- */
-
-void seats_forget_useless(struct seats *s)
-{
-	s->useless_next = s->useless_count = 0;
-	s->look_again_ms = 0;
-}
 
 static bool is_useless(const struct seat *seat, uint64_t now, unsigned idle_ms)
 {
@@ -140,15 +123,6 @@ bool seats_is_asked(const struct seats *s, uint32_t seat)
 {
 	CHECK(seat < s->head.max);
 	return s->seat[seat].asked;
-}
-
-void seats_unask(struct seats *s, struct seat *seat)
-{
-	if (!seat->asked)
-		return;
-	CHECK(s->asked > 0);
-	seat->asked = 0;
-	s->asked--;
 }
 
 bool seats_gives_up(struct seats *s, uint32_t seat, unsigned idle_ms)

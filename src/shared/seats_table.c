@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * seats_table: the table of seats (seats_inner.h): how large it is, how it begins, its mutex, and
- * how all that is derived is made from the seats. What a dead worker leaves at a destination is
- * freed by whoever takes the mutex when it is due: no process has a timer that could be lost with
- * it.
+ * seats_table: the table of seats (seats_inner.h): how large it is, how it begins, and its mutex.
+ * Where a process died with the mutex, the next one to take it makes anew all that is derived
+ * (seats_derived.c). What a dead worker leaves at a destination is freed by whoever takes the mutex
+ * when it is due: no process has a timer that could be lost with it.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,48 +38,6 @@ size_t seats_room(unsigned max_sessions)
 	       seats_networks_room(max_sessions);
 }
 
-void seats_due_at(struct seats *s, uint64_t until_ms)
-{
-	if (until_ms < s->due_ms)
-		s->due_ms = until_ms;
-}
-
-/* Makes everything that is derived from the seats. */
-static void rebuild(struct seats *s)
-{
-	s->head.sessions = 0;
-	s->places = 0;
-	s->due_ms = NEVER;
-	s->free_seat = NONE;
-	s->asked = 0;
-	for (unsigned i = 0; i < SEATS_DESTINATIONS; i++)
-		s->head.at_destination[i] = s->places_at[i] = 0;
-	seats_networks_clear(s);
-	seats_forget_useless(s);
-	for (uint32_t i = s->head.max; i-- > 0;) {
-		struct seat *seat = &s->seat[i];
-
-		if (!seat->is.taken) {
-			seat->link = s->free_seat;
-			s->free_seat = i;
-			continue;
-		}
-		if (seats_is_place(seat))
-			s->places_at[seat->is.destination]++;
-		else
-			s->head.sessions++;
-		if (seat->until_ms)
-			seats_due_at(s, seat->until_ms);
-		else if (seats_is_place(seat))
-			s->places++;
-		if (seat->is.counted)
-			seats_count_in(s, seat);
-		s->asked += seat->asked;
-		if (seat->is.destination != NO_DESTINATION)
-			s->head.at_destination[seat->is.destination]++;
-	}
-}
-
 /* Frees what is nobody's and whose time is over. The mutex is held. */
 static void free_due(struct seats *s)
 {
@@ -106,7 +64,7 @@ void seats_lock(struct seats *s)
 
 	CHECK(err == 0 || err == EOWNERDEAD);
 	if (err == EOWNERDEAD) {
-		rebuild(s);
+		seats_derive(s);
 		CHECK(pthread_mutex_consistent(&s->lock) == 0);
 	}
 	free_due(s);
@@ -143,7 +101,7 @@ int seats_init(struct seats *s, unsigned max_sessions)
 	s->head.seats_at = offsetof(struct seats, seat);
 	s->head.seat_size = sizeof(struct seat);
 	seats_networks_init(s);
-	rebuild(s);
+	seats_derive(s);
 	return 0;
 }
 
