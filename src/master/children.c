@@ -219,3 +219,9 @@ unsigned children_free_generation(const struct master *m)
 	}
 	return free;
 }
+
+int children_grace(const struct master *m, unsigned slot)
+{
+	return slot / m->rt.workers == m->generation ? m->version->config.set.stop_grace
+						     : m->children[slot].grace_s;
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * inner: what the files of the master share: master.c (children, signals, states), reload.c
- * (another configuration) and upgrade.c (another program).
+ * inner: what the files of the master share: start.c and adopt.c (how it begins) are above
+ * master.c (signals, states, what is begun when), that is above reload.c (another configuration)
+ * and upgrade.c (another program), and these are above children.c and say.c.
  */
 #ifndef MASTER_INNER_H
 #define MASTER_INNER_H
@@ -113,6 +114,9 @@ void master_record(struct master *m, enum xmllog_element e, const char *changed)
  */
 void master_begin(struct master *m, enum results_kind kind);
 void master_end(struct master *m, enum results_kind kind, enum results_how how, const char *text);
+/* Says why a reload or an upgrade changes nothing: the record, the signal on standard error, and
+ * the result. */
+void master_refuse(struct master *m, enum results_kind kind, const char *why);
 /* Into the file beside PID_FILE, where there is one. */
 void master_write_results(struct master *m);
 /* The worker's own number: the one that its listening sockets have. */
@@ -121,8 +125,6 @@ static inline struct child *master_current(struct master *m, unsigned i)
 	return &m->children[m->generation * m->rt.workers + i];
 }
 
-/* The STOP_GRACE that the worker of a slot knows, in seconds. */
-int master_grace(const struct master *m, unsigned slot);
 /* An open relay is said, at each start and whenever it is read again. */
 void master_warn_guard(struct master *m);
 /* Destinations whose names do not resolve are said likewise. */
@@ -149,6 +151,8 @@ void children_close(struct master *m);
 void children_resolver(void *ctx);
 /* A generation without a process, or RUNTIME_GENERATIONS. */
 unsigned children_free_generation(const struct master *m);
+/* The STOP_GRACE that the worker of a slot knows, in seconds. */
+int children_grace(const struct master *m, unsigned slot);
 
 /* ---- start.c ---- */
 
@@ -176,8 +180,6 @@ int reload_wait_ms(const struct master *m);
 void reload_hear(struct master *m);
 /* The oldest version that a worker still uses. */
 uint64_t reload_oldest(const struct master *m);
-/* Says why nothing changes: the record, the signal on standard error, and the result. */
-void reload_refuse(struct master *m, enum results_kind kind, const char *why);
 
 /* ---- upgrade.c ---- */
 

@@ -107,19 +107,13 @@ static void tell_again(struct master *m, uint64_t now)
 	m->tell_ms = any ? now + TELL_MS : 0;
 }
 
-int master_grace(const struct master *m, unsigned slot)
-{
-	return slot / m->rt.workers == m->generation ? m->version->config.set.stop_grace
-						     : m->children[slot].grace_s;
-}
-
 static uint64_t longest_grace_ms(const struct master *m)
 {
 	int longest = m->version->config.set.stop_grace;
 
 	for (unsigned i = 0; i < m->rt.slots; i++)
-		if (m->children[i].process.pid && master_grace(m, i) > longest)
-			longest = master_grace(m, i);
+		if (m->children[i].process.pid && children_grace(m, i) > longest)
+			longest = children_grace(m, i);
 	return (uint64_t)longest * 1000;
 }
 
@@ -378,6 +372,26 @@ static bool has_control(const struct master *m)
 	return m->state < CLOSING && (m->control_fd >= 0 || m->metrics_fd >= 0);
 }
 
+/* A reload or an upgrade was asked for while another one was under way, which is over now. */
+static bool is_next(const struct master *m)
+{
+	return m->state == RUNNING && m->asked_for == ASKED_NOTHING && !m->reloading &&
+	       (m->reload_again || m->upgrade_again);
+}
+
+static void begin_next(struct master *m)
+{
+	if (!is_next(m))
+		return;
+	if (m->reload_again) {
+		m->reload_again = false;
+		reload_ask(m);
+	} else {
+		m->upgrade_again = false;
+		upgrade_ask(m);
+	}
+}
+
 static void run_serving(struct master *m, uint64_t now)
 {
 	int err;
@@ -388,6 +402,7 @@ static void run_serving(struct master *m, uint64_t now)
 	err = resolver_run(&m->resolver, now, children_resolver, m);
 	if (err)
 		master_fault(m, "fork", "resolver: %s", strerror(-err));
+	begin_next(m);
 	reload_run(m);
 }
 
@@ -467,6 +482,8 @@ static int wait_ms(struct master *m, uint64_t now)
 			sooner(&until, now + TICK_MS);
 		if (m->asked.pid && m->asked.until_ms)
 			sooner(&until, m->asked.until_ms);
+		if (is_next(m))
+			sooner(&until, now);
 		if (reload_wait_ms(m) >= 0)
 			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {

@@ -33,22 +33,6 @@ static void close_one(int *fd)
 	*fd = -1;
 }
 
-void reload_refuse(struct master *m, enum results_kind kind, const char *why)
-{
-	const char *how = kind == RESULTS_UPGRADE ? "SIGUSR2" : "SIGHUP";
-	size_t n = strlen(why);
-
-	while (n > 0 && why[n - 1] == '\n')
-		n--;
-	master_say_lines(why);
-	master_say("%s: refused, nothing has changed", how);
-	master_fault(m, "configuration", "%s: refused: %.*s", how, (int)n, why);
-	master_end(m, kind, RESULTS_REFUSED, why);
-	stats_reloaded(m->rt.stats, false, master_clock_us());
-	if (m->state == RUNNING && !m->reloading)
-		notify_send(NOTIFY_READY, "accepting connections; a reload was refused");
-}
-
 /* ---- the child ---- */
 
 static _Noreturn void check_child(struct master *m)
@@ -95,7 +79,7 @@ void reload_ask(struct master *m)
 		check_child(m);
 	if (pid < 0) {
 		close_one(&m->asked_image);
-		reload_refuse(m, RESULTS_RELOAD, strerror(-pid));
+		master_refuse(m, RESULTS_RELOAD, strerror(-pid));
 		return;
 	}
 	m->asked_for = ASKED_RELOAD;
@@ -287,10 +271,10 @@ void reload_answered(struct master *m, int status)
 	n.pid_fd = m->pid_fd;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		process_status(status, why);
-		reload_refuse(m, RESULTS_RELOAD, m->asked.said ? m->asked.text : why);
+		master_refuse(m, RESULTS_RELOAD, m->asked.said ? m->asked.text : why);
 		give_up(&n);
 	} else if (make_next(m, &n, why, sizeof(why)) != 0) {
-		reload_refuse(m, RESULTS_RELOAD, why);
+		master_refuse(m, RESULTS_RELOAD, why);
 		give_up(&n);
 	} else {
 		version_changes(m->version, n.version, m->changed, sizeof(m->changed));
@@ -359,27 +343,11 @@ static bool is_to_be_told(const struct master *m, const struct child *c)
 	return c->process.pid && c->channel >= 0 && c->told < m->rt.number;
 }
 
-/* What was asked for meanwhile is to be begun. */
-static bool is_next(const struct master *m)
-{
-	return m->state == RUNNING && m->asked_for == ASKED_NOTHING && !m->reloading &&
-	       (m->reload_again || m->upgrade_again);
-}
-
 void reload_run(struct master *m)
 {
 	uint64_t now = master_now_ms();
 	bool missing = m->writer_leaves; /* the record goes into the log that goes on */
 
-	if (is_next(m)) {
-		if (m->reload_again) {
-			m->reload_again = false;
-			reload_ask(m);
-		} else {
-			m->upgrade_again = false;
-			upgrade_ask(m);
-		}
-	}
 	for (unsigned i = 0; i < m->rt.workers; i++) {
 		struct child *c = master_current(m, i);
 
@@ -413,8 +381,6 @@ int reload_wait_ms(const struct master *m)
 {
 	bool untold = false;
 
-	if (is_next(m))
-		return 0;
 	for (unsigned i = 0; i < m->rt.workers; i++)
 		untold |= is_to_be_told(m, &m->children[m->generation * m->rt.workers + i]);
 	return m->reloading || untold ? TELL_AGAIN_MS : -1;

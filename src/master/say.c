@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * say: what the master says: lines on standard error, records of its own, and results for
- * whoever waits for one. None of them holds it up.
+ * say: what the master says: lines on standard error, records of its own, results for whoever
+ * waits for one, and the refusal of a reload or an upgrade, which is all of these. None of them
+ * holds it up.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include "base/diag.h"
 #include "check/pidfile.h"
 #include "master/inner.h"
+#include "master/notify.h"
 
 uint64_t master_now_ms(void)
 {
@@ -120,6 +122,22 @@ void master_end(struct master *m, enum results_kind kind, enum results_how how, 
 {
 	results_end(m->rt.results, kind, how, text);
 	master_write_results(m);
+}
+
+void master_refuse(struct master *m, enum results_kind kind, const char *why)
+{
+	const char *how = kind == RESULTS_UPGRADE ? "SIGUSR2" : "SIGHUP";
+	size_t n = strlen(why);
+
+	while (n > 0 && why[n - 1] == '\n')
+		n--;
+	master_say_lines(why);
+	master_say("%s: refused, nothing has changed", how);
+	master_fault(m, "configuration", "%s: refused: %.*s", how, (int)n, why);
+	master_end(m, kind, RESULTS_REFUSED, why);
+	stats_reloaded(m->rt.stats, false, master_clock_us());
+	if (m->state == RUNNING && !m->reloading)
+		notify_send(NOTIFY_READY, "accepting connections; a reload was refused");
 }
 
 void master_warn_guard(struct master *m)

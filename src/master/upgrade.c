@@ -129,7 +129,7 @@ static int list_workers(const struct master *m, struct state *s)
 		if (c->process.pid)
 			s->worker[s->worker_count++] =
 				(struct state_worker){ i, c->process.pid, seats_fd(m, c->seats),
-						       c->oldest, master_grace(m, i) };
+						       c->oldest, children_grace(m, i) };
 	}
 	return 0;
 }
@@ -254,7 +254,7 @@ static void drop(struct master *m)
 static void refuse(struct master *m, const char *why)
 {
 	drop(m);
-	reload_refuse(m, RESULTS_UPGRADE, why);
+	master_refuse(m, RESULTS_UPGRADE, why);
 }
 
 static bool serves(const struct master *m)
