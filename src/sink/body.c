@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * body: a message by DATA (RFC 5321 4.1.1.4) or by chunks (BDAT, RFC 3030), with the places at
- * which the script wants something done. A position counts octets of the body as they came, over
- * all chunks of a message.
+ * which the script wants something done, and the end of its transaction. A position counts octets
+ * of the body as they came, over all chunks of a message.
  */
 #include <stdio.h>
 
@@ -28,6 +28,19 @@ void sink_body_begin(struct sink_session *s)
 	s->body_rule = NULL;
 	next_rule(s);
 	sink_message_begin(&s->message, s->sink->store, s->number, s->message_number);
+}
+
+void sink_transaction_reset(struct sink_session *s)
+{
+	s->mail = s->binary = s->chunked = s->chunk_failed = false;
+	s->recipients = 0;
+	if (s->in_message) {
+		sink_note(s, 'N', "message broken off after %llu octets",
+			  (unsigned long long)s->body_octets);
+		sink_message_discard(&s->message);
+		s->sink->stats->broken_messages++;
+		s->in_message = false;
+	}
 }
 
 /* Does what the script wants at this place; false: nothing. */

@@ -135,17 +135,24 @@ struct sink_session {
 
 /* session.c: connections. */
 int sink_listen_start(struct sink *k) __attribute__((warn_unused_result));
-/* One more message has been kept; with the last of --messages the process prepares to leave. */
-void sink_limit_count(struct sink *k);
 /* Takes away what is half there; the descriptors go with the process. */
 void sink_sessions_abandon(struct sink *k);
 
-/* dialog.c: commands and answers. */
+/* dialog.c: commands. */
 /* Sees to what stands in s->in; false when it needs more. */
 bool sink_dialog_step(struct sink_session *s);
 void sink_dialog_connect(struct sink_session *s);
+
+/* body.c: DATA and BDAT. */
+void sink_body_begin(struct sink_session *s);
+/* A well-formed BDAT command: its octets follow. */
+void sink_chunk_begin(struct sink_session *s, uint64_t octets, bool last);
+bool sink_body_data_step(struct sink_session *s);
+bool sink_body_chunk_step(struct sink_session *s);
+/* Forgets the transaction; a message that is half there is thrown away, and noted. */
 void sink_transaction_reset(struct sink_session *s);
 
+/* answer.c: what is said at a moment. */
 /* What shall be answered at a moment: a rule's words or the server's own. */
 struct sink_choice {
 	const struct sink_step *steps;
@@ -164,12 +171,10 @@ void sink_commit(struct sink_session *s, const struct sink_choice *c);
 uint8_t sink_answer(struct sink_session *s, enum sink_event event, struct span line,
 		    struct span text);
 
-/* body.c: DATA and BDAT. */
-void sink_body_begin(struct sink_session *s);
-/* A well-formed BDAT command: its octets follow. */
-void sink_chunk_begin(struct sink_session *s, uint64_t octets, bool last);
-bool sink_body_data_step(struct sink_session *s);
-bool sink_body_chunk_step(struct sink_session *s);
+/* limit.c: --messages. */
+void sink_limit_init(struct sink *k);
+/* One more message has been kept; with the last of --messages the process prepares to leave. */
+void sink_limit_count(struct sink *k);
 
 /* auth.c: AUTH PLAIN and LOGIN. The answer to the command, to a line that follows it, and what the
  * answer that was really given (a rule may have changed it) does. */

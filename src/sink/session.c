@@ -22,8 +22,6 @@
 #define DRAIN_MS	2000
 #define DRAIN_OCTETS	(1u << 20)
 #define ACCEPT_PAUSE_MS 100
-#define LEAVE_MS	1000
-#define LEAVE_TURN_MS	10
 
 static void session_run(struct sink_session *s);
 
@@ -332,29 +330,6 @@ static void on_accept_again(struct io_timer *t)
 		io_accept(k->io, &k->accept, k->listener, &k->peer, true);
 }
 
-/* Full: sessions may end by themselves for a second. */
-static void on_leave(struct io_timer *t)
-{
-	struct sink *k = container_of(t, struct sink, leave);
-
-	if (!list_linked(&k->sessions) || io_now_ms(k->io) >= k->leave_by_ms)
-		io_stop(k->io);
-	else
-		io_timer_set(k->io, &k->leave, LEAVE_TURN_MS);
-}
-
-void sink_limit_count(struct sink *k)
-{
-	uint64_t n = atomic_fetch_add(&k->shared->messages, 1) + 1;
-
-	if (k->opt->messages == 0 || n < k->opt->messages || k->full)
-		return;
-	k->full = true;
-	k->leave_by_ms = io_now_ms(k->io) + LEAVE_MS;
-	io_cancel(k->io, &k->accept);
-	io_timer_set(k->io, &k->leave, LEAVE_TURN_MS);
-}
-
 int sink_listen_start(struct sink *k)
 {
 	/* As many again may have been told goodbye, and their peers not have closed. */
@@ -364,7 +339,7 @@ int sink_listen_start(struct sink *k)
 		return err;
 	list_init(&k->sessions);
 	io_timer_init(&k->accept_again, on_accept_again);
-	io_timer_init(&k->leave, on_leave);
+	sink_limit_init(k);
 	k->accept.done = on_accept;
 	io_accept(k->io, &k->accept, k->listener, &k->peer, true);
 	return 0;
