@@ -209,7 +209,7 @@ check-man: $(BUILD)/man/caronte.conf.5 | $(BUILD)/packages-check
 e2e-peers := $(BUILD)/packages-e2e $(BUILD)/unpacked/.done
 run-tests  = $(PYTHON) tests/check --build $(BUILD)
 
-check: layers tidy check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
+check: layers tidy circles check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
 	$(Q)$(run-tests) --fuzz-seconds 3 unit dialog engine fuzz e2e asan
 check-long: export CARONTE_LONG := 1
 check-long: check
@@ -241,6 +241,10 @@ layers:
 tidy:
 	$(say) TIDY 'the tree'
 	$(Q)$(PYTHON) tools/tidy
+
+circles: all
+	$(say) CIRCLES src
+	$(Q)$(PYTHON) tools/circles $(BUILD)
 
 format:
 	@tools/need analyze
@@ -323,6 +327,7 @@ make analyze       cppcheck, clang-tidy, and the layout as clang-format has it
 make layers        checks that the folders of src/ include one another in one direction only,
                    and that io/stream.h alone touches connected sockets
 make tidy          lengths, columns, where declarations stand, files that comments name
+make circles       checks that no more than two files, of one folder of src/, call one another
 make format        clang-format on all sources; format-check only says what it would change
 make menuconfig    edits a configuration file: CONFIG=FILE ($(CONFIG))
 make defconfig     writes a configuration file with every default: CONFIG=FILE ($(CONFIG))
@@ -339,7 +344,8 @@ help:
 	@:
 
 .PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze \
-	analyze-cppcheck layers tidy format format-check menuconfig defconfig savedefconfig bench \
-	bench-quick install clean help tests build-asan build-fuzz fuzz-programs FORCE
+	analyze-cppcheck layers tidy circles format format-check menuconfig defconfig \
+	savedefconfig bench bench-quick install clean help tests build-asan build-fuzz \
+	fuzz-programs FORCE
 
 -include $(shell find $(addprefix $(BUILD)/,src tests bench gen clang) -name '*.d' 2>/dev/null)
