@@ -15,6 +15,7 @@
 
 #include "eod_oracle.h"
 #include "feed.h"
+#include "size.h"
 #include "smtp/repair.h"
 
 #define BODY_MAX 4096
@@ -277,7 +278,7 @@ static void test_random(void **state)
 	static uint8_t body[BODY_MAX];
 
 	(void)state;
-	for (unsigned round = 0; round < 3000; round++)
+	for (unsigned round = 0; round < size_of(3000, 300); round++)
 		check(span_of(body, random_body(body, 100 + random_below(600))));
 }
 
@@ -353,7 +354,7 @@ static void test_repair(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
 		check_repair(bodies[i]);
-	for (unsigned round = 0; round < 3000; round++) {
+	for (unsigned round = 0; round < size_of(3000, 300); round++) {
 		size_t n = random_body(body, 100 + random_below(300));
 
 		for (unsigned k = random_below(6); n && k; k--)

@@ -15,16 +15,16 @@
 #include <cmocka.h>
 
 #include "eod_oracle.h"
+#include "size.h"
 #include "smtp/repair.h"
 
 #define BODY_MAX 2048
 #define OUT_MAX	 (3 * BODY_MAX + 16)
 
-#ifndef WORD_MAX
+/* As in test_eod.c. */
 #define WORD_MAX       9
 #define WORD_CUT_ONCE  8
 #define WORD_CUT_TWICE 6
-#endif
 
 struct result {
 	uint8_t data[OUT_MAX];
@@ -247,14 +247,15 @@ static void test_many_crs(void **state)
 static void test_all_short_bodies(void **state)
 {
 	uint8_t body[WORD_MAX];
+	size_t less = size_of(0, 2);
 
 	(void)state;
-	for (size_t n = 0; n <= sizeof(body); n++)
+	for (size_t n = 0; n <= WORD_MAX - less; n++)
 		for (unsigned i = 0, count = words(n); i < count; i++) {
 			word(body, n, i);
 			check_definition(span_of(body, n));
-			if (n <= WORD_CUT_ONCE)
-				check_all_cuts(span_of(body, n), n <= WORD_CUT_TWICE);
+			if (n <= WORD_CUT_ONCE - less)
+				check_all_cuts(span_of(body, n), n <= WORD_CUT_TWICE - less);
 		}
 }
 
@@ -293,7 +294,7 @@ static void test_random_bodies(void **state)
 	size_t cuts[12];
 
 	(void)state;
-	for (unsigned round = 0; round < 6000; round++) {
+	for (unsigned round = 0; round < size_of(6000, 1200); round++) {
 		size_t n = random_below(round % 8 ? 300 : BODY_MAX), count = random_below(12);
 		size_t at = 0;
 
@@ -316,7 +317,7 @@ static void test_idempotent(void **state)
 	static struct result once, twice;
 
 	(void)state;
-	for (unsigned round = 0; round < 3000; round++) {
+	for (unsigned round = 0; round < size_of(3000, 600); round++) {
 		size_t n = random_below(BODY_MAX);
 
 		lines(body, n, round % 2 ? 10 : 0);
