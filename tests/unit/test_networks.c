@@ -445,11 +445,12 @@ static void test_random(void **state)
 		random_round();
 }
 
-static double now_s(void)
+/* Of the processor's time, which is ours alone. */
+static double used_s(void)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
@@ -473,9 +474,9 @@ static void test_many(void **state)
 					      x >> 16);
 	}
 	struct span s = span_of(text, n);
-	double begin = now_s();
+	double begin = used_s();
 	struct policy_networks *t = build(&s, NULL, 1, &used);
-	double built = now_s();
+	double built = used_s();
 
 	assert_non_null(t);
 	for (unsigned i = 0; i < LOOKUPS; i++) {
@@ -485,7 +486,7 @@ static void test_many(void **state)
 		memcpy(a.ip, &x, 4);
 		hits += policy_networks_match(t, &a);
 	}
-	double end = now_s();
+	double end = used_s();
 
 	assert_true(hits > 0 && hits < LOOKUPS);
 	print_message("%d networks: %.1f ms, %zu octets, %.0f ns a lookup\n", MANY,

@@ -163,7 +163,7 @@ static void death_of_the_master(void **state)
 	close(fds[1]);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 	end = (struct pollfd){ .fd = fds[0], .events = POLLIN };
-	assert_int_equal(poll(&end, 1, 5000), 1);
+	assert_int_equal(poll(&end, 1, 60000), 1);
 	assert_true(end.revents & POLLHUP);
 	close(fds[0]);
 }
