@@ -17,15 +17,7 @@
 #include <stddef.h>
 
 #include "ctl/log_record.h"
-
-/* Text that grows. */
-struct log_text {
-	char *p;
-	size_t n, cap;
-	bool failed; /* no memory: what was added since is missing */
-};
-
-void log_text_free(struct log_text *t);
+#include "ctl/log_text.h"
 
 enum log_format { LOG_TABLE, LOG_JSON, LOG_XML };
 
@@ -40,11 +32,5 @@ void log_print_head(const struct log_print *k, struct log_text *out);
 void log_print_foot(const struct log_print *k, struct log_text *out);
 /* Appends the record, one line. */
 void log_print_record(const struct log_print *k, const struct log_record *r, struct log_text *out);
-/* Appends V as a table shows it. */
-void log_print_safe(const struct log_print *k, struct span v, struct log_text *out);
-
-/* For log_table.c and log_summary.c. */
-void log_text_add(struct log_text *t, const void *p, size_t n);
-void log_text_str(struct log_text *t, const char *s);
 
 #endif

@@ -132,10 +132,10 @@ void log_summary_print(struct log_summary *s, const struct log_print *k, struct 
 
 		print_count(out, row->count);
 		log_text_str(out, "  ");
-		log_print_safe(k, span_str(row->element), out);
+		log_text_safe(out, k->utf8, span_str(row->element));
 		for (size_t j = 0; j < 2 && row->kind[j][0]; j++) {
 			log_text_str(out, " ");
-			log_print_safe(k, span_str(row->kind[j]), out);
+			log_text_safe(out, k->utf8, span_str(row->kind[j]));
 		}
 		log_text_str(out, "\n");
 	}
@@ -147,9 +147,9 @@ void log_summary_print(struct log_summary *s, const struct log_print *k, struct 
 	log_text_str(out, "  records");
 	if (s->records) {
 		log_text_str(out, " from ");
-		log_print_safe(k, span_str(s->first), out);
+		log_text_safe(out, k->utf8, span_str(s->first));
 		log_text_str(out, " to ");
-		log_print_safe(k, span_str(s->last), out);
+		log_text_safe(out, k->utf8, span_str(s->last));
 	}
 	log_text_str(out, "\n");
 }

@@ -92,7 +92,7 @@ static void put(struct table *t, struct span v, size_t width)
 	size_t from = t->out->n;
 
 	if (v.p)
-		log_print_safe(t->print, v, t->out);
+		log_text_safe(t->out, t->print->utf8, v);
 	else
 		log_text_str(t->out, "-");
 	pad(t->out, from, width);
@@ -154,9 +154,9 @@ static void put_rest(struct table *t)
 		if (t->shown >> i & 1)
 			continue;
 		log_text_str(t->out, " ");
-		log_print_safe(t->print, r->attr[i].name, t->out);
+		log_text_safe(t->out, t->print->utf8, r->attr[i].name);
 		log_text_str(t->out, "=");
-		log_print_safe(t->print, r->attr[i].value, t->out);
+		log_text_safe(t->out, t->print->utf8, r->attr[i].value);
 	}
 }
 

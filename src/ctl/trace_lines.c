@@ -44,7 +44,7 @@ void trace_value(const struct log_print *k, const char *before, struct span v, c
 	if (!v.p)
 		return;
 	log_text_str(out, before);
-	log_print_safe(k, v, out);
+	log_text_safe(out, k->utf8, v);
 	log_text_str(out, behind);
 }
 
@@ -55,7 +55,7 @@ void trace_reply(const struct log_print *k, struct span reply, struct log_text *
 		size_t n = feed ? (size_t)(feed - reply.p) : reply.n;
 
 		log_text_str(out, MARGIN);
-		log_print_safe(k, span_of(reply.p, n), out);
+		log_text_safe(out, k->utf8, span_of(reply.p, n));
 		log_text_str(out, "\n");
 		reply = span_from(reply, feed ? n + 1 : n);
 	}

@@ -74,7 +74,7 @@ static void open_transaction(const struct story_teller *t, struct story *s,
 	s->number = number;
 	trace_time(&t->print, r, &s->open);
 	trace_add(&s->open, "message %" PRIu64 " from <", number);
-	log_print_safe(&t->print, log_record_get(r, "sender"), &s->open);
+	log_text_safe(&s->open, t->print.utf8, log_record_get(r, "sender"));
 	log_text_str(&s->open, ">\n");
 }
 
@@ -94,12 +94,12 @@ static void add_recipient(const struct story_teller *t, struct story *s, const s
 	(*told)++;
 	trace_time(&t->print, r, &s->open);
 	log_text_str(&s->open, "  to <");
-	log_print_safe(&t->print, recipient, &s->open);
+	log_text_safe(&s->open, t->print.utf8, recipient);
 	log_text_str(&s->open, ">: ");
 	if (why)
 		log_text_str(&s->open, why);
 	else
-		log_print_safe(&t->print, rule, &s->open);
+		log_text_safe(&s->open, t->print.utf8, rule);
 	log_text_str(&s->open, "\n");
 	/* What an accepted one was told says nothing more. */
 	if (!accepted)

@@ -18,6 +18,7 @@
 #include "ctl/log_filter.c"
 #include "ctl/log_print.c"
 #include "ctl/log_table.c"
+#include "ctl/log_text.c"
 #include "ctl/log_time.c"
 
 #define NOW  1795378434000000 /* 2026-11-22T20:13:54Z, a Sunday */

@@ -14,6 +14,7 @@
 #include "ctl/log_filter.c"
 #include "ctl/log_print.c"
 #include "ctl/log_table.c"
+#include "ctl/log_text.c"
 #include "ctl/log_time.c"
 #include "ctl/trace_ids.c"
 #undef FIRST
