@@ -8,7 +8,7 @@
 
 #include "base/diag.h"
 
-#define TRIM_MOST (16u << 20) /* octets in one call: 2 ms where all of them were used */
+#define TRIM_MOST 64 /* objects in one call: 4 ms where they are of 512 KB, all of it used */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POOL_ASAN 1
@@ -138,11 +138,11 @@ static void give_back(const struct pool *p, uint8_t *obj)
 
 bool pool_trim_more(struct pool *p)
 {
-	size_t some = p->due > p->trimmed ? p->due - p->trimmed : 0, most = TRIM_MOST / p->size + 1;
+	size_t some = p->due > p->trimmed ? p->due - p->trimmed : 0;
 	uint32_t number = p->free;
 
-	if (some > most)
-		some = most;
+	if (some > TRIM_MOST)
+		some = TRIM_MOST;
 	for (size_t above = returned(p) - p->trimmed - some; above; above--)
 		number = p->next[number];
 	for (size_t i = 0; i < some; i++, number = p->next[number])

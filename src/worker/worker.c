@@ -15,7 +15,7 @@
 #include "upstream/warm.h"
 #include "worker/inner.h"
 
-#define TRIM_MS 50 /* where more buffers are to be given back than one tick may */
+#define TRIM_MS 25 /* where more buffers are to be given back than one tick may */
 
 /* What a crowd has needed is given back when it has gone, or has become idle: all that was not
  * needed for a second, but little at a time. */

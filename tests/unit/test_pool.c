@@ -14,7 +14,7 @@
 
 #include "base/pool.h"
 
-#define SIZE  150000 /* no whole number of pages, but each has its own */
+#define SIZE  50000 /* no whole number of pages, but each has its own */
 #define COUNT 600
 
 static struct pool pool;
@@ -109,24 +109,24 @@ static void test_nothing_to_trim(void **state)
 static void test_trim(void **state)
 {
 	(void)state;
-	take(100);
+	take(70);
 	size_t before = pages_in_memory();
 
-	assert_int_equal(before, 100 * pages());
-	give(10, 100);
+	assert_int_equal(before, 70 * pages());
+	give(10, 70);
 	assert_true(pool_trim(&pool)); /* they were needed until now */
 	assert_int_equal(pages_in_memory(), before);
 	assert_false(pool_trim(&pool));
-	assert_int_equal(before - pages_in_memory(), 90 * pages());
+	assert_int_equal(before - pages_in_memory(), 60 * pages());
 	compare(10);
 	assert_false(pool_trim(&pool));
 	assert_int_equal(pool.in_use, 10);
-	for (unsigned i = 10; i < 100; i++)
+	for (unsigned i = 10; i < 70; i++)
 		obj[i] = pool_get(&pool);
-	for (unsigned i = 10; i < 100; i++)
+	for (unsigned i = 10; i < 70; i++)
 		memset(obj[i], (int)(i % 251) + 1, SIZE);
-	compare(100);
-	give(0, 100);
+	compare(70);
+	give(0, 70);
 }
 
 /* Those that are needed again and again stay, however often they come back. */
