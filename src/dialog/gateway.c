@@ -165,17 +165,18 @@ static void answer_refused(struct dialog *d)
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 {
 	d->destination_addr = *destination;
-	link_meets_as(d, LINK_FRESH, LINK_GREETED);
+	link_meets_as(d, LINK_FRESH, LINK_GREETED, 0);
 	d->gateway.hello = SMTP_HELLO_GREETING;
 	smtp_owed_start(&d->destination);
 	dialog_learn_nothing(d);
 }
 
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max, const struct smtp_mechanisms *mechanisms)
+			  uint64_t size_max, const struct smtp_mechanisms *mechanisms,
+			  uint32_t refusals)
 {
 	d->destination_addr = *destination;
-	link_meets_as(d, LINK_USED, LINK_TOGETHER);
+	link_meets_as(d, LINK_USED, LINK_TOGETHER, refusals);
 	d->destination = (struct smtp_owed){
 		.ext = ext,
 		.size_max = size_max,

@@ -37,10 +37,12 @@ struct dialog_gateway {
 /* The session begins: what the destinations can do is known. */
 void dialog_gateway_greet(struct dialog *d);
 /* A connection that was sought stands: a fresh one; or one that has been used, and whose EHLO said
- * EXT, SIZE_MAX (or our own limit in its place) and MECHANISMS. */
+ * EXT, SIZE_MAX (or our own limit in its place) and MECHANISMS, and over which there were REFUSALS
+ * since the last message that was taken. A used one is given at once what is held. */
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination);
 void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max, const struct smtp_mechanisms *mechanisms);
+			  uint64_t size_max, const struct smtp_mechanisms *mechanisms,
+			  uint32_t refusals);
 /* The mechanism of the login that is held; empty: none is. */
 struct span dialog_gateway_login(const struct dialog *d);
 /* The connection is closed or given back, no operation uses it any more. */

@@ -57,14 +57,14 @@ void link_part(struct dialog *d, enum link_parting how)
 	}
 }
 
-void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state)
+void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state, uint32_t refusals)
 {
 	struct link *l = &d->link;
 
 	l->kind = (uint8_t)kind;
 	l->heard = LINK_HEARD_NOTHING;
 	l->given = LINK_GIVEN_NOTHING;
-	l->refusals = 0;
+	l->refusals = refusals;
 	link_enter(d, state);
 }
 

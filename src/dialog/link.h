@@ -81,8 +81,8 @@ void link_enter(struct dialog *d, enum link_state state);
  * one. What was decided before stands. */
 void link_part(struct dialog *d, enum link_parting how);
 
-/* A connection has just been met: nothing was given to it. */
-void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state);
+/* A connection has just been met: nothing was given to it. REFUSALS is what it had before. */
+void link_meets_as(struct dialog *d, enum link_kind kind, enum link_state state, uint32_t refusals);
 /* A command was given to the destination. */
 void link_was_given(struct link *l, enum smtp_verb verb);
 /* An answer has begun to come; a whole one has, and it is no 421. */

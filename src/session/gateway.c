@@ -57,8 +57,7 @@ void session_gateway_taken(struct session *s)
 	s->line.uses++;
 	s->taken_ms = io_now_ms(s->ctx->io);
 	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
-			     &s->line.mechanisms);
-	s->dialog.link.refusals = s->line.refusals;
+			     &s->line.mechanisms, s->line.refusals);
 	session_changed(s);
 }
 

@@ -528,7 +528,7 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 		read_offer(p, arg, &offer);
 		assert_int_not_equal(d->link.kind, LINK_FRESH);
 		link_enter(d, LINK_REACHING);
-		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max, &offer.login);
+		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max, &offer.login, 0);
 	} else if (strcmp(word, "gives") == 0) {
 		check_gives(p, arg);
 	} else {

@@ -389,6 +389,16 @@ class Pool(Base):
             self.assertEqual(eve.codes(2), [250, 550])
             self.quit(eve)
 
+    def test_idle_connection_and_a_login_that_fails(self):
+        """It is closed as a fresh one is."""
+        auth, no = b"AUTH PLAIN AGpvZQBzZWNyZXQ=\r\n", b"535 5.7.8 No\r\n"
+        with self.one_worker(extensions(b"PIPELINING", b"AUTH PLAIN")) as (daemon, _, peer):
+            client = self.client(daemon)
+            client.send(auth)
+            self.answer(peer, (auth, no))
+            client.expect(no)
+            self.assertEqual(peer.rest(), b"")
+
     def test_half_a_group_and_another_client(self):
         """A reply that comes late is for nobody else: what owes one is never idle."""
         with self.one_worker() as (daemon, destination, peer):

@@ -678,7 +678,7 @@ static bool reach(struct client *c)
 		c->conn = conn;
 		dialog_gateway_taken(&c->d, &addr, conn->ext,
 				     conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX,
-				     conn->ext & SMTP_EXT_AUTH ? &all->offer.login : &none);
+				     conn->ext & SMTP_EXT_AUTH ? &all->offer.login : &none, 0);
 		return true;
 	}
 	conn = &all->conn[all->conns++];
