@@ -9,7 +9,7 @@
 #include "io/stream.h"
 
 /* How many octets the peer's kernel has acknowledged since the connection began: differences alone
- * say something. 0 or -errno. */
+ * say something. Only where stream_can_count(). 0 or -errno. */
 int stream_octets_acked(const struct stream *st, uint64_t *octets)
 	__attribute__((warn_unused_result));
 

@@ -28,6 +28,7 @@ enum io_kind {
 #define IO_OP_REFUSED 0x0004u /* never reached the backend */
 #define IO_OP_LAZY    0x0008u /* send: IO_SEND_LAZY */
 #define IO_OP_SHARED  0x0010u /* accept: others accept there too */
+#define IO_OP_PATH    0x0020u /* connect: to a Unix socket; the backend never hears of it */
 #define IO_OP_BACKEND 0x10000u
 
 /* A descriptor may have one reading and one writing operation, and any number of polls. */
@@ -79,6 +80,8 @@ struct io {
 	bool running, stop;
 	uint64_t now_us;
 	struct list refused; /* operations that are over before the backend saw them */
+	struct list queued;  /* connections that wait for room at a Unix socket, the oldest first */
+	struct io_timer queue_timer; /* … and when they are tried again */
 	struct list tasks;
 	struct io_wheel wheel;
 	struct io_fd *fds;

@@ -10,6 +10,7 @@
  * that is in use) is a fault of the program and aborts.
  */
 #include "io/inner.h"
+#include "io/queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -120,6 +121,7 @@ int io_create_with(struct io **out, const struct io_backend *backend,
 	*io = (struct io){ .backend = backend, .arg = arg, .limits = *limits };
 	list_init(&io->refused);
 	list_init(&io->tasks);
+	io_queue_init(io);
 	io_tick(io);
 	io_wheel_init(&io->wheel, io_now_ms(io));
 	io->fd_count = fd_limit();
@@ -203,7 +205,10 @@ static void submit(struct io *io, struct io_op *op, enum io_kind kind, int fd)
 	} else {
 		io->in_flight++;
 		take_fd(io, op);
-		io->backend->submit(io, op);
+		if (op->flags & IO_OP_PATH)
+			io_queue_submit(io, op);
+		else
+			io->backend->submit(io, op);
 	}
 }
 
@@ -256,6 +261,13 @@ void io_connect(struct io *io, struct io_op *op, int fd, const struct addr *addr
 	submit(io, op, IO_KIND_CONNECT, fd);
 }
 
+void io_connect_path(struct io *io, struct io_op *op, int fd, const char *path)
+{
+	op->flags = IO_OP_PATH;
+	op->path = path;
+	submit(io, op, IO_KIND_CONNECT, fd);
+}
+
 void io_recv(struct io *io, struct io_op *op, int fd, void *buf, size_t len)
 {
 	CHECK(len > 0);
@@ -294,7 +306,10 @@ void io_cancel(struct io *io, struct io_op *op)
 	if (!op->active || op->flags & (IO_OP_CANCEL | IO_OP_REFUSED))
 		return;
 	op->flags |= IO_OP_CANCEL;
-	io->backend->cancel(io, op);
+	if (op->flags & IO_OP_PATH)
+		io_queue_cancel(io, op);
+	else
+		io->backend->cancel(io, op);
 }
 
 void io_close(struct io *io, int fd)

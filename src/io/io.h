@@ -64,6 +64,7 @@ struct io_op {
 	struct list link;
 	union {
 		const struct addr *addr;
+		const char *path;
 		struct addr *peer;
 		void *other;
 	};
@@ -99,6 +100,9 @@ uint64_t io_locked(const struct io *io);
 void io_accept(struct io *io, struct io_op *op, int fd, struct addr *peer, bool shared);
 /* Connects the non-blocking socket FD; ADDR must stay until completion. 0 or -errno. */
 void io_connect(struct io *io, struct io_op *op, int fd, const struct addr *addr);
+/* The same to the Unix socket at PATH (ADDR_PATH_MAX). Where its queue is full, it waits for room
+ * there until it is cancelled, as TCP does. */
+void io_connect_path(struct io *io, struct io_op *op, int fd, const char *path);
 /* Receives at least 1 and at most LEN (> 0) octets into BUF. */
 void io_recv(struct io *io, struct io_op *op, int fd, void *buf, size_t len);
 /* Receives into a block chosen when octets arrive, so that a waiting session holds no memory.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * net: see net.h. Sockets for TCP and nothing else. It refuses host names that a resolver would
- * take for odd spellings of an address ("127.1", "0x7f.1"): what the operator reads is what is
- * used.
+ * net: see net.h. Sockets for TCP, and Unix stream sockets. It refuses host names that a resolver
+ * would take for odd spellings of an address ("127.1", "0x7f.1"): what the operator reads is what
+ * is used.
  */
 #include "io/net.h"
 
@@ -11,10 +11,13 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define HOST_MAX 253 /* RFC 1035 2.3.4, as text without the final dot */
@@ -101,6 +104,82 @@ void net_prepare(int fd)
 	/* Neither fails on a TCP socket, and on any other there is nothing to prepare. */
 	(void)set(fd, SOL_SOCKET, SO_OOBINLINE);
 	(void)set(fd, IPPROTO_TCP, TCP_NODELAY);
+}
+
+/* ---- Unix sockets ---- */
+
+static socklen_t path_address(struct sockaddr_un *un, const char *path)
+{
+	size_t n = strlen(path);
+
+	if (n == 0 || n > ADDR_PATH_MAX)
+		return 0;
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	memcpy(un->sun_path, path, n);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1);
+}
+
+int net_path_socket(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	(void)set(fd, SOL_SOCKET, SO_OOBINLINE);
+	return fd;
+}
+
+int net_connect_path(int fd, const char *path)
+{
+	struct sockaddr_un un;
+	socklen_t len = path_address(&un, path);
+	int res;
+
+	if (!len)
+		return -EINVAL;
+	do
+		res = connect(fd, (struct sockaddr *)&un, len);
+	while (res < 0 && errno == EINTR);
+	return res < 0 ? -errno : 0;
+}
+
+/* What a server that was killed has left. */
+static bool is_abandoned(const char *path)
+{
+	int fd = net_path_socket();
+	int res = fd < 0 ? fd : net_connect_path(fd, path);
+
+	if (fd >= 0)
+		close(fd);
+	return res == -ECONNREFUSED;
+}
+
+static int listen_at(int fd, const struct sockaddr_un *un, socklen_t len, int backlog)
+{
+	if (bind(fd, (const struct sockaddr *)un, len) < 0 || chmod(un->sun_path, 0666) < 0 ||
+	    listen(fd, backlog) < 0)
+		return -errno;
+	return 0;
+}
+
+int net_listen_path(const char *path, int backlog)
+{
+	struct sockaddr_un un;
+	socklen_t len = path_address(&un, path);
+	int fd, res;
+
+	if (!len)
+		return -EINVAL;
+	if (is_abandoned(path))
+		(void)unlink(path);
+	fd = net_path_socket();
+	if (fd < 0)
+		return fd;
+	res = listen_at(fd, &un, len, backlog);
+	if (res == 0)
+		return fd;
+	close(fd);
+	return res;
 }
 
 int net_accept(int fd, struct addr *peer)

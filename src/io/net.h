@@ -23,6 +23,15 @@ bool net_in_use(const struct addr *addr);
 int net_socket(const struct addr *addr) __attribute__((warn_unused_result));
 /* SO_OOBINLINE, TCP_NODELAY. */
 void net_prepare(int fd);
+/* A non-blocking, close-on-exec Unix stream socket, prepared: octets out of band, which Unix
+ * sockets have too, stay in line. Or -errno. */
+int net_path_socket(void) __attribute__((warn_unused_result));
+/* Connects it to the one at PATH, now or not at all: 0 or -errno, which is -EAGAIN where its queue
+ * is full. */
+int net_connect_path(int fd, const char *path) __attribute__((warn_unused_result));
+/* A listening Unix socket at PATH, where nothing or a socket that nobody listens on may be;
+ * everybody who can reach it may connect to it. The descriptor or -errno. */
+int net_listen_path(const char *path, int backlog) __attribute__((warn_unused_result));
 /* The next connection of a listening socket, non-blocking, close-on-exec, and whose it is: also
  * where it has been reset already, and getpeername(2) knows nothing any more. The descriptor or
  * -errno. */

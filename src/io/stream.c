@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* stream: see stream.h. Over a TCP socket: the engine waits for it, the kernel answers at once. */
+/* stream: see stream.h. Over a socket: the engine waits for it, the kernel answers at once. */
 #include "io/stream.h"
 
 #include <errno.h>
@@ -22,6 +22,17 @@ int stream_connect(struct io *io, struct stream *st, struct io_op *op, const str
 	if (fd < 0)
 		return fd;
 	io_connect(io, op, fd, addr);
+	return 0;
+}
+
+int stream_connect_path(struct io *io, struct stream *st, struct io_op *op, const char *path)
+{
+	int fd = net_path_socket();
+
+	*st = stream_of_local(fd < 0 ? -1 : fd);
+	if (fd < 0)
+		return fd;
+	io_connect_path(io, op, fd, path);
 	return 0;
 }
 
@@ -52,6 +63,7 @@ void stream_await(struct io *io, struct stream *st, struct io_op *op)
 void stream_send(struct io *io, struct stream *st, struct io_op *op, const void *buf, size_t len,
 		 unsigned how)
 {
+	st->read_ms = 0;
 	io_send(io, op, st->fd, buf, len, how);
 }
 
@@ -64,6 +76,7 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count)
 {
+	to->read_ms = 0;
 	io_splice_start(io, s, pipe, from->fd, to->fd, count);
 }
 
@@ -89,10 +102,20 @@ ssize_t stream_peek(struct stream *st, void *buf, size_t len)
 	return take(st->fd, buf, len, MSG_PEEK);
 }
 
+/* TCP throws away what it is asked to (tcp(7)); a Unix socket would write it somewhere. */
+static ssize_t drop(const struct stream *st, size_t n)
+{
+	uint8_t octets[4096];
+
+	if (!st->is_local)
+		return take(st->fd, NULL, n, MSG_TRUNC);
+	return take(st->fd, octets, n < sizeof(octets) ? n : sizeof(octets), 0);
+}
+
 void stream_skip(struct stream *st, size_t n)
 {
 	while (n > 0) {
-		ssize_t got = take(st->fd, NULL, n, MSG_TRUNC);
+		ssize_t got = drop(st, n);
 
 		if (got <= 0)
 			return;
@@ -150,6 +173,7 @@ bool stream_gone(const struct stream *st)
 
 void stream_say(struct stream *st, const void *octets, size_t n)
 {
+	st->read_ms = 0;
 	(void)!send(st->fd, octets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
@@ -165,18 +189,44 @@ void stream_count(struct stream *st, int res)
 	st->sent = UINT32_MAX - st->sent < n ? UINT32_MAX : st->sent + n;
 }
 
+void stream_failed(struct stream *st)
+{
+	st->failed = true;
+}
+
+/* Of a peer that closes with octets unread the fault is there before the kernel frees them: so it
+ * is looked for after the number. */
+static bool lost_octets(const struct stream *st)
+{
+	struct pollfd p = { .fd = st->fd };
+
+	return st->failed || (poll(&p, 1, 0) > 0 && p.revents & POLLERR);
+}
+
 int stream_acked(const struct stream *st)
 {
 	int waiting = 0;
 
 	if (ioctl(st->fd, SIOCOUTQ, &waiting) < 0)
 		return -errno;
+	if (st->is_local)
+		return waiting > 0 || lost_octets(st) ? STREAM_ACKED_SOME : STREAM_ACKED_ALL;
 	if (waiting <= 0)
 		return STREAM_ACKED_ALL;
 	return (uint32_t)waiting < st->sent ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
 }
 
-int stream_timing(const struct stream *st, struct stream_timing *t)
+/* No octet of a local stream is ever lost on its way. */
+static void local_timing(struct io *io, struct stream *st, struct stream_timing *t)
+{
+	uint32_t now = (uint32_t)io_now_ms(io);
+
+	if (t->all_acked && !st->read_ms)
+		st->read_ms = now ? now : 1;
+	t->quiet_ms = t->all_acked ? now - st->read_ms : 0;
+}
+
+int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 {
 	struct tcp_info info;
 	socklen_t len = sizeof(info);
@@ -184,10 +234,15 @@ int stream_timing(const struct stream *st, struct stream_timing *t)
 
 	if (acked < 0)
 		return acked;
+	*t = (struct stream_timing){ .all_acked = acked == STREAM_ACKED_ALL };
+	if (st->is_local) {
+		local_timing(io, st, t);
+		return 0;
+	}
 	if (getsockopt(st->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
-	*t = (struct stream_timing){ acked == STREAM_ACKED_ALL, info.tcpi_last_ack_recv,
-				     info.tcpi_rtt + 4 * info.tcpi_rttvar };
+	t->quiet_ms = info.tcpi_last_ack_recv;
+	t->resend_us = info.tcpi_rtt + 4 * info.tcpi_rttvar;
 	return 0;
 }
 

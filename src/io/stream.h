@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * stream: the one place that touches a connected socket of the mail. A stream is the octets that
- * two peers exchange. Today it is a TCP connection and nothing else.
+ * two peers exchange: a TCP connection, or a connection over a Unix socket ("local").
  *
  * What waits is an operation of the engine, with its completion contract (io.h). What does not wait
  * asks the kernel at once. Nothing here is allocated, and no call costs more than the system call
@@ -10,7 +10,14 @@
  * Who owns a stream owns its descriptor. While no operation is in flight a stream may be moved
  * (stream_move()): it keeps nothing that points at itself.
  *
- * A second kind of stream, TLS, goes in here: a state of its own in struct stream, and each
+ * A local stream knows less of what has arrived. Its kernel counts the memory of what was not read,
+ * and frees it when the peer's program has read all of it: so "all is acknowledged" means more than
+ * with TCP, and how many octets are is not known. A peer that closes with octets unread frees them
+ * too, and leaves a fault in their place, which the next operation takes: its owner says so by
+ * stream_failed(). There is no clock of acknowledgements either: stream_timing() counts from its
+ * own first look.
+ *
+ * Another kind of stream, TLS, goes in here: a state of its own in struct stream, and each
  * function of stream.c asks that first. The callers are written for what will be different then:
  *
  *   - Octets can wait inside of the stream, beside those in the kernel. stream_await() completes
@@ -40,12 +47,22 @@
 struct stream {
 	int fd;	       /* -1: none */
 	uint32_t sent; /* octets since stream_mark(); 32 bits hold more than a kernel's queue */
+	/* Of a local one. */
+	uint32_t read_ms; /* when it was first seen that the peer has read all; 0: not yet */
+	bool is_local;
+	bool failed;
 };
 
 /* A stream over FD, a prepared socket (net.h), or over none: -1. */
 static inline struct stream stream_of(int fd)
 {
 	return (struct stream){ .fd = fd };
+}
+
+/* The same over a Unix socket. */
+static inline struct stream stream_of_local(int fd)
+{
+	return (struct stream){ .fd = fd, .is_local = true };
 }
 
 static inline bool stream_is_open(const struct stream *st)
@@ -66,6 +83,9 @@ static inline struct stream stream_move(struct stream *from)
  * in flight; or -errno, and there is neither. */
 int stream_connect(struct io *io, struct stream *st, struct io_op *op, const struct addr *addr)
 	__attribute__((warn_unused_result));
+/* The same to the Unix socket at PATH. */
+int stream_connect_path(struct io *io, struct stream *st, struct io_op *op, const char *path)
+	__attribute__((warn_unused_result));
 /* No operation is in flight. A stream that is none is left alone. */
 void stream_close(struct io *io, struct stream *st);
 
@@ -83,14 +103,14 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op);
 /* Whether octets can be looked at and left where they are. */
 static inline bool stream_can_peek(const struct stream *st)
 {
-	(void)st; /* TCP can */
+	(void)st; /* both kinds can */
 	return true;
 }
 
 /* Whether the kernel can move octets from it, and to it. */
 static inline bool stream_can_splice(const struct stream *st)
 {
-	(void)st; /* TCP can */
+	(void)st; /* both kinds can */
 	return true;
 }
 
@@ -132,14 +152,25 @@ static inline bool stream_has_sent(const struct stream *st)
 	return st->sent > 0;
 }
 
-/* What the peer's kernel has acknowledged. */
+/* An operation has failed, otherwise than by being cancelled: what is not acknowledged until now
+ * never is. */
+void stream_failed(struct stream *st);
+
+/* What the peer's kernel has acknowledged; over a Unix socket, what its program has read. */
 enum stream_acked {
 	STREAM_ACKED_ALL,  /* everything */
 	STREAM_ACKED_SOME, /* not everything */
-	STREAM_ACKED_NONE, /* nothing of what was sent since stream_mark(), which is something */
+	/* Nothing of what was sent since stream_mark(), which is something. Never said of a local
+	 * one: what was read of it cannot be told from nothing. */
+	STREAM_ACKED_NONE,
 };
 /* One of these, or -errno, which is none of them. */
 int stream_acked(const struct stream *st) __attribute__((warn_unused_result));
+/* Whether it is also known how many octets are acknowledged: acked.h. */
+static inline bool stream_can_count(const struct stream *st)
+{
+	return !st->is_local;
+}
 
 struct stream_timing {
 	bool all_acked;	    /* as STREAM_ACKED_ALL */
@@ -148,7 +179,7 @@ struct stream_timing {
 };
 
 /* 0 or -errno. */
-int stream_timing(const struct stream *st, struct stream_timing *t)
+int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 	__attribute__((warn_unused_result));
 
 /* ---- at once: ending ---- */

@@ -17,7 +17,7 @@ void counted_begin(struct session *s)
 {
 	struct counted *c = &s->counted_body;
 
-	if (!c->begun)
+	if (!c->begun && stream_can_count(&s->dest.stream))
 		c->begun = stream_octets_acked(&s->dest.stream, &c->before) == 0;
 }
 
@@ -32,7 +32,10 @@ void counted_sent(struct session *s, uint32_t size)
 bool counted_waits(const struct session *s)
 {
 	const struct dialog *d = &s->dialog;
-	unsigned most = d->destination.ext & SMTP_EXT_PIPELINING ? COUNTED_MOST : 1;
+	unsigned most =
+		d->destination.ext & SMTP_EXT_PIPELINING && stream_can_count(&s->dest.stream)
+			? COUNTED_MOST
+			: 1;
 
 	return dialog_counts(d) && !message_is_discarded(&d->message) &&
 	       s->counted_body.open + dialog_chunks_unanswered(d) >= most;
@@ -50,18 +53,30 @@ static void reached(struct session *s, unsigned n)
 	dialog_chunks_reached(&s->dialog, n);
 }
 
-void counted_look(struct session *s)
+/* How many of them, the oldest first. */
+static unsigned reached_by_count(const struct session *s)
 {
 	const struct counted *c = &s->counted_body;
 	uint64_t acked, end = c->done;
 	unsigned n = 0;
 
-	if (!dialog_counts(&s->dialog) || c->open == 0 || !c->begun ||
-	    stream_octets_acked(&s->dest.stream, &acked) < 0)
-		return;
+	if (!c->begun || stream_octets_acked(&s->dest.stream, &acked) < 0)
+		return 0;
 	while (n < c->open && acked - c->before >= end + c->size[n])
 		end += c->size[n++];
-	reached(s, n);
+	return n;
+}
+
+void counted_look(struct session *s)
+{
+	const struct counted *c = &s->counted_body;
+
+	if (!dialog_counts(&s->dialog) || c->open == 0)
+		return;
+	if (stream_can_count(&s->dest.stream))
+		reached(s, reached_by_count(s));
+	else if (stream_acked(&s->dest.stream) == STREAM_ACKED_ALL)
+		reached(s, c->open);
 }
 
 void counted_all(struct session *s)

@@ -2,7 +2,8 @@
 /*
  * counted: the chunks that Caronte makes of a body which the client sends by DATA (DATA_AS_BDAT).
  * Each is one send: its command and its octets, from the memory that was scanned. With PIPELINING
- * (RFC 2920) up to COUNTED_MOST of them go on before the first is answered, else one.
+ * (RFC 2920) up to COUNTED_MOST of them go on before the first is answered, else one. One also over
+ * a Unix socket, where no more is known than whether all that was sent has been read.
  *
  * An answer to a chunk counts only when its last octet is acknowledged, as that to a whole message
  * does: what the destination says before that answers something else.

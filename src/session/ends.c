@@ -32,6 +32,7 @@ bool session_client_gone(struct session *s)
 void session_dest_broken(struct session *s)
 {
 	s->dest.broken = true;
+	stream_failed(&s->dest.stream);
 	stream_cut(&s->dest.stream);
 }
 

@@ -44,7 +44,7 @@ static uint32_t left_ms(struct session *s)
 	uint32_t silence;
 
 	/* A broken one's end of stream tells what it said last. */
-	if (s->dest.broken || stream_timing(&s->dest.stream, &sent) < 0)
+	if (s->dest.broken || stream_timing(s->ctx->io, &s->dest.stream, &sent) < 0)
 		return LEAST_MS;
 	silence = silence_ms(&sent);
 	if (!sent.all_acked || has_spoken(s))

@@ -61,6 +61,8 @@ static void dest_received(struct io_op *op, int res)
 		io_block_put(s->ctx->io, &op->block);
 	} else if (res != -ENOBUFS && res != -ECANCELED) {
 		s->dest.eof = true;
+		if (res < 0)
+			stream_failed(&s->dest.stream);
 	}
 }
 

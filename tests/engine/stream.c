@@ -460,8 +460,9 @@ static void stream_says_faults(struct env *e)
 	assert_int_equal(stream_unread(&none), -EBADF);
 	assert_int_equal(stream_take(&none, &c, 1), -EBADF);
 	assert_int_equal(stream_peek(&none, &c, 1), -EBADF);
-	assert_int_equal(stream_timing(&none, &t), -EBADF);
-	assert_int_equal(stream_timing(&p.st, &t), -EOPNOTSUPP); /* no round trips are known */
+	assert_int_equal(stream_timing(e->io, &none, &t), -EBADF);
+	assert_int_equal(stream_timing(e->io, &p.st, &t),
+			 -EOPNOTSUPP); /* no round trips are known */
 	end(e, &p);
 }
 
@@ -473,12 +474,12 @@ static void stream_knows_the_time(struct env *e)
 	stream_say(&p.st, "x", 1);
 	until_acked(&p, STREAM_ACKED_ALL);
 	poll(NULL, 0, 60);
-	assert_int_equal(stream_timing(&p.st, &t), 0);
+	assert_int_equal(stream_timing(e->io, &p.st, &t), 0);
 	assert_true(t.all_acked);
 	assert_true(t.quiet_ms >= 50 && t.quiet_ms < 20000);
 	assert_true(t.resend_us > 0);
 	assert_true(stuff(deaf.st.fd) > 0);
-	assert_int_equal(stream_timing(&deaf.st, &t), 0);
+	assert_int_equal(stream_timing(e->io, &deaf.st, &t), 0);
 	assert_false(t.all_acked);
 	end(e, &p);
 	end(e, &deaf);
