@@ -52,40 +52,46 @@ static void fit_sessions(struct sink_options *o)
 	o->sessions = asked < fit ? asked : (unsigned)fit;
 }
 
+/* "unix:PATH" or ADDRESS:PORT. */
+static const char *where(const struct sink_options *o)
+{
+	static char text[ADDR_TEXT_MAX + ADDR_PATH_MAX];
+
+	if (o->listen_path)
+		snprintf(text, sizeof(text), "unix:%s", o->listen_path);
+	else
+		addr_format(&o->listen, text);
+	return text;
+}
+
 static int open_listener(struct sink_options *o, bool shared)
 {
-	char text[ADDR_TEXT_MAX];
-	int fd = net_listen(&o->listen, shared, BACKLOG);
+	int fd = o->listen_path ? net_listen_path(o->listen_path, BACKLOG)
+				: net_listen(&o->listen, shared, BACKLOG);
 
 	if (fd < 0) {
-		addr_format(&o->listen, text);
 		errno = -fd;
-		err(fd == -EACCES ? EX_NOPERM : EX_UNAVAILABLE, "%s", text);
+		err(fd == -EACCES ? EX_NOPERM : EX_UNAVAILABLE, "%s", where(o));
 	}
 	if (o->rcvbuf && setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &o->rcvbuf, sizeof(o->rcvbuf)) < 0)
 		err(EX_OSERR, "--rcvbuf");
-	net_local(fd, &o->listen);
+	if (!o->listen_path)
+		net_local(fd, &o->listen);
 	return fd;
 }
 
+/* A Unix socket is one for all workers. */
 static void open_listeners(struct sink_options *o, int *fds)
 {
-	char text[ADDR_TEXT_MAX];
-
-	if (o->workers > 1 && o->listen.port && net_in_use(&o->listen)) {
-		addr_format(&o->listen, text);
-		errx(EX_UNAVAILABLE, "%s: %s", text, strerror(EADDRINUSE));
-	}
+	if (!o->listen_path && o->workers > 1 && o->listen.port && net_in_use(&o->listen))
+		errx(EX_UNAVAILABLE, "%s: %s", where(o), strerror(EADDRINUSE));
 	for (unsigned i = 0; i < o->workers; i++)
-		fds[i] = open_listener(o, o->workers > 1);
+		fds[i] = o->listen_path && i > 0 ? fds[0] : open_listener(o, o->workers > 1);
 }
 
 static void say_ready(const struct sink_options *o)
 {
-	char text[ADDR_TEXT_MAX];
-
-	addr_format(&o->listen, text);
-	fprintf(stderr, "caronte-sink: ready, listening on %s\n", text);
+	fprintf(stderr, "caronte-sink: ready, listening on %s\n", where(o));
 }
 
 static struct sink_shared *make_shared(void)

@@ -57,7 +57,8 @@ static const char about[] =
 
 static const struct argp_option keys[] = {
 	{ NULL, 0, NULL, 0, "Where and as whom:", 1 },
-	{ "listen", KEY_LISTEN, "ADDRESS:PORT", 0, "Default 127.0.0.1:225; port 0: any", 1 },
+	{ "listen", KEY_LISTEN, "ADDRESS:PORT|unix:PATH", 0, "Default 127.0.0.1:225; port 0: any",
+	  1 },
 	{ "name", KEY_NAME, "HOST", 0, "Name in the greeting", 1 },
 	{ "max", KEY_MAX, "N", 0, "Sessions at once, then 421 (default 10000)", 1 },
 	{ "workers", KEY_WORKERS, "N", 0, "Processes (default 1)", 1 },
@@ -117,12 +118,17 @@ static void take_listen(struct sink_options *o, const char *text)
 	const char *from = text;
 	size_t n = colon ? (size_t)(colon - text) : 0;
 
+	o->listen_path = NULL;
+	if (strncmp(text, "unix:", 5) == 0) {
+		o->listen_path = text + 5;
+		return;
+	}
 	if (n >= 2 && *text == '[' && colon[-1] == ']') {
 		from++;
 		n -= 2;
 	}
 	if (n == 0 || n >= sizeof(ip))
-		errx(EX_USAGE, "--listen: %s: ADDRESS:PORT is wanted", text);
+		errx(EX_USAGE, "--listen: %s: ADDRESS:PORT or unix:PATH is wanted", text);
 	memcpy(ip, from, n);
 	ip[n] = '\0';
 	if (addr_parse_ip(&o->listen, ip) < 0 || (o->listen.family == 6) != (from > text))

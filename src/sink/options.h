@@ -20,7 +20,8 @@ enum sink_line_ends { SINK_STRICT, SINK_LAX, SINK_7BIT };
 
 struct sink_options {
 	struct addr listen;
-	const char *name;				 /* as which it greets */
+	const char *listen_path; /* of a Unix socket in its place; NULL: none */
+	const char *name;	 /* as which it greets */
 	const char *maildir, *raw, *transcript, *report; /* NULL: not wanted */
 	bool fsync, digest;
 	enum sink_line_ends line_ends;

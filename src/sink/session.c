@@ -284,7 +284,7 @@ static void session_open(struct sink *k, int fd, uint64_t number)
 	list_add_tail(&k->sessions, &s->link);
 	if (k->transcript >= 0) {
 		addr_format(&k->peer, from);
-		sink_note(s, '+', "%s", from);
+		sink_note(s, '+', "%s", k->opt->listen_path ? "unix" : from);
 	}
 	sink_raw_open(s);
 	sink_dialog_connect(s);
