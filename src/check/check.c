@@ -209,6 +209,19 @@ static void check_circle(const struct check *k, struct config *c)
 	}
 }
 
+static void check_own_socket(const struct check *k, struct config *c)
+{
+	for (unsigned d = 0; d < k->route.count; d++) {
+		const char *path = route_path(k->route.destination[d].name);
+
+		if (path && strcmp(path, c->set.control_socket) == 0)
+			config_fault(c, SETTING_DESTINATIONS,
+				     "%s is CONTROL_SOCKET of this daemon, where no mail is taken; "
+				     "allowed is any other socket",
+				     k->route.destination[d].name);
+	}
+}
+
 static void check_metrics(struct check *k, struct config *c)
 {
 	const char *text = c->set.metrics_address;
@@ -281,7 +294,7 @@ static void check_name(struct check *k, struct config *c)
 static void take_literals(struct check *k)
 {
 	for (unsigned d = 0; d < k->route.count; d++)
-		if (resolver_literal(k->route.destination[d].name, &k->probe.resolved[d].a[0]))
+		if (route_literal(k->route.destination[d].name, &k->probe.resolved[d].a[0]))
 			k->probe.resolved[d].n = 1;
 }
 
@@ -342,6 +355,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	if (routed) {
 		k->probe.route = &k->route;
 		take_literals(k);
+		check_own_socket(k, c);
 	}
 	status = check_files(k, c, why, cap);
 	if (!status && routed)
@@ -482,8 +496,13 @@ void check_print_notes(const struct check *k, const struct config *c, FILE *out)
 			"caronte: MAX_SESSIONS is %d and not %u: RLIMIT_NOFILE allows no more open "
 			"files\n",
 			c->set.max_sessions, k->sessions_wished);
-	for (unsigned i = 0; i < k->route.count; i++)
+	for (unsigned i = 0; i < k->route.count; i++) {
+		const char *name = k->route.destination[i].name, *path = route_path(name);
+
 		if (!k->probe.resolved[i].n)
 			fprintf(out, "caronte: %s does not resolve now; it is asked for again\n",
-				k->route.destination[i].name);
+				name);
+		if (path && access(path, F_OK) != 0 && errno != EACCES)
+			fprintf(out, "caronte: %s is not there now; it is tried again\n", name);
+	}
 }

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/addr.h"
@@ -134,10 +135,38 @@ static bool closed_directory(const char *path, char out[PATH_MAX])
 	return false;
 }
 
-void hints_file(const char *path, int err, char *out, size_t cap)
+/* PATH cannot be WHAT ("read") by this process, which is forbidden. */
+static void denied(const char *path, const char *what, char *out, size_t cap)
 {
 	char user[64], dir[PATH_MAX];
 
+	name_user(user, sizeof(user));
+	if (closed_directory(path, dir))
+		snprintf(out, cap, "%s: cannot be %s by %s, who may not enter %s", path, what, user,
+			 dir);
+	else
+		snprintf(out, cap, "%s: cannot be %s by %s: %s", path, what, user,
+			 strerror(EACCES));
+}
+
+bool hints_socket(const char *path, char *out, size_t cap)
+{
+	struct stat st;
+	int err = stat(path, &st) != 0 ? errno : 0;
+
+	if (err == 0 && !S_ISSOCK(st.st_mode)) {
+		snprintf(out, cap, "%s: is there and is no socket", path);
+		return true;
+	}
+	if (err == 0 && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+		err = errno;
+	if (err == EACCES)
+		denied(path, "connected to", out, cap);
+	return err == EACCES;
+}
+
+void hints_file(const char *path, int err, char *out, size_t cap)
+{
 	if (is_windows_path(path))
 		snprintf(out, cap, "%s: cannot be read: write a path from / on", path);
 	else if (behind_map_type(path))
@@ -148,15 +177,8 @@ void hints_file(const char *path, int err, char *out, size_t cap)
 			 strerror(err));
 	else if (err != EACCES)
 		snprintf(out, cap, "%s: cannot be read: %s", path, strerror(err));
-	else {
-		name_user(user, sizeof(user));
-		if (closed_directory(path, dir))
-			snprintf(out, cap, "%s: cannot be read by %s, who may not enter %s", path,
-				 user, dir);
-		else
-			snprintf(out, cap, "%s: cannot be read by %s: %s", path, user,
-				 strerror(err));
-	}
+	else
+		denied(path, "read", out, cap);
 }
 
 void hints_denied(char *why, size_t cap)

@@ -7,6 +7,7 @@
 #ifndef CHECK_HINTS_H
 #define CHECK_HINTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Of N octets that are no network of RELAY_NETWORKS: what is wrong, or NULL: no idea. */
@@ -15,6 +16,9 @@ const char *hints_network(const char *entry, size_t n);
 const char *hints_listen(const char *entry);
 /* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. */
 void hints_file(const char *path, int err, char *out, size_t cap);
+/* Whether this process cannot connect to the Unix socket PATH, now or later, and why, into OUT. One
+ * that is not there is no fault: its server may come. */
+bool hints_socket(const char *path, char *out, size_t cap);
 
 /* Puts the user behind WHY, where this process was not permitted something: root may wonder. */
 void hints_denied(char *why, size_t cap);

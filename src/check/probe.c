@@ -26,6 +26,7 @@
 #include "check/hints.h"
 #include "check/pidfile.h"
 #include "check/limits.h"
+#include "route/parse.h"
 #include "xmllog/check.h"
 #include "xmllog/writer.h"
 
@@ -202,6 +203,19 @@ static void try_engine(int to, const struct settings *set, unsigned workers)
 	tell(to, &a, -1);
 }
 
+/* It is not connected to: a server would take that for a client that goes without a word. */
+static void try_sockets(int to, const struct probe *p)
+{
+	char why[PROBE_TEXT_MAX];
+
+	for (unsigned i = 0; i < p->route->count; i++) {
+		const char *path = route_path(p->route->destination[i].name);
+
+		if (path && hints_socket(path, why, sizeof(why)))
+			tell_fault(to, SETTING_DESTINATIONS, "%s", why);
+	}
+}
+
 static void resolve(int to, const struct probe *p)
 {
 	for (unsigned i = 0; i < p->route->count; i++) {
@@ -253,8 +267,10 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_control(to, &c->set);
 	try_engine(to, &c->set, p->workers);
 	find_name(to, &c->set);
-	if (p->route)
+	if (p->route) {
+		try_sockets(to, p);
 		resolve(to, p);
+	}
 	a = (struct answer){ .kind = ANSWER_DONE };
 	tell(to, &a, -1);
 	_exit(0);

@@ -2,7 +2,8 @@
 /*
  * probe: what can only be found out as the user that the daemon will be. A child process drops
  * privilege as the daemon will, then opens the tables (and hands the descriptors over), tries the
- * log, io_uring and the resolver, and ends. Nothing stays behind but the answers.
+ * log, io_uring, the destinations' Unix sockets and the resolver, and ends. Nothing stays behind
+ * but the answers.
  */
 #ifndef CHECK_PROBE_H
 #define CHECK_PROBE_H

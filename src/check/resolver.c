@@ -10,6 +10,7 @@
 
 #include "base/diag.h"
 #include "io/net.h"
+#include "route/parse.h"
 #include "route/shared.h"
 #include "shared/memory.h"
 
@@ -72,7 +73,7 @@ void resolver_change(struct resolver *r, const struct route *route, struct route
 		.route = route, .shared = shared, .listen = listen, .answers = r->answers
 	};
 	for (unsigned i = 0; i < route->count; i++)
-		if (!resolver_literal(route->destination[i].name, &a))
+		if (!route_literal(route->destination[i].name, &a))
 			r->names |= UINT64_C(1) << i;
 	/* route/ wants every name asked for at first; the check has just done that. */
 	(void)route_to_resolve(shared, route);

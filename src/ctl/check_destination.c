@@ -16,7 +16,6 @@
 #include "ctl/inner.h"
 #include "io/net.h"
 #include "check/name.h"
-#include "check/resolver.h"
 #include "route/parse.h"
 #include "route/route.h"
 #include "smtp/command.h"
@@ -183,15 +182,19 @@ static void check_relay(struct destination_check *k)
 
 static void check_address(struct destination_check *k)
 {
-	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
+	static const char elsewhere[] =
+		"it must listen there (Postfix inet_interfaces and master.cf, Exim "
+		"local_interfaces, OpenSMTPD listen), no firewall be in between, and DESTINATIONS "
+		"of Caronte be right";
+	static const char here[] =
+		"it must listen there (Postfix master.cf: a service of the type unix), who runs "
+		"this must be permitted to (as USER of Caronte is), and DESTINATIONS of Caronte be "
+		"right";
+	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
 	if (err) {
-		destination_warn(
-			k,
-			"it must listen there (Postfix inet_interfaces and master.cf, Exim "
-			"local_interfaces, OpenSMTPD listen), no firewall be in between, and "
-			"DESTINATIONS of Caronte be right",
-			"cannot be connected to: %s", strerror(-err));
+		destination_warn(k, k->at.path ? here : elsewhere, "cannot be connected to: %s",
+				 strerror(-err));
 		return;
 	}
 	if (check_greeting(k) && check_hello(k)) {
@@ -218,16 +221,41 @@ static unsigned crowd_of(const struct arguments *a, const struct settings *set,
 	return d->max && n > d->max ? d->max : n;
 }
 
+/* Of D, which is at AT, and is called LABEL. The number of warnings. */
+static unsigned check_place(const struct arguments *a, const struct settings *set,
+			    const struct route_destination *d, const struct probe_place *at,
+			    const char *label)
+{
+	struct destination_check k = {
+		.label = label,
+		.at = *at,
+		.patience_ms = a->seconds * 1000,
+		.name = a->name,
+		.recipient = a->recipient,
+		.crowd = crowd_of(a, set, d),
+		.limits = { .message_mib = (unsigned)set->max_message_mib,
+			    .line_kib = (unsigned)set->max_line_kib,
+			    .header_kib = (unsigned)set->max_header_kib },
+	};
+
+	check_address(&k);
+	return k.warnings;
+}
+
 /* The number of warnings. */
 static unsigned check_destination(const struct arguments *a, const struct settings *set,
 				  const struct route_destination *d)
 {
 	const char *name = d->name;
+	struct probe_place at = { .path = route_path(name) };
 	struct addr found[NET_RESOLVE_MAX];
-	int n = net_resolve(name, found);
 	unsigned warnings = 0;
 	struct addr literal;
+	int n;
 
+	if (at.path)
+		return check_place(a, set, d, &at, name);
+	n = net_resolve(name, found);
 	if (n <= 0) {
 		printf("%s: warning: does not resolve\n"
 		       "%s: cure: DESTINATIONS of Caronte, or the name in DNS or /etc/hosts\n",
@@ -236,23 +264,12 @@ static unsigned check_destination(const struct arguments *a, const struct settin
 	}
 	for (int i = 0; i < n; i++) {
 		char label[DESTINATION_NAME_MAX + ADDR_TEXT_MAX + 4], ip[ADDR_TEXT_MAX];
-		struct destination_check k = {
-			.label = label,
-			.addr = found[i],
-			.patience_ms = a->seconds * 1000,
-			.name = a->name,
-			.recipient = a->recipient,
-			.crowd = crowd_of(a, set, d),
-			.limits = { .message_mib = (unsigned)set->max_message_mib,
-				    .line_kib = (unsigned)set->max_line_kib,
-				    .header_kib = (unsigned)set->max_header_kib },
-		};
 
+		at.addr = found[i];
 		addr_format_ip(&found[i], ip);
-		snprintf(label, sizeof(label), resolver_literal(name, &literal) ? "%s" : "%s (%s)",
+		snprintf(label, sizeof(label), route_literal(name, &literal) ? "%s" : "%s (%s)",
 			 name, ip);
-		check_address(&k);
-		warnings += k.warnings;
+		warnings += check_place(a, set, d, &at, label);
 	}
 	return warnings;
 }

@@ -13,8 +13,8 @@
 
 /* One address of one destination. */
 struct destination_check {
-	const char *label; /* "HOST:PORT", with the address where HOST is a name */
-	struct addr addr;
+	const char *label; /* "HOST:PORT", with the address where HOST is a name; "unix:/PATH" */
+	struct probe_place at;
 	const char *name; /* ours, in EHLO */
 	unsigned patience_ms;
 	const char *recipient; /* NULL: no message is sent */

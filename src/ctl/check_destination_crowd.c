@@ -23,14 +23,13 @@ struct caller {
 	char in[ROOM];
 };
 
-static void call(struct caller *c, const struct addr *a)
+static void call(struct caller *c, const struct probe_place *at, uint64_t until)
 {
-	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(a, &ss);
+	int res;
 
-	*c = (struct caller){ .fd = net_socket(a) };
-	c->done = c->fd >= 0 && connect(c->fd, (struct sockaddr *)&ss, len) != 0 &&
-		  errno != EINPROGRESS;
+	*c = (struct caller){ .fd = probe_socket(at) };
+	res = c->fd >= 0 ? probe_connect(c->fd, at, until) : 0;
+	c->done = res != 0 && res != -EINPROGRESS;
 }
 
 static void hear(struct caller *c)
@@ -114,15 +113,16 @@ void destination_check_crowd(struct destination_check *k)
 {
 	struct caller c[DESTINATION_CROWD_MAX];
 	unsigned n = k->crowd < DESTINATION_CROWD_MAX ? k->crowd : DESTINATION_CROWD_MAX;
+	uint64_t until = probe_now_ms() + GREETING_MS;
 
 	if (n < 2)
 		return;
 	for (unsigned i = 0; i < n; i++) {
-		call(&c[i], &k->addr);
+		call(&c[i], &k->at, until);
 		if (c[i].fd < 0)
 			n = i; /* so many descriptors we may have */
 	}
-	listen_to(c, n, probe_now_ms() + GREETING_MS);
+	listen_to(c, n, until);
 	say(k, c, n);
 	for (unsigned i = 0; i < n; i++)
 		hang_up(&c[i]);

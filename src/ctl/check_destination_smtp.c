@@ -16,6 +16,7 @@
 
 #define STEPS	  20 /* the time of so many is that of a connection */
 #define SETTLE_MS 200
+#define QUEUE_MS  20
 
 uint64_t probe_now_ms(void)
 {
@@ -47,28 +48,52 @@ static uint64_t step_end(const struct probe_smtp *s)
 	return until < s->end_ms ? until : s->end_ms;
 }
 
-int probe_dial(struct probe_smtp *s, const struct addr *a, unsigned patience_ms)
+int probe_socket(const struct probe_place *at)
+{
+	return at->path ? net_path_socket() : net_socket(&at->addr);
+}
+
+int probe_connect(int fd, const struct probe_place *at, uint64_t until)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = addr_to_sockaddr(a, &ss), size = sizeof(int);
+	socklen_t len;
+	int res = 0;
+
+	if (at->path) {
+		while ((res = net_connect_path(fd, at->path)) == -EAGAIN && probe_now_ms() < until)
+			poll(NULL, 0, QUEUE_MS);
+		return res;
+	}
+	len = addr_to_sockaddr(&at->addr, &ss);
+	return connect(fd, (struct sockaddr *)&ss, len) != 0 ? -errno : 0;
+}
+
+/* What came of a connection that has begun. */
+static int dialled(const struct probe_smtp *s)
+{
+	socklen_t size = sizeof(int);
 	int err = 0;
 
-	*s = (struct probe_smtp){ .patience_ms = patience_ms };
+	if (!await(s->fd, POLLOUT, step_end(s)))
+		return -ETIMEDOUT;
+	return getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &size) != 0 ? -errno : -err;
+}
+
+int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned patience_ms)
+{
+	int res;
+
+	*s = (struct probe_smtp){ .patience_ms = patience_ms, .is_local = at->path };
 	s->end_ms = probe_now_ms() + (uint64_t)STEPS * patience_ms;
-	s->fd = net_socket(a);
+	s->fd = probe_socket(at);
 	if (s->fd < 0)
 		return s->fd;
-	if (connect(s->fd, (struct sockaddr *)&ss, len) != 0) {
-		err = errno;
-		if (err == EINPROGRESS && !await(s->fd, POLLOUT, step_end(s)))
-			err = ETIMEDOUT;
-		else if (err == EINPROGRESS &&
-			 getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &size) != 0)
-			err = errno;
-	}
-	if (err)
+	res = probe_connect(s->fd, at, step_end(s));
+	if (res == -EINPROGRESS)
+		res = dialled(s);
+	if (res)
 		probe_hang_up(s);
-	return -err;
+	return res;
 }
 
 void probe_hang_up(struct probe_smtp *s)
@@ -123,7 +148,7 @@ bool probe_send(struct probe_smtp *s, const void *octets, size_t n)
 bool probe_settle(struct probe_smtp *s)
 {
 	uint64_t until = step_end(s);
-	struct stream st = stream_of(s->fd);
+	struct stream st = s->is_local ? stream_of_local(s->fd) : stream_of(s->fd);
 	int acked = stream_acked(&st);
 
 	for (; probe_now_ms() < until && acked > STREAM_ACKED_ALL; acked = stream_acked(&st))

@@ -18,6 +18,7 @@ struct probe_smtp {
 	unsigned patience_ms;
 	uint64_t end_ms;   /* nothing is sent or heard any more */
 	bool ended;	   /* the end of its stream has come */
+	bool is_local;	   /* over a Unix socket */
 	size_t taken, got; /* of IN: what the last reply took, what was received */
 	uint8_t in[SMTP_REPLY_MAX + 4096];
 };
@@ -29,10 +30,21 @@ enum probe_heard {
 	PROBE_MALFORMED, /* no reply of RFC 5321 */
 };
 
+/* Where a destination is. */
+struct probe_place {
+	struct addr addr;
+	const char *path; /* of its Unix socket; NULL: it has none */
+};
+
 /* Of the clock that deadlines are set by. */
 uint64_t probe_now_ms(void);
-/* Connects to A, for the time of some steps at most. 0 or -errno. */
-int probe_dial(struct probe_smtp *s, const struct addr *a, unsigned patience_ms)
+/* A non-blocking socket for AT, or -errno; and begins to connect it: 0, -EINPROGRESS, or another
+ * -errno. A full queue of a Unix socket is waited at until UNTIL. */
+int probe_socket(const struct probe_place *at) __attribute__((warn_unused_result));
+int probe_connect(int fd, const struct probe_place *at, uint64_t until)
+	__attribute__((warn_unused_result));
+/* Connects to AT, for the time of some steps at most. 0 or -errno. */
+int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned patience_ms)
 	__attribute__((warn_unused_result));
 void probe_hang_up(struct probe_smtp *s);
 /* Sends N octets, and takes replies meanwhile. False: the rest cannot be sent, as the reply shows

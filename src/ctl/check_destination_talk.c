@@ -159,7 +159,7 @@ bool destination_begin(struct destination_check *k, const char *what, enum smtp_
 				      "MAIL", "RCPT", "DATA" };
 	static const unsigned classes[] = { 2, 2, 2, 2, 3 };
 	char words[DESTINATION_TEXT];
-	int err = probe_dial(&k->smtp, &k->addr, k->patience_ms);
+	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
 	if (err) {
 		destination_warn(k, NULL, "%s: cannot be connected to: %s", what, strerror(-err));

@@ -152,6 +152,7 @@ struct dialog {
 	struct dialog_gateway gateway;
 	struct policy_client who;
 	struct addr client_addr, destination_addr; /* family 0: none */
+	const char *destination_name; /* what records call one of ADDR_UNIX; the owner sets it */
 	struct xmllog_session id;
 	struct stats_destination *at; /* figures of the destination; NULL: none */
 

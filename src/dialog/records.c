@@ -176,6 +176,15 @@ void record_recipient(struct dialog *d, const char *recipient, enum policy_rule 
 	xmllog_end(log);
 }
 
+/* None, while there is none. */
+static void put_destination(struct xmllog *log, const struct dialog *d)
+{
+	if (d->destination_addr.family == ADDR_UNIX)
+		xmllog_text(log, XMLLOG_A_DESTINATION, d->destination_name);
+	else
+		xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
+}
+
 static const char *way_of(const struct message *m)
 {
 	if (m->way == MESSAGE_BY_CHUNKS)
@@ -204,7 +213,7 @@ void record_message(struct dialog *d, struct span reply)
 		xmllog_text(log, XMLLOG_A_ID, d->work->letter.id.text);
 	xmllog_num(log, XMLLOG_A_BYTES, d->message.bytes);
 	xmllog_text(log, XMLLOG_A_BODY, way_of(&d->message));
-	xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
+	put_destination(log, d);
 	put_reply(log, XMLLOG_A_REPLY, reply);
 	xmllog_end(log);
 }
@@ -270,8 +279,7 @@ void record_session(struct dialog *d, uint64_t us)
 		xmllog_text(log, XMLLOG_A_HELO, dialog_helo(d));
 	if (*dialog_login(d))
 		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
-	if (d->destination_addr.family)
-		xmllog_addr(log, XMLLOG_A_DESTINATION, &d->destination_addr);
+	put_destination(log, d);
 	xmllog_num(log, XMLLOG_A_MESSAGES, d->messages);
 	xmllog_num(log, XMLLOG_A_REFUSALS, d->refusals);
 	xmllog_num(log, XMLLOG_A_BYTES, d->bytes);

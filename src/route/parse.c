@@ -16,12 +16,13 @@
 #include "base/diag.h"
 #include "route/inner.h"
 
-#define HOST_MAX   253
-#define LABEL_MAX  63
-#define WEIGHT_MAX 1000
-#define LIMIT_MAX  1000000
-#define QUOTE_MAX  80 /* octets of an entry that a fault repeats */
-#define BLANKS	   " \t\r\n"
+#define HOST_MAX    253
+#define LABEL_MAX   63
+#define WEIGHT_MAX  1000
+#define LIMIT_MAX   1000000
+#define QUOTE_MAX   80 /* octets of an entry that a fault repeats */
+#define BLANKS	    " \t\r\n"
+#define UNIX_PREFIX "unix:"
 
 #define HOST_HELP "an IPv4 address, an IPv6 address in brackets or a host name is allowed"
 
@@ -183,8 +184,19 @@ static bool parse_host_port(struct parser *p, const char *text)
 	return true;
 }
 
+const char *route_path(const char *name)
+{
+	return strncmp(name, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0 ? name + strlen(UNIX_PREFIX)
+								    : NULL;
+}
+
 bool route_literal(const char *name, struct addr *a)
 {
+	if (route_path(name)) {
+		*a = (struct addr){ .family = ADDR_UNIX };
+		return true;
+	}
+
 	const char *colon = strrchr(name, ':');
 	bool brackets = name[0] == '[';
 	char host[ADDR_TEXT_MAX];
@@ -207,6 +219,8 @@ uint16_t route_port(const char *name)
 	const char *colon = strrchr(name, ':');
 	unsigned port = 0;
 
+	if (route_path(name))
+		return 0;
 	CHECK(colon && parse_number(colon + 1, 1, UINT16_MAX, &port));
 	return (uint16_t)port;
 }

@@ -20,9 +20,12 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 /* The destination that NAME ("HOST:PORT", any text) means, or -1: none. */
 int route_find(const struct route *r, const char *name);
 
-/* Parses "HOST:PORT" with an IP address as the host; false for a name. */
+/* Of a name that route_parse() took, the address, which never changes: an IP address with its port,
+ * or ADDR_UNIX. False for a host's name, which is resolved. */
 bool route_literal(const char *name, struct addr *a);
-/* The port of a "HOST:PORT" that route_parse() took. */
+/* The port; 0: it has none. */
 uint16_t route_port(const char *name);
+/* The path of a Unix socket; NULL: it is none. */
+const char *route_path(const char *name);
 
 #endif

@@ -25,7 +25,8 @@ enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
 enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
 
 struct route_destination {
-	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it */
+	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it; or
+	 * "unix:/path" */
 	char name[DESTINATION_NAME_MAX];
 	unsigned weight; /* 1 to 1000 */
 	unsigned max;	 /* sessions at most, 0: no limit */

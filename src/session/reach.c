@@ -60,6 +60,7 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 static void count_session(struct session *s)
 {
 	s->dialog.at = stats_at(s->ctx->stats, s->rt->slot[s->dest_index]);
+	s->dialog.destination_name = s->rt->route->destination[s->dest_index].name;
 	stats_count(s->dialog.at, sessions, 1);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "route/parse.h"
 #include "route/shared.h"
 
 static bool is_reached(int res)
@@ -94,13 +95,23 @@ bool connect_next(struct connect *c)
 	       route_check_next(c->rt->route_shared, &c->search, &c->addr);
 }
 
+static int begin(struct connect *c)
+{
+	struct io *io = c->ctx->io;
+
+	if (c->addr.family == ADDR_UNIX)
+		return stream_connect_path(io, &c->stream, &c->op,
+					   route_path(c->rt->route->destination[c->dest].name));
+	return stream_connect(io, &c->stream, &c->op, &c->addr);
+}
+
 void connect_to(struct connect *c, uint64_t ms)
 {
 	struct io *io = c->ctx->io;
 	int res;
 
 	CHECK(!c->under_way && !stream_is_open(&c->stream));
-	res = stream_connect(io, &c->stream, &c->op, &c->addr);
+	res = begin(c);
 	if (res < 0) {
 		failed(c, res);
 		return;

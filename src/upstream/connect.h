@@ -5,9 +5,9 @@
  * deadline of it, and what the result says about the destination. That is told to the shared state
  * of route/, with the `destination` record where the state has changed:
  *
- *   reached    a TCP connection. One that the destination has taken, and reset before we have seen
- *              it, is one too (a port that is closed refuses): it is dying, and that is another
- *              matter.
+ *   reached    a TCP connection, or a place in the queue of a Unix socket. One that the destination
+ *              has taken, and reset before we have seen it, is one too (a port that is closed
+ *              refuses): it is dying, and that is another matter.
  *   failed     no connection, or none in time: the next address may do, or the next destination.
  *   no means   something of our own is wanting (descriptors, memory), which says nothing about the
  *              destination. A local port is wanted for that very destination, so that its want is

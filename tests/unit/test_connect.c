@@ -10,12 +10,16 @@
 #include <cmocka.h>
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "machine.h"
 #include "ringcheck.h"
+#include "io/net.h"
+#include "route/parse.h"
 #include "route/shared.h"
 #include "shared/memory.h"
 #include "upstream/connect.h"
@@ -321,6 +325,94 @@ static void cancelled(void **state)
 	close(fd);
 }
 
+/* ---- a Unix socket ---- */
+
+static char dir[64], name[96];
+
+static void at_path(enum connect_purpose purpose)
+{
+	strcpy(dir, "/tmp/caronte-connect-XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(name, sizeof(name), "unix:%s/s", dir);
+	strcpy(w.route.destination[0].name, name);
+	route_shared_init(w.rt.route_shared, &w.route);
+	connect_init(&w.connect, &w.ctx, &w.rt, purpose, done);
+	assert_true(connect_first(&w.connect, 0));
+}
+
+static int listen_there(int backlog)
+{
+	int fd = net_listen_path(route_path(name), backlog);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void leave_path(void)
+{
+	unlink(route_path(name));
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void reaches_a_socket(void **state)
+{
+	int fd;
+
+	(void)state;
+	at_path(CONNECT_MAIL);
+	fd = listen_there(4);
+	attempt(CONNECT_REACHED);
+	record_says(NULL, NULL);
+	close(fd);
+	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_VISIT, done);
+	assert_true(connect_first(&w.connect, 0));
+	attempt(CONNECT_FAILED);
+	assert_false(connect_next(&w.connect));
+	record_says("down", "Connection refused");
+	fd = listen_there(4);
+	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_TRY, done);
+	assert_true(connect_first(&w.connect, 0));
+	attempt(CONNECT_REACHED);
+	record_says("up", "connected");
+	close(fd);
+	leave_path();
+}
+
+static void no_socket_there(void **state)
+{
+	(void)state;
+	at_path(CONNECT_MAIL);
+	attempt(CONNECT_FAILED);
+	record_says("down", "No such file or directory");
+	leave_path();
+}
+
+/* Its queue is full: it is waited for, for the time of an attempt. */
+static void socket_is_full(void **state)
+{
+	int fd, other = net_path_socket(), in;
+
+	(void)state;
+	at_path(CONNECT_MAIL);
+	fd = listen_there(0);
+	assert_int_equal(net_connect_path(other, route_path(name)), 0);
+	connect_to(&w.connect, 80);
+	wait_for(CONNECT_FAILED);
+	assert_true(io_now_us(w.ctx.io) - w.connect.began_us >= 80000);
+	record_says("down", "Connection timed out");
+	connect_to(&w.connect, LONG_MS);
+	assert_int_equal(io_run_once(w.ctx.io, 30), 0);
+	assert_int_equal(w.calls, 0);
+	in = accept(fd, NULL, NULL);
+	assert_true(in >= 0);
+	wait_for(CONNECT_REACHED);
+	record_says("up", "connected");
+	close(in);
+	close(other);
+	close(fd);
+	leave_path();
+}
+
 /* It is down already, so that a try's failure is no news; the next try takes the next address. */
 static void tries(void **state)
 {
@@ -378,7 +470,8 @@ int main(void)
 		CASE(no_such_socket),  CASE(no_descriptor),
 		CASE(reset_at_once),   CASE(out_of_time),
 		CASE(cancelled),       CASE(tries),
-		CASE(places),
+		CASE(places),	       CASE(reaches_a_socket),
+		CASE(no_socket_there), CASE(socket_is_full),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
