@@ -17,7 +17,9 @@ import socket
 import struct
 import threading
 
-PATIENCE_S = 30  # nothing that a test waits for takes nearly as long
+PATIENCE_S = 90  # nothing that a test waits for takes nearly as long, on a busy machine neither
+SOON_S = 20  # what waits for nothing takes less, on a busy machine too
+FAR_S = 600  # a deadline that has nothing to do with it
 GREETING = b"220 puppet.test ESMTP\r\n"
 EHLO = b"EHLO client.test\r\n"
 MAIL = b"MAIL FROM:<a@client.test>\r\n"

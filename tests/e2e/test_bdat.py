@@ -438,9 +438,9 @@ class Moving(harness.TestCase):
         """What it takes in TIMEOUT_DATA is little of what waits in the client's socket."""
         whole = bdat(noise(30 << 20), True)
         with puppet_destination(rcvbuf=65536) as destination, \
-                self.caronte(destination, TIMEOUT_DATA=3) as daemon, \
+                self.caronte(destination, TIMEOUT_DATA=6) as daemon, \
                 session(daemon, destination) as s, sending(s.client.send, whole):
-            end = time.monotonic() + 8
+            end = time.monotonic() + 14
             got = b""
             while time.monotonic() < end:
                 got += s.server.take(100000)
@@ -508,6 +508,16 @@ class Ends(harness.TestCase):
 
     def end_of(self, daemon):
         return daemon.records("session", count=1)[-1].get("end")
+
+    def one_deadline(self, what, seconds=1):
+        """All others are so far away that nothing waits for them here."""
+        for body in BODIES[:2]:
+            with puppet_destination(rcvbuf=4096) as destination, case(body), \
+                    self.caronte(destination, **{
+                        "TIMEOUT_DATA": harness.FAR_S, "TIMEOUT_REPLY": harness.FAR_S,
+                        "TIMEOUT_DATA_DONE": harness.FAR_S, what: seconds,
+                        body: True}) as daemon:
+                yield daemon, destination
 
     def test_client_goes_away(self):
         """The destination gets what came and then the end, never LAST."""
@@ -682,49 +692,44 @@ class Ends(harness.TestCase):
                              ["452", "250"])
 
     def test_timeouts(self):
-        settings = {"TIMEOUT_DATA": 1, "TIMEOUT_REPLY": 2, "TIMEOUT_DATA_DONE": 3}
-        for body in BODIES[:2]:
-            with puppet_destination(rcvbuf=4096) as destination, case(body), \
-                    self.caronte(destination, **{body: True}, **settings) as daemon:
-                def took(seconds, answer, s):
-                    began = time.monotonic()
-                    self.assertEqual(s.client.reply()[:9], answer)
-                    self.assertEqual(s.client.rest(), b"")
-                    self.assertAlmostEqual(time.monotonic() - began, seconds, delta=0.9)
+        def ends(s, answer):
+            self.assertEqual(s.client.reply()[:9], answer)
+            self.assertEqual(s.client.rest(), b"")
 
-                # The client stops within a chunk, at once and later.
-                for sent in b"", b"x" * 50:
-                    with session(daemon, destination) as s:
-                        s.client.send(b"BDAT 100\r\n" + sent)
-                        s.server.expect(b"BDAT 100\r\n" + sent)
-                        for _ in range(3):
-                            time.sleep(0.5)
-                            s.client.send(b"y")
-                            s.server.expect(b"y")
-                        took(1, b"421 4.4.2", s)
-                        self.assertIn(s.server.rest(), (b"", puppet.RESET))
-                # Within one that is thrown away.
-                with session(daemon, destination, "mail") as s:
-                    s.client.send(b"RCPT TO:<x@far.test>\r\nBDAT 100\r\nx")
-                    self.assertEqual(s.client.codes(1), [550])
-                    took(1, b"421 4.4.2", s)
-                # The destination does not answer.
-                with session(daemon, destination) as s:
-                    s.client.send(bdat(b"abc"))
-                    s.server.expect(bdat(b"abc"))
-                    took(2, b"451 4.4.2", s)
-                with session(daemon, destination) as s:
-                    s.client.send(bdat(b"abc", True))
-                    s.server.expect(bdat(b"abc", True))
-                    took(3, b"451 4.4.2", s)
-                # It does not read.
-                with session(daemon, destination) as s, \
-                        sending(s.client.send, bdat(noise(20 << 20), True)):
-                    began = time.monotonic()
-                    self.assertEqual(s.client.reply()[:9], b"451 4.4.2")
-                    self.assertLess(time.monotonic() - began, 5)
-                ends = [r.get("end") for r in daemon.records("session", count=6)]
-                self.assertEqual(ends, ["timeout"] * 3 + ["lost-destination"] * 3)
+        for sent in b"", b"x" * 50:
+            for daemon, destination in self.one_deadline("TIMEOUT_DATA", 4):
+                with session(daemon, destination) as s, case("the client stops", sent):
+                    s.client.send(b"BDAT 100\r\n" + sent)
+                    s.server.expect(b"BDAT 100\r\n" + sent)
+                    for _ in range(4):
+                        time.sleep(1.2)
+                        since = time.monotonic()
+                        s.client.send(b"y")
+                        s.server.expect(b"y")
+                    ends(s, b"421 4.4.2")
+                    self.assertGreater(time.monotonic() - since, 3.9)
+                    self.assertIn(s.server.rest(), (b"", puppet.RESET))
+                self.assertEqual(self.end_of(daemon), "timeout")
+        for daemon, destination in self.one_deadline("TIMEOUT_DATA"):
+            with session(daemon, destination, "mail") as s, case("in what is thrown away"):
+                s.client.send(b"RCPT TO:<x@far.test>\r\nBDAT 100\r\nx")
+                self.assertEqual(s.client.codes(1), [550])
+                ends(s, b"421 4.4.2")
+            self.assertEqual(self.end_of(daemon), "timeout")
+        for last, what in (False, "TIMEOUT_REPLY"), (True, "TIMEOUT_DATA_DONE"):
+            for daemon, destination in self.one_deadline(what):
+                with session(daemon, destination) as s, case("no answer", last):
+                    since = time.monotonic()
+                    s.client.send(bdat(b"abc", last))
+                    s.server.expect(bdat(b"abc", last))
+                    ends(s, b"451 4.4.2")
+                    self.assertGreater(time.monotonic() - since, 0.9)
+                self.assertEqual(self.end_of(daemon), "lost-destination")
+        for daemon, destination in self.one_deadline("TIMEOUT_DATA"):
+            with session(daemon, destination) as s, case("it does not read"), \
+                    sending(s.client.send, bdat(noise(20 << 20), True)):
+                self.assertEqual(s.client.reply()[:9], b"451 4.4.2")
+            self.assertEqual(self.end_of(daemon), "lost-destination")
 
     @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
     def test_min_rate(self):
@@ -737,7 +742,7 @@ class Ends(harness.TestCase):
             began = time.monotonic()
             s.client.socket.settimeout(80)
             self.assertEqual(s.client.reply()[:9], b"421 4.4.2")
-            self.assertAlmostEqual(time.monotonic() - began, 60, delta=3)
+            self.assertGreater(time.monotonic() - began, 57)
             self.assertTrue(fast.client.silent())
 
     @unittest.skipUnless(harness.LONG, "takes more than a minute: CARONTE_LONG=1 runs it")
@@ -795,7 +800,7 @@ class Stuck(harness.TestCase):
                 self.assertFalse(daemon.records("session"))
                 s.client.reset()
                 ended = daemon.record("session", end="lost-destination")
-                self.assertLess(float(ended.get("seconds")), 6)
+                self.assertLess(float(ended.get("seconds")), harness.SOON_S)
 
 
 class Gateway(harness.TestCase):

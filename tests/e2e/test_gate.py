@@ -95,14 +95,23 @@ class Gate(harness.TestCase):
     def test_chunks_are_counted(self):
         self.extensions = puppet.EXTENSIONS.replace(b"250 SIZE", b"250-CHUNKING\r\n250 SIZE")
         with self.destination() as (destination, at), self.caronte(at) as daemon:
-            with puppet.Session(daemon.port, destination, "rcpt") as s:
+            with puppet.Session(daemon.port, destination, "ehlo") as s:
                 chunk = b"BDAT %d LAST\r\n" % len(EVIL) + EVIL
-                since = time.monotonic()
-                s.client.send(chunk)
-                s.server.expect(chunk)
-                self.assertLess(time.monotonic() - since, 0.9 * QUIET_S + self.round_trip_s)
-                s.server.send(OK)
-                s.client.expect(OK)
+                for _ in range(50):
+                    s.do_mail()
+                    s.do_rcpt()
+                    since = time.monotonic()
+                    s.client.send(chunk)
+                    s.server.expect(chunk)
+                    seconds = time.monotonic() - since
+                    s.server.send(OK)
+                    s.client.expect(OK)
+                    # What waits always does, and a machine may always have something else to do:
+                    # one that was quick shows that nothing waited.
+                    if seconds < 0.9 * QUIET_S + self.round_trip_s:
+                        break
+                else:
+                    self.fail("each took longer than a destination must be silent")
                 s.quit()
 
 

@@ -38,7 +38,7 @@ class GoesAndComes(BackupCase):
                 one.start()
                 began = time.monotonic()
                 while first_line(daemon)[0] != "first.test":
-                    self.assertLess(time.monotonic() - began, 6.5)
+                    self.assertLess(time.monotonic() - began, harness.SOON_S)
                 for _ in range(20):
                     self.assertEqual(first_line(daemon)[0], "first.test")
             harness.wait_until(lambda: len(states(daemon)) >= 6)
@@ -125,20 +125,20 @@ class Filtered(BackupCase):
     def test_nobody_waits(self):
         """The first one finds out, and pays for it. After that, also when a pause is over and the
         destination is tried, every client is served at once."""
-        with self.filtered_and_backup(TIMEOUT_CONNECT=3) as daemon:
+        with self.filtered_and_backup(TIMEOUT_CONNECT=6) as daemon:
             name, seconds = first_line(daemon)
             self.assertEqual(name, "second.test")
-            self.assertGreater(seconds, 2.9)
+            self.assertGreater(seconds, 5.9)
             end = time.monotonic() + 9
             while time.monotonic() < end:
                 name, seconds = first_line(daemon)
                 self.assertEqual(name, "second.test")
-                self.assertLess(seconds, 1)
+                self.assertLess(seconds, 5)
                 time.sleep(0.05)
             self.open_up()
             began = time.monotonic()
             while first_line(daemon)[0] != "first.test":
-                self.assertLess(time.monotonic() - began, 7)
+                self.assertLess(time.monotonic() - began, harness.SOON_S)
                 time.sleep(0.05)
             # And again: it goes without a word, and comes back.
             self.filter_out()
@@ -150,25 +150,25 @@ class Filtered(BackupCase):
 
     def test_return_is_noticed_whatever_the_timeout(self):
         """Tries that hang do not hold up the next ones."""
-        with self.filtered_and_backup(TIMEOUT_CONNECT=60, CHECK_TCP=True, CHECK_TIMEOUT=1,
-                                      WORKERS=1) as daemon:
+        with self.filtered_and_backup(TIMEOUT_CONNECT=harness.FAR_S, CHECK_TCP=True,
+                                      CHECK_TIMEOUT=1, WORKERS=1) as daemon:
             daemon.record("destination", state="down")
             time.sleep(8)  # the pauses have grown to five seconds
             self.open_up()
             began = time.monotonic()
             while first_line(daemon)[0] != "first.test":
-                self.assertLess(time.monotonic() - began, 7)
+                self.assertLess(time.monotonic() - began, harness.SOON_S)
                 time.sleep(0.05)
 
     def test_tcp_check(self):
         """It finds out without any client."""
-        with self.filtered_and_backup(CHECK_TCP=True, CHECK_INTERVAL=1,
-                                      CHECK_TIMEOUT=1) as daemon:
+        with self.filtered_and_backup(TIMEOUT_CONNECT=harness.FAR_S, CHECK_TCP=True,
+                                      CHECK_INTERVAL=1, CHECK_TIMEOUT=1) as daemon:
             down = daemon.record("destination")
             self.assertEqual((down.get("state"), down.get("why")), ("down", "Connection timed out"))
             name, seconds = first_line(daemon)
             self.assertEqual(name, "second.test")
-            self.assertLess(seconds, 1)
+            self.assertLess(seconds, harness.SOON_S)
             self.open_up()
             daemon.records("destination", count=2)
             self.assertEqual(first_line(daemon)[0], "first.test")
@@ -305,14 +305,14 @@ class Checks(CheckCase):
 
     def test_sessions_do_not_feel_it(self):
         """Checks that hang hold up nobody."""
-        with self.check("--delay", "GREETING=900", CHECK_SMTP=True, WORKERS=1) as (
-                one, two, daemon):
+        with self.check("--delay", "GREETING=6000", CHECK_SMTP=True, CHECK_TIMEOUT=10,
+                        WORKERS=1) as (one, two, daemon):
             with harness.Client(daemon.port) as client:
                 client.hello()
                 for _ in range(40):
                     began = time.monotonic()
                     client.command("NOOP", 250)
-                    self.assertLess(time.monotonic() - began, 0.5)
+                    self.assertLess(time.monotonic() - began, 4)
                     time.sleep(0.05)
 
 
@@ -397,14 +397,14 @@ class Names(BackupCase):
     def test_filtered_address(self):
         """One address of several does not answer: each attempt has its time, the first one pays."""
         self.set_hosts(namespace.FILTERED[0] + " mx.test", "127.0.0.12 mx.test")
-        with self.sink_at("127.0.0.12"), self.named(TIMEOUT_CONNECT=1) as daemon:
+        with self.sink_at("127.0.0.12"), self.named(TIMEOUT_CONNECT=6) as daemon:
             times = []
             for _ in range(5):
                 name, seconds = first_line(daemon)
                 self.assertEqual(name, "127.0.0.12")
                 times.append(seconds)
-            self.assertLess(times[0], 2)
-            self.assertLess(max(times[1:]), 0.5)
+            self.assertLess(times[0], 12)
+            self.assertLess(max(times[1:]), 5)
             self.assertEqual(daemon.records("destination"), [])
 
     def test_address_changes(self):
@@ -417,7 +417,7 @@ class Names(BackupCase):
                 self.set_hosts("127.0.0.14 mx.test")
                 began = time.monotonic()
                 while first_line(daemon)[0] != "127.0.0.14":
-                    self.assertLess(time.monotonic() - began, 10)
+                    self.assertLess(time.monotonic() - began, harness.SOON_S)
                     time.sleep(0.1)
                 self.assertEqual(first_line(daemon)[0], "127.0.0.14")
                 # The gateway dialog has asked it at once, before it was there.

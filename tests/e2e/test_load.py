@@ -59,16 +59,17 @@ class Load(harness.TestCase):
         self.bodies_equal("-b", "-p", "--chunk", 1000, "-s", 300000, count=20)
 
     def test_open_loop(self):
-        _, figures = self.bodies_equal("-r", 200, "-k", 3, "-c", 50, count=100)
-        self.assertAlmostEqual(figures["seconds"], 0.5, delta=0.3)
+        _, figures = self.bodies_equal("-r", 25, "-k", 3, "-c", 50, count=100)
+        self.assertGreater(figures["seconds"], 3.9)
+        self.assertLess(figures["seconds"], 8)
 
     def test_open_loop_counts_waiting(self):
-        """One connection and 50 ms a message: the last of ten, all due at once, waits for nine."""
-        with harness.Sink("--delay", "EOD=50") as sink:
+        """One connection and 500 ms a message: the last of ten, all due at once, waits for nine."""
+        with harness.Sink("--delay", "EOD=500") as sink:
             figures = self.load(sink.port, "-m", 10, "-c", 1, "-r", 100000)
-        self.assertGreater(figures["latency_us"]["max"], 490000)
-        self.assertGreater(figures["latency_us"]["p50"], 240000)
-        self.assertLess(figures["latency_us"]["p50"], 400000)
+        self.assertGreater(figures["latency_us"]["max"], 4900000)
+        self.assertGreater(figures["latency_us"]["p50"], 2400000)
+        self.assertLess(figures["latency_us"]["p50"], 0.8 * figures["latency_us"]["max"])
 
     def test_refused(self):
         with harness.Sink("--reply", "RCPT:@stranger.test=550 5.7.1 No") as sink:

@@ -47,7 +47,7 @@ class Crowd(harness.TestCase):
                 c.reply()
                 c.send(EHLO)
                 c.reply()
-            harness.wait_until(lambda: settled(daemon), 10)
+            harness.wait_until(lambda: settled(daemon))
             yield daemon, clients, pss(daemon)
 
     def each(self, clients, octets, codes=()):
@@ -63,7 +63,7 @@ class Stalled(Crowd):
     MOST = 8 * MIB
 
     def check(self, daemon, before):
-        harness.wait_until(lambda: pss(daemon) - before < self.MOST, 30)
+        harness.wait_until(lambda: pss(daemon) - before < self.MOST)
 
     def test_bodies(self):
         for settings in {}, {"BARE_NEWLINE_NORMALIZE": True}, {"BODY_SPLICE": True}:
@@ -90,7 +90,7 @@ class Stalled(Crowd):
 
 class Burst(Crowd):
     COUNT = 1500
-    GIVEN_BACK_S = 5
+    GIVEN_BACK_S = harness.SOON_S
 
     def test(self):
         """What many needed at the same time is given back within seconds, though they stay."""
@@ -101,5 +101,5 @@ class Burst(Crowd):
                 self.assertGreater(busy, 4096 * self.COUNT)
                 self.each(clients, b"\r\n", (250,))
             since = time.monotonic()
-            harness.wait_until(lambda: pss(daemon) - before < busy / 10, 30)
+            harness.wait_until(lambda: pss(daemon) - before < busy / 10)
             self.assertLess(time.monotonic() - since, self.GIVEN_BACK_S)

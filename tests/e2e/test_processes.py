@@ -255,12 +255,12 @@ class Stops(Base):
 
     def test_interrupted_it_ends_at_once(self):
         with puppet.Destination() as destination, self.caronte(
-                destination, STOP_GRACE=60) as daemon, contextlib.ExitStack() as stack:
+                destination, STOP_GRACE=harness.FAR_S) as daemon, contextlib.ExitStack() as stack:
             sessions = [stack.enter_context(puppet.Session(daemon.port, destination, until))
                         for until in puppet.Session.STEPS]
             began = time.monotonic()
             self.assertEqual(daemon.stop(signal.SIGINT), 0)
-            self.assertLess(time.monotonic() - began, 3)
+            self.assertLess(time.monotonic() - began, harness.SOON_S)
             for s in sessions:
                 self.assertIn(s.server.rest(), (b"", puppet.RESET))
             self.assertEqual({r.get("end") for r in daemon.records("session")}, {"stop"})
@@ -321,7 +321,7 @@ class StandardError(Base):
                 self.serves(daemon, destination)
                 began = time.monotonic()
                 self.assertEqual(daemon.stop(), 0)
-                self.assertLess(time.monotonic() - began, 5)
+                self.assertLess(time.monotonic() - began, harness.SOON_S)
                 said = daemon.stderr()
                 self.assertGreater(len(said), 30000)
                 self.assertTrue(said.endswith("\n"))
