@@ -277,7 +277,7 @@ static void test_killed_again_and_again(void **state)
 {
 	(void)state;
 	srandom(5);
-	for (int round = 0; round < 40; round++) {
+	for (unsigned round = 0; round < size_of(40, 8); round++) {
 		unsigned n = 0;
 
 		unlink(path);
@@ -323,7 +323,7 @@ static void test_no_seam(void **state)
 	len = snprintf(text, sizeof(text), "<debug time=\"2026-01-02T03:04:05.000000Z\" what=\"");
 	memset(text + len, '?', sizeof(text) - (size_t)len);
 	memcpy(text + sizeof(text) - 4, "\"/>\n", 4);
-	for (size_t cut = 50; cut <= 250; cut++) {
+	for (size_t cut = 50; cut <= 250; cut += size_of(1, 7)) {
 		pid_t pid;
 		int status;
 
@@ -358,7 +358,8 @@ static void test_no_seam(void **state)
 static void test_full_disk(void **state)
 {
 	(void)state;
-	for (uint64_t room = 4096; room < 500000; room += room < 9000 ? 197 : 40009) {
+	for (uint64_t room = 4096; room < 500000;
+	     room += size_of(1, 3) * (room < 9000 ? 197 : 40009)) {
 		struct logfile f;
 		unsigned n = 0;
 		int failures = 0;
@@ -657,7 +658,7 @@ static void test_killed_while_rotating(void **state)
 {
 	(void)state;
 	srandom(7);
-	for (int round = 0; round < 60; round++) {
+	for (unsigned round = 0; round < size_of(60, 20); round++) {
 		struct timespec t = { .tv_nsec = random() % 3000000 };
 		struct logfile f;
 		int status, found;

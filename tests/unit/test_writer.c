@@ -226,6 +226,7 @@ static void test_killed_at_random(void **state)
 {
 	uint64_t *made =
 		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned rounds = size_of(120, 30);
 	uint64_t sum = 0;
 	pid_t load, writer;
 
@@ -233,10 +234,11 @@ static void test_killed_at_random(void **state)
 	srandom(6);
 	config.rotate_mib = 1;
 	load = start_load(made);
-	/* What a machine with much else to do lets a writer reach in that time may be nothing. */
-	for (int round = 0; round < 120 || made[0] <= 500; round++) {
+	/* What a machine with much else to do lets a writer reach in that time may be nothing: then
+	 * it gets more. */
+	for (unsigned round = 0; round < rounds || made[0] <= 500; round++) {
 		writer = start_writer();
-		pause_us(random() % (round % 4 ? 6000 : 40000));
+		pause_us(random() % (round % 4 ? 6000 : 40000) * (1 + round / rounds));
 		kill_writer(writer);
 		if (access(path, F_OK) == 0)
 			assert_true(log_count(path) >= 0);
@@ -433,7 +435,7 @@ static void test_usr2_hands_over(void **state)
 
 	(void)state;
 	block_usr2();
-	for (int round = 0; round < 40; round++) {
+	for (unsigned round = 0; round < size_of(40, 12); round++) {
 		writer = start_writer();
 		pause_us(round % 3 ? random() % 15000 : 0);
 		kill(writer, SIGUSR2);
