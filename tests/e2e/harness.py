@@ -80,7 +80,6 @@ ROOT = os.getuid() == 0
 LONG = bool(os.environ.get("CARONTE_LONG"))  # tests at their full size, and those of minutes
 PATIENCE_S, SOON_S, FAR_S = puppet.PATIENCE_S, puppet.SOON_S, puppet.FAR_S
 LOCAL = "@local.test"
-NO_RING = "no memory for a ring"
 SANITIZER = re.compile(r"Sanitizer|runtime error:|CHECK failed", re.I)
 EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE, EX_IOERR = 64, 69, 70, 74
 EX_PROTOCOL, EX_NOPERM, EX_CONFIG = 76, 77, 78
@@ -326,7 +325,7 @@ class Program:
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def __enter__(self):
         return self.start()
@@ -397,16 +396,22 @@ class Caronte(Program):
     def start(self):
         self.killed = False
         until = time.monotonic() + PATIENCE_S
+        goes_on = self.log.exists()
         for chance in itertools.count(1):
             if self.launch_once():
                 return self
-            if NO_RING in self.stderr() and time.monotonic() < until:
+            if self.lacks_ring() and not goes_on and time.monotonic() < until:
                 time.sleep(1)  # the kernel takes those of what has ended a while later
+                self.log.unlink(missing_ok=True)
             elif chance == 5 or not self.wants_port or \
                     self.process.returncode != EX_UNAVAILABLE:
                 break
         raise AssertionError("caronte did not start, status %d: %s" % (
             self.process.returncode, self.stderr()))
+
+    def lacks_ring(self):
+        said = self.stderr() + (self.log.read_text() if self.log.exists() else "")
+        return "no memory for a ring" in said
 
     def clean_up(self):
         if self.process and self.process.poll() is None:

@@ -76,7 +76,8 @@ class MailServer(harness.Program):
         if self.process.poll() is not None:
             raise AssertionError("%s ended: %s %s" % (self.title, self.stderr(), self.log()))
         try:
-            with socket.create_connection((self.address, self.port), timeout=10) as s:
+            with socket.create_connection((self.address, self.port),
+                                          timeout=harness.PATIENCE_S) as s:
                 return s.recv(4) == b"220 "
         except OSError:
             return False
@@ -155,4 +156,4 @@ class Confined(MailServer):
         """When the first process is gone, so are all."""
         for pid in harness.child_pids(self.process.pid):
             os.kill(pid, how)
-        return self.process.wait(60)
+        return self.process.wait(harness.PATIENCE_S)

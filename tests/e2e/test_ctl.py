@@ -401,7 +401,7 @@ class Log(harness.TestCase):
             seen = [word for word in seen if word not in ("start", "end")]
             self.assertEqual(seen, ["%06d" % i for i in range(number)])
             follower.send_signal(signal.SIGTERM)
-            self.assertEqual(follower.wait(10), 0)
+            self.assertEqual(follower.wait(harness.PATIENCE_S), 0)
 
     @contextlib.contextmanager
     def following(self, *arguments):
@@ -431,12 +431,12 @@ class Log(harness.TestCase):
             for _ in range(4):
                 follower.stdout.readline()
             follower.send_signal(signal.SIGINT)
-            self.assertEqual(follower.wait(10), 0)
+            self.assertEqual(follower.wait(harness.PATIENCE_S), 0)
             self.assertEqual(follower.stdout.read(), "</caronte-log>\n")
         with self.following(log) as follower:
             follower.stdout.readline()
             follower.stdout.close()
-            follower.wait(10)
+            follower.wait(harness.PATIENCE_S)
 
     def test_follow_begins_with_the_last_ten(self):
         log = self.dir / "log.xml"
@@ -640,7 +640,7 @@ class Hostile(harness.TestCase):
             reader.stdin.write(record(2) + TAIL)
             reader.stdin.close()
             self.assertEqual(json.loads(reader.stdout.readline())["detail"], "2")
-            self.assertEqual(reader.wait(10), 0)
+            self.assertEqual(reader.wait(harness.PATIENCE_S), 0)
 
     def test_full_output(self):
         path = self.file(HEAD + record(1) + TAIL)
@@ -651,7 +651,7 @@ class Hostile(harness.TestCase):
                          "-o", "DESTINATIONS=127.0.0.1:%d" % harness.free_port()]):
             with open("/dev/full", "w") as full:
                 done = subprocess.run([harness.CTL, *command], stdout=full, stderr=subprocess.PIPE,
-                                      text=True, timeout=60)
+                                      text=True, timeout=harness.PATIENCE_S)
             self.assertEqual(done.returncode, harness.EX_IOERR, (command, done.stderr))
             self.assertIn("No space left", done.stderr)
 
@@ -669,7 +669,7 @@ class Hostile(harness.TestCase):
             path.write_text(HEAD + record(4) + TAIL)
             self.assertEqual(json.loads(follower.stdout.readline())["detail"], "4")
             follower.terminate()
-            follower.wait(10)
+            follower.wait(harness.PATIENCE_S)
             self.assertIn("has become shorter", follower.stderr.read())
 
 
@@ -691,7 +691,7 @@ class Completion(harness.TestCase):
         done = subprocess.run(["bash", "--norc", "-c", self.SCRIPT, "bash", COMPLETION, line],
                               env=dict(os.environ, HOME=str(self.dir)), text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              cwd=self.dir, timeout=20)
+                              cwd=self.dir, timeout=harness.PATIENCE_S)
         self.assertEqual((done.returncode, done.stderr), (0, ""), line)
         return done.stdout.splitlines()
 

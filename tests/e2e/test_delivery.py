@@ -161,7 +161,8 @@ class Smtplib(Delivery):
     def test_all_sizes_to_postfix(self):
         messages = plain_messages() + [huge()]
         with postfix.Postfix() as server, self.caronte(server) as daemon:
-            with smtplib.SMTP("127.0.0.1", daemon.port, "client.test", timeout=60) as smtp:
+            with smtplib.SMTP("127.0.0.1", daemon.port, "client.test",
+                              timeout=harness.PATIENCE_S) as smtp:
                 for message in messages:
                     smtp.sendmail("a@client.test", ["b@local.test"], message)
             self.check_same(messages, server.mails(len(messages)))
@@ -253,7 +254,7 @@ class Swaks(Delivery):
         done = subprocess.run(
             ["swaks", "--server", "127.0.0.1:%d" % daemon.port, "--helo", "client.test", "--from",
              "a@client.test", "--timeout", "20", *arguments], stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=harness.PATIENCE_S)
         return done.returncode, done.stdout.decode(errors="replace")
 
     def send(self, daemon, *arguments):

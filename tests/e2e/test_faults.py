@@ -469,7 +469,7 @@ class Destinations(Base):
         steps = [("body", END, LOST)]
         steps += self.by_dialog([("connect", b"", LOST_IDLE), ("ehlo", QUIT, LOST)], [])
         steps += [(until, said, LOST) for until, said in self.COMMANDS]
-        with self.daemon(TIMEOUT_GREETING=2, TIMEOUT_REPLY=2, TIMEOUT_DATA_DONE=2) as \
+        with self.daemon(TIMEOUT_GREETING=4, TIMEOUT_REPLY=4, TIMEOUT_DATA_DONE=4) as \
                 (daemon, destination), contextlib.ExitStack() as stack:
             waiting = []
             for until, said, reply in steps:

@@ -412,7 +412,8 @@ class OtherProtocols(Guard):
                 self.caronte(sink, RELAY_NETWORKS="127.0.0.0/8") as daemon:
             for method in "GET", "POST", "PUT":
                 with case(method):
-                    web = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=30)
+                    web = http.client.HTTPConnection("127.0.0.1", daemon.port,
+                                                     timeout=harness.PATIENCE_S)
                     with contextlib.suppress(OSError):
                         web.request(method, "/", body=self.SMTP)
                     with contextlib.suppress(http.client.HTTPException, OSError):

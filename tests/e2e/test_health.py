@@ -260,14 +260,15 @@ class Checks(CheckCase):
     def test_reload_during_a_check(self):
         """The check that is under way is the newest configuration's too: the next one comes in its
         time, not when the patience for a lost one is over."""
-        with self.check("--stall", "1/GREETING", CHECK_SMTP=True, CHECK_TIMEOUT=2) as (
+        with self.check("--stall", "1/GREETING", CHECK_SMTP=True, CHECK_TIMEOUT=4) as (
                 one, two, daemon):
             harness.wait_until(lambda: one.report()["open"] == 1)
             daemon.configure(MAX_ERRORS=7, DESTINATIONS="127.0.0.1:%d 127.0.0.1:%d" % (
                 two.port, one.port))
             os.kill(daemon.pid, signal.SIGHUP)
             daemon.record("reload")
-            harness.wait_until(lambda: one.report()["connections"] >= 3, 8)
+            harness.wait_until(lambda: one.report()["connections"] >= 3,
+                               harness.SOON_S)
 
     def test_full_destination_is_not_checked(self):
         with self.check(max=",max=1", CHECK_SMTP=True) as (one, two, daemon):

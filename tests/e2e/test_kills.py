@@ -280,7 +280,7 @@ class Down(Base):
                         except OSError:
                             return False
                         return c.reply() == GREETING
-            harness.wait_until(self.by_dialog(greeted, answered), 8)
+            harness.wait_until(self.by_dialog(greeted, answered))
             self.assertEqual(len(daemon.records("destination", count=2)), 2)
         destination.close()
 

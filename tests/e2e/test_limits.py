@@ -249,7 +249,7 @@ class Deadlines(harness.TestCase):
         """The deadline is for the whole line: octets that trickle do not put it off."""
         steps = "greeting", "ehlo", "mail", "rcpt"
         with puppet.Destination() as destination, self.caronte(
-                destination, TIMEOUT_COMMAND=2) as daemon, contextlib.ExitStack() as stack:
+                destination, TIMEOUT_COMMAND=4) as daemon, contextlib.ExitStack() as stack:
             idle, slow = ([stack.enter_context(puppet.Session(daemon.port, destination, until))
                            for until in steps] for _ in range(2))
             self.assertTrue(self.trickle(
@@ -286,7 +286,7 @@ class Deadlines(harness.TestCase):
     def test_destination_is_slow(self):
         """The deadline is for the whole reply, and the client cannot put it off either."""
         with puppet.Destination() as destination, self.caronte(
-                destination, TIMEOUT_GREETING=2, TIMEOUT_REPLY=2, TIMEOUT_DATA_DONE=2) as daemon, \
+                destination, TIMEOUT_GREETING=4, TIMEOUT_REPLY=4, TIMEOUT_DATA_DONE=4) as daemon, \
                 contextlib.ExitStack() as stack:
             slow = []
             early = (("connect", b""), ("greeting", EHLO), ("ehlo", MAIL))

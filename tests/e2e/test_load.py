@@ -15,7 +15,7 @@ EX_USAGE, EX_UNAVAILABLE, EX_PROTOCOL = 64, 69, 76
 
 @unittest.skipUnless(LOAD.exists(), "caronte-load is not built")
 class Load(harness.TestCase):
-    def load(self, port, *arguments, status=0, seconds=60):
+    def load(self, port, *arguments, status=0, seconds=harness.PATIENCE_S):
         """The figures of a run."""
         done = subprocess.run([LOAD, *map(str, arguments), "127.0.0.1:%d" % port], text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=seconds)
@@ -136,6 +136,7 @@ class Load(harness.TestCase):
                       ["--sender", "a\r\nb"], ["--nonsense"], ["-i", "1", "-x"]):
             to = [] if words and not words[0].startswith("-") else ["127.0.0.1:1"]
             done = subprocess.run([LOAD, *words, *(to if words else [])], text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  timeout=harness.PATIENCE_S)
             self.assertEqual((done.returncode, done.stdout), (EX_USAGE, ""), words)
             self.assertIn("caronte-load: ", done.stderr)

@@ -224,7 +224,7 @@ class Levels(harness.TestCase):
     def test_a_session_ends_in_one_of_these_ways(self):
         rules = ["--drop", "RCPT:lost@", "--reply", "RCPT:odd@=354 what"]
         with harness.Sink(*rules) as sink, \
-                self.caronte(sink, TIMEOUT_COMMAND=1, MAX_ERRORS=2, WORKERS=1) as daemon:
+                self.caronte(sink, TIMEOUT_COMMAND=4, MAX_ERRORS=2, WORKERS=1) as daemon:
             whys = {"lost-destination": "closed", "limit": "MAX_ERRORS", "protocol": "bdat-alone"}
             ways = {
                 "quit": lambda client: client.command("QUIT", 221),

@@ -204,10 +204,10 @@ class Deaths(Base):
 
     def test_master_without_sessions(self):
         with puppet.Destination() as destination, self.caronte(
-                destination, STOP_GRACE=60) as daemon:
+                destination, STOP_GRACE=harness.FAR_S) as daemon:
             self.serves(daemon, destination)
             children = daemon.reap_master()
-            harness.wait_until(lambda: all(map(harness.is_gone, children)), 5)
+            harness.wait_until(lambda: all(map(harness.is_gone, children)))
             daemon.validate_log()
             self.assertEqual(len(daemon.records("session")), 1)
             with self.assertRaises(ConnectionRefusedError):
@@ -216,7 +216,7 @@ class Deaths(Base):
     def test_master_with_sessions(self):
         """They may go on for STOP_GRACE, as after TERM, and are told then."""
         with puppet.Destination() as destination, self.caronte(
-                destination, STOP_GRACE=1) as daemon, \
+                destination, STOP_GRACE=6) as daemon, \
                 puppet.Session(daemon.port, destination) as idle, \
                 puppet.Session(daemon.port, destination) as busy:
             children = daemon.reap_master()
@@ -229,7 +229,7 @@ class Deaths(Base):
             self.assertEqual(idle.client.reply()[:9], b"421 4.3.2")
             self.assertEqual(idle.client.rest(), b"")
             idle.client.close()
-            harness.wait_until(lambda: all(map(harness.is_gone, children)), 5)
+            harness.wait_until(lambda: all(map(harness.is_gone, children)))
             daemon.validate_log()
             ends = sorted(r.get("end") for r in daemon.records("session"))
             self.assertEqual(ends, ["quit", "stop"])

@@ -399,7 +399,7 @@ def bdat_alone(w):
 
 # ---- who goes ----
 
-@way("the client is out of time", TIMEOUT_COMMAND=1)
+@way("the client is out of time", TIMEOUT_COMMAND=3)
 def client_slow(w):
     assert w.after_hello().reply()[:9] == b"421 4.4.2"
 
@@ -430,7 +430,7 @@ def says_421(w):
     assert with_recipient(w, "--reply", "RCPT=421 4.3.2 going")[:3] == b"421"
 
 
-@way("the destination is out of time", TIMEOUT_REPLY=1)
+@way("the destination is out of time", TIMEOUT_REPLY=3)
 def destination_slow(w):
     assert with_recipient(w, "--stall", "RCPT")[:9] == b"451 4.4.2"
 
@@ -485,7 +485,7 @@ class Walk(harness.TestCase):
             done = harness.ctl(verb, "--json", *arguments)
             records = [json.loads(line) for line in done.stdout.splitlines()]
             return any(fits(record, element, attributes) for record in records)
-        harness.wait_until(told, 5)
+        harness.wait_until(told)
         self.check_trace(element, attributes, next(
             (words[word] for word in command.split() if word in words), None))
 

@@ -61,10 +61,10 @@ class Sink:
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        return self.process.wait(10)
+        return self.process.wait(puppet.PATIENCE_S)
 
     def smtp(self):
-        return smtplib.SMTP("127.0.0.1", self.port, "client.test", timeout=10)
+        return smtplib.SMTP("127.0.0.1", self.port, "client.test", timeout=puppet.PATIENCE_S)
 
     def talk(self):
         return Talk(self.port)
@@ -208,7 +208,7 @@ class Delivery(unittest.TestCase):
             with sink.smtp() as smtp:
                 for _ in range(3):
                     smtp.sendmail("a@x", "b@y", b"x\r\n")
-            self.assertEqual(sink.process.wait(5), 0)
+            self.assertEqual(sink.process.wait(puppet.PATIENCE_S), 0)
             self.assertEqual(sink.report()["messages"], 3)
 
     def test_many_at_once(self):
@@ -428,7 +428,7 @@ class Records(unittest.TestCase):
                      ["--auth", "joe"], ["--max", "0"], ["--line-ends", "x"], ["extra"],
                      ["--nonsense"]):
             with self.subTest(args=args):
-                done = subprocess.run([SINK, *args], capture_output=True, timeout=10)
+                done = subprocess.run([SINK, *args], capture_output=True, timeout=puppet.PATIENCE_S)
                 self.assertEqual(done.returncode, 64)
                 self.assertTrue(done.stderr)
 
@@ -444,7 +444,7 @@ class Records(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             done = subprocess.run([SINK, "-l", "127.0.0.1:0", "--report",
                                    place + "/missing/report"],
-                                  capture_output=True, timeout=10)
+                                  capture_output=True, timeout=puppet.PATIENCE_S)
             self.assertEqual(done.returncode, 73)
             self.assertIn(b"/missing/report.part: No such file or directory", done.stderr)
 
@@ -452,7 +452,7 @@ class Records(unittest.TestCase):
         with Sink() as sink:
             for more in [], ["--workers", "2"]:
                 done = subprocess.run([SINK, "-l", "127.0.0.1:%d" % sink.port, *more],
-                                      capture_output=True, timeout=10)
+                                      capture_output=True, timeout=puppet.PATIENCE_S)
                 self.assertEqual(done.returncode, 69)
 
 
@@ -697,7 +697,7 @@ class Script(unittest.TestCase):
 
 class Workers(unittest.TestCase):
     def send(self, port, number):
-        with smtplib.SMTP("127.0.0.1", port, "c", timeout=10) as smtp:
+        with smtplib.SMTP("127.0.0.1", port, "c", timeout=puppet.PATIENCE_S) as smtp:
             for i in range(5):
                 smtp.sendmail("a@x", "b@y", b"%d %d\r\n" % (number, i))
 
@@ -717,7 +717,7 @@ class Workers(unittest.TestCase):
         with Sink("--workers", "2", "--messages", "10") as sink:
             self.send(sink.port, 1)
             self.send(sink.port, 2)
-            self.assertEqual(sink.process.wait(5), 0)
+            self.assertEqual(sink.process.wait(puppet.PATIENCE_S), 0)
             self.assertEqual(sink.report()["messages"], 10)
 
     def test_a_worker_that_dies_ends_all(self):
@@ -726,7 +726,7 @@ class Workers(unittest.TestCase):
                 children = [int(pid) for pid in f.read().split()]
             self.assertEqual(len(children), 2)
             os.kill(children[0], signal.SIGKILL)
-            self.assertEqual(sink.process.wait(5), 70)
+            self.assertEqual(sink.process.wait(puppet.PATIENCE_S), 70)
             self.assertFalse(os.path.exists("/proc/%d" % children[1]))
 
 

@@ -545,7 +545,8 @@ class Addresses(Base):
         harness.give_to_user(daemon.dir)
         daemon.configure()
         done = subprocess.run([*self.plain_user(), self.reachable_program(), "-c", daemon.conf],
-                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, harness.EX_NOPERM, done.stderr)
         self.assertRegex(done.stderr, r"caronte: 127\.0\.0\.1:25: ")
 
@@ -627,7 +628,7 @@ class Stop(Base):
                 self.assertEqual(client.rest(), b"")
                 client.close()
             self.assertGreaterEqual(time.monotonic() - began, 0.9)
-            self.assertEqual(daemon.process.wait(10), GOOD)
+            self.assertEqual(daemon.process.wait(harness.PATIENCE_S), GOOD)
             self.assertEqual([r.get("end") for r in daemon.records("session")], ["stop", "stop"])
             self.assertEqual(sink.mails(), [])
 

@@ -41,7 +41,7 @@ class Base(test_upgrade.Base):
         """What it says, on both streams."""
         done = subprocess.run([harness.CTL, what, "-c", daemon.conf, *map(str, options)],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=60)
+                              timeout=harness.PATIENCE_S)
         self.assertEqual(done.returncode, status, done.stdout)
         return done.stdout
 
@@ -94,7 +94,7 @@ class Steer(Base):
                                                 stdout=subprocess.PIPE)
                     harness.wait_until(lambda: harness.refuses(daemon.port))
                     goes.quit()
-                    said = stopping.communicate(timeout=30)[0]
+                    said = stopping.communicate(timeout=harness.PATIENCE_S)[0]
                     self.assertEqual(stopping.returncode, 0)
                     # (Whoever tried whether the port refuses may be one more.)
                     self.assertRegex(said, r"^stopped; sessions that ended by themselves: [1-9], "
@@ -109,7 +109,7 @@ class Steer(Base):
             running = [subprocess.Popen([harness.CTL, "reload", "-c", daemon.conf], text=True,
                                         stdout=subprocess.PIPE) for _ in range(6)]
             for each in running:
-                self.assertIn("reloaded", each.communicate(timeout=30)[0])
+                self.assertIn("reloaded", each.communicate(timeout=harness.PATIENCE_S)[0])
                 self.assertEqual(each.returncode, 0)
 
     def test_socket_that_moves(self):
@@ -142,7 +142,7 @@ class Steer(Base):
                     harness.wait_until(lambda: self.knows_the_daemon(again.pid))
                     time.sleep(0.3)
                     client.quit()
-                    self.assertIn("stopped; ", again.communicate(timeout=30)[0])
+                    self.assertIn("stopped; ", again.communicate(timeout=harness.PATIENCE_S)[0])
 
     @staticmethod
     def knows_the_daemon(pid):
@@ -169,7 +169,8 @@ class Steer(Base):
                                       stdout=subprocess.PIPE) as stopping:
                     harness.wait_until(lambda: harness.refuses(daemon.port))
                     daemon.kill()
-                    self.assertIn("is not known", stopping.communicate(timeout=30)[0])
+                    said = stopping.communicate(timeout=harness.PATIENCE_S)[0]
+                    self.assertIn("is not known", said)
             # What it left behind is seen for what it is.
             self.assertIn("a dead one left it", self.ctl("reload", daemon, status=69))
 
@@ -256,7 +257,7 @@ class PidFile(Base):
                     self.assertEqual(self.text(third), "%d\n" % third.pid)
                     self.assertIn("reloaded", self.ctl("reload", third))
                 other.stdin.close()
-                self.assertEqual(other.wait(10), 0)
+                self.assertEqual(other.wait(harness.PATIENCE_S), 0)
 
     def test_faults(self):
         with harness.Sink() as sink, self.copy(sink) as daemon:

@@ -143,7 +143,7 @@ class HandedOver(Base):
                     self.deliver(daemon)
                     if killed:
                         children = daemon.reap_master()
-                        harness.wait_until(lambda: all(map(harness.is_gone, children)), 5)
+                        harness.wait_until(lambda: all(map(harness.is_gone, children)))
                 with harness.Client(s.getsockname()[1]) as waiting:
                     with self.handed(sink, s):
                         waiting.hello()
@@ -183,7 +183,8 @@ class HandedOver(Base):
                 with self.subTest(s):
                     daemon = self.managed("127.0.0.1:9", sockets=[s], LISTEN_PORT=2525)
                     daemon.launch_once()
-                    self.assertEqual(daemon.process.wait(20), harness.EX_UNAVAILABLE)
+                    status = daemon.process.wait(harness.PATIENCE_S)
+                    self.assertEqual(status, harness.EX_UNAVAILABLE)
                     self.assertIn("descriptor 3, handed over as a socket, ", daemon.stderr())
 
     def test_meant_for_another_process(self):
@@ -217,7 +218,7 @@ class Reload(Base):
         said = ""
         for command in self.commands("ExecReload", daemon):
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, timeout=60)
+                                  text=True, timeout=harness.PATIENCE_S)
             said += done.stdout
             if done.returncode:
                 break
