@@ -4,6 +4,7 @@ and that are never taken for commands, nor commands for them.
 """
 import collections
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
@@ -37,14 +38,14 @@ def bdat(octets, last=False):
     return b"BDAT %d%s\r\n" % (len(octets), b" LAST" if last else b"") + octets
 
 
+@functools.lru_cache(maxsize=8)
 def noise(size, seed=1):
     """So many octets, which hold lines, commands and ends of data."""
     chance = random.Random(seed)
     octets = chance.randbytes(min(size, 1 << 20))
     evil = b"\r\n.\r\nQUIT\r\n" + EVIL + b"BDAT 5 LAST\r\n\0\n\r.\n"
-    for _ in range(min(size // 300, 200)):
-        at = chance.randrange(len(octets))
-        octets = octets[:at] + evil + octets[at:]
+    cuts = sorted(chance.randrange(len(octets) + 1) for _ in range(min(size // 300, 200)))
+    octets = evil.join(octets[at:to] for at, to in zip([0, *cuts], [*cuts, len(octets)]))
     return (octets * (size // max(len(octets), 1) + 1))[:size]
 
 
