@@ -8,23 +8,13 @@
 #include "dialog/inner.h"
 #include "dialog/records.h"
 
-#include "base/diag.h"
-#include "dialog/records.h"
-#include "shared/stats.h"
-#include "smtp/repair.h"
-#include "smtp/words.h"
-
-#define CLOSING 3 /* octets of the dot line behind a message */
-
-/* ---- its states ---- */
-
-/* What may follow a state: a set. */
-#define MAY(state) (1u << (state))
 static const char *const state_names[MESSAGE_STATES] = {
 	[MESSAGE_NONE] = "NONE",   [MESSAGE_COMING] = "COMING", [MESSAGE_DISCARDED] = "DISCARDED",
 	[MESSAGE_WHOLE] = "WHOLE", [MESSAGE_GIVEN] = "GIVEN",
 };
 
+/* What may follow a state: a set. */
+#define MAY(state) (1u << (state))
 static const uint8_t follows[MESSAGE_STATES] = {
 	[MESSAGE_NONE] = MAY(MESSAGE_COMING) | MAY(MESSAGE_DISCARDED),
 	[MESSAGE_COMING] = MAY(MESSAGE_DISCARDED) | MAY(MESSAGE_WHOLE) | MAY(MESSAGE_NONE),
