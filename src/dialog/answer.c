@@ -11,12 +11,6 @@
 #include "smtp/ehlo.h"
 #include "smtp/words.h"
 
-#include "base/diag.h"
-#include "dialog/records.h"
-#include "shared/stats.h"
-#include "smtp/ehlo.h"
-#include "smtp/words.h"
-
 static void on_auth_answer(struct dialog *d, const struct smtp_reply *reply)
 {
 	struct dialog_work *w = d->work;
