@@ -55,7 +55,7 @@ class Ways(harness.TestCase):
         s.client.expect(OK)
 
     def test_log_says_how(self):
-        bodies = [END, b"\r\n" + END, b"x\r\n" + END, b"..\r\n" + END, text(3 * STEP) + END]
+        bodies = [END, b"\r\n" + END, b"x\r\n" + END, b"..\r\n" + END, text(STEP + BLOCK) + END]
         for body, daemon, destination in self.each_body():
             with puppet.Session(daemon.port, destination) as s:
                 for octets in bodies:
@@ -81,7 +81,7 @@ class Ways(harness.TestCase):
             with puppet.Session(daemon.port, destination) as s:
                 for shift in range(-4, 3):
                     octets = b""
-                    for border in range(BLOCK, 3 * STEP, BLOCK):
+                    for border in range(BLOCK, STEP + 3 * BLOCK, BLOCK):
                         octets += text(border + shift - len(octets)) + b"..a\r\n"
                     with case(body, shift):
                         self.carry(s, octets + END)
@@ -90,7 +90,7 @@ class Ways(harness.TestCase):
     def test_ends_at_the_borders_of_steps(self):
         for body, daemon, destination in self.each_body(rcvbuf=4096):
             with puppet.Session(daemon.port, destination) as s:
-                for border in BLOCK, STEP, BLOCK + STEP, 2 * STEP:
+                for border in BLOCK, STEP, BLOCK + STEP:
                     for shift in range(-6, 2):
                         with case(body, border, shift):
                             self.carry(s, text(border + shift) + END)
@@ -134,7 +134,7 @@ class Ways(harness.TestCase):
     def test_many_urgent_octets_in_a_large_body(self):
         for body, daemon, destination in self.each_body(rcvbuf=4096):
             with puppet.Session(daemon.port, destination, "data") as s:
-                whole = text(2 * STEP + 1000) + END
+                whole = text(STEP + 1000) + END
                 pieces = puppet.cuts(whole, (1, 100, 5000, BLOCK))
                 with sending(s.client.send_urgent, *pieces):
                     s.server.expect(whole)
