@@ -178,8 +178,8 @@ class Filtered(BackupCase):
 
 class CheckCase(BackupCase):
     def check(self, *first, max="", **settings):
-        return self.pair(*first, max=max, **dict({"CHECK_INTERVAL": 1, "CHECK_TIMEOUT": 1},
-                                                 **settings))
+        return self.pair(*first, max=max, **dict({
+            "CHECK_INTERVAL": 1, "CHECK_TIMEOUT": harness.SOON_S}, **settings))
 
 
 class Checks(CheckCase):
@@ -343,7 +343,7 @@ class BadGreetings(CheckCase):
 
     def test_no_greeting(self):
         self.assert_said_and_unmoved("no greeting in CHECK_TIMEOUT", rb"^421 4\.4\.2 ",
-                                     "--stall", "GREETING", TIMEOUT_GREETING=2)
+                                     "--stall", "GREETING", TIMEOUT_GREETING=2, CHECK_TIMEOUT=1)
         self.assert_said_and_unmoved("connection closed in place of a greeting", rb"^4[25]1 ",
                                      "--drop", "GREETING=close")
         self.assert_said_and_unmoved("malformed greeting: 2200 what?", rb"^4[25]1 ",
