@@ -17,8 +17,8 @@
 #define ROOM	    512 /* of a greeting; a longer one is cut off */
 
 struct caller {
-	int fd; /* negative: none */
 	size_t got;
+	int fd; /* negative: none */
 	bool done, welcome;
 	char in[ROOM];
 };
