@@ -278,7 +278,8 @@ static unsigned check_destination(const struct arguments *a, const struct settin
 
 static void usage(FILE *out)
 {
-	fputs("usage: carontectl check-destination [OPTION]... [HOST:PORT]\n" CTL_CONFIG_USAGE
+	fputs("usage: carontectl check-destination [OPTION]... [HOST:PORT | "
+	      "unix:/PATH]\n" CTL_CONFIG_USAGE
 	      "  -n, --connections N      try so many at a time, 0 or 1: do not (100)\n"
 	      "  -r, --recipient ADDRESS  also try which other ends of data are taken, and how long\n"
 	      "                           a line, a header and a message may be, by messages to\n"

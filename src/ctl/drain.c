@@ -14,7 +14,7 @@ static void usage(FILE *out, const char *title)
 	fprintf(out,
 		"usage: %s [OPTION]... DESTINATION\n" ASK_USAGE
 		"  -h, --help               print this, end\n"
-		"DESTINATION is HOST:PORT as it stands in DESTINATIONS.\n",
+		"DESTINATION is HOST:PORT, or unix:/PATH, as it stands in DESTINATIONS.\n",
 		title);
 }
 

@@ -2,9 +2,11 @@
 /*
  * parse: DESTINATIONS to struct route. A host is an IPv4 address, an IPv6 address in brackets, or a
  * name of DNS characters whose last label begins with no digit (one that does is meant as an
- * address). Each entry is judged as far as it goes, so that all faults are found in one run. Takes
- * no list that does not fit the cooperation mode, and no destination twice. RFC 1123 2.1 (names; an
- * underscore is forgiven: container networks make such).
+ * address). The path of a Unix socket is one from / on, of ASCII's visible characters without those
+ * that end an entry or would have to be escaped in logs and figures. Each entry is judged as far as
+ * it goes, so that all faults are found in one run. Takes no list that does not fit the cooperation
+ * mode, and no destination twice. RFC 1123 2.1 (names; an underscore is forgiven: container
+ * networks make such).
  */
 #include "route/parse.h"
 
@@ -24,6 +26,7 @@
 #define BLANKS	    " \t\r\n"
 #define UNIX_PREFIX "unix:"
 
+#define PATH_HELP "unix:/PATH"
 #define HOST_HELP "an IPv4 address, an IPv6 address in brackets or a host name is allowed"
 
 struct parser {
@@ -32,6 +35,7 @@ struct parser {
 	void *ctx;
 	bool good;
 	char quote[QUOTE_MAX + 4]; /* the entry, for faults */
+	bool after_path;	   /* the entry before is a Unix socket */
 };
 
 static void fault(struct parser *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -134,10 +138,11 @@ static const char *habit(const char *text)
 	static const char *const words[] = { "smtp:", "esmtp:", "lmtp:", "relay:",
 					     "inet:", "tcp:",	"inet6:" };
 
+	if (strncasecmp(text, "unix:", 5) == 0 || strncasecmp(text, "unix@", 5) == 0 ||
+	    *text == '/')
+		return "a Unix socket is written " PATH_HELP;
 	if (strstr(text, "://"))
 		return "no URL: write HOST:PORT";
-	if (*text == '/' || strncasecmp(text, "unix:", 5) == 0)
-		return "no Unix socket: write HOST:PORT";
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		size_t n = strlen(words[i]);
 
@@ -145,6 +150,33 @@ static const char *habit(const char *text)
 			return "no transport in front: write HOST:PORT";
 	}
 	return strchr(text, ';') ? "destinations are separated by blanks" : NULL;
+}
+
+/* What is wrong with the path of a Unix socket; NULL. */
+static const char *check_path(const char *path)
+{
+	size_t n = strlen(path);
+
+	if (*path != '/')
+		return "no path from / on, " PATH_HELP " is needed";
+	if (path[n - 1] == '/')
+		return "the path of no socket: nothing stands after its last /";
+	if (n > ADDR_PATH_MAX)
+		return "path too long, 107 octets are allowed (unix(7))";
+	for (; *path; path++)
+		if (*path <= ' ' || *path > '~' || *path == '"' || *path == '\\')
+			return "a path may hold visible ASCII characters but a comma, a quotation "
+			       "mark and a backslash";
+	return NULL;
+}
+
+static bool parse_path(struct parser *p, const char *path)
+{
+	const char *wrong = check_path(path);
+
+	if (wrong)
+		fault(p, "\"%s\": %s", p->quote, wrong);
+	return !wrong;
 }
 
 static bool parse_host_port(struct parser *p, const char *text)
@@ -159,7 +191,8 @@ static bool parse_host_port(struct parser *p, const char *text)
 		return false;
 	}
 	if (!colon || colon[1] == ']' || (text[0] == '[' && strchr(colon, ']'))) {
-		fault(p, "\"%s\": no port, HOST:PORT is needed", p->quote);
+		fault(p, "\"%s\": no port, HOST:PORT is needed%s", p->quote,
+		      p->after_path ? "; the path of a Unix socket cannot hold a blank" : "");
 		return false;
 	}
 	if (n == 0) {
@@ -182,6 +215,11 @@ static bool parse_host_port(struct parser *p, const char *text)
 		return false;
 	}
 	return true;
+}
+
+static bool parse_place(struct parser *p, const char *text)
+{
+	return route_path(text) ? parse_path(p, route_path(text)) : parse_host_port(p, text);
 }
 
 const char *route_path(const char *name)
@@ -230,6 +268,9 @@ static bool same_destination(const char *a, const char *b)
 	struct addr x, y;
 	bool literal = route_literal(a, &x);
 
+	if (route_path(a) || route_path(b))
+		return strcmp(a, b) == 0;
+
 	if (literal != route_literal(b, &y) || route_port(a) != route_port(b))
 		return false;
 	if (literal)
@@ -251,7 +292,7 @@ int route_find(const struct route *r, const char *name)
 {
 	struct parser p = { .report = ignore };
 
-	if (!parse_host_port(&p, name))
+	if (!parse_place(&p, name))
 		return -1;
 	for (unsigned i = 0; i < r->count; i++)
 		if (same_destination(r->destination[i].name, name))
@@ -287,6 +328,11 @@ static void parse_option(struct parser *p, const char *option, struct route_dest
 		      "\"%s\": destinations are separated by blanks; behind a comma weight=N and "
 		      "max=N are allowed",
 		      p->quote);
+	else if (*option && route_path(p->quote) && !strchr(option, '='))
+		fault(p,
+		      "\"%s\": the path of a Unix socket cannot hold a comma; behind one weight=N "
+		      "and max=N are allowed",
+		      p->quote);
 	else
 		fault(p, "\"%s\": unknown option, weight=N and max=N are allowed", p->quote);
 }
@@ -313,7 +359,7 @@ static void parse_entry(struct parser *p, char *entry)
 	options = strchr(entry, ',');
 	if (options)
 		*options++ = '\0';
-	bool good = parse_host_port(p, entry);
+	bool good = parse_place(p, entry);
 
 	while (options) {
 		char *option = options;
@@ -323,9 +369,10 @@ static void parse_entry(struct parser *p, char *entry)
 			*options++ = '\0';
 		parse_option(p, option, &d, &seen);
 	}
+	p->after_path = route_path(entry);
 	if (!good)
 		return;
-	if (route_literal(entry, &literal))
+	if (!route_path(entry) && route_literal(entry, &literal))
 		addr_format(&literal, d.name);
 	else
 		strcpy(d.name, entry);

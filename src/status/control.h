@@ -9,7 +9,7 @@
  * The socket's protocol: one connection, one request, one line ended by LF; the answer; the end.
  *
  *   status       one JSON document
- *   drain NAME   "ok …" or "error …"; NAME is HOST:PORT as in DESTINATIONS
+ *   drain NAME   "ok …" or "error …"; NAME is one of DESTINATIONS
  *   ready NAME   the same
  *   results      what became of the last reload, upgrade and stop (results.h)
  *   reload       asks for it; the answer is the results, as soon as it is over, or as they are

@@ -15,9 +15,10 @@ self.by_dialog(sniff=…, gateway=…).
                     self.assertEqual(client.send_message(b"x\\r\\n")[:3], b"250")
                 self.assertEqual(daemon.record("session").get("end"), "quit")
 
-self.caronte(destination, **settings) is a Caronte: DESTINATION is anything with a .port, a
-"HOST:PORT", or None (no DESTINATIONS at all). Settings are named as in caronte.conf(5),
-without prefix; a bool is a switch, a list becomes a file with one item a line, None is left out.
+self.caronte(destination, **settings) is a Caronte: DESTINATION is anything with a .place
+("HOST:PORT" or "unix:/PATH") or a .port, such a text itself, or None (no DESTINATIONS at all).
+Settings are named as in caronte.conf(5), without prefix; a bool is a switch, a list becomes a file
+with one item a line, None is left out.
 What the harness sets where a test says nothing stands in DEFAULTS. `with` starts it; leaving stops
 it with TERM and fails the test where
 
@@ -201,10 +202,11 @@ def name_of(first_words):
     return words[2] if TestCase.gateway else words[1]
 
 
-def refuses(port):
-    """Whether nobody listens there."""
-    with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) != 0
+def refuses(at):
+    """Whether nobody listens there: a port, or "unix:/PATH"."""
+    path = isinstance(at, str) and at.removeprefix("unix:")
+    with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as s:
+        return s.connect_ex(path or ("127.0.0.1", at)) != 0
 
 
 def run_caronte(*arguments, stdout=subprocess.PIPE, **how):
@@ -350,7 +352,7 @@ class Caronte(Program):
         self.settings = dict(DEFAULTS, LOG_FILE=str(self.log), LOG_ARCHIVE_DIR=str(self.archive))
         if destination is not None:
             self.settings["DESTINATIONS"] = destination if isinstance(destination, str) \
-                else "127.0.0.1:%d" % destination.port
+                else getattr(destination, "place", None) or "127.0.0.1:%d" % destination.port
         if engine != "auto":
             self.settings["ENGINE_" + engine.upper()] = True
         if dialog != "sniff":
@@ -514,10 +516,13 @@ class Caronte(Program):
 
 
 class Sink(Program):
-    """caronte-sink with these arguments, a transcript, raw octets and a report."""
+    """caronte-sink with these arguments, a transcript, raw octets and a report; at a Unix socket in
+    its directory where `unix` says so."""
+    unix = False
 
-    def __init__(self, *arguments, maildir=False, digest=False):
+    def __init__(self, *arguments, maildir=False, digest=False, unix=None):
         super().__init__("sink")
+        self.place = "unix:%s/socket" % self.dir if self.unix or unix else None
         if TestCase.gateway and "--name" in arguments:  # see name_of()
             name = arguments[arguments.index("--name") + 1]
             arguments = ("--reply", "RCPT=250 2.1.5 " + name, *arguments)
@@ -529,9 +534,9 @@ class Sink(Program):
         """At the same port as before, where it ran before."""
         for chance in range(5):
             port = self.port or free_port()
-            self.launch([SINK, "--listen", "127.0.0.1:%d" % port, "--name", "sink.test",
-                         "--transcript", "transcript", "--raw", "raw", "--report", "report",
-                         *self.arguments])
+            self.launch([SINK, "--listen", self.place or "127.0.0.1:%d" % port, "--name",
+                         "sink.test", "--transcript", "transcript", "--raw", "raw", "--report",
+                         "report", *self.arguments])
             if self.wait_ready():
                 self.port = port
                 return self
@@ -552,7 +557,7 @@ class Sink(Program):
         self.process.wait()
         self.expect_status = -signal.SIGKILL
         # The kernel takes a ring's sockets down a moment after its process.
-        wait_until(lambda: refuses(self.port))
+        wait_until(lambda: refuses(self.place or self.port))
 
     def transcript(self):
         """Lines `CONNECTION TAG: text`."""

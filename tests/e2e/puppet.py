@@ -70,7 +70,8 @@ class Peer:
 
     def __init__(self, sock):
         sock.settimeout(PATIENCE_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.got = b""  # received and not taken yet
 
@@ -238,20 +239,35 @@ class Idle(threading.Thread):
 
 class Destination:
     """A listening socket whose connections the test takes one by one; with the gateway dialog, and
-    unless BY_HAND, they are looked after up to their first command (see Idle)."""
+    unless BY_HAND, they are looked after up to their first command (see Idle). PATH: a Unix socket;
+    `new_path` makes one for each where none is given."""
+    new_path = None
 
     def __init__(self, port=0, rcvbuf=0, greeting=GREETING, extensions=EXTENSIONS, by_hand=False,
-                 address="127.0.0.1"):
+                 address="127.0.0.1", path=None, backlog=256):
         self.greeting, self.extensions = greeting, extensions
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.path = path or self.new_path and self.new_path()
+        self.socket = socket.socket(socket.AF_UNIX if self.path else socket.AF_INET)
         if rcvbuf:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        self.socket.bind((address, port))
-        self.socket.listen(256)
+        if self.path:
+            self.bind(self.path)
+        else:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind((address, port))
+            self.port = self.socket.getsockname()[1]
+            self.place = "%s:%d" % (address, self.port)
+        self.socket.listen(backlog)
         self.socket.settimeout(PATIENCE_S)
-        self.port = self.socket.getsockname()[1]
         self.idle = Idle(self) if GATEWAY and not by_hand else None
+
+    def bind(self, path):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self.socket.bind(path)
+        os.chmod(path, 0o666)
+        self.port = 0
+        self.place = "unix:" + path
 
     def __enter__(self):
         return self

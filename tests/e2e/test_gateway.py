@@ -122,10 +122,9 @@ class Pool(Base):
             self.assertTrue(peer.silent(0.05))
             self.assertEqual(select.select([destination.socket], [], [], 0)[0], [])
             records = daemon.records("message", count=12)
-            self.assertEqual({r.get("destination") for r in records},
-                             {"127.0.0.1:%d" % destination.port})
+            self.assertEqual({r.get("destination") for r in records}, {destination.place})
             self.assertEqual({r.get("destination") for r in daemon.records("session", count=6)},
-                             {"127.0.0.1:%d" % destination.port})
+                             {destination.place})
 
     def test_a_refused_message_ends_the_connection(self):
         """What the destination may still say to octets of that message answers nothing else, not

@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import time
@@ -158,6 +159,55 @@ class Postfix(Server):
                 self.check_mail(daemon, server)
                 self.check_crowd(daemon, 8)
             self.check_lock(server)
+
+
+class PostfixBySocket(Server):
+    title = "Postfix behind Caronte, by a Unix socket"
+    boxes = {"master.cf": 1, "main.cf": 1, "sh": 1, "caronte.conf": 1}
+
+    def server(self, **changed):
+        own = dict(re.findall(r"(?m)^(\w+) =[ ]?(.*)$", self.box("main.cf")))
+        self.assertEqual(len(own), len(self.box("main.cf").splitlines()))
+        # A port beside it, for what somebody else on the machine would hear.
+        return postfix.Postfix(self.box("master.cf") + "127.0.0.1:225 inet n - n - - smtpd\n", **{
+            "virtual_mailbox_domains": "example.net", "smtpd_recipient_restrictions": "",
+            "smtpd_client_connection_count_limit": "3", **own, **changed})
+
+    def behind(self, server, **own):
+        changes = {"/var/spool/postfix": server.queue}
+        return self.caronte(None, **{**self.configured(changes), **own})
+
+    def test(self):
+        with self.server() as server:
+            with self.behind(server, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+                self.check_size(daemon, 52428800)
+                self.check_mail(daemon, server)
+                self.check_crowd(daemon, 8)
+            self.check_lock(server)
+            self.assertIn("connect from localhost[127.0.0.1]", server.log())
+
+    def test_trusted(self):
+        """What the page warns of: with localhost in mynetworks it relays."""
+        with self.server(mynetworks="127.0.0.0/8") as server:
+            with self.behind(server, RELAY_NETWORKS="127.0.0.1") as daemon:
+                self.assertEqual(self.send(daemon.port, FAR), [250, 250])
+
+    def test_permission(self):
+        """Caronte's user may connect after that line, and not before."""
+        if not shutil.which("setfacl"):
+            harness.missing("setfacl (package acl)")
+        with self.server() as server:
+            os.chmod(server.queue / "public", 0o710)
+            daemon = self.behind(server, LISTEN_PORT=harness.free_port())
+            daemon.configure()
+            done = harness.run_caronte("-t", "-c", daemon.conf)
+            self.assertEqual(done.returncode, 78)
+            self.assertIn("by user nobody, who may not enter %s/public\n" % server.queue,
+                          done.stderr)
+            command = self.box("sh", **{"caronte:": "nobody:", "/var/spool/postfix": server.queue})
+            subprocess.run(shlex.split(command), check=True)
+            with self.behind(server) as daemon:
+                self.assertEqual(self.send(daemon.port, OURS), [250, 250])
 
 
 class Exim(Server):

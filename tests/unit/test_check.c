@@ -28,6 +28,7 @@
 #include "check/check.h"
 #include "check/limits.h"
 #include "config/load.h"
+#include "io/net.h"
 #include "shared/seats.h"
 
 static char dir[64]; /* belongs to who the daemon would be; for this test alone */
@@ -439,6 +440,72 @@ static void places_of_sockets(void **state)
 	config_free(c);
 }
 
+static void unix_destinations(void **state)
+{
+	char list[700], expected[3][256], note[200], out[1000];
+	const char *const more[] = { "COOPERATION_CLUSTER=y", list };
+	const char *const texts[] = { expected[0], expected[1], expected[2] };
+	static const char *const sockets[] = { "good", "shut/s", "forbidden" };
+	struct config *c;
+	FILE *f;
+
+	(void)state;
+	if (!need_root())
+		skip();
+	assert_int_equal(mkdir(in_dir("shut"), 0700), 0);
+	put_file("file", "", 0666);
+	for (size_t i = 0; i < COUNT(sockets); i++) {
+		int fd = net_listen_path(in_dir(sockets[i]), 1);
+
+		assert_true(fd >= 0);
+		close(fd);
+	}
+	assert_int_equal(chmod(in_dir("forbidden"), 0600), 0);
+	snprintf(
+		list, sizeof(list),
+		"DESTINATIONS=unix:%s/good unix:%s/none unix:%s/shut/s unix:%s/file unix:%s/forbidden",
+		dir, dir, dir, dir, dir);
+	c = load(more, COUNT(more));
+	run(c);
+	snprintf(expected[0], sizeof(expected[0]),
+		 "-o: DESTINATIONS: %s/shut/s: cannot be connected to by user nobody, who may not "
+		 "enter %s/shut",
+		 dir, dir);
+	snprintf(expected[1], sizeof(expected[1]),
+		 "-o: DESTINATIONS: %s/file: is there and is no socket", dir);
+	snprintf(
+		expected[2], sizeof(expected[2]),
+		"-o: DESTINATIONS: %s/forbidden: cannot be connected to by user nobody: Permission "
+		"denied",
+		dir);
+	assert_faults(c, texts, 3);
+	/* One that is not there is no fault. */
+	snprintf(note, sizeof(note), "caronte: unix:%s/none is not there now; it is tried again\n",
+		 dir);
+	f = fmemopen(out, sizeof(out), "w");
+	check_print_notes(&checked, c, f);
+	fclose(f);
+	assert_string_equal(out, note);
+	config_free(c);
+	check_release(&checked);
+}
+
+static void own_socket(void **state)
+{
+	static const char *const more[] = { "CONTROL_SOCKET=/tmp/control",
+					    "DESTINATIONS=unix:/tmp/control" };
+	static const char *const texts[] = {
+		"-o: DESTINATIONS: unix:/tmp/control is CONTROL_SOCKET of this daemon, where no "
+		"mail is taken; allowed is any other socket"
+	};
+	struct config *c = load(more, COUNT(more));
+
+	(void)state;
+	run(c);
+	assert_faults(c, texts, 1);
+	config_free(c);
+}
+
 /* What the start could not do, the check cannot do either, and says so. */
 static void privilege_that_cannot_be_dropped(void **state)
 {
@@ -615,6 +682,8 @@ int main(void)
 		TEST(log_is_tried_as_user),
 		TEST(places_of_the_log),
 		TEST(places_of_sockets),
+		TEST(unix_destinations),
+		TEST(own_socket),
 		TEST(privilege_that_cannot_be_dropped),
 		TEST(users),
 		TEST(another_user_ignores_user),

@@ -29,13 +29,35 @@ static void report(void *ctx, const char *what)
 
 #define LABEL "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijk" /* 63 */
 
+#define PATH_10	  "abcdefghij"
+#define PATH_50	  PATH_10 PATH_10 PATH_10 PATH_10 PATH_10
+#define PATH_106  PATH_50 PATH_50 "uvwxyz"
+#define QUOTED_74 PATH_50 PATH_10 PATH_10 "abcd" /* of it, as far as a fault repeats an entry */
+
+struct row {
+	const char *list;
+	enum route_cooperation cooperation;
+	const char *fault; /* the whole of the only one, NULL: good */
+};
+
+static void check_rows(const struct row *rows, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct span text = feed_guard(span_of(rows[i].list, strlen(rows[i].list) + 1));
+		struct reported r = { 0 };
+		struct route route;
+		bool good = route_parse(&route, (const char *)text.p, rows[i].cooperation,
+					ROUTE_LEAST_SESSIONS, report, &r);
+
+		if (r.n != (rows[i].fault != NULL) || good != !rows[i].fault ||
+		    (r.n && strcmp(r.what[0], rows[i].fault) != 0))
+			fail_msg("\"%s\": %u faults, %s", rows[i].list, r.n, r.what[0]);
+	}
+}
+
 static void test_list_faults(void **state)
 {
-	static const struct {
-		const char *list;
-		enum route_cooperation cooperation;
-		const char *fault; /* the whole of the only one, NULL: good */
-	} rows[] = {
+	static const struct row rows[] = {
 		{ "127.0.0.1:225", ROUTE_SINGLE, NULL },
 		{ " \t mail.example.com:25\t", ROUTE_SINGLE, NULL },
 		{ "[2001:db8::1]:25", ROUTE_SINGLE, NULL },
@@ -103,8 +125,6 @@ static void test_list_faults(void **state)
 		  "\"smtp:[a]:25\": no transport in front: write HOST:PORT" },
 		{ "inet:a:25", ROUTE_SINGLE,
 		  "\"inet:a:25\": no transport in front: write HOST:PORT" },
-		{ "unix:/run/lmtp", ROUTE_SINGLE,
-		  "\"unix:/run/lmtp\": no Unix socket: write HOST:PORT" },
 		{ "smtp:25", ROUTE_SINGLE, NULL }, /* a host may be called so */
 		{ "a:25,wight=1", ROUTE_SINGLE,
 		  "\"a:25,wight=1\": unknown option, weight=N and max=N are allowed" },
@@ -136,17 +156,58 @@ static void test_list_faults(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct span text = feed_guard(span_of(rows[i].list, strlen(rows[i].list) + 1));
-		struct reported r = { 0 };
-		struct route route;
-		bool good = route_parse(&route, (const char *)text.p, rows[i].cooperation,
-					ROUTE_LEAST_SESSIONS, report, &r);
+	check_rows(rows, sizeof(rows) / sizeof(rows[0]));
+}
 
-		if (r.n != (rows[i].fault != NULL) || good != !rows[i].fault ||
-		    (r.n && strcmp(r.what[0], rows[i].fault) != 0))
-			fail_msg("\"%s\": %u faults, %s", rows[i].list, r.n, r.what[0]);
-	}
+static void test_unix_faults(void **state)
+{
+	static const struct row rows[] = {
+		{ "unix:/run/smtp", ROUTE_SINGLE, NULL },
+		{ "unix:/var/spool/postfix/public/caronte,max=20 mx.example:25", ROUTE_BACKUP,
+		  NULL },
+		{ "unix:/a unix:/b,weight=3 127.0.0.1:25", ROUTE_CLUSTER, NULL },
+		{ "unix:/" PATH_106, ROUTE_SINGLE, NULL },
+		{ "unix:/" PATH_106 "x", ROUTE_SINGLE,
+		  "\"unix:/" QUOTED_74 "...\": path too long, 107 octets are allowed (unix(7))" },
+		{ "unix:", ROUTE_SINGLE, "\"unix:\": no path from / on, unix:/PATH is needed" },
+		{ "unix:run/smtp", ROUTE_SINGLE,
+		  "\"unix:run/smtp\": no path from / on, unix:/PATH is needed" },
+		{ "unix:@smtp", ROUTE_SINGLE,
+		  "\"unix:@smtp\": no path from / on, unix:/PATH is needed" },
+		{ "unix:/run/smtp/", ROUTE_SINGLE,
+		  "\"unix:/run/smtp/\": the path of no socket: nothing stands after its last /" },
+		{ "unix:/run/\"x\"", ROUTE_SINGLE,
+		  "\"unix:/run/\"x\"\": a path may hold visible ASCII characters but a comma, a "
+		  "quotation mark and a backslash" },
+		{ "unix:/run/\xc3\xa9", ROUTE_SINGLE,
+		  "\"unix:/run/?"
+		  "?\": a path may hold visible ASCII characters but a comma, a "
+		  "quotation mark and a backslash" },
+		{ "unix:/run/a,b", ROUTE_SINGLE,
+		  "\"unix:/run/a,b\": the path of a Unix socket cannot hold a comma; behind one "
+		  "weight=N and max=N are allowed" },
+		{ "unix:/run/a,wight=3", ROUTE_SINGLE,
+		  "\"unix:/run/a,wight=3\": unknown option, weight=N and max=N are allowed" },
+		{ "unix:/run/a b", ROUTE_CLUSTER,
+		  "\"b\": no port, HOST:PORT is needed; the path of a Unix socket cannot hold a "
+		  "blank" },
+		{ "unix:/run/a mx.example", ROUTE_CLUSTER,
+		  "\"mx.example\": no port, HOST:PORT is needed; the path of a Unix socket cannot "
+		  "hold a blank" },
+		{ "unix:/run/a unix:/run/a", ROUTE_CLUSTER,
+		  "\"unix:/run/a\": stands there twice, each destination is named once" },
+		{ "/run/smtp", ROUTE_SINGLE, "\"/run/smtp\": a Unix socket is written unix:/PATH" },
+		{ "unix:///run/smtp", ROUTE_SINGLE, NULL },
+		{ "UNIX:/run/smtp", ROUTE_SINGLE,
+		  "\"UNIX:/run/smtp\": a Unix socket is written unix:/PATH" },
+		{ "unix@/run/smtp", ROUTE_SINGLE,
+		  "\"unix@/run/smtp\": a Unix socket is written unix:/PATH" },
+		{ "lmtp:unix:/run/smtp", ROUTE_SINGLE,
+		  "\"lmtp:unix:/run/smtp\": no transport in front: write HOST:PORT" },
+	};
+
+	(void)state;
+	check_rows(rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 static void test_names(void **state)
@@ -195,6 +256,34 @@ static void test_names(void **state)
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
 		if (route_find(&route, none[i]) >= 0)
 			fail_msg("\"%s\" is one", none[i]);
+}
+
+/* A Unix socket is an address that is never resolved; its path stands in its name alone. */
+static void test_unix_sockets(void **state)
+{
+	struct reported r = { 0 };
+	struct route route;
+	struct addr a, b;
+
+	(void)state;
+	assert_true(route_parse(&route, "unix:/run/a,weight=2,max=7 unix:/run/A 127.0.0.1:25",
+				ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report, &r));
+	assert_int_equal(route.count, 3);
+	assert_string_equal(route.destination[0].name, "unix:/run/a");
+	assert_int_equal(route.destination[0].weight, 2);
+	assert_int_equal(route.destination[0].max, 7);
+	assert_string_equal(route_path(route.destination[1].name), "/run/A");
+	assert_null(route_path(route.destination[2].name));
+	assert_null(route_path("mx.example:25"));
+	assert_int_equal(route_find(&route, "unix:/run/a"), 0);
+	assert_int_equal(route_find(&route, "unix:/run/A"), 1);
+	assert_int_equal(route_find(&route, "unix:/run/b"), -1);
+	assert_int_equal(route_find(&route, "unix:run/a"), -1);
+	assert_int_equal(route_find(&route, "/run/a"), -1);
+	assert_int_equal(route_port("unix:/run/x:25"), 0);
+	assert_true(route_literal("unix:/run/x:25", &a) && route_literal("unix:/y", &b));
+	assert_int_equal(a.family, ADDR_UNIX);
+	assert_true(addr_same_ip(&a, &b) && a.port == b.port);
 }
 
 static void test_all_faults_in_one_run(void **state)
@@ -247,7 +336,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_list_faults),
+		cmocka_unit_test(test_unix_faults),
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_unix_sockets),
 		cmocka_unit_test(test_all_faults_in_one_run),
 		cmocka_unit_test(test_most_destinations),
 	};

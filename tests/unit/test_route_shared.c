@@ -162,6 +162,44 @@ static void test_round_robin_of_many(void **state)
 
 /* ---- notes ---- */
 
+/* A Unix socket is never resolved, and goes down and comes back as an address does. */
+static void test_unix_socket(void **state)
+{
+	struct route_search search = { 0 };
+	struct world w, next;
+	struct addr a, list[ROUTE_ADDRESSES];
+	unsigned dest;
+
+	(void)state;
+	world_init(&w, "unix:/run/smtp,max=1 mx.example:25", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	assert_int_equal(route_to_resolve(w.shared, &w.route), 2); /* the name alone */
+	assert_int_equal(route_get_addresses(w.shared, 0, list), 1);
+	assert_int_equal(
+		route_pick(&w.route, w.shared, &search, &w.counts, &w.client, w.now, &dest, &a),
+		ROUTE_PICKED);
+	assert_int_equal(dest, 0);
+	assert_int_equal(a.family, ADDR_UNIX);
+	assert_true(route_failed(w.shared, &search, 0, w.now));
+	assert_false(route_up(w.shared, 0));
+	assert_false(route_to_resolve(w.shared, &w.route) & 1);
+	assert_int_equal(
+		route_pick(&w.route, w.shared, &search, &w.counts, &w.client, w.now, &dest, &a),
+		ROUTE_NONE);
+	assert_int_equal(route_due(w.shared, &w.route, w.now + 500), 1);
+	assert_true(route_try(w.shared, 0, &a));
+	assert_int_equal(a.family, ADDR_UNIX);
+	assert_true(route_came_back(w.shared, 0, &a, w.now + 501));
+	assert_true(route_up(w.shared, 0));
+	route_drain(w.shared, 0, true);
+	world_init(&next, "a.example:25 unix:/run/smtp", ROUTE_BACKUP, ROUTE_LEAST_SESSIONS);
+	route_carry_over(next.shared, &next.route, w.shared, &w.route);
+	assert_true(route_drained(next.shared, 1));
+	assert_int_equal(route_get_addresses(next.shared, 1, list), 1);
+	assert_int_equal(list[0].family, ADDR_UNIX);
+	world_end(&next);
+	world_end(&w);
+}
+
 static void test_note(void **state)
 {
 	static const char list[] = "a.example:25 b.example:25";
@@ -324,6 +362,7 @@ int main(void)
 		cmocka_unit_test(test_writer_is_killed),
 		cmocka_unit_test(test_one_caller_per_pause),
 		cmocka_unit_test(test_round_robin_of_many),
+		cmocka_unit_test(test_unix_socket),
 		cmocka_unit_test(test_note),
 		cmocka_unit_test(test_note_is_carried_over),
 		cmocka_unit_test(test_note_has_one_writer),
