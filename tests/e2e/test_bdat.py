@@ -718,13 +718,13 @@ class Ends(harness.TestCase):
                 ends(s, b"421 4.4.2")
             self.assertEqual(self.end_of(daemon), "timeout")
         for last, what in (False, "TIMEOUT_REPLY"), (True, "TIMEOUT_DATA_DONE"):
-            for daemon, destination in self.one_deadline(what):
+            for daemon, destination in self.one_deadline(what, 4):
                 with session(daemon, destination) as s, case("no answer", last):
                     since = time.monotonic()
                     s.client.send(bdat(b"abc", last))
                     s.server.expect(bdat(b"abc", last))
                     ends(s, b"451 4.4.2")
-                    self.assertGreater(time.monotonic() - since, 0.9)
+                    self.assertGreater(time.monotonic() - since, 3.9)
                 self.assertEqual(self.end_of(daemon), "lost-destination")
         for daemon, destination in self.one_deadline("TIMEOUT_DATA"):
             with session(daemon, destination) as s, case("it does not read"), \
