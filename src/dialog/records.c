@@ -138,7 +138,7 @@ void record_given(struct dialog *d, struct span line, size_t shown)
 {
 	if (!xmllog_wants(d->env->log, 3))
 		return;
-	if (shown == line.n)
+	if (shown == line.n && line.n > 0) /* (an empty continuation is one too) */
 		record_command(d, "to", "destination", line);
 	else
 		record_beginning(d, "to", "destination", span_of(line.p, shown));
