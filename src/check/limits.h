@@ -13,7 +13,10 @@
 #define WORKER_BLOCK  16384
 #define WORKER_BLOCKS 64
 /* Octets of a body moved in one step. Long steps pay: see doc/performance.md. */
-#define WORKER_BODY  (512 * 1024)
+#define WORKER_BODY (512 * 1024)
+/* Most steps are shorter: so many sessions may have a long one, or hold what it brought. */
+#define WORKER_STEP  (128 * 1024)
+#define WORKER_LONG  64
 #define WORKER_PIPES 256
 /* Sessions without a seat that can be told so politely at the same time; more are told and closed.
  */

@@ -48,7 +48,8 @@ struct context {
 	struct io_pipes pipes;
 	struct list open; /* struct session */
 	unsigned open_count;
-	unsigned refused; /* of these, how many have no seat and are only told so */
+	unsigned long_steps; /* sessions that may have one (WORKER_LONG) */
+	unsigned refused;    /* of these, how many have no seat and are only told so */
 	struct xmllog_session next_id;
 	bool draining;		  /* ends with its last session */
 	bool stressed;		  /* strangers are waited for less long */

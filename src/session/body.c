@@ -39,6 +39,7 @@ bool body_by_splice(const struct session *s)
 static void begin(struct session *s)
 {
 	s->step = (struct body_step){ 0 };
+	s->transfer.came = 0;
 	counted_reset(s);
 	window_begin(s);
 }
@@ -53,7 +54,7 @@ static void take(struct session *s, struct span octets)
 	memcpy(t->body->data, octets.p, n);
 	/* It filled the block, so there is more: the step that it begins is to be a large one. */
 	if (n == WORKER_BLOCK && !body_by_splice(s)) {
-		ssize_t more = stream_take(&s->client.stream, t->body->data + n, WORKER_BODY - n);
+		ssize_t more = stream_take(&s->client.stream, t->body->data + n, WORKER_STEP - n);
 
 		n += more > 0 ? (size_t)more : 0;
 	}
@@ -257,7 +258,7 @@ static void body_readable(struct io_op *op, int res)
 	struct session *s = container_of(op, struct session, client.recv);
 
 	if (transfer_woken(s, res))
-		s->step.peeked = (uint32_t)transfer_take(s, WORKER_BODY, true);
+		s->step.peeked = (uint32_t)transfer_take(s, transfer_room(s), true);
 }
 
 /* ---- the step ---- */
@@ -270,7 +271,7 @@ static void receive_more(struct session *s)
 	if (t->came >= WORKER_BLOCK && t->body && !body_by_splice(s)) {
 		s->client.recv.done = received;
 		stream_recv(s->ctx->io, &s->client.stream, &s->client.recv, t->body->data,
-			    WORKER_BODY);
+			    transfer_room(s));
 		return;
 	}
 	transfer_return_buffers(s);

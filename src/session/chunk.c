@@ -56,6 +56,7 @@ static void begin_window(struct session *s)
 static void begin(struct session *s)
 {
 	s->transfer.queue = QUEUE_UNKNOWN;
+	s->transfer.came = 0;
 	begin_window(s);
 	if (!message_is_discarded(&s->dialog.message))
 		tap_begin(s);
@@ -124,7 +125,7 @@ static void move_received(struct session *s)
 
 static void receive(struct session *s)
 {
-	transfer_receive(s, no_more_than(s->dialog.message.left, WORKER_BODY));
+	transfer_receive(s, no_more_than(s->dialog.message.left, transfer_room(s)));
 }
 
 /* ---- by splice ---- */

@@ -81,6 +81,7 @@ static void release(struct session *s)
 	tap_end(s);
 	transfer_return(s);
 	session_return_work(s);
+	transfer_settle(s);
 	pool_put(&ctx->letters, s->letter);
 	pool_put(&ctx->reaches, s->reach);
 	dialog_release(&s->dialog);

@@ -28,7 +28,9 @@
 /* Input that could not be dealt with yet: a whole line, or reply, and what one step brings behind
  * it (a body's last step may bring commands). Address space; pages are used as octets come. */
 #define SESSION_CLIENT_IN (SMTP_AUTH_LINE_MAX + WORKER_BODY)
-#define SESSION_DEST_IN	  (SMTP_REPLY_MAX + WORKER_BLOCK)
+/* … of which commands that come by themselves fill no more than this. */
+#define SESSION_COMMANDS (SMTP_AUTH_LINE_MAX + WORKER_STEP)
+#define SESSION_DEST_IN	 (SMTP_REPLY_MAX + WORKER_BLOCK)
 
 struct session_work {
 	struct dialog_work dialog;

@@ -76,6 +76,35 @@ void transfer_return(struct session *s)
 	s->transfer.rest = (struct span){ 0 };
 }
 
+/* ---- long steps ---- */
+
+#define QUICK_US 250000 /* a destination that takes a step in that time takes a long one soon */
+
+size_t transfer_room(struct session *s)
+{
+	struct transfer *t = &s->transfer;
+
+	if (t->came < WORKER_STEP / 2 || t->took_us > QUICK_US)
+		return WORKER_STEP;
+	if (!t->has_long && s->ctx->long_steps == WORKER_LONG)
+		return WORKER_STEP;
+	if (!t->has_long)
+		s->ctx->long_steps++;
+	t->has_long = true;
+	return WORKER_BODY;
+}
+
+void transfer_settle(struct session *s)
+{
+	struct transfer *t = &s->transfer;
+
+	if (!t->has_long || t->body || t->repaired ||
+	    (s->work && buf_len(&s->work->client_in) > WORKER_STEP))
+		return;
+	t->has_long = false;
+	s->ctx->long_steps--;
+}
+
 /* ---- from the client ---- */
 
 void transfer_came(struct session *s, size_t n)
@@ -148,6 +177,7 @@ void transfer_dest_takes(struct session *s)
 
 void transfer_dest_took(struct session *s)
 {
+	s->transfer.took_us = io_now_us(s->ctx->io) - s->transfer.taking_us;
 	s->progress++;
 	window_go(s);
 	session_changed(s);

@@ -59,6 +59,8 @@ struct transfer {
 	uint32_t came;	    /* octets that the last step brought */
 	uint32_t most;	    /* … and at most the next, into a buffer that is not borrowed yet */
 	uint64_t taking_us; /* since when the destination is taking octets */
+	uint64_t took_us;   /* … and how long it took the last time */
+	bool has_long;	    /* one of WORKER_LONG is its own */
 };
 
 /* The dialog wants octets: MOVER sees to them until transfer_over(). */
@@ -72,6 +74,13 @@ void transfer_return_buffers(struct session *s);
 void transfer_return(struct session *s);
 /* No octets have come for a while: a receive that waits with a buffer gives it back. */
 void transfer_stalled(struct session *s);
+
+/* How many octets the next step may bring: a long step is for a body that flows on both sides, and
+ * for WORKER_LONG sessions at a time, since what a step brings may have to be kept: by a slow
+ * destination, at the gate, or as commands behind a message. */
+size_t transfer_room(struct session *s);
+/* Nothing is held any more that takes more room than a usual step. */
+void transfer_settle(struct session *s);
 
 /* N octets have come. */
 void transfer_came(struct session *s, size_t n);

@@ -96,7 +96,7 @@ static void arm_receives(struct session *s)
 
 	if (!io_in_flight(&s->client.recv) && !s->client.eof && !s->transfer.body &&
 	    !s->transfer.splice && dialog_wants_client(&s->dialog) &&
-	    (!w || buf_space(&w->client_in) >= WORKER_BLOCK))
+	    (!w || buf_len(&w->client_in) + WORKER_BLOCK <= SESSION_COMMANDS))
 		arm_client(s);
 	if (!io_in_flight(&s->dest.recv) && !s->dest.eof && stream_is_open(&s->dest.stream) &&
 	    link_talks(&s->dialog.link) && (!w || buf_space(&w->dest_in) >= WORKER_BLOCK)) {
@@ -322,5 +322,6 @@ void session_turn(struct io_task *task)
 	}
 	if (s->state == SESSION_RUNNING)
 		session_return_idle_work(s);
+	transfer_settle(s);
 	session_deadline(s);
 }

@@ -86,6 +86,39 @@ class Stalled(Crowd):
                 self.each(clients, b"\n", (250,))
 
 
+class Unread(harness.TestCase):
+    COUNT = 150
+    MOST = 50 * MIB  # 64 of them may keep what a long step brought, all others a usual one
+
+    def test(self):
+        """Clients that read no replies, and send commands behind a message that came fast."""
+        if "-asan" in harness.BUILD.name:
+            self.skipTest("memory of AddressSanitizer's own would be counted")
+        if self.gateway:
+            self.skipTest("what is kept of the client is the same in both dialogs")
+        harness.allow_descriptors(6 * self.COUNT)
+        with harness.Sink() as sink, self.caronte(
+                sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0, MAX_IDLE_COMMANDS=1000000) as daemon, \
+                contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(puppet.client(daemon.port, rcvbuf=4096))
+                       for _ in range(self.COUNT)]
+            for c in clients:
+                c.reply()
+                c.send(EHLO)
+                c.reply()
+                c.send(MAIL + RCPT + DATA)
+                self.assertEqual(c.codes(3), [250, 250, 354])
+            before = pss(daemon)
+            for c in clients:
+                c.socket.setblocking(False)
+            octets = memoryview(HEAD + LINE * 12000 + b".\r\n" + b"NOOP\r\n" * 100000)
+            left = dict.fromkeys(clients, octets)
+            for _ in range(40):
+                for c, rest in left.items():
+                    with contextlib.suppress(BlockingIOError):
+                        left[c] = rest[c.socket.send(rest):]
+                time.sleep(0.1)
+            harness.wait_until(lambda: pss(daemon) - before < self.MOST, harness.SOON_S)
 
 
 class Burst(Crowd):
