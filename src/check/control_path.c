@@ -8,14 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool control_path_address(const char *path, struct sockaddr_un *un)
-{
-	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	if (strlen(path) >= sizeof(un->sun_path))
-		return false;
-	strcpy(un->sun_path, path);
-	return true;
-}
+#include "base/addr.h"
 
 static void directory_of(const char *path, char *out, size_t cap)
 {
@@ -31,17 +24,15 @@ static void directory_of(const char *path, char *out, size_t cap)
 
 const char *control_path_check(const char *path, char *out, size_t cap)
 {
-	struct sockaddr_un un;
-	char dir[sizeof(un.sun_path)];
+	char dir[ADDR_PATH_MAX + 1];
 	struct stat st;
 
 	if (*path != '/') {
 		snprintf(out, cap, "\"%s\": is no absolute path; write it from / on", path);
 		return out;
 	}
-	if (!control_path_address(path, &un)) {
-		snprintf(out, cap, "%s: too long, at most %zu octets", path,
-			 sizeof(un.sun_path) - 1);
+	if (strlen(path) > ADDR_PATH_MAX) {
+		snprintf(out, cap, "%s: too long, at most %d octets", path, ADDR_PATH_MAX);
 		return out;
 	}
 	directory_of(path, dir, sizeof(dir));

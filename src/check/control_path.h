@@ -3,13 +3,8 @@
 #ifndef CHECK_CONTROL_PATH_H
 #define CHECK_CONTROL_PATH_H
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-/* False when PATH does not fit. */
-bool control_path_address(const char *path, struct sockaddr_un *un);
 /* Tried as USER: NULL, or what is wrong with PATH, in OUT of CAP octets. Changes nothing. */
 const char *control_path_check(const char *path, char *out, size_t cap);
 

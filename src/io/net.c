@@ -143,39 +143,44 @@ int net_connect_path(int fd, const char *path)
 	return res < 0 ? -errno : 0;
 }
 
-/* What a server that was killed has left. */
-static bool is_abandoned(const char *path)
+int net_knock(const char *path)
 {
+	struct stat st;
 	int fd = net_path_socket();
 	int res = fd < 0 ? fd : net_connect_path(fd, path);
 
 	if (fd >= 0)
 		close(fd);
-	return res == -ECONNREFUSED;
+	if (res == -ECONNREFUSED && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return res;
 }
 
-static int listen_at(int fd, const struct sockaddr_un *un, socklen_t len, int backlog)
-{
-	if (bind(fd, (const struct sockaddr *)un, len) < 0 || chmod(un->sun_path, 0666) < 0 ||
-	    listen(fd, backlog) < 0)
-		return -errno;
-	return 0;
-}
-
-int net_listen_path(const char *path, int backlog)
+static int listen_at(int fd, const char *path, int backlog, mode_t mode)
 {
 	struct sockaddr_un un;
 	socklen_t len = path_address(&un, path);
-	int fd, res;
+	mode_t mask = umask(0777 & ~mode);
+	int err = bind(fd, (const struct sockaddr *)&un, len) < 0 ? errno : 0;
 
-	if (!len)
-		return -EINVAL;
-	if (is_abandoned(path))
-		(void)unlink(path);
+	umask(mask);
+	if (!err && listen(fd, backlog) < 0)
+		err = errno;
+	return -err;
+}
+
+int net_listen_path(const char *path, int backlog, mode_t mode)
+{
+	int fd, res = net_knock(path);
+
+	if (res == -EINVAL)
+		return res;
+	if (res == -ECONNREFUSED && unlink(path) < 0 && errno != ENOENT)
+		return -errno;
 	fd = net_path_socket();
 	if (fd < 0)
 		return fd;
-	res = listen_at(fd, &un, len, backlog);
+	res = listen_at(fd, path, backlog, mode);
 	if (res == 0)
 		return fd;
 	close(fd);

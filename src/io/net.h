@@ -8,6 +8,7 @@
 #define IO_NET_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 
@@ -29,9 +30,12 @@ int net_path_socket(void) __attribute__((warn_unused_result));
 /* Connects it to the one at PATH, now or not at all: 0 or -errno, which is -EAGAIN where its queue
  * is full. */
 int net_connect_path(int fd, const char *path) __attribute__((warn_unused_result));
-/* A listening Unix socket at PATH, where nothing or a socket that nobody listens on may be;
- * everybody who can reach it may connect to it. The descriptor or -errno. */
-int net_listen_path(const char *path, int backlog) __attribute__((warn_unused_result));
+/* Looks whether somebody listens at PATH: 0 or -errno. -ECONNREFUSED is a socket that a server has
+ * left behind, -ENOTSOCK a file that is no socket: connect(2) refuses both alike. */
+int net_knock(const char *path) __attribute__((warn_unused_result));
+/* A listening Unix socket at PATH with the permissions MODE, which it never exceeds. Nothing may be
+ * there, or a socket that was left behind. The descriptor or -errno. */
+int net_listen_path(const char *path, int backlog, mode_t mode) __attribute__((warn_unused_result));
 /* The next connection of a listening socket, non-blocking, close-on-exec, and whose it is: also
  * where it has been reset already, and getpeername(2) knows nothing any more. The descriptor or
  * -errno. */

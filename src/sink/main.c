@@ -66,7 +66,7 @@ static const char *where(const struct sink_options *o)
 
 static int open_listener(struct sink_options *o, bool shared)
 {
-	int fd = o->listen_path ? net_listen_path(o->listen_path, BACKLOG)
+	int fd = o->listen_path ? net_listen_path(o->listen_path, BACKLOG, 0666)
 				: net_listen(&o->listen, shared, BACKLOG);
 
 	if (fd < 0) {

@@ -12,13 +12,13 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/diag.h"
 #include "check/control_path.h"
+#include "io/net.h"
 #include "route/parse.h"
 #include "route/shared.h"
 #include "status/figures.h"
@@ -54,17 +54,6 @@ struct control {
 
 /* ---- the socket ---- */
 
-/* What is at the address: somebody who listens (0), or an errno. */
-static int knock(const struct sockaddr_un *un)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int err = fd < 0 || connect(fd, (const struct sockaddr *)un, sizeof(*un)) != 0 ? errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return err;
-}
-
 static int refuse(char *why, size_t cap, const char *path, const char *what)
 {
 	snprintf(why, cap, "CONTROL_SOCKET: %s: %s", path, what);
@@ -73,50 +62,31 @@ static int refuse(char *why, size_t cap, const char *path, const char *what)
 
 int control_open(const char *path, int *fd, char *why, size_t cap)
 {
-	struct sockaddr_un un;
 	char text[1024];
-	mode_t mask;
-	int err;
+	int res;
 
+	*fd = -1;
 	if (control_path_check(path, text, sizeof(text))) {
 		snprintf(why, cap, "CONTROL_SOCKET: %s", text);
 		return EX_CONFIG;
 	}
-	if (!control_path_address(path, &un))
-		return refuse(why, cap, path, "too long");
-	err = knock(&un);
-	if (err != ECONNREFUSED && err != ENOENT)
-		return refuse(why, cap, path,
-			      err == 0 || err == EAGAIN ? "another process listens there"
-							: strerror(err));
-	if (err == ECONNREFUSED && unlink(path) != 0 && errno != ENOENT)
-		return refuse(why, cap, path, strerror(errno));
-	*fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (*fd < 0)
-		return refuse(why, cap, path, strerror(errno));
-	/* Never wider than it ends up, not even for a moment. */
-	mask = umask(0777 & ~SOCKET_MODE);
-	err = bind(*fd, (const struct sockaddr *)&un, sizeof(un)) == 0 ? 0 : errno;
-	umask(mask);
-	if (!err && listen(*fd, QUEUE) != 0)
-		err = errno;
-	if (!err)
-		return 0;
-	close(*fd);
-	*fd = -1;
-	return refuse(why, cap, path, strerror(err));
+	res = net_knock(path);
+	if (res == 0 || res == -EAGAIN)
+		return refuse(why, cap, path, "another process listens there");
+	if (res == -ECONNREFUSED || res == -ENOENT)
+		res = net_listen_path(path, QUEUE, SOCKET_MODE);
+	if (res < 0)
+		return refuse(why, cap, path, strerror(-res));
+	*fd = res;
+	return 0;
 }
 
 void control_remove(const char *path, int fd)
 {
-	struct sockaddr_un un;
-
 	/* A name that leads to another socket by now is another daemon's. Ours does not listen any
 	 * more once it is shut down. */
-	if (!control_path_address(path, &un))
-		return;
 	shutdown(fd, SHUT_RDWR);
-	if (knock(&un) == ECONNREFUSED)
+	if (net_knock(path) == -ECONNREFUSED)
 		unlink(path);
 }
 

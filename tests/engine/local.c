@@ -35,7 +35,7 @@ static struct place make_place(int backlog)
 
 	assert_non_null(mkdtemp(p.dir));
 	snprintf(p.path, sizeof(p.path), "%s/socket", p.dir);
-	p.listener = net_listen_path(p.path, backlog);
+	p.listener = net_listen_path(p.path, backlog, 0666);
 	assert_true(p.listener >= 0);
 	return p;
 }
@@ -229,20 +229,27 @@ static void local_waits_in_vain(struct env *e)
 	leave_place(e, &full);
 }
 
-/* A server that was killed leaves its socket: the next one takes its place, and no other's. */
+/* A server that was killed leaves its socket: the next one takes its place, and no other's. A file
+ * that is no socket stays what it is. */
 static void local_is_listened_on(struct env *e)
 {
 	struct place at = make_place(1);
+	char file[sizeof(at.dir) + 8];
 	struct stat st;
 
 	assert_int_equal(stat(at.path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0666);
-	assert_int_equal(net_listen_path(at.path, 1), -EADDRINUSE);
+	assert_int_equal(net_listen_path(at.path, 1, 0666), -EADDRINUSE);
 	io_close(e->io, at.listener);
-	at.listener = net_listen_path(at.path, 1);
+	at.listener = net_listen_path(at.path, 1, 0666);
 	assert_true(at.listener >= 0);
-	assert_int_equal(net_listen_path("", 1), -EINVAL);
-	assert_int_equal(net_listen_path(at.dir, 1), -EADDRINUSE);
+	assert_int_equal(net_listen_path("", 1, 0666), -EINVAL);
+	assert_int_equal(net_listen_path(at.dir, 1, 0666), -EADDRINUSE);
+	snprintf(file, sizeof(file), "%s/file", at.dir);
+	assert_true(mknod(file, S_IFREG | 0600, 0) == 0);
+	assert_int_equal(net_listen_path(file, 1, 0666), -EADDRINUSE);
+	assert_true(stat(file, &st) == 0 && S_ISREG(st.st_mode));
+	unlink(file);
 	leave_place(e, &at);
 }
 

@@ -455,7 +455,7 @@ static void unix_destinations(void **state)
 	assert_int_equal(mkdir(in_dir("shut"), 0700), 0);
 	put_file("file", "", 0666);
 	for (size_t i = 0; i < COUNT(sockets); i++) {
-		int fd = net_listen_path(in_dir(sockets[i]), 1);
+		int fd = net_listen_path(in_dir(sockets[i]), 1, 0666);
 
 		assert_true(fd >= 0);
 		close(fd);

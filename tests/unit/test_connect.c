@@ -342,7 +342,7 @@ static void at_path(enum connect_purpose purpose)
 
 static int listen_there(int backlog)
 {
-	int fd = net_listen_path(route_path(name), backlog);
+	int fd = net_listen_path(route_path(name), backlog, 0666);
 
 	assert_true(fd >= 0);
 	return fd;
