@@ -139,18 +139,24 @@ class Server(Recipe):
                 client.envelope(recipients=[OURS])
 
 
-class Postfix(Server):
-    title = "Postfix behind Caronte"
-    boxes = {"master.cf": 1, "main.cf": 1, "caronte.conf": 1}
-
-    def server(self):
+class ByPostfix:
+    def postfix(self, more="", **changed):
+        """As the boxes have it, and the lines of MORE in its master.cf."""
         own = dict(re.findall(r"(?m)^(\w+) =[ ]?(.*)$", self.box("main.cf")))
         self.assertEqual(len(own), len(self.box("main.cf").splitlines()))
         # The rest is as Postfix has it where nothing is said, but for the number of connections:
         # 3 in place of 50.
-        return postfix.Postfix(self.box("master.cf"), **{
+        return postfix.Postfix(self.box("master.cf") + more, **{
             "virtual_mailbox_domains": "example.net", "smtpd_recipient_restrictions": "",
-            "smtpd_client_connection_count_limit": "3", **own})
+            "smtpd_client_connection_count_limit": "3", **own, **changed})
+
+
+class Postfix(ByPostfix, Server):
+    title = "Postfix behind Caronte"
+    boxes = {"master.cf": 1, "main.cf": 1, "caronte.conf": 1}
+
+    def server(self):
+        return self.postfix()
 
     def test(self):
         with self.server() as server:
@@ -161,17 +167,13 @@ class Postfix(Server):
             self.check_lock(server)
 
 
-class PostfixBySocket(Server):
+class PostfixBySocket(ByPostfix, Server):
     title = "Postfix behind Caronte, by a Unix socket"
     boxes = {"master.cf": 1, "main.cf": 1, "sh": 1, "caronte.conf": 1}
 
     def server(self, **changed):
-        own = dict(re.findall(r"(?m)^(\w+) =[ ]?(.*)$", self.box("main.cf")))
-        self.assertEqual(len(own), len(self.box("main.cf").splitlines()))
         # A port beside it, for what somebody else on the machine would hear.
-        return postfix.Postfix(self.box("master.cf") + "127.0.0.1:225 inet n - n - - smtpd\n", **{
-            "virtual_mailbox_domains": "example.net", "smtpd_recipient_restrictions": "",
-            "smtpd_client_connection_count_limit": "3", **own, **changed})
+        return self.postfix("127.0.0.1:225 inet n - n - - smtpd\n", **changed)
 
     def behind(self, server, **own):
         changes = {"/var/spool/postfix": server.queue}

@@ -256,6 +256,14 @@ size_t stuff(int fd)
 	return all;
 }
 
+void moved(struct io_splice *s, int res)
+{
+	struct moved *m = container_of(s, struct moved, s);
+
+	m->over = true;
+	m->res = res;
+}
+
 uint8_t pattern(uint64_t seed, uint64_t i)
 {
 	uint64_t z = (i + seed * 0x10001) * 0x9e3779b97f4a7c15u;

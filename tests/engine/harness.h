@@ -16,6 +16,7 @@
 
 #include "fake.h"
 #include "io/inner.h"
+#include "io/pipe.h"
 
 #define BLOCK_SIZE  4096
 #define BLOCK_COUNT 8
@@ -75,6 +76,14 @@ size_t discard(int fd);
 size_t stuff(int fd);
 void small_buffer(int fd);
 void set_nonblock(int fd);
+
+/* A splice and how it has ended: `s.done` is moved(). */
+struct moved {
+	struct io_splice s;
+	bool over;
+	int res;
+};
+void moved(struct io_splice *s, int res);
 
 /* Octet I of a stream named SEED: tells a wrong, lost or doubled octet. */
 uint8_t pattern(uint64_t seed, uint64_t i);

@@ -417,20 +417,6 @@ static void local_knows_the_time(struct env *e)
 
 /* ---- splice ---- */
 
-struct moved {
-	struct io_splice s;
-	bool over;
-	int res;
-};
-
-static void on_moved(struct io_splice *s, int res)
-{
-	struct moved *m = container_of(s, struct moved, s);
-
-	m->over = true;
-	m->res = res;
-}
-
 /* Takes what is there of the stream PATTERN, whose octet *AT is the next. */
 static void take_pattern(int fd, uint64_t *at)
 {
@@ -446,7 +432,7 @@ static void take_pattern(int fd, uint64_t *at)
 static void local_splices(struct env *e)
 {
 	static uint8_t octets[50000];
-	struct moved m = { .s.done = on_moved };
+	struct moved m = { .s.done = moved };
 	struct pair to = make();
 	uint64_t put = 0, got = 0;
 	struct io_pipes pipes;

@@ -195,24 +195,10 @@ static void stream_connects(struct env *e)
 	stream_close(e->io, &st); /* none: nothing happens */
 }
 
-struct moved {
-	struct io_splice s;
-	bool over;
-	int res;
-};
-
-static void on_moved(struct io_splice *s, int res)
-{
-	struct moved *m = container_of(s, struct moved, s);
-
-	m->over = true;
-	m->res = res;
-}
-
 static void stream_splices(struct env *e)
 {
 	struct pair from = make(true), to = make(true);
-	struct moved m = { .s.done = on_moved };
+	struct moved m = { .s.done = moved };
 	struct io_pipes pipes;
 	struct io_pipe *pipe;
 	char buf[16];
