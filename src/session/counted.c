@@ -8,7 +8,14 @@
 
 void counted_reset(struct session *s)
 {
-	s->counted_body = (struct counted){ 0 };
+	s->counted_body = (struct counted){ .message = s->dialog.transactions };
+}
+
+/* The dialog's message goes on in chunks, and they are these: a message that was refused early
+ * leaves its own behind until the next one begins. */
+static bool is_under_way(const struct session *s)
+{
+	return dialog_counts(&s->dialog) && s->counted_body.message == s->dialog.transactions;
 }
 
 /* What cannot be asked is never acknowledged: then the destination's answer is taken for one that
@@ -71,7 +78,7 @@ void counted_look(struct session *s)
 {
 	const struct counted *c = &s->counted_body;
 
-	if (!dialog_counts(&s->dialog) || c->open == 0)
+	if (!is_under_way(s) || c->open == 0)
 		return;
 	if (stream_can_count(&s->dest.stream))
 		reached(s, reached_by_count(s));
@@ -81,6 +88,6 @@ void counted_look(struct session *s)
 
 void counted_all(struct session *s)
 {
-	if (dialog_counts(&s->dialog))
+	if (is_under_way(s))
 		reached(s, s->counted_body.open);
 }

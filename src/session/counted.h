@@ -19,6 +19,7 @@
 struct session;
 
 struct counted {
+	uint32_t message;	     /* whose chunks they are: its number in the session */
 	uint32_t size[COUNTED_MOST]; /* of those that are not acknowledged, the oldest first */
 	uint8_t open;
 	bool begun;	 /* `before` is known */
