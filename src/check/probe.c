@@ -203,7 +203,8 @@ static void try_engine(int to, const struct settings *set, unsigned workers)
 	tell(to, &a, -1);
 }
 
-/* It is not connected to: a server would take that for a client that goes without a word. */
+/* A fault for each Unix socket that USER may not connect to. No connection is tried: the server
+ * would log a client that leaves without a word. */
 static void try_sockets(int to, const struct probe *p)
 {
 	char why[PROBE_TEXT_MAX];

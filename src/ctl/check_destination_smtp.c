@@ -68,7 +68,7 @@ int probe_connect(int fd, const struct probe_place *at, uint64_t until)
 	return connect(fd, (struct sockaddr *)&ss, len) != 0 ? -errno : 0;
 }
 
-/* What came of a connection that has begun. */
+/* Waits until connect(2) has ended. */
 static int dialled(const struct probe_smtp *s)
 {
 	socklen_t size = sizeof(int);

@@ -139,7 +139,7 @@ static bool is_no_answer(struct dialog *d, struct dialog_pending *p, const struc
 	return false;
 }
 
-/* What the answer to P tells us, and the log. */
+/* Takes note of the answer to P: for the session, for its records and for later sessions. */
 static void take_in(struct dialog *d, const struct dialog_pending *p,
 		    const struct smtp_reply *reply)
 {
@@ -162,7 +162,7 @@ static void take_in(struct dialog *d, const struct dialog_pending *p,
 	}
 }
 
-/* What the client gets as the answer to VERB. */
+/* Tells the client the answer to VERB. */
 static void pass_back(struct dialog *d, enum smtp_verb verb, bool as_ehlo,
 		      const struct smtp_reply *reply, struct dialog_asked what)
 {

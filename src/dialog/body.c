@@ -134,7 +134,7 @@ void dialog_gate_open(struct dialog *d)
 	open_gate(d);
 }
 
-/* What of the octets may go on; with NORMALIZE, in REPAIRED. */
+/* Scans N octets at P. OUT gets those that may go on; with NORMALIZE they lie in REPAIRED. */
 static enum smtp_eod_result scan(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired,
 				 struct dialog_forward *out)
 {
@@ -172,7 +172,7 @@ static enum smtp_eod_result repair_counted(struct dialog *d, struct span in, siz
 	return result;
 }
 
-/* What of a counted body may go on. */
+/* The same for a counted body, whose stuffed dots are taken off. */
 static enum smtp_eod_result scan_counted(struct dialog *d, uint8_t *p, size_t n,
 					 struct buf *repaired, struct dialog_forward *out)
 {
