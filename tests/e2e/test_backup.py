@@ -45,10 +45,10 @@ class BackupCase(harness.TestCase):
         return self.caronte(" ".join(names), **dict({"COOPERATION_BACKUP": True}, **settings))
 
     @contextlib.contextmanager
-    def pair(self, *first, max="", **settings):
+    def pair(self, *first, max="", second=(), **settings):
         """A first destination with these options, its backup, and Caronte."""
         with harness.Sink("--name", "first.test", *first) as one, \
-                harness.Sink("--name", "second.test") as two, \
+                harness.Sink("--name", "second.test", *second) as two, \
                 self.backups("127.0.0.1:%d%s" % (one.port, max), two, **settings) as daemon:
             yield one, two, daemon
 
@@ -145,8 +145,11 @@ class NoReason(BackupCase):
                 self.assert_unmoved(daemon, two)
 
     def test_busy_destination(self):
-        """One that takes so many sessions itself, and says 421 to the next."""
-        with self.pair("--max", "1", WORKERS=1) as (one, two, daemon):
+        """One that takes so many sessions itself, and says 421 to the next. (The backup is silent:
+        what a client of the gateway dialog is offered then comes from the first, over the
+        connection that its message takes.)"""
+        with self.pair("--max", "1", second=("--stall", "GREETING"),
+                       WORKERS=1) as (one, two, daemon):
             with harness.Client(daemon.port) as client:
                 self.assertEqual(harness.name_of(client.meet()), "first.test")
                 with harness.Client(daemon.port) as late:
