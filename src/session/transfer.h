@@ -28,10 +28,17 @@ struct mover {
 	bool sends_alone; /* what is queued for the destination waits until it is over */
 };
 
-/* Octets of a body on their way. One octet stays free before `data`, for a CR that was held back.
+/*
+ * Octets of a body on their way. What goes before them stands at the end of `spare`: the command of
+ * a chunk, and a CR that was held back.
+ *
+ * They begin in the middle of a page. The kernel copies with `rep movsb` where the processor says
+ * that it is fast; AMD's of today take 15 times as long where the target is 1 to 31 octets behind
+ * the source, each counted from the beginning of its page. The kernel's own buffers often begin a
+ * few octets behind that, so ours must not (doc/performance.md).
  */
 struct session_body {
-	uint8_t spare[64];
+	uint8_t spare[2048];
 	uint8_t data[WORKER_BODY];
 };
 
