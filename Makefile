@@ -20,8 +20,8 @@ bashcompletiondir ?= $(prefix)/share/bash-completion/completions
 DESTDIR    ?=
 
 # Folders of the library.
-MODULES := base config io smtp policy route xmllog shared dialog check runtime upstream session \
-           worker status master
+MODULES := base config io smtp policy route xmllog shared tls dialog check runtime upstream \
+           session worker status master
 
 # What menuconfig, defconfig and savedefconfig work on.
 CONFIG    ?= $(or $(KCONFIG_CONFIG),.config)
@@ -53,7 +53,7 @@ endif
 # The first thing made is packages.mk: it sees to the packages that the build needs, and make then
 # starts again with what they bring. Who asks for tests is told of theirs at once too, and not only
 # when all is compiled.
-PKGS := liburing libxml-2.0 libcap-ng libcrypto libmicrohttpd jansson
+PKGS := liburing libxml-2.0 libcap-ng libssl libcrypto libmicrohttpd jansson
 needed := build \
           $(if $(filter-out check-e2e,$(filter check% tests asan fuzz,$(MAKECMDGOALS))),check) \
           $(if $(filter analyze,$(MAKECMDGOALS)),analyze)

@@ -341,7 +341,7 @@ bool io_block_take(struct io *io, struct io_block *block)
 
 void io_block_put(struct io *io, struct io_block *block)
 {
-	if (!block->data)
+	if (!block->data || block->id == IO_BLOCK_FOREIGN)
 		return;
 	CHECK(block->id < io->limits.block_count && io->blocks_free < io->limits.block_count);
 	io->block_stack[io->blocks_free++] = block->id;

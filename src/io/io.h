@@ -43,8 +43,9 @@ struct io_limits {
 /* A receive buffer that the engine lends; give it back with io_block_put(). */
 struct io_block {
 	uint8_t *data;
-	uint16_t id;
+	uint16_t id; /* IO_BLOCK_FOREIGN: a layer has lent it (stream.h), until `done` returns */
 };
+#define IO_BLOCK_FOREIGN UINT16_MAX
 
 struct io_op {
 	void (*done)(struct io_op *op, int res);

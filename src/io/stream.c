@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
-/* stream: see stream.h. Over a socket: the engine waits for it, the kernel answers at once. */
+/* stream: see stream.h. Over a socket: the engine waits for it, the kernel answers at once. Where
+ * there is a layer, it answers in their place. */
 #include "io/stream.h"
 
 #include <errno.h>
@@ -38,6 +39,8 @@ int stream_connect_path(struct io *io, struct stream *st, struct io_op *op, cons
 
 void stream_close(struct io *io, struct stream *st)
 {
+	if (st->layer)
+		st->layer->kind->drop(st->layer);
 	if (st->fd >= 0)
 		io_close(io, st->fd);
 	*st = stream_of(-1);
@@ -47,30 +50,44 @@ void stream_close(struct io *io, struct stream *st)
 
 void stream_recv(struct io *io, struct stream *st, struct io_op *op, void *buf, size_t len)
 {
-	io_recv(io, op, st->fd, buf, len);
+	if (st->layer)
+		st->layer->kind->recv(st->layer, op, buf, len);
+	else
+		io_recv(io, op, st->fd, buf, len);
 }
 
 void stream_recv_block(struct io *io, struct stream *st, struct io_op *op)
 {
-	io_recv_block(io, op, st->fd);
+	if (st->layer)
+		st->layer->kind->recv_block(st->layer, op);
+	else
+		io_recv_block(io, op, st->fd);
 }
 
 void stream_await(struct io *io, struct stream *st, struct io_op *op)
 {
-	io_poll(io, op, st->fd, POLLIN);
+	if (st->layer)
+		st->layer->kind->await(st->layer, op);
+	else
+		io_poll(io, op, st->fd, POLLIN);
 }
 
 void stream_send(struct io *io, struct stream *st, struct io_op *op, const void *buf, size_t len,
 		 unsigned how)
 {
 	st->read_ms = 0;
-	io_send(io, op, st->fd, buf, len, how);
+	if (st->layer)
+		st->layer->kind->send(st->layer, op, buf, len, how);
+	else
+		io_send(io, op, st->fd, buf, len, how);
 }
 
 void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
 {
-	(void)st;
-	io_cancel(io, op);
+	if (st->layer)
+		st->layer->kind->cancel(st->layer, op);
+	else
+		io_cancel(io, op);
 }
 
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
@@ -94,7 +111,7 @@ static ssize_t take(int fd, void *buf, size_t len, int flags)
 
 ssize_t stream_take(struct stream *st, void *buf, size_t len)
 {
-	return take(st->fd, buf, len, 0);
+	return st->layer ? st->layer->kind->take(st->layer, buf, len) : take(st->fd, buf, len, 0);
 }
 
 ssize_t stream_peek(struct stream *st, void *buf, size_t len)
@@ -103,13 +120,13 @@ ssize_t stream_peek(struct stream *st, void *buf, size_t len)
 }
 
 /* TCP throws away what it is asked to (tcp(7)); a Unix socket would write it somewhere. */
-static ssize_t drop(const struct stream *st, size_t n)
+static ssize_t drop(struct stream *st, size_t n)
 {
 	uint8_t octets[4096];
 
-	if (!st->is_local)
+	if (!st->is_local && !st->layer)
 		return take(st->fd, NULL, n, MSG_TRUNC);
-	return take(st->fd, octets, n < sizeof(octets) ? n : sizeof(octets), 0);
+	return stream_take(st, octets, n < sizeof(octets) ? n : sizeof(octets));
 }
 
 void stream_skip(struct stream *st, size_t n)
@@ -127,7 +144,14 @@ int stream_unread(const struct stream *st)
 {
 	int n = 0;
 
+	if (st->layer)
+		return st->layer->kind->unread(st->layer);
 	return ioctl(st->fd, FIONREAD, &n) < 0 ? -errno : n;
+}
+
+static bool is_heard(struct stream *st, short revents)
+{
+	return st->layer ? !st->layer->kind->silent(st->layer) : revents != 0;
 }
 
 /* One poll(2) of N streams, at most LOOK_MAX: those that are not silent go to TO. */
@@ -138,10 +162,10 @@ static unsigned look(struct stream **to, struct stream **from, unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		fds[i] = (struct pollfd){ from[i]->fd, POLLIN | POLLRDHUP, 0 };
-	if (poll(fds, n, 0) <= 0)
+	if (poll(fds, n, 0) < 0)
 		return 0;
 	for (unsigned i = 0; i < n; i++)
-		if (fds[i].revents)
+		if (is_heard(from[i], fds[i].revents))
 			to[heard++] = from[i];
 	return heard;
 }
@@ -159,7 +183,7 @@ bool stream_silent(struct stream *st)
 {
 	struct pollfd p = { .fd = st->fd, .events = POLLIN | POLLRDHUP };
 
-	return poll(&p, 1, 0) == 0;
+	return st->layer ? st->layer->kind->silent(st->layer) : poll(&p, 1, 0) == 0;
 }
 
 bool stream_gone(const struct stream *st)
@@ -174,12 +198,23 @@ bool stream_gone(const struct stream *st)
 void stream_say(struct stream *st, const void *octets, size_t n)
 {
 	st->read_ms = 0;
-	(void)!send(st->fd, octets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (st->layer)
+		st->layer->kind->say(st->layer, octets, n);
+	else
+		(void)!send(st->fd, octets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void stream_mark(struct stream *st)
 {
 	st->sent = 0;
+	if (st->layer)
+		st->layer->marked = st->layer->kind->sent(st->layer);
+}
+
+/* Octets that the kernel was given since the mark, as it counts them. */
+static uint64_t sent_since_mark(const struct stream *st)
+{
+	return st->layer ? st->layer->kind->sent(st->layer) - st->layer->marked : st->sent;
 }
 
 void stream_count(struct stream *st, int res)
@@ -213,7 +248,7 @@ int stream_acked(const struct stream *st)
 		return waiting > 0 || lost_octets(st) ? STREAM_ACKED_SOME : STREAM_ACKED_ALL;
 	if (waiting <= 0)
 		return STREAM_ACKED_ALL;
-	return (uint32_t)waiting < st->sent ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
+	return (uint64_t)waiting < sent_since_mark(st) ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
 }
 
 /* No octet of a local stream is ever lost on its way. */
@@ -250,6 +285,8 @@ int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 
 void stream_half_close(struct stream *st)
 {
+	if (st->layer)
+		st->layer->kind->half_close(st->layer);
 	(void)shutdown(st->fd, SHUT_WR);
 }
 

@@ -17,14 +17,14 @@
  * stream_failed(). There is no clock of acknowledgements either: stream_timing() counts from its
  * own first look.
  *
- * Another kind of stream, TLS, goes in here: a state of its own in struct stream, and each
- * function of stream.c asks that first. The callers are written for what will be different then:
+ * A layer (struct stream_layer) can stand between a stream and its socket: TLS does (tls/conn.h).
+ * Each function here asks for it first; without one, nothing is different. With one:
  *
- *   - Octets can wait inside of the stream, beside those in the kernel. stream_await() completes
- *     for them too, and stream_unread() counts them. An operation may take several of the engine's,
- *     so it is cancelled by stream_cancel() and not by io_cancel().
+ *   - Octets can wait inside of the layer, beside those in the kernel. stream_await() completes for
+ *     them too, and stream_unread() counts them. An operation may take several of the engine's, so
+ *     it is cancelled by stream_cancel() and not by io_cancel().
  *   - The kernel counts records, not the peers' octets. So nobody compares its queue with a number
- *     of octets: stream_acked() does that, with what the stream itself has seen leave.
+ *     of octets: stream_acked() does that, with what the layer has seen leave.
  *   - A record can come that brings no octet (a session ticket). stream_await() may therefore
  *     complete in vain, with -EAGAIN from stream_take(). stream_silent() and stream_heard() take
  *     such a record in and go on calling the stream silent.
@@ -44,9 +44,12 @@
 #include "io/io.h"
 #include "io/pipe.h"
 
+struct stream_layer;
+
 struct stream {
 	int fd;	       /* -1: none */
 	uint32_t sent; /* octets since stream_mark(); 32 bits hold more than a kernel's queue */
+	struct stream_layer *layer; /* which the stream owns; NULL: none */
 	/* Of a local one. */
 	uint32_t read_ms; /* when it was first seen that the peer has read all; 0: not yet */
 	bool is_local;
@@ -92,6 +95,7 @@ void stream_close(struct io *io, struct stream *st);
 /* ---- operations: see io.h ---- */
 
 void stream_recv(struct io *io, struct stream *st, struct io_op *op, void *buf, size_t len);
+/* The block is given back before `done` returns. */
 void stream_recv_block(struct io *io, struct stream *st, struct io_op *op);
 /* Waits until stream_take() would say something: octets, the end, a fault. */
 void stream_await(struct io *io, struct stream *st, struct io_op *op);
@@ -103,15 +107,13 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op);
 /* Whether octets can be looked at and left where they are. */
 static inline bool stream_can_peek(const struct stream *st)
 {
-	(void)st; /* both kinds can */
-	return true;
+	return !st->layer;
 }
 
 /* Whether the kernel can move octets from it, and to it. */
 static inline bool stream_can_splice(const struct stream *st)
 {
-	(void)st; /* both kinds can */
-	return true;
+	return !st->layer;
 }
 
 /* Moves COUNT octets: see io_splice_start(). Both can splice. */
@@ -169,7 +171,7 @@ int stream_acked(const struct stream *st) __attribute__((warn_unused_result));
 /* Whether it is also known how many octets are acknowledged: acked.h. */
 static inline bool stream_can_count(const struct stream *st)
 {
-	return !st->is_local;
+	return !st->is_local && !st->layer;
 }
 
 struct stream_timing {
@@ -188,5 +190,53 @@ int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 void stream_half_close(struct stream *st);
 /* Nothing more is said, and nothing more comes: what has come already is received, then the end. */
 void stream_cut(struct stream *st);
+
+/* ---- layers ---- */
+
+/* What a layer does in the place of the function of that name, whose contract it keeps. It knows
+ * its own engine and descriptor. An operation in its hands is begun by stream_op_begin() and
+ * completed by stream_op_end(), from within the engine's run only. */
+struct stream_kind {
+	void (*recv)(struct stream_layer *l, struct io_op *op, void *buf, size_t len);
+	void (*recv_block)(struct stream_layer *l, struct io_op *op);
+	void (*await)(struct stream_layer *l, struct io_op *op);
+	void (*send)(struct stream_layer *l, struct io_op *op, const void *buf, size_t len,
+		     unsigned how);
+	void (*cancel)(struct stream_layer *l, struct io_op *op);
+	ssize_t (*take)(struct stream_layer *l, void *buf, size_t len);
+	int (*unread)(struct stream_layer *l);
+	bool (*silent)(struct stream_layer *l);
+	void (*say)(struct stream_layer *l, const void *octets, size_t n);
+	/* What was given to the kernel so far, counted in its own octets. */
+	uint64_t (*sent)(const struct stream_layer *l);
+	void (*half_close)(struct stream_layer *l);
+	/* The layer is over, and its memory is given back. The socket stays. */
+	void (*drop)(struct stream_layer *l);
+};
+
+struct stream_layer {
+	const struct stream_kind *kind;
+	uint64_t marked; /* sent() at stream_mark() */
+};
+
+/* L stands on ST's socket from now on. No operation is in flight, and nothing was read ahead. */
+static inline void stream_put_on(struct stream *st, struct stream_layer *l)
+{
+	st->layer = l;
+}
+
+/* OP is in the hands of a layer: as if the engine had it. */
+static inline void stream_op_begin(struct io_op *op)
+{
+	op->active = true;
+	op->more = false;
+	op->moved = 0;
+}
+
+static inline void stream_op_end(struct io_op *op, int res)
+{
+	op->active = false;
+	op->done(op, res);
+}
 
 #endif

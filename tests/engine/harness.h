@@ -91,6 +91,6 @@ void fill_pattern(uint8_t *buf, size_t n, uint64_t seed, uint64_t from);
 bool has_pattern(const uint8_t *buf, size_t n, uint64_t seed, uint64_t from);
 
 extern const struct engine_case basic_cases[], connect_cases[], cancel_cases[], loop_cases[],
-	splice_cases[], stream_cases[], local_cases[], load_cases[];
+	splice_cases[], stream_cases[], local_cases[], load_cases[], tls_cases[];
 
 #endif

@@ -111,6 +111,7 @@ int main(void)
 	add_all(splice_cases);
 	add_all(stream_cases);
 	add_all(local_cases);
+	add_all(tls_cases);
 	add_all(load_cases);
 	for (unsigned i = 0; i < test_count; i++)
 		units[i] = (struct CMUnitTest){ .name = tests[i].name,

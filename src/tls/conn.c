@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: ISC */
+/* conn: see conn.h. Here: what a stream asks of its layer. */
+#include "tls/conn.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <poll.h>
+#include <string.h>
+
+#include "base/diag.h"
+#include "tls/inner.h"
+
+/* Of the peer's, in a session: each costs new keys, and nobody needs one before 2^24 records. */
+#define KEY_UPDATES 32
+
+enum { READ_NOTHING, READ_OCTETS, READ_BLOCK, READ_AWAIT };
+
+static struct tls_conn *conn_of(struct stream_layer *l)
+{
+	return container_of(l, struct tls_conn, layer);
+}
+
+/* ---- reading ---- */
+
+/* Nothing more will come, for whatever reason. */
+static bool is_over(const struct tls_conn *c)
+{
+	return c->eof || c->tidy || c->state != TLS_OPEN;
+}
+
+/* What OpenSSL says of a call that brought nothing. 0: the end; or -errno. */
+static int failed(struct tls_conn *c, int result)
+{
+	switch (SSL_get_error(c->ssl, result)) {
+	case SSL_ERROR_ZERO_RETURN:
+		c->tidy = true;
+		return 0;
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		return c->eof ? c->error : -EAGAIN;
+	default:
+		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+		return -EPROTO;
+	}
+}
+
+/* At most LEN octets, as many as there are now: 0 at the end, or -errno. */
+static ssize_t take(struct tls_conn *c, uint8_t *buf, size_t len)
+{
+	size_t n = 0;
+	int ret = 0;
+
+	if (c->state != TLS_OPEN)
+		return -EPROTO;
+	ERR_clear_error();
+	while (n < len) {
+		size_t got = 0;
+
+		if (SSL_read_ex(c->ssl, buf + n, len - n, &got) != 1) {
+			ret = failed(c, 0);
+			break;
+		}
+		n += got;
+	}
+	tls_conn_send_now(c);
+	if (c->key_updates > KEY_UPDATES && c->state == TLS_OPEN) {
+		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+		return -EPROTO;
+	}
+	return n > 0 ? (ssize_t)n : ret;
+}
+
+static void read_over(struct tls_conn *c, int res)
+{
+	struct io_op *op = c->reading.op;
+
+	c->reading = (struct tls_reading){ 0 };
+	stream_op_end(op, res);
+}
+
+static void wait_for_octets(struct tls_conn *c)
+{
+	io_poll(c->tls->io, &c->rx, c->fd, POLLIN);
+}
+
+static void try_octets(struct tls_conn *c, uint8_t *buf, size_t len)
+{
+	ssize_t n = take(c, buf, len);
+
+	if (n == -EAGAIN)
+		wait_for_octets(c);
+	else
+		read_over(c, (int)n);
+}
+
+static void try_read(struct tls_conn *c)
+{
+	struct tls_reading *r = &c->reading;
+
+	if (r->cancelled) {
+		read_over(c, -ECANCELED);
+	} else if (r->how == READ_AWAIT) {
+		read_over(c, POLLIN);
+	} else if (r->how == READ_BLOCK) {
+		/* Given back before the next one is lent: see stream_recv_block(). */
+		r->op->block = (struct io_block){ c->tls->block, IO_BLOCK_FOREIGN };
+		try_octets(c, c->tls->block, sizeof(c->tls->block));
+	} else {
+		try_octets(c, r->buf, r->len);
+	}
+}
+
+static void readable(struct io_op *op, int res)
+{
+	struct tls_conn *c = container_of(op, struct tls_conn, rx);
+
+	if (res < 0)
+		read_over(c, res);
+	else
+		try_read(c);
+}
+
+static void read_task(struct io_task *task)
+{
+	try_read(container_of(task, struct tls_conn, read_task));
+}
+
+static void begin_read(struct tls_conn *c, struct io_op *op, unsigned how, void *buf, size_t len)
+{
+	CHECK(!c->reading.op && !c->shaking);
+	c->reading = (struct tls_reading){ .op = op, .how = (uint8_t)how, .buf = buf, .len = len };
+	c->rx.done = readable;
+	stream_op_begin(op);
+	if (is_over(c) || SSL_has_pending(c->ssl))
+		io_defer(c->tls->io, &c->read_task);
+	else
+		wait_for_octets(c);
+}
+
+static void conn_recv(struct stream_layer *l, struct io_op *op, void *buf, size_t len)
+{
+	begin_read(conn_of(l), op, READ_OCTETS, buf, len);
+}
+
+static void conn_recv_block(struct stream_layer *l, struct io_op *op)
+{
+	begin_read(conn_of(l), op, READ_BLOCK, NULL, 0);
+}
+
+static void conn_await(struct stream_layer *l, struct io_op *op)
+{
+	begin_read(conn_of(l), op, READ_AWAIT, NULL, 0);
+}
+
+static ssize_t conn_take(struct stream_layer *l, void *buf, size_t len)
+{
+	return take(conn_of(l), buf, len);
+}
+
+/* Takes in what has come, up to the first octet. How many wait behind it, that one included. */
+static int look(struct tls_conn *c)
+{
+	uint8_t octet;
+	size_t n;
+	int ret = 0;
+
+	if (c->state != TLS_OPEN)
+		return -EPROTO;
+	ERR_clear_error();
+	if (SSL_peek_ex(c->ssl, &octet, 1, &n) == 1)
+		ret = SSL_pending(c->ssl);
+	else if (failed(c, 0) == -EPROTO)
+		ret = -EPROTO;
+	tls_conn_send_now(c);
+	return ret;
+}
+
+static int conn_unread(struct stream_layer *l)
+{
+	return look(conn_of(l));
+}
+
+static bool conn_silent(struct stream_layer *l)
+{
+	struct tls_conn *c = conn_of(l);
+
+	return look(c) == 0 && !is_over(c);
+}
+
+/* ---- writing ---- */
+
+static void write_over(struct tls_conn *c, int res)
+{
+	struct io_op *op = c->writing.op;
+
+	op->moved = c->writing.len - c->writing.left;
+	c->writing = (struct tls_writing){ 0 };
+	stream_op_end(op, res);
+}
+
+/* Encrypts as much as there is room for. 0 or -errno. */
+static int encrypt(struct tls_conn *c)
+{
+	struct tls_writing *w = &c->writing;
+
+	if (c->state != TLS_OPEN)
+		return -EPIPE;
+	ERR_clear_error();
+	while (w->left > 0 && tls_conn_room(c) >= TLS_OUT_RECORD) {
+		size_t n = w->left < TLS_RECORD ? w->left : TLS_RECORD, done = 0;
+
+		if (SSL_write_ex(c->ssl, w->octets, n, &done) != 1) {
+			tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+			return -EPROTO;
+		}
+		w->octets += done;
+		w->left -= done;
+	}
+	return c->out ? 0 : -ENOBUFS;
+}
+
+static void octets_sent(struct tls_conn *c, int res);
+
+static void write_on(struct tls_conn *c)
+{
+	struct tls_writing *w = &c->writing;
+
+	w->fault = encrypt(c);
+	if (w->fault < 0)
+		io_defer(c->tls->io, &c->write_task);
+	else
+		tls_conn_send(c, w->left > 0 ? IO_SEND_MORE : w->how, octets_sent);
+}
+
+static void write_task(struct io_task *task)
+{
+	struct tls_conn *c = container_of(task, struct tls_conn, write_task);
+
+	write_over(c, c->writing.fault);
+}
+
+static void octets_sent(struct tls_conn *c, int res)
+{
+	struct tls_writing *w = &c->writing;
+
+	if (res >= 0)
+		res = w->fault;
+	if (res < 0)
+		write_over(c, res);
+	else if (w->left > 0)
+		write_on(c);
+	else
+		write_over(c, (int)w->len);
+}
+
+static void conn_send(struct stream_layer *l, struct io_op *op, const void *buf, size_t len,
+		      unsigned how)
+{
+	struct tls_conn *c = conn_of(l);
+
+	CHECK(!c->writing.op && !c->shaking && len > 0 && len <= INT32_MAX);
+	c->writing = (struct tls_writing){
+		.op = op, .octets = buf, .left = len, .len = len, .how = how
+	};
+	stream_op_begin(op);
+	write_on(c);
+}
+
+static void conn_say(struct stream_layer *l, const void *octets, size_t n)
+{
+	struct tls_conn *c = conn_of(l);
+	size_t done;
+
+	if (c->state != TLS_OPEN || c->writing.op)
+		return;
+	ERR_clear_error();
+	if (SSL_write_ex(c->ssl, octets, n, &done) != 1)
+		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+	tls_conn_send_now(c);
+}
+
+static uint64_t conn_sent(const struct stream_layer *l)
+{
+	return container_of(l, const struct tls_conn, layer)->sent;
+}
+
+/* ---- ending ---- */
+
+static void conn_cancel(struct stream_layer *l, struct io_op *op)
+{
+	struct tls_conn *c = conn_of(l);
+
+	if (op == c->shaking) {
+		tls_handshake_cancel(c);
+	} else if (op == c->reading.op) {
+		c->reading.cancelled = true;
+		io_cancel(c->tls->io, &c->rx);
+	} else if (op == c->writing.op) {
+		c->writing.fault = -ECANCELED;
+		io_cancel(c->tls->io, &c->tx);
+	}
+}
+
+static void conn_half_close(struct stream_layer *l)
+{
+	struct tls_conn *c = conn_of(l);
+
+	if (c->state != TLS_OPEN || c->writing.op)
+		return;
+	ERR_clear_error();
+	(void)SSL_shutdown(c->ssl);
+	tls_conn_send_now(c);
+}
+
+void tls_end(struct tls_conn *c)
+{
+	struct tls *t = c->tls;
+
+	CHECK(!c->shaking && !c->reading.op && !c->writing.op && !c->flying);
+	tls_handshake_leave(c);
+	SSL_free(c->ssl);
+	tls_came_free(&c->came);
+	pool_put(&t->outs, c->out);
+	pool_put(&t->conns, c);
+}
+
+static void conn_drop(struct stream_layer *l)
+{
+	tls_end(conn_of(l));
+}
+
+static const struct stream_kind kind = {
+	.recv = conn_recv,
+	.recv_block = conn_recv_block,
+	.await = conn_await,
+	.send = conn_send,
+	.cancel = conn_cancel,
+	.take = conn_take,
+	.unread = conn_unread,
+	.silent = conn_silent,
+	.say = conn_say,
+	.sent = conn_sent,
+	.half_close = conn_half_close,
+	.drop = conn_drop,
+};
+
+struct tls_conn *tls_begin(struct tls *t, int fd, const struct tls_role *role)
+{
+	struct tls_conn *c = pool_get(&t->conns);
+
+	if (!c)
+		return NULL;
+	*c = (struct tls_conn){ .layer.kind = &kind, .tls = t, .role = *role, .fd = fd };
+	list_init(&c->link);
+	io_task_init(&c->read_task, read_task);
+	io_task_init(&c->write_task, write_task);
+	return c;
+}
+
+struct tls_conn *tls_of(const struct stream *st)
+{
+	return st->layer && st->layer->kind == &kind ? conn_of(st->layer) : NULL;
+}

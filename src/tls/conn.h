@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * conn: a TLS connection: a layer between a stream and its socket (io/stream.h), on either side of
+ * a handshake. It keeps the engine's completion contract for its callers, and needs one or more
+ * operations of the engine's for each of theirs.
+ *
+ * What comes is read by OpenSSL itself, from the socket into its own buffer, and decrypted from
+ * there into the caller's memory. What goes is encrypted into a buffer of ours, of some records,
+ * and sent as one. So a stream that waits for its peer holds no buffer. OpenSSL never hears of the
+ * end of the peer's stream: tls/conn sees it, and whether the peer said so before (close_notify).
+ *
+ * A handshake costs memory (50 KiB) and time, and the peer chooses when it begins. So:
+ *   - nothing of OpenSSL's is made before a whole ClientHello is here (hello.h);
+ *   - at most `most` handshakes of a process are under way, the next ones wait in their order;
+ *   - in one turn of the loop a few steps are made, and the others in the next.
+ * How long one may take is its owner's to say: stream_cancel().
+ *
+ * Refuses to know what TLS is for: certificates, names and versions are those of the SSL_CTX.
+ */
+#ifndef TLS_CONN_H
+#define TLS_CONN_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "io/stream.h"
+#include "tls/fault.h"
+#include "tls/tls.h"
+
+/* The beginning of a ClientHello. One that has come as a whole is left in the socket, since many
+ * may wait for their turn; so this is for those that come in pieces. */
+struct tls_came {
+	uint8_t *octets; /* NULL: none */
+	uint16_t n, used;
+};
+
+/* Records on their way, or to go. */
+#define TLS_OUT_RECORDS 8
+#define TLS_OUT_RECORD	(16384 + 64)
+struct tls_out {
+	uint32_t n;
+	uint8_t octets[TLS_OUT_RECORDS * TLS_OUT_RECORD];
+};
+
+/* How a handshake is made. */
+struct tls_role {
+	SSL_CTX *ctx;
+	bool server; /* it begins with the peer's ClientHello */
+	bool alpn;   /* a client that offers protocols must offer SMTP (server) */
+	/* The last word about a fresh SSL object (names, a session). NULL: none. False: it fails.
+	 */
+	bool (*prepare)(SSL *ssl, const void *arg);
+	const void *arg; /* stays until the handshake is over */
+};
+
+enum tls_state {
+	TLS_HELLO,   /* a ClientHello is awaited */
+	TLS_WAITING, /* for its turn */
+	TLS_SHAKING,
+	TLS_OPEN,
+	TLS_FAILED, /* nothing can be read or written */
+};
+
+/* What the layer does for its owner. */
+struct tls_reading {
+	struct io_op *op; /* NULL: nothing */
+	uint8_t how;	  /* conn.c */
+	bool cancelled;
+	void *buf;
+	size_t len;
+};
+struct tls_writing {
+	struct io_op *op;
+	const uint8_t *octets;
+	size_t left, len;
+	unsigned how; /* enum io_send_how */
+	int fault;    /* -errno that ends it; 0: none */
+};
+
+struct tls_conn {
+	struct stream_layer layer;
+	struct tls *tls;
+	SSL *ssl; /* NULL: none yet, or none any more */
+	struct tls_role role;
+	int fd;
+	enum tls_state state;
+	enum tls_fault fault;
+	unsigned long reason; /* OpenSSL's error code; 0: none */
+	int error;	      /* -errno that the socket has ended with; 0: none */
+	bool eof;	      /* the peer's stream has ended */
+	bool tidy;	      /* … or the peer said that it will */
+	bool counted;	      /* among those under way */
+	uint8_t key_updates;
+	struct io_op rx, tx;
+	struct io_task read_task;  /* octets wait inside for a reader, or it was cancelled */
+	struct io_task write_task; /* what was to be sent cannot be */
+	struct list link;	   /* among those that wait, or are due */
+	struct tls_reading reading;
+	struct tls_writing writing;
+	struct io_op *shaking;
+	struct tls_came came;
+	struct tls_out *out, *flying;
+	void (*done)(struct tls_conn *c, int res); /* what is flying was sent, or was not */
+	uint64_t sent;				   /* octets that the kernel was given */
+};
+
+/* A connection over FD, a connected socket, on which nothing is in flight. NULL: there are too many
+ * already. It is over when the layer is dropped (stream_close()), or by tls_end(). */
+struct tls_conn *tls_begin(struct tls *t, int fd, const struct tls_role *role);
+/* Ends one that was never put on a stream; nothing of it is in flight. */
+void tls_end(struct tls_conn *c);
+/* The connection that stands on ST, or NULL. */
+struct tls_conn *tls_of(const struct stream *st);
+
+#endif

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/* tls: see tls.h. */
+#include "tls/tls.h"
+
+#include <errno.h>
+
+#include "tls/inner.h"
+
+int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most)
+{
+	*t = (struct tls){ .io = io, .most = most };
+	list_init(&t->waiting);
+	list_init(&t->due);
+	io_task_init(&t->task, tls_handshake_task);
+	t->method = tls_wire_method();
+	if (!t->method || pool_init(&t->conns, sizeof(struct tls_conn), connections) < 0 ||
+	    pool_init(&t->outs, sizeof(struct tls_out), 2 * (size_t)connections) < 0) {
+		tls_destroy(t);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void tls_destroy(struct tls *t)
+{
+	pool_destroy(&t->conns);
+	pool_destroy(&t->outs);
+	BIO_meth_free(t->method);
+	t->method = NULL;
+}
