@@ -41,6 +41,7 @@ struct tls_came {
 #define TLS_OUT_RECORD	(16384 + 64)
 struct tls_out {
 	uint32_t n;
+	uint8_t spare[2048 - 4]; /* they begin in the middle of a page: see session/transfer.h */
 	uint8_t octets[TLS_OUT_RECORDS * TLS_OUT_RECORD];
 };
 
