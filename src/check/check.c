@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "check/certificates.h"
 #include "check/limits.h"
 #include "check/resolver.h"
 #include "check/tables.h"
@@ -310,12 +311,18 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	int status = 0;
 	int err = tables_plan(&plan, c);
 
+	if (!err)
+		err = certificates_plan(&plan, c);
 	k->probe.plan = &plan;
 	/* Nothing is opened or made as root: without a user to become there is nothing to see. */
 	if (!err && has_user(k)) {
 		status = probe_run(&k->probe, c, why, cap);
 		if (!status)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
+		if (!status && !err) {
+			certificates_open_rest(&plan, c);
+			err = certificates_build(&k->keyring, &plan, c);
+		}
 	}
 	k->probe.plan = NULL;
 	tables_free(&plan);
@@ -371,6 +378,7 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 void check_release(struct check *k)
 {
 	tables_release(&k->policy, &k->tables);
+	keyring_free(&k->keyring);
 }
 
 /* ---- a running daemon ---- */

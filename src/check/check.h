@@ -18,6 +18,7 @@
 #include "check/privilege.h"
 #include "check/probe.h"
 #include "route/route.h"
+#include "tls/keyring.h"
 
 struct check {
 	struct privilege_id id;
@@ -25,6 +26,7 @@ struct check {
 	struct route route;
 	struct policy policy;
 	struct tables_size tables;
+	struct keyring keyring;
 	struct addr metrics; /* METRICS_ADDRESS; family 0: none */
 	unsigned workers;    /* the number in WORKERS, or one for each processor available */
 	/* MAX_SESSIONS where it is not set and RLIMIT_NOFILE carries fewer, which the configuration

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/diag.h"
 #include "base/list.h"
 #include "policy/lines.h"
 #include "check/hints.h"
@@ -24,11 +25,6 @@
 /* Faults told of one file: a wrong file has one on each of its million lines. */
 #define FAULTS_MOST 50
 
-struct text {
-	char *data;
-	size_t n;
-};
-
 struct table_faults {
 	struct policy_faults base;
 	struct config *config;
@@ -37,11 +33,12 @@ struct table_faults {
 	unsigned count;
 };
 
-static int add_file(struct tables_plan *plan, enum setting setting, const char *path, size_t n)
+int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
 {
 	struct tables_file *f = &plan->file[plan->count];
 
-	f->setting = setting;
+	CHECK(plan->count < TABLES_PLAN_MAX);
+	f->setting = s;
 	f->fd = -1;
 	f->path = strndup(path, n);
 	if (!f->path)
@@ -85,7 +82,7 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 		if (*at != '/')
 			add_entry(plan, c, at, n);
 		else if (plan->count < TABLES_FILES)
-			err = add_file(plan, SETTING_RELAY_NETWORKS, at, n);
+			err = tables_add_file(plan, SETTING_RELAY_NETWORKS, at, n);
 		else
 			config_fault(c, SETTING_RELAY_NETWORKS,
 				     "%.*s: is one file too many, at most %d are allowed",
@@ -94,8 +91,8 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 		at += strspn(at, BLANKS);
 	}
 	if (!err && *c->set.recipients)
-		err = add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
-			       strlen(c->set.recipients));
+		err = tables_add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
+				      strlen(c->set.recipients));
 	return err;
 }
 
@@ -131,11 +128,11 @@ void tables_free(struct tables_plan *plan)
 }
 
 /* Reads FD to its end or to the size that it had. 0 or -errno. */
-static int read_whole(int fd, struct text *t)
+static int read_whole(int fd, struct tables_text *t)
 {
 	struct stat st;
 
-	*t = (struct text){ 0 };
+	*t = (struct tables_text){ 0 };
 	if (fstat(fd, &st) != 0)
 		return -errno;
 	if ((size_t)st.st_size > FILE_MOST)
@@ -205,24 +202,28 @@ static void on_fault(struct policy_faults *base, unsigned line, const char *what
 				"and more lines from here on are wrong");
 }
 
-/* The text of a file of the plan; a fault and no text when it cannot be read. */
-static void take_text(struct text *t, const struct tables_file *f, struct config *c)
+bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c)
 {
-	int err;
+	int err = read_whole(f->fd, t);
 
-	*t = (struct text){ 0 };
-	if (f->fd < 0)
-		return;
-	err = read_whole(f->fd, t);
-	if (err) {
-		config_fault(c, f->setting, "%s: cannot be read: %s", f->path, strerror(-err));
-		free(t->data);
-		*t = (struct text){ 0 };
-	}
+	if (!err)
+		return true;
+	config_fault(c, f->setting, "%s: cannot be read: %s", f->path, strerror(-err));
+	free(t->data);
+	*t = (struct tables_text){ 0 };
+	return false;
+}
+
+/* The text of a file of the plan; none where it was not opened, or cannot be read. */
+static void take_text(struct tables_text *t, const struct tables_file *f, struct config *c)
+{
+	*t = (struct tables_text){ 0 };
+	if (f->fd >= 0)
+		(void)tables_read(f, t, c);
 }
 
 struct networks_input {
-	struct text text[TABLES_FILES + 1]; /* [0] the setting itself */
+	struct tables_text text[TABLES_FILES + 1]; /* [0] the setting itself */
 	struct span span[TABLES_FILES + 1];
 	struct table_faults faults[TABLES_FILES + 1];
 	struct policy_faults *report[TABLES_FILES + 1];
@@ -231,7 +232,7 @@ struct networks_input {
 
 static void add_input(struct networks_input *in, struct config *c, const struct tables_file *f)
 {
-	struct text *t = &in->text[in->n];
+	struct tables_text *t = &in->text[in->n];
 
 	if (f)
 		take_text(t, f, c);
@@ -250,7 +251,7 @@ static int build_networks(struct policy *p, struct tables_size *size,
 
 	if (!in)
 		return -ENOMEM;
-	in->text[0] = (struct text){ plan->entries, strlen(plan->entries) };
+	in->text[0] = (struct tables_text){ plan->entries, strlen(plan->entries) };
 	add_input(in, c, NULL);
 	for (unsigned i = 0; i < plan->count; i++)
 		if (plan->file[i].setting == SETTING_RELAY_NETWORKS)
@@ -277,7 +278,7 @@ static int build_recipients(struct policy *p, struct tables_size *size, const st
 			    struct config *c)
 {
 	struct table_faults faults = { { on_fault }, c, f, { NULL, 0 }, 0 };
-	struct text text;
+	struct tables_text text;
 	struct span span;
 	size_t room, used;
 	void *mem;

@@ -7,12 +7,15 @@
 #ifndef CHECK_TABLES_H
 #define CHECK_TABLES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config/config.h"
 #include "policy/policy.h"
 
-#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name, and one of RECIPIENTS */
+#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name */
+/* With one of RECIPIENTS, and those of TLS_CERTIFICATE and TLS_KEY. */
+#define TABLES_PLAN_MAX (TABLES_FILES + 1 + 16)
 
 /* A file that a setting names, opened (as USER) by the probe. */
 struct tables_file {
@@ -25,7 +28,7 @@ struct tables_file {
 struct tables_plan {
 	char *entries; /* networks given in the setting itself, one a line; owned */
 	unsigned count;
-	struct tables_file file[TABLES_FILES + 1];
+	struct tables_file file[TABLES_PLAN_MAX];
 };
 
 /* The octets of the images that tables_build() made; 0: none. */
@@ -33,6 +36,17 @@ struct tables_size {
 	size_t networks, recipients;
 };
 
+/* The contents of a file. */
+struct tables_text {
+	char *data;
+	size_t n;
+};
+
+/* Adds a file of setting S to the plan. 0 or -ENOMEM. */
+int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
+	__attribute__((warn_unused_result));
+/* Reads an open file of the plan, whole; the caller frees T->data. False: a fault says why. */
+bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c);
 /* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
 int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));
 /*

@@ -26,7 +26,7 @@ struct part {
 struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
-	struct part strings, networks, recipients;
+	struct part strings, networks, recipients, chains, keys;
 	struct settings set;
 	struct listen_set listen;
 	struct route route;
@@ -76,6 +76,10 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
 		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
+	if (k->keyring.count) {
+		memcpy(base + i->chains.at, k->keyring.chains, i->chains.n);
+		memcpy(base + i->keys.at, k->keyring.keys, i->keys.n);
+	}
 }
 
 int version_write(int fd, const struct config *c, const struct check *k)
@@ -86,6 +90,8 @@ int version_write(int fd, const struct config *c, const struct check *k)
 	head.strings = place(&end, config_strings(&c->set));
 	head.networks = place(&end, k->policy.networks ? k->tables.networks : 0);
 	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
+	head.chains = place(&end, k->keyring.chains_n);
+	head.keys = place(&end, k->keyring.keys_n);
 	head.size = end;
 	/* With the room taken first, a lack of memory is an error and no SIGBUS. */
 	if (fallocate(fd, 0, 0, (off_t)end) != 0)
@@ -112,7 +118,8 @@ static bool is_image(const struct version_image *i, size_t size)
 
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
-	       inside(i, i->networks) && inside(i, i->recipients);
+	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
+	       inside(i, i->keys);
 }
 
 int version_map(struct version *v, int fd)
@@ -139,6 +146,8 @@ int version_map(struct version *v, int fd)
 		.recipients = i->recipients.n ? (const void *)(base + i->recipients.at) : NULL,
 	};
 	tables_delimiters(&v->policy, &v->config.set);
+	v->chains = span_of(base + i->chains.at, i->chains.n);
+	v->keys = span_of(base + i->keys.at, i->keys.n);
 	v->route = &i->route;
 	v->listen = &i->listen;
 	v->probe = &i->probe;
@@ -169,6 +178,10 @@ static bool changed(const struct version *a, const struct version *b, enum setti
 		return !same_part(a->image, a->image->networks, b->image, b->image->networks);
 	if (s == SETTING_RECIPIENTS)
 		return !same_part(a->image, a->image->recipients, b->image, b->image->recipients);
+	if (s == SETTING_TLS_CERTIFICATE)
+		return !same_part(a->image, a->image->chains, b->image, b->image->chains);
+	if (s == SETTING_TLS_KEY)
+		return !same_part(a->image, a->image->keys, b->image, b->image->keys);
 	return false;
 }
 

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "config/config.h"
+#include "base/span.h"
 #include "policy/policy.h"
 #include "check/check.h"
 
@@ -24,6 +25,7 @@ struct version {
 	size_t size;
 	struct config config; /* .set alone, its strings in the image */
 	struct policy policy;
+	struct span chains, keys; /* of clients' certificates: tls/keyring.h */
 	const struct route *route;
 	const struct listen_set *listen;
 	const struct probe *probe; /* its answers */

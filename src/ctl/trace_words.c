@@ -51,6 +51,8 @@ static const struct word reasons[] = {
 	{ "http", "the client spoke HTTP" },
 	{ "proxy-header", "the client sent a PROXY header, which is not expected from it" },
 	{ "tls-hello", "the client began TLS on a port where plain SMTP is spoken" },
+	{ "starttls-injection",
+	  "the client sent more behind STARTTLS, which would have been taken for words of TLS" },
 	{ "unknown-verb", "the client sent unknown commands, as programs that speak no SMTP do" },
 	{ "no-connection",
 	  "no destination accepted a TCP connection, or all were drained (DESTINATIONS, "

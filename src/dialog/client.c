@@ -283,10 +283,25 @@ static bool fatal_waits(struct dialog_work *w)
 
 enum progress { PROGRESS, NEEDS_OCTETS, MUST_WAIT };
 
+static bool offers_tls(const struct dialog *d)
+{
+	return d->env->starttls && d->tls == DIALOG_CLEAR;
+}
+
+static bool needs_tls(const struct dialog *d)
+{
+	return offers_tls(d) && d->env->tls_required && !d->who.in_network;
+}
+
+static bool needs_tls_for_login(const struct dialog *d)
+{
+	return offers_tls(d) && d->env->tls_for_login;
+}
+
 /* A command that is answered here. */
 static void on_refused(struct dialog *d, const struct smtp_order_step *s, enum reason fatal)
 {
-	if (s->cmd.verb == SMTP_VERB_AUTH)
+	if (s->cmd.verb == SMTP_VERB_AUTH && !needs_tls_for_login(d))
 		begin_login(d, &s->cmd);
 	bool told = d->auth_open;
 
@@ -339,12 +354,18 @@ static struct smtp_order_view view_of(const struct dialog *d)
 			.open = d->work->count > 0 || d->partial,
 			.pipelining = true,
 			.trusted = d->who.in_network,
+			.tls_offered = offers_tls(d),
+			.needs_tls = needs_tls(d),
+			.needs_tls_for_login = needs_tls_for_login(d),
 			.counted = dialog_is_counted(d),
 		};
 	return (struct smtp_order_view){
 		.open = owes || d->partial,
 		.pipelining = owes && (dialog_usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
+		.tls_offered = offers_tls(d),
+		.needs_tls = needs_tls(d),
+		.needs_tls_for_login = needs_tls_for_login(d),
 		.counted = dialog_is_counted(d),
 	};
 }
@@ -382,6 +403,9 @@ static void on_event(struct dialog *d, enum smtp_order_event event, const struct
 		break;
 	case SMTP_ORDER_DISCARD:
 		dialog_chunk_refuse(d, &s->cmd, s->reply);
+		break;
+	case SMTP_ORDER_START_TLS:
+		dialog_starttls(d);
 		break;
 	default:
 		on_refused(d, s, event == SMTP_ORDER_FATAL ? s->why : REASON_NONE);

@@ -115,6 +115,7 @@ bool dialog_rests(const struct dialog *d)
 	case SMTP_ORDER_BODY:
 	case SMTP_ORDER_CHUNK:
 	case SMTP_ORDER_CHUNKED:
+	case SMTP_ORDER_TLS:
 		return true;
 	default:
 		return false;
@@ -130,6 +131,7 @@ bool dialog_wants_client(const struct dialog *d)
 	case SMTP_ORDER_CHUNK:
 	case SMTP_ORDER_EOD:
 	case SMTP_ORDER_QUIT:
+	case SMTP_ORDER_TLS:
 		return false;
 	default:
 		return true;

@@ -34,6 +34,7 @@
 #include "dialog/message.h"
 #include "dialog/more.h"
 #include "dialog/say.h"
+#include "dialog/starttls.h"
 #include "smtp/offer.h"
 #include "smtp/order.h"
 #include "xmllog/xmllog.h"
@@ -62,12 +63,30 @@ struct dialog_env {
 	unsigned max_idle;	    /* MAX_IDLE_COMMANDS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
 	bool data_as_bdat;	    /* DATA_AS_BDAT */
+	bool starttls;		    /* there is a certificate */
+	bool tls_required;	    /* TLS_CLIENTS_REQUIRED */
+	bool tls_for_login;	    /* TLS_REQUIRED_FOR_LOGIN, and there is a certificate */
 	/* Octets; 0: no limit. MAX_HEADER_KIB, MAX_MESSAGE_MIB, MAX_LINE_KIB. */
 	uint64_t header_max, message_max, line_max;
 	/* DIALOG_GATEWAY: what clients are offered now, NULL for DIALOG_SNIFF; our own name. */
 	const struct smtp_offer *offer;
 	const char *name;
 	struct pool *more; /* of struct dialog_more, one for each dialog */
+};
+
+/* The client's TLS (RFC 3207). */
+enum dialog_tls {
+	DIALOG_CLEAR,	/* none; STARTTLS is offered where `starttls` says so */
+	DIALOG_ASKED,	/* STARTTLS was said: the owner sees to it that nothing more has come */
+	DIALOG_SHAKING, /* 220 was said */
+	DIALOG_SECURE,
+};
+
+/* What a handshake has agreed on, for the log. The texts stay as long as the dialog. */
+struct dialog_secure {
+	const char *version, *cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
+	const char *name;	      /* that the client has asked for; NULL: none */
+	bool resumed;
 };
 
 /* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.
@@ -142,6 +161,7 @@ struct dialog_more {
 	char helo[DIALOG_NAME_MAX], login[DIALOG_NAME_MAX];
 	uint16_t reply_len;
 	char reply[DIALOG_REPLY_KEPT];
+	struct dialog_secure secure; /* where DIALOG_SECURE */
 };
 
 struct dialog {
@@ -162,6 +182,7 @@ struct dialog {
 	bool partial;	      /* a reply has begun and was not dealt with yet */
 	uint8_t begun;	      /* enum smtp_owes: what was owed when it began */
 	uint8_t greeting;     /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
+	uint8_t tls;	      /* enum dialog_tls */
 	bool lmtp;	      /* it has said that it speaks LMTP */
 	bool auth_seen;	      /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	      /* an attempt to log in has no record yet */

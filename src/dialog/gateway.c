@@ -39,22 +39,23 @@ void dialog_gateway_greet(struct dialog *d)
 
 static void say_hello(struct dialog *d, bool extended)
 {
-	const struct smtp_offer *offer = d->env->offer;
+	struct smtp_offer offer = *d->env->offer;
 	struct buf *out = &d->work->to_client;
 	size_t before = buf_len(out);
 	char text[DIALOG_NAME_MAX + 16];
 	int res;
 
 	smtp_order_answered(&d->server, SMTP_VERB_EHLO, 250);
-	d->gateway.size_offered = offer->size_max;
-	d->server.mechanisms = offer->login;
+	d->gateway.size_offered = offer.size_max;
+	d->server.mechanisms = offer.login;
 	if (!extended) {
 		snprintf(text, sizeof(text), smtp_words(WORD_HELLO), d->env->name);
 		dialog_say_good(d, text);
 		return;
 	}
-	d->server.offered = offer->ext & DIALOG_EXTENSIONS;
-	res = smtp_offer_write(offer, DIALOG_EXTENSIONS, d->env->name, out);
+	dialog_offer_tls(d, &offer);
+	d->server.offered = offer.ext & DIALOG_EXTENSIONS;
+	res = smtp_offer_write(&offer, DIALOG_EXTENSIONS, d->env->name, out);
 	CHECK(res == 0); /* there is room for any reply: room_for_command() */
 	record_reply(d, span_from(buf_span(out), before), "to", "client");
 }

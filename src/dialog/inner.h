@@ -12,7 +12,7 @@
 #define DIALOG_EXTENSIONS                                                                          \
 	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
 	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
-	 SMTP_EXT_BINARYMIME)
+	 SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS)
 
 /* ---- more.c: what only some sessions keep ---- */
 
@@ -21,6 +21,8 @@ void dialog_copy_name(char *out, struct span name);
 /* Keeps a name. */
 void dialog_note_helo(struct dialog *d, struct span name);
 void dialog_note_login(struct dialog *d, struct span name);
+/* Keeps what the handshake has agreed on. */
+void dialog_keep_secure(struct dialog *d, const struct dialog_secure *how);
 /* Keeps the last 4xx or 5xx that the client got, for the session's record. */
 void dialog_keep_refusal(struct dialog *d, struct span reply);
 
@@ -49,6 +51,14 @@ void dialog_learn_nothing(struct dialog *d);
 bool dialog_size_is_ours(const struct dialog *d);
 /* Whose limit it is. */
 enum reason dialog_size_reason(const struct dialog *d);
+
+/* ---- starttls.c: the client's TLS ---- */
+
+/* O is what a destination offers: what the client is offered of it now, with STARTTLS, which is
+ * ours. */
+void dialog_offer_tls(const struct dialog *d, struct smtp_offer *o);
+/* STARTTLS is in order. */
+void dialog_starttls(struct dialog *d);
 
 /* ---- message.c: where the message stands ---- */
 

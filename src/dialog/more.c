@@ -62,6 +62,12 @@ void dialog_note_login(struct dialog *d, struct span name)
 	dialog_copy_name(d->more ? d->more->login : d->login, name);
 }
 
+void dialog_keep_secure(struct dialog *d, const struct dialog_secure *how)
+{
+	borrow(d);
+	d->more->secure = *how;
+}
+
 /* The beginning of REPLY that is kept for the session's record: never half of a UTF-8 character. */
 static size_t kept(struct span reply)
 {

@@ -236,6 +236,8 @@ void record_login(struct dialog *d, bool accepted, struct span reply)
 	if (d->work->auth_name[0])
 		xmllog_text(log, XMLLOG_A_NAME, d->work->auth_name);
 	xmllog_text(log, XMLLOG_A_VERDICT, accepted ? "accept" : "refuse");
+	if (d->env->starttls)
+		xmllog_text(log, XMLLOG_A_TLS, d->tls == DIALOG_SECURE ? "yes" : "no");
 	put_reply(log, XMLLOG_A_REPLY, reply);
 	xmllog_end(log);
 }
@@ -267,6 +269,20 @@ void record_refusal(struct dialog *d, struct span reply, const struct dialog_ask
 	xmllog_end(log);
 }
 
+static void put_tls(struct xmllog *log, const struct dialog *d)
+{
+	const struct dialog_secure *how = d->more ? &d->more->secure : NULL;
+
+	if (d->tls != DIALOG_SECURE)
+		return;
+	xmllog_text(log, XMLLOG_A_TLS, how->version);
+	xmllog_text(log, XMLLOG_A_CIPHER, how->cipher);
+	if (how->name)
+		xmllog_text(log, XMLLOG_A_SNI, how->name);
+	if (how->resumed)
+		xmllog_text(log, XMLLOG_A_RESUMED, "yes");
+}
+
 void record_session(struct dialog *d, uint64_t us)
 {
 	struct xmllog *log = d->env->log;
@@ -279,6 +295,7 @@ void record_session(struct dialog *d, uint64_t us)
 		xmllog_text(log, XMLLOG_A_HELO, dialog_helo(d));
 	if (*dialog_login(d))
 		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
+	put_tls(log, d);
 	put_destination(log, d);
 	xmllog_num(log, XMLLOG_A_MESSAGES, d->messages);
 	xmllog_num(log, XMLLOG_A_REFUSALS, d->refusals);

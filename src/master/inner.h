@@ -67,6 +67,7 @@ struct master {
 	bool upgraded;		    /* STARTING: not the first program: those before still serve */
 	uint64_t deadline_ms;	    /* STOPPING, CLOSING: who is left is killed; 0: was done */
 	int stop_signal;	    /* STOPPING: what the workers are told */
+	uint64_t tickets_ms;	    /* when the keys of TLS sessions turn; 0: at once */
 	uint64_t tell_ms;	    /* when workers that are to go are told again */
 	uint64_t stopped_before[2]; /* sessions that had ended when the stop began: all, cut off */
 	uint64_t last_epoch_us;

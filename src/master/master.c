@@ -32,6 +32,7 @@
 #include "route/note.h"
 #include "status/control.h"
 #include "master/inner.h"
+#include "tls/ticket.h"
 #include "master/notify.h"
 
 #define TICK_MS	       500   /* how often names to resolve are looked for */
@@ -466,6 +467,18 @@ static void sooner(uint64_t *until, uint64_t when)
 }
 
 /* Milliseconds until something is due whatever happens; -1: nothing is. */
+static bool has_tickets(const struct master *m)
+{
+	return m->version->chains.n > 0 && m->version->config.set.tls_ticket_hours > 0;
+}
+
+static void turn_tickets(struct master *m, uint64_t now)
+{
+	if (has_tickets(m) && now >= m->tickets_ms)
+		m->tickets_ms = ticket_turn(m->rt.tickets,
+					    (unsigned)m->version->config.set.tls_ticket_hours, now);
+}
+
 static int wait_ms(struct master *m, uint64_t now)
 {
 	uint64_t until = UINT64_MAX;
@@ -484,6 +497,8 @@ static int wait_ms(struct master *m, uint64_t now)
 			sooner(&until, m->asked.until_ms);
 		if (is_next(m))
 			sooner(&until, now);
+		if (has_tickets(m))
+			sooner(&until, m->tickets_ms);
 		if (reload_wait_ms(m) >= 0)
 			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {
@@ -505,6 +520,7 @@ static void supervise(struct master *m)
 
 	while (!m->over) {
 		run_state(m, master_now_ms());
+		turn_tickets(m, master_now_ms());
 		m->polled[POLL_SIGNAL] = (struct pollfd){ m->signal_fd, POLLIN, 0 };
 		m->polled[POLL_READY] = (struct pollfd){ m->ready[0], POLLIN, 0 };
 		m->polled[POLL_ASKED] = (struct pollfd){ m->asked.fd, POLLIN, 0 };

@@ -2,8 +2,15 @@
 /* context: see context.h. */
 #include "runtime/context.h"
 
+#include <errno.h>
+#include <stdio.h>
+
 #include "base/diag.h"
+#include "check/certificates.h"
 #include "route/shared.h"
+#include "tls/load.h"
+
+#define CLIENT_FAULTS 10 /* a second */
 
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer)
@@ -25,6 +32,9 @@ void context_version_begin(struct context *ctx, struct context_version *v,
 		.line_max = (uint64_t)set->max_line_kib << 10,
 		.normalize = set->bare_newline == BARE_NEWLINE_NORMALIZE,
 		.data_as_bdat = set->data_as_bdat,
+		.starttls = v->tls != NULL,
+		.tls_required = set->tls_clients_required,
+		.tls_for_login = v->tls && set->tls_required_for_login,
 		.offer = offer,
 		.name = v->rt.name,
 		.more = &ctx->more,
@@ -48,6 +58,21 @@ void context_version_put(struct context *ctx, struct context_version *v)
 		io_defer(ctx->io, &ctx->released);
 }
 
+int context_load_tls(struct context *ctx, struct context_version *v)
+{
+	const struct version *of = v->rt.version;
+	const struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
+	char why[TLS_WHY_MAX];
+
+	if (of->chains.n == 0)
+		return 0;
+	v->tls = tls_load(&policy, of->chains, of->keys, why);
+	if (v->tls)
+		return 0;
+	context_fault_record(ctx, "certificate", why);
+	return -EPROTO;
+}
+
 void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,
 				enum route_health health, const char *why)
 {
@@ -64,6 +89,36 @@ void context_fault_record(struct context *ctx, const char *what, const char *det
 	if (!xmllog_begin(&ctx->log, XMLLOG_FAULT, NULL))
 		return;
 	xmllog_text(&ctx->log, XMLLOG_A_WHAT, what);
+	xmllog_text(&ctx->log, XMLLOG_A_DETAIL, detail);
+	xmllog_end(&ctx->log);
+}
+
+/* True: one more may be told. */
+static bool may_tell(struct context *ctx)
+{
+	uint64_t second = io_now_ms(ctx->io) / 1000;
+	char text[64];
+
+	if (second != ctx->client_faults.second) {
+		snprintf(text, sizeof(text), "%u more were not told", ctx->client_faults.left);
+		if (ctx->client_faults.left)
+			context_fault_record(ctx, "client-faults", text);
+		ctx->client_faults.second = second;
+		ctx->client_faults.told = ctx->client_faults.left = 0;
+	}
+	if (ctx->client_faults.told++ < CLIENT_FAULTS)
+		return true;
+	ctx->client_faults.left++;
+	return false;
+}
+
+void context_client_fault(struct context *ctx, const char *what, const struct addr *client,
+			  const char *detail)
+{
+	if (!may_tell(ctx) || !xmllog_begin(&ctx->log, XMLLOG_FAULT, NULL))
+		return;
+	xmllog_text(&ctx->log, XMLLOG_A_WHAT, what);
+	xmllog_addr(&ctx->log, XMLLOG_A_CLIENT, client);
 	xmllog_text(&ctx->log, XMLLOG_A_DETAIL, detail);
 	xmllog_end(&ctx->log);
 }

@@ -20,6 +20,8 @@
 #include "check/limits.h"
 #include "route/shared.h"
 #include "runtime/runtime.h"
+#include "tls/set.h"
+#include "tls/tls.h"
 #include "check/version.h"
 
 struct warm;
@@ -31,8 +33,9 @@ struct context_version {
 	struct version own; /* mapped by this worker; else rt.version is the master's */
 	struct xmllog log;  /* with this version's LOG_LEVEL */
 	struct dialog_env env;
-	struct warm *warm; /* DIALOG_GATEWAY; else NULL */
-	unsigned users;	   /* sessions, and whatever else keeps it */
+	struct warm *warm;   /* DIALOG_GATEWAY; else NULL */
+	struct tls_set *tls; /* certificates for clients; NULL: none */
+	unsigned users;	     /* sessions, and whatever else keeps it */
 };
 
 struct context {
@@ -46,13 +49,18 @@ struct context {
 	struct stats_worker *stats;
 	struct pool sessions, more, works, letters, reaches, bodies, splices, partings, warms;
 	struct io_pipes pipes;
+	struct tls tls;
 	struct list open; /* struct session */
 	unsigned open_count;
 	unsigned long_steps; /* sessions that may have one (WORKER_LONG) */
 	unsigned refused;    /* of these, how many have no seat and are only told so */
 	struct xmllog_session next_id;
-	bool draining;		  /* ends with its last session */
-	bool stressed;		  /* strangers are waited for less long */
+	bool draining; /* ends with its last session */
+	bool stressed; /* strangers are waited for less long */
+	struct {
+		uint64_t second;     /* since the machine's start */
+		unsigned told, left; /* in it */
+	} client_faults;
 	uint64_t proxy_header_us; /* when a PROXY header was last told of; 0: never */
 	/* A session has ended and its memory is free again: the worker's. */
 	void (*session_gone)(struct context *ctx);
@@ -62,6 +70,9 @@ struct context {
  * (DIALOG_GATEWAY), or NULL. */
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer);
+/* The certificates of V, whose `rt` is filled in, before it begins. 0, or -errno and a record. */
+int context_load_tls(struct context *ctx, struct context_version *v)
+	__attribute__((warn_unused_result));
 /* The newest version, for one more user. */
 struct context_version *context_version_get(struct context *ctx);
 void context_version_put(struct context *ctx, struct context_version *v);
@@ -70,5 +81,9 @@ void context_version_put(struct context *ctx, struct context_version *v);
 void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,
 				enum route_health health, const char *why);
 void context_fault_record(struct context *ctx, const char *what, const char *detail);
+/* A fault of a client's, of which there can be many: ten a second are told, and then how many were
+ * not. */
+void context_client_fault(struct context *ctx, const char *what, const struct addr *client,
+			  const char *detail);
 
 #endif

@@ -14,6 +14,7 @@
 #include "route/shared.h"
 #include "shared/memory.h"
 #include "check/version.h"
+#include "tls/ticket.h"
 
 /* Octets of records that may wait for the log writer, for each process. */
 #define RING_OCTETS ((size_t)4 << 20)
@@ -168,7 +169,10 @@ static void begin(struct runtime *rt, struct version *v)
 		.channel_fd = -1,
 		.files = { -1, -1, -1 },
 		.results = results_make(),
+		.tickets = shared_map(TICKET_PAGE_SIZE),
 	};
+	if (rt->tickets)
+		ticket_begin(rt->tickets);
 	runtime_use(rt, v);
 }
 
@@ -177,7 +181,8 @@ int runtime_make(struct runtime *rt, struct version *v)
 	int err;
 
 	begin(rt, v);
-	err = rt->results ? make_seats(rt, (unsigned)v->config.set.max_sessions) : -ENOMEM;
+	err = rt->results && rt->tickets ? make_seats(rt, (unsigned)v->config.set.max_sessions)
+					 : -ENOMEM;
 	if (!err)
 		err = make_stats(rt);
 	if (!err)
@@ -198,7 +203,7 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	begin(rt, v);
 	*other_seats = NULL;
 	rt->log_wake_fd = wake_fd;
-	if (!rt->results)
+	if (!rt->results || !rt->tickets)
 		return -ENOMEM;
 	err = adopt_seats(rt, files->seats, max, other_seats);
 	if (err == 1)

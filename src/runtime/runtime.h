@@ -36,6 +36,7 @@ struct runtime_files {
 };
 
 struct version;
+struct ticket_page;
 
 struct runtime {
 	uint64_t number; /* of the version, counted up */
@@ -49,7 +50,8 @@ struct runtime {
 	uint8_t slot[DESTINATIONS_MAX]; /* where each destination is counted, in seats and stats */
 	struct seats *seats;
 	struct stats *stats;
-	struct results *results; /* of reloads, upgrades and the stop: the master's */
+	struct ticket_page *tickets; /* keys of TLS sessions: the master's to write */
+	struct results *results;     /* of reloads, upgrades and the stop: the master's */
 	unsigned workers;
 	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */
 	unsigned generation;   /* the one that accepts connections */

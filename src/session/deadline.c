@@ -29,6 +29,8 @@ static enum session_wait wait_of(const struct session *s)
 			return WAIT_CONNECT;
 		break;
 	}
+	if (d->tls == DIALOG_SHAKING)
+		return WAIT_TLS;
 	if (s->gate.state != GATE_OPEN && !io_in_flight(&s->dest.send) && !s->transfer.splice)
 		return WAIT_GATE;
 	if (s->transfer.mover && counted_waits(s) && !io_in_flight(&s->dest.send) &&
@@ -85,6 +87,8 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 		return 1000 * (uint64_t)set->timeout_data;
 	case WAIT_GATE:
 		return s->gate.look_ms;
+	case WAIT_TLS:
+		return stressed_ms(s, 1000 * (uint64_t)set->timeout_tls);
 	default:
 		return session_has_seat(s) ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 	}

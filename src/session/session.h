@@ -56,6 +56,7 @@ enum session_wait {
 	WAIT_BLOCK, /* the client's next octets of a body */
 	WAIT_BODY,  /* the destination taking them */
 	WAIT_GATE,  /* the destination's silence, before a line goes to it */
+	WAIT_TLS,   /* the client's handshake */
 	WAIT_LEAVE,
 };
 

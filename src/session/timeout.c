@@ -28,6 +28,7 @@ static void timed_out(struct session *s)
 		break;
 	case WAIT_COMMAND:
 	case WAIT_BLOCK:
+	case WAIT_TLS:
 		session_borrow(s);
 		dialog_client_timeout(&s->dialog);
 		break;

@@ -12,6 +12,7 @@
 #include "session/leave.h"
 #include "session/reach.h"
 #include "session/seat.h"
+#include "session/secure.h"
 #include "session/work.h"
 #include "upstream/odd.h"
 
@@ -280,6 +281,7 @@ static void run(struct session *s)
 	feed(s);
 	tell_odd(s);
 	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
+	session_secure(s);
 	session_greeted(s);
 	if (d->who.logged_in && s->seat_is == SEAT_COUNTED) {
 		s->seat_is = SEAT_KNOWN;

@@ -98,7 +98,7 @@ static int put_answer(const struct smtp_reply *reply, struct span greeting,
 {
 	struct smtp_put w = smtp_put_start(out);
 
-	if (reply->lines == 1) {
+	if (reply->lines == 1 && n == 0) {
 		smtp_put_span(&w, reply->text);
 		return smtp_put_done(&w);
 	}
@@ -111,6 +111,15 @@ static int put_answer(const struct smtp_reply *reply, struct span greeting,
 		smtp_put_str(&w, "\r\n");
 	}
 	return smtp_put_done(&w);
+}
+
+static const struct keyword *keyword_of(uint32_t ext)
+{
+	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
+		if (keywords[i].ext == ext)
+			return &keywords[i];
+	CHECK(false);
+	return NULL;
 }
 
 int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *all, uint32_t mask,
@@ -130,6 +139,8 @@ int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *al
 		if (o.keyword->ext & mask & all->ext)
 			offers[n++] = o;
 	}
+	if (mask & all->ext & ~seen & SMTP_EXT_STARTTLS)
+		offers[n++] = (struct offer){ .keyword = keyword_of(SMTP_EXT_STARTTLS) };
 	return put_answer(reply, greeting, offers, n, all, out);
 }
 
@@ -145,9 +156,5 @@ bool smtp_ehlo_line(struct span text, struct smtp_ehlo_line *line)
 
 const char *smtp_ehlo_keyword(uint32_t ext)
 {
-	for (size_t i = 0; i < sizeof(keywords) / sizeof(keywords[0]); i++)
-		if (keywords[i].ext == ext)
-			return keywords[i].name;
-	CHECK(false);
-	return NULL;
+	return keyword_of(ext)->name;
 }

@@ -50,7 +50,10 @@ bool smtp_mechanism_known(struct span name)
 
 bool smtp_mechanism_forbidden(struct span name)
 {
-	return span_eq_nocase(name, SPAN("ANONYMOUS")) || span_eq_nocase(name, SPAN("EXTERNAL"));
+	static const struct span plus = SPAN("-PLUS");
+
+	return span_eq_nocase(name, SPAN("ANONYMOUS")) || span_eq_nocase(name, SPAN("EXTERNAL")) ||
+	       (name.n > plus.n && span_eq_nocase(span_from(name, name.n - plus.n), plus));
 }
 
 bool smtp_mechanism_name(struct span name, char out[SMTP_MECHANISM_MAX])

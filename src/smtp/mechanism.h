@@ -5,7 +5,8 @@
  * beyond that room is not in the set, so it is neither offered nor passed on.
  *
  * ANONYMOUS (RFC 4505) and EXTERNAL (RFC 4422 A) are in no set. A destination that takes one of
- * them from our trusted address says 235 to a stranger who has no secret.
+ * them from our trusted address says 235 to a stranger who has no secret. Nor are those that bind
+ * to a channel (RFC 5802 6, "-PLUS"): the client's channel ends here.
  */
 #ifndef SMTP_MECHANISM_H
 #define SMTP_MECHANISM_H

@@ -14,11 +14,12 @@
 
 /* What a command may do in a state. */
 enum cell {
-	NO,	 /* 503, whatever the destination still owes */
-	PASS,	 /* passed on, behind commands that are still open */
-	SYNC,	 /* passed on once nothing is open */
-	SYNC_NO, /* 503 once nothing is open: an open reply may change the state */
-	LOCAL,	 /* answered here: never passed on by this release */
+	NO,	    /* 503, whatever the destination still owes */
+	PASS,	    /* passed on, behind commands that are still open */
+	SYNC,	    /* passed on once nothing is open */
+	SYNC_NO,    /* 503 once nothing is open: an open reply may change the state */
+	LOCAL,	    /* answered here: never passed on */
+	LOCAL_SYNC, /* the same once nothing is open */
 };
 
 /* Columns are the states in which commands are read; in all others nothing is, or strictly. */
@@ -38,7 +39,7 @@ static const uint8_t order[SMTP_VERB_COUNT][COLS] = {
 	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC, SYNC },
 	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC, SYNC },
 	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO, NO },
-	[SMTP_VERB_STARTTLS] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_STARTTLS] = { LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC },
 	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC, SYNC },
 };
 
@@ -62,6 +63,7 @@ static const struct {
 	[SMTP_ORDER_AUTH] = { READ_STRICT, 0 },
 	[SMTP_ORDER_AUTH_MORE] = { READ_CONTINUATION, 0 },
 	[SMTP_ORDER_QUIT] = { READ_NOT, 0 },
+	[SMTP_ORDER_TLS] = { READ_NOT, 0 },
 };
 
 static enum smtp_order_event local(struct smtp_order_step *step, const char *reply)
@@ -78,17 +80,34 @@ static enum smtp_order_event fatal(struct smtp_order_step *step, enum smtp_words
 	return SMTP_ORDER_FATAL;
 }
 
-/* Commands that this release answers itself, wherever they come. */
-static enum smtp_order_event answer_here(const struct smtp_order *s, struct smtp_order_step *step,
-					 const char *fault)
+/* STARTTLS, with nothing open. */
+static enum smtp_order_event judge_starttls(const struct smtp_order *s, struct smtp_order_view view,
+					    struct smtp_order_step *step, const char *fault)
 {
-	if (step->cmd.verb != SMTP_VERB_STARTTLS)
-		CHECK(fault);
-	else if (s->logged_in)
+	if (s->logged_in)
 		fault = smtp_words(WORD_SEQUENCE);
-	else if (!fault)
-		fault = smtp_words(WORD_NO_STARTTLS);
-	return local(step, fault);
+	else if (!fault && !view.tls_offered)
+		fault = smtp_words(s->tls ? WORD_SEQUENCE : WORD_NO_STARTTLS);
+	else if (!fault && s->state != SMTP_ORDER_READY)
+		fault = smtp_words(WORD_SEQUENCE);
+	return fault ? local(step, fault) : SMTP_ORDER_START_TLS;
+}
+
+/* What may not be said in clear (RFC 3207 4). */
+static bool needs_tls(struct smtp_order_view view, enum smtp_verb verb)
+{
+	switch (verb) {
+	case SMTP_VERB_NOOP:
+	case SMTP_VERB_HELO:
+	case SMTP_VERB_EHLO:
+	case SMTP_VERB_QUIT:
+	case SMTP_VERB_STARTTLS:
+		return false;
+	case SMTP_VERB_AUTH:
+		return view.needs_tls || view.needs_tls_for_login;
+	default:
+		return view.needs_tls;
+	}
 }
 
 /* What the order table does not tell: NULL, or the reply that refuses. */
@@ -211,7 +230,7 @@ static enum smtp_order_event first_line(const struct smtp_order *s, struct span 
 /* True of a command that may not go on while the destination owes replies. */
 static bool must_wait(enum cell cell, enum smtp_verb verb, struct smtp_order_view view)
 {
-	return cell == SYNC || cell == SYNC_NO ||
+	return cell == SYNC || cell == SYNC_NO || cell == LOCAL_SYNC ||
 	       (cell == PASS && (!view.pipelining || (verb == SMTP_VERB_DATA && view.counted)));
 }
 
@@ -237,10 +256,14 @@ static enum smtp_order_event next_command(const struct smtp_order *s, struct spa
 		return fatal(step, WORD_EARLY_AUTH, REASON_EARLY_AUTH);
 	if (in.n > step->consumed && step->cmd.verb == SMTP_VERB_DATA)
 		return fatal(step, WORD_EARLY_DATA, REASON_EARLY_DATA);
+	if (cell != NO && needs_tls(view, step->cmd.verb))
+		return local(step, smtp_words(WORD_TLS_FIRST));
 	if (cell == NO || cell == SYNC_NO)
 		return local(step, smtp_words(WORD_SEQUENCE));
+	if (step->cmd.verb == SMTP_VERB_STARTTLS)
+		return judge_starttls(s, view, step, fault);
 	if (cell == LOCAL)
-		return answer_here(s, step, fault);
+		return local(step, fault);
 	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
 		fault = refuse_more(s, &step->cmd, view.trusted || s->logged_in);
 	if (fault)
@@ -443,6 +466,16 @@ void smtp_order_discards(struct smtp_order *s)
 	      s->state == SMTP_ORDER_CHUNKED);
 	s->chunk_refused = true;
 	enter(s, SMTP_ORDER_CHUNK);
+}
+
+void smtp_order_starts_tls(struct smtp_order *s)
+{
+	s->state = SMTP_ORDER_TLS;
+}
+
+void smtp_order_tls_done(struct smtp_order *s)
+{
+	*s = (struct smtp_order){ .state = SMTP_ORDER_START, .tls = true, .unknown = s->unknown };
 }
 
 void smtp_order_chunk_done(struct smtp_order *s, bool last)

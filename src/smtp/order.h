@@ -34,6 +34,7 @@ enum smtp_order_state {
 	SMTP_ORDER_AUTH,      /* AUTH or a continuation passed on: the client must wait */
 	SMTP_ORDER_AUTH_MORE, /* 334 was given: the next line is a continuation */
 	SMTP_ORDER_QUIT,      /* QUIT passed on: nothing more is read */
+	SMTP_ORDER_TLS,	      /* STARTTLS: nothing is read before the handshake is over */
 	SMTP_ORDER_STATES
 };
 
@@ -44,6 +45,7 @@ struct smtp_order {
 	struct smtp_mechanisms mechanisms;
 	bool greeted; /* a HELO or EHLO was accepted */
 	bool logged_in;
+	bool tls;	     /* STARTTLS was done, or TLS came first */
 	bool auth_cancelled; /* the continuation passed on was "*" */
 	bool mail_refused;   /* of this transaction: later 2xx of RCPT count for nothing */
 	bool smtputf8;	     /* of this transaction */
@@ -55,15 +57,16 @@ struct smtp_order {
 };
 
 enum smtp_order_event {
-	SMTP_ORDER_MORE,    /* no whole command in the input */
-	SMTP_ORDER_WAIT,    /* the next command must wait: ask again when a reply has come */
-	SMTP_ORDER_COMMAND, /* well-formed and in order: judge it, pass it on */
-	SMTP_ORDER_LINE,    /* a well-formed AUTH continuation: pass `line` on */
-	SMTP_ORDER_DISCARD, /* a chunk that is not passed on: throw its octets away, then answer
+	SMTP_ORDER_MORE,      /* no whole command in the input */
+	SMTP_ORDER_WAIT,      /* the next command must wait: ask again when a reply has come */
+	SMTP_ORDER_COMMAND,   /* well-formed and in order: judge it, pass it on */
+	SMTP_ORDER_LINE,      /* a well-formed AUTH continuation: pass `line` on */
+	SMTP_ORDER_DISCARD,   /* a chunk that is not passed on: throw its octets away, then answer
 				with `reply` */
-	SMTP_ORDER_LOCAL,   /* answer with `reply` */
-	SMTP_ORDER_FATAL,   /* answer with `reply` and end the session */
-	SMTP_ORDER_EARLY,   /* octets where the client had to wait: the open command is answered
+	SMTP_ORDER_START_TLS, /* STARTTLS, in order */
+	SMTP_ORDER_LOCAL,     /* answer with `reply` */
+	SMTP_ORDER_FATAL,     /* answer with `reply` and end the session */
+	SMTP_ORDER_EARLY,     /* octets where the client had to wait: the open command is answered
 				with `reply` and the session ends */
 };
 
@@ -77,10 +80,13 @@ struct smtp_order_step {
 
 /* What the destination's side is like now, and who the client is. */
 struct smtp_order_view {
-	bool open;	 /* it owes replies, or is in the middle of one */
-	bool pipelining; /* it takes a command while it owes replies */
-	bool trusted;	 /* the client is in a relay network */
-	bool counted;	 /* DATA is answered here, when it is known that a recipient was accepted */
+	bool open;	  /* it owes replies, or is in the middle of one */
+	bool pipelining;  /* it takes a command while it owes replies */
+	bool trusted;	  /* the client is in a relay network */
+	bool tls_offered; /* STARTTLS */
+	bool needs_tls;	  /* before a message */
+	bool needs_tls_for_login;
+	bool counted; /* DATA is answered here, when it is known that a recipient was accepted */
 };
 
 /* The next event of the client's input IN. STEP is defined only for the events that name it. */
@@ -96,6 +102,10 @@ void smtp_order_mail_refused(struct smtp_order *s);
 void smtp_order_unknown(struct smtp_order *s);
 /* The chunk of SMTP_ORDER_DISCARD begins. */
 void smtp_order_discards(struct smtp_order *s);
+/* STARTTLS is to be answered, and nothing is read until smtp_order_tls_done(). */
+void smtp_order_starts_tls(struct smtp_order *s);
+/* The session begins anew, but for what it has done wrong (RFC 3207 4.2). */
+void smtp_order_tls_done(struct smtp_order *s);
 /* All octets of the chunk have come; one that was passed on is not answered yet. */
 void smtp_order_chunk_done(struct smtp_order *s, bool last);
 /* The destination's greeting. */

@@ -35,6 +35,7 @@
 	X(HTTP, "http")                                                                            \
 	X(PROXY_HEADER, "proxy-header")                                                            \
 	X(TLS_HELLO, "tls-hello")                                                                  \
+	X(STARTTLS_INJECTION, "starttls-injection")                                                \
 	X(UNKNOWN_VERB, "unknown-verb")                                                            \
 	X(NO_CONNECTION, "no-connection")                                                          \
 	X(FULL, "full")                                                                            \

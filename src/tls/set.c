@@ -86,15 +86,22 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
 
 static int on_hello(SSL *ssl, int *alert, void *arg);
 
-static bool set_versions(SSL_CTX *ctx, const struct tls_policy *p, char why[TLS_WHY_MAX])
+static bool set_versions(SSL_CTX *ctx, const struct tls_policy *p, enum tls_part *part,
+			 char why[TLS_WHY_MAX])
 {
+	*part = TLS_PART_VERSION;
 	SSL_CTX_set_security_level(ctx, p->level);
+	if (p->min_version < TLS1_2_VERSION && p->level > 0)
+		return refuse(why, "TLS 1.0 and 1.1 need level 0");
 	if (SSL_CTX_set_min_proto_version(ctx, p->min_version) != 1)
-		return refuse(why, "TLS_MIN_VERSION");
+		return refuse(why, "OpenSSL refuses it");
+	*part = TLS_PART_CIPHERS;
 	if (SSL_CTX_set_cipher_list(ctx, *p->ciphers ? p->ciphers : TLS_CIPHERS_USUAL) != 1)
-		return refuse(why, "TLS_CIPHERS");
+		return refuse(why, "OpenSSL refuses it");
+	*part = TLS_PART_GROUPS;
 	if (SSL_CTX_set1_groups_list(ctx, *p->groups ? p->groups : TLS_GROUPS_USUAL) != 1)
-		return refuse(why, "TLS_GROUPS");
+		return refuse(why, "OpenSSL refuses it: allowed are names separated by colons");
+	*part = TLS_PART_OTHER;
 	return true;
 }
 
@@ -108,7 +115,7 @@ static bool set_client_ca(SSL_CTX *ctx, const struct tls_policy *p, char why[TLS
 	return true;
 }
 
-static SSL_CTX *make_context(struct tls_set *set, char why[TLS_WHY_MAX])
+static SSL_CTX *make_context(struct tls_set *set, enum tls_part *part, char why[TLS_WHY_MAX])
 {
 	const struct tls_policy *p = &set->policy;
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -123,7 +130,7 @@ static SSL_CTX *make_context(struct tls_set *set, char why[TLS_WHY_MAX])
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	ticket_use(ctx, p->ticket_hours && !p->client_ca ? &set->tickets : NULL);
 	SSL_CTX_set_timeout(ctx, (long)p->ticket_hours * 3600);
-	if (set_versions(ctx, p, why) && set_client_ca(ctx, p, why))
+	if (set_versions(ctx, p, part, why) && set_client_ca(ctx, p, why))
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;
@@ -202,26 +209,7 @@ static char *copy(const char *text)
 	return strdup(text ? text : "");
 }
 
-struct tls_set *tls_set_make(const struct tls_policy *policy, char why[TLS_WHY_MAX])
-{
-	struct tls_set *set = calloc(1, sizeof(*set));
-
-	if (!set) {
-		refuse(why, "no memory");
-		return NULL;
-	}
-	set->policy = *policy;
-	set->policy.ciphers = set->ciphers = copy(policy->ciphers);
-	set->policy.groups = set->groups_list = copy(policy->groups);
-	if (!set->ciphers || !set->groups_list || !ticket_open(&set->tickets, policy->tickets)) {
-		refuse(why, "no memory");
-		tls_set_free(set);
-		return NULL;
-	}
-	return set;
-}
-
-static bool new_group(struct tls_set *set, char why[TLS_WHY_MAX])
+static bool new_group(struct tls_set *set, enum tls_part *part, char why[TLS_WHY_MAX])
 {
 	struct group *all = realloc(set->group, (set->groups + 1) * sizeof(*all));
 	struct group *g;
@@ -230,7 +218,7 @@ static bool new_group(struct tls_set *set, char why[TLS_WHY_MAX])
 		return refuse(why, "no memory");
 	set->group = all;
 	g = &all[set->groups];
-	*g = (struct group){ make_context(set, why), EVP_MD_CTX_new() };
+	*g = (struct group){ make_context(set, part, why), EVP_MD_CTX_new() };
 	if (!g->ctx || !g->digest) {
 		SSL_CTX_free(g->ctx);
 		EVP_MD_CTX_free(g->digest);
@@ -238,6 +226,28 @@ static bool new_group(struct tls_set *set, char why[TLS_WHY_MAX])
 	}
 	set->groups++;
 	return EVP_DigestInit_ex(g->digest, EVP_sha256(), NULL) == 1;
+}
+
+struct tls_set *tls_set_make(const struct tls_policy *policy, enum tls_part *part,
+			     char why[TLS_WHY_MAX])
+{
+	struct tls_set *set = calloc(1, sizeof(*set));
+	bool good = false;
+
+	*part = TLS_PART_OTHER;
+	if (set) {
+		set->policy = *policy;
+		set->policy.ciphers = set->ciphers = copy(policy->ciphers);
+		set->policy.groups = set->groups_list = copy(policy->groups);
+		good = set->ciphers && set->groups_list &&
+		       ticket_open(&set->tickets, policy->tickets);
+	}
+	if (!good)
+		refuse(why, "no memory");
+	if (good && new_group(set, part, why))
+		return set;
+	tls_set_free(set);
+	return NULL;
 }
 
 /* The name is for the group that has it first. */
@@ -277,10 +287,12 @@ static bool add_digest(struct group *g, const X509 *cert)
 bool tls_set_add(struct tls_set *set, unsigned group, const struct tls_pair *pair,
 		 char why[TLS_WHY_MAX])
 {
+	enum tls_part part;
+
 	CHECK(group <= set->groups);
-	if (group == set->groups && !new_group(set, why))
+	if (group == set->groups && !new_group(set, &part, why))
 		return false;
-	if (SSL_CTX_use_cert_and_key(set->group[group].ctx, pair->own, pair->key, pair->chain, 1) !=
+	if (SSL_CTX_use_cert_and_key(set->group[group].ctx, pair->own, pair->key, pair->chain, 0) !=
 	    1)
 		return refuse(why, "OpenSSL does not take it");
 	if (!add_names(set, group, pair) || !add_digest(&set->group[group], pair->own))
@@ -303,7 +315,6 @@ static bool set_session_context(struct group *g)
 
 bool tls_set_ready(struct tls_set *set)
 {
-	CHECK(set->groups > 0);
 	qsort(set->name, set->names, sizeof(*set->name), compare);
 	for (unsigned i = 0; i < set->groups; i++)
 		if (!set_session_context(&set->group[i]))

@@ -41,10 +41,13 @@ void tls_context_usual(SSL_CTX *ctx);
 
 struct tls_set;
 
-/*
- * Makes a set for POLICY, without certificates. NULL: OpenSSL does not take it, and WHY says what.
- */
-struct tls_set *tls_set_make(const struct tls_policy *policy, char why[TLS_WHY_MAX]);
+/* Of a policy. */
+enum tls_part { TLS_PART_VERSION, TLS_PART_CIPHERS, TLS_PART_GROUPS, TLS_PART_OTHER };
+
+/* Makes a set for POLICY, without certificates. NULL: OpenSSL does not take that part of it, and
+ * WHY says why not. */
+struct tls_set *tls_set_make(const struct tls_policy *policy, enum tls_part *part,
+			     char why[TLS_WHY_MAX]);
 /* Adds PAIR to the group of that number, which are added in their order from 0 on; it stays the
  * caller's. False: see WHY. */
 bool tls_set_add(struct tls_set *set, unsigned group, const struct tls_pair *pair,

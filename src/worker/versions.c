@@ -39,6 +39,7 @@ static void release(struct context_version *v)
 {
 	list_del(&v->link);
 	warm_free(v->warm);
+	tls_set_free(v->tls);
 	runtime_forget_route(v->rt.route_shared);
 	version_unmap(v->rt.version);
 	free(v);
@@ -68,7 +69,8 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 	list_init(&w->ctx.versions);
 	io_task_init(&w->ctx.released, release_unused);
 	v->rt = *rt;
-	if (make_warm(w, v) < 0) {
+	if (context_load_tls(&w->ctx, v) < 0 || make_warm(w, v) < 0) {
+		tls_set_free(v->tls);
 		free(v);
 		return -ENOMEM;
 	}
@@ -97,7 +99,8 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	v->rt.number = news->number;
 	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
 	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
-	if (!v->rt.route_shared || make_warm(w, v) < 0) {
+	if (!v->rt.route_shared || context_load_tls(&w->ctx, v) < 0 || make_warm(w, v) < 0) {
+		tls_set_free(v->tls);
 		runtime_forget_route(v->rt.route_shared);
 		version_unmap(&v->own);
 		free(v);

@@ -23,8 +23,9 @@ static void on_trim(struct io_timer *t)
 {
 	struct worker *w = container_of(t, struct worker, trim_timer);
 	bool works = pool_trim_more(&w->ctx.works), bodies = pool_trim_more(&w->ctx.bodies);
+	bool records = pool_trim_more(&w->ctx.tls.outs);
 
-	if (works || bodies)
+	if (works || bodies || records)
 		io_timer_set(w->ctx.io, t, TRIM_MS);
 }
 
@@ -32,11 +33,12 @@ static void on_tick(struct io_timer *t)
 {
 	struct worker *w = container_of(t, struct worker, tick_timer);
 	bool works = pool_trim(&w->ctx.works), bodies = pool_trim(&w->ctx.bodies);
+	bool records = pool_trim(&w->ctx.tls.outs);
 
 	stress_look(w);
-	if (works || bodies)
+	if (works || bodies || records)
 		io_timer_set(w->ctx.io, &w->trim_timer, TRIM_MS);
-	if (works || bodies || w->ctx.open_count)
+	if (works || bodies || records || w->ctx.open_count)
 		io_timer_set(w->ctx.io, t, WORKER_TICK_MS);
 }
 
@@ -105,6 +107,10 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	res = make_pools(w);
 	if (res == 0)
 		res = make_engine(w, &why);
+	if (res == 0)
+		res = tls_init(&w->ctx.tls, w->ctx.io,
+			       (unsigned)rt->config->set.max_sessions + WORKER_REFUSALS,
+			       (unsigned)rt->config->set.tls_handshakes);
 	if (res == 0)
 		res = health_make(&w->health, &w->ctx);
 	if (res == 0)

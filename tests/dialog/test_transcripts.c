@@ -25,6 +25,10 @@
  *   message STATE     where the message stands: NONE, COMING, DISCARDED, WHOLE, GIVEN
  *   set max-idle N    MAX_IDLE_COMMANDS; without it there is no such limit
  *   gate              the body's next line waits at the gate; it may go now
+ *   set tls WHAT      clients are offered STARTTLS; login: AUTH needs it, required: all strangers
+ *                     need it, offered: nobody does
+ *   starttls          STARTTLS waits for quiet, and nothing more has come; injected: more has
+ *   secured           the handshake is over
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
  *   set counted y     DATA_AS_BDAT: a body's octets stand for themselves, whatever chunks they come
@@ -352,6 +356,10 @@ static void setting(struct play *p, char *name, char *value)
 	} else if (strcmp(name, "counted") == 0) {
 		p->env.data_as_bdat = true;
 		p->chunks = strcmp(value, "chunks") == 0;
+	} else if (strcmp(name, "tls") == 0) {
+		p->env.starttls = true;
+		p->env.tls_for_login = strcmp(value, "login") == 0;
+		p->env.tls_required = strcmp(value, "required") == 0;
 	} else if (strcmp(name, "max-errors") == 0) {
 		p->env.max_errors = (unsigned)atoi(value);
 	} else if (strcmp(name, "max-idle") == 0) {
@@ -538,11 +546,33 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 	return true;
 }
 
+/* The lines about TLS; false: it is another one. */
+static bool check_tls(struct play *p, const char *word)
+{
+	static const struct dialog_secure how = { "TLSv1.3", "TLS_AES_256_GCM_SHA384", NULL,
+						  false };
+	struct dialog *d = &p->d;
+	bool begins = strcmp(word, "starttls") == 0, injected = strcmp(word, "injected") == 0;
+
+	if (strcmp(word, "secured") == 0 && d->tls == DIALOG_SHAKING)
+		dialog_tls_done(d, &how);
+	else if ((begins || injected) && !dialog_tls_is_asked(d))
+		wrong(p, "STARTTLS waits for nothing", NULL, NULL, 0);
+	else if (begins)
+		dialog_tls_begins(d);
+	else if (injected)
+		dialog_tls_injected(d);
+	else
+		return false;
+	settle(p);
+	return true;
+}
+
 static void check_word(struct play *p, const char *word, const char *arg)
 {
 	struct dialog *d = &p->d;
 
-	if (check_connection(p, word, arg))
+	if (check_connection(p, word, arg) || check_tls(p, word))
 		return;
 	if (strcmp(word, "nothing") == 0) {
 		if (p->to_client.n)

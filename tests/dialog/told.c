@@ -128,6 +128,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_LOGIN] = "login",	[XMLLOG_A_REPLY] = "reply",
 	[XMLLOG_A_COMMAND] = "command", [XMLLOG_A_BY] = "by",
 	[XMLLOG_A_RULE] = "rule",	[XMLLOG_A_LINE] = "line",
+	[XMLLOG_A_TLS] = "tls",
 };
 
 bool told_record(struct xmllog_ring *ring, const char *want, char what[512])

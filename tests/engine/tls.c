@@ -48,12 +48,13 @@ static void open_world(struct env *e, struct world *w, unsigned most)
 				     .groups = "",
 				     .ticket_hours = 2 };
 	char why[TLS_WHY_MAX];
+	enum tls_part part;
 
 	w->page = calloc(1, TICKET_PAGE_SIZE);
 	ticket_begin(w->page);
 	ticket_turn(w->page, 2, 1);
 	policy.tickets = w->page;
-	w->set = tls_set_make(&policy, why);
+	w->set = tls_set_make(&policy, &part, why);
 	assert_non_null(w->set);
 	assert_true(tls_set_add(w->set, 0, &pair, why));
 	assert_true(tls_set_ready(w->set));

@@ -35,7 +35,8 @@ static struct tls_set *make_set(const struct ticket_page *page, const struct tls
 				     .ticket_hours = page ? 2 : 0,
 				     .tickets = page };
 	char why[TLS_WHY_MAX];
-	struct tls_set *set = tls_set_make(&policy, why);
+	enum tls_part part;
+	struct tls_set *set = tls_set_make(&policy, &part, why);
 
 	assert_non_null(set);
 	assert_true(tls_set_add(set, 0, pair, why));

@@ -175,7 +175,8 @@ static void reasons_are_those_of_the_log(void **state)
 			fail_msg("%s: \"%.*s\" is no reason", MANUAL, (int)n, at + 3);
 	}
 	for (unsigned why = REASON_NONE + 1; why < REASON_COUNT; why++) {
-		bool ours = why != REASON_UNREAD_REPLIES && why != REASON_CLOSING;
+		bool ours = why != REASON_UNREAD_REPLIES && why != REASON_CLOSING &&
+			    why != REASON_STARTTLS_INJECTION;
 		char word[64];
 
 		snprintf(word, sizeof(word), "Ql %s", reason_name(why));

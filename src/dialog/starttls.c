@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: ISC */
+/* starttls: see starttls.h. */
+#include "dialog/inner.h"
+
+#include "smtp/words.h"
+
+void dialog_offer_tls(const struct dialog *d, struct smtp_offer *o)
+{
+	o->ext &= ~(uint32_t)SMTP_EXT_STARTTLS;
+	if (d->tls != DIALOG_CLEAR)
+		return;
+	if (d->env->starttls)
+		o->ext |= SMTP_EXT_STARTTLS;
+	if (d->env->tls_for_login)
+		o->ext &= ~(uint32_t)SMTP_EXT_AUTH;
+}
+
+void dialog_starttls(struct dialog *d)
+{
+	smtp_order_starts_tls(&d->server);
+	d->tls = DIALOG_ASKED;
+}
+
+bool dialog_tls_is_asked(const struct dialog *d)
+{
+	return d->tls == DIALOG_ASKED && d->end == END_RUNS &&
+	       (!d->work || (d->work->count == 0 && buf_len(&d->work->to_client) == 0));
+}
+
+void dialog_tls_begins(struct dialog *d)
+{
+	dialog_say_good(d, smtp_words(WORD_START_TLS));
+	d->tls = DIALOG_SHAKING;
+}
+
+void dialog_tls_injected(struct dialog *d)
+{
+	dialog_end_as(d, END_PROTOCOL, REASON_STARTTLS_INJECTION);
+}
+
+void dialog_tls_done(struct dialog *d, const struct dialog_secure *how)
+{
+	d->tls = DIALOG_SECURE;
+	dialog_keep_secure(d, how);
+	dialog_message_is_given_up(d);
+	dialog_note_helo(d, SPAN(""));
+	smtp_order_tls_done(&d->server);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: ISC */
+/* secure: see secure.h. While the handshake is under way the client's stream is OpenSSL's: nothing
+ * is said (client.broken), and its receive stands for the handshake. */
+#include "session/secure.h"
+
+#include <openssl/err.h>
+#include <stdio.h>
+
+#include "session/session.h"
+#include "session/work.h"
+#include "tls/handshake.h"
+
+/* STARTTLS was said. Not one octet may have come behind it, neither here nor in the socket, before
+ * our answer leaves. */
+static void begin(struct session *s)
+{
+	if (io_in_flight(&s->client.recv)) {
+		stream_cancel(s->ctx->io, &s->client.stream, &s->client.recv);
+		return;
+	}
+	session_borrow(s);
+	if (buf_len(&s->work->client_in) > 0 || !stream_silent(&s->client.stream)) {
+		context_client_fault(s->ctx, "starttls-injection", &s->dialog.client_addr,
+				     "more has come behind STARTTLS, before it was answered");
+		s->client.broken = true;
+		dialog_tls_injected(&s->dialog);
+	} else {
+		dialog_tls_begins(&s->dialog);
+	}
+}
+
+/* What went wrong, and OpenSSL's words for it. */
+static void record_fault(struct session *s, const struct tls_conn *c)
+{
+	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;
+	char detail[160];
+
+	snprintf(detail, sizeof(detail), "%s%s%s", tls_fault_name(c->fault), reason ? ": " : "",
+		 reason ? reason : "");
+	context_client_fault(s->ctx, "tls-handshake", &s->dialog.client_addr, detail);
+}
+
+static void secured(struct session *s, SSL *ssl)
+{
+	const struct dialog_secure how = {
+		.version = SSL_get_version(ssl),
+		.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)),
+		.name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
+		.resumed = SSL_session_reused(ssl),
+	};
+
+	s->client.broken = false;
+	dialog_tls_done(&s->dialog, &how);
+}
+
+static void shaken(struct io_op *op, int res)
+{
+	struct session *s = container_of(op, struct session, client.recv);
+	const struct tls_conn *c = tls_of(&s->client.stream);
+
+	session_changed(s);
+	s->progress++;
+	if (res == 0 && s->state == SESSION_RUNNING) {
+		secured(s, c->ssl);
+		return;
+	}
+	if (res < 0)
+		record_fault(s, c);
+	s->client.eof = true;
+	if (s->state == SESSION_RUNNING)
+		dialog_client_lost(&s->dialog);
+}
+
+/* 220 has left. */
+static void shake(struct session *s)
+{
+	const struct tls_role role = { .ctx = tls_set_context(s->version->tls), .server = true };
+	struct tls_conn *c = tls_begin(&s->ctx->tls, s->client.stream.fd, &role);
+
+	s->client.broken = true;
+	if (!c) {
+		s->client.eof = true;
+		dialog_client_lost(&s->dialog);
+		return;
+	}
+	stream_put_on(&s->client.stream, &c->layer);
+	s->client.recv.done = shaken;
+	tls_handshake(c, &s->client.recv);
+}
+
+static bool was_said(const struct session *s)
+{
+	return !io_in_flight(&s->client.send) &&
+	       (!s->work || buf_len(&s->work->dialog.to_client) == 0);
+}
+
+void session_secure(struct session *s)
+{
+	if (dialog_tls_is_asked(&s->dialog) && !io_in_flight(&s->client.send))
+		begin(s);
+	else if (s->dialog.tls == DIALOG_SHAKING && !s->client.stream.layer && was_said(s))
+		shake(s);
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: ISC */
+/* secure: the client's TLS, from the word that asks for it to the end of the handshake. */
+#ifndef SESSION_SECURE_H
+#define SESSION_SECURE_H
+
+struct session;
+
+/* Goes on with it, as far as that can be done now. */
+void session_secure(struct session *s);
+
+#endif

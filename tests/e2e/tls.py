@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: ISC
+"""TLS for tests: certificates made by openssl(1), and a client's connection that becomes a TLS one.
+
+A Secure is a Peer whose TLS is in the test's hands: what OpenSSL makes of octets lies in memory, so
+a test can cut, change and hold back records.
+"""
+import pathlib
+import ssl
+import subprocess
+import threading
+
+import harness
+
+
+def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls"):
+    """A certificate for these names and its key; their paths."""
+    chain, key = where / (name + ".pem"), where / (name + ".key")
+    how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"]}[kind]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *how, "-nodes", "-days", str(days),
+                    "-subj", "/CN=" + names[0], "-keyout", key, "-out", chain, "-addext",
+                    "subjectAltName=" + ",".join("DNS:" + each for each in names)],
+                   check=True, capture_output=True)
+    chain.chmod(0o644)
+    key.chmod(0o640)
+    return chain, key
+
+
+def context(version=None, groups=None):
+    """A client's, which takes whatever certificate there is."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    if version:
+        made.minimum_version = made.maximum_version = version
+    if groups:
+        made.set_ecdh_curve(groups)
+    return made
+
+
+class Secure(harness.Client):
+    """A client that can begin TLS. One thread may send while another one receives."""
+    tls = None
+
+    def __init__(self, *where):
+        super().__init__(*where)
+        self.lock = threading.Lock()  # OpenSSL's objects are one thread's at a time
+
+    def begin_tls(self, how=None, name="mx.test", session=None):
+        """STARTTLS, and the handshake."""
+        self.command("STARTTLS", 220)
+        self.shake(how or context(), name, session)
+
+    def shake(self, how, name="mx.test", session=None):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = how.wrap_bio(self.incoming, self.outgoing, server_hostname=name,
+                                session=session)
+        while True:
+            try:
+                self.tls.do_handshake()
+                self.flush()
+                return
+            except ssl.SSLWantReadError:
+                self.flush()
+                self.feed()
+
+    def flush(self):
+        self.socket.sendall(self.outgoing.read())
+
+    def feed(self):
+        octets = self.socket.recv(1 << 16)
+        with self.lock:
+            if octets:
+                self.incoming.write(octets)
+            else:
+                self.incoming.write_eof()
+        return octets
+
+    def records(self, octets):
+        """What would be sent for them."""
+        with self.lock:
+            self.tls.write(octets)
+            return self.outgoing.read()
+
+    def send(self, octets):
+        if not self.tls:
+            super().send(octets)
+        for at in range(0, len(octets) if self.tls else 0, 1 << 20):
+            self.socket.sendall(self.records(octets[at:at + (1 << 20)]))
+
+    def more(self):
+        if not self.tls:
+            return super().more()
+        while True:
+            try:
+                with self.lock:
+                    octets = self.tls.read(1 << 20)
+            except ssl.SSLWantReadError:
+                if not self.feed():
+                    return b""
+                continue
+            except ssl.SSLError:  # the peer's goodbye, or its alert
+                return b""
+            self.got += octets
+            return octets
+
+    def hello_again(self, name="client.test"):
+        """EHLO after the handshake; the lines of the reply without codes."""
+        reply = self.command("EHLO " + name, 250).decode()
+        return [line[4:] for line in reply.splitlines()]
+
+    def secured(self, how=None, **more):
+        """From the greeting to EHLO over TLS."""
+        self.hello()
+        self.begin_tls(how, **more)
+        return self.hello_again()
+
+
+class TlsCase(harness.TestCase):
+    def caronte(self, destination=None, **settings):
+        """With a certificate of its own, unless the settings name one."""
+        if "TLS_CERTIFICATE" not in settings:
+            chain, key = make_pair(pathlib.Path(self.new_dir("tls")))
+            settings.update(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key))
+        return super().caronte(destination, **settings)
+
+
+class Automatic(Secure):
+    """A client that has begun TLS when it has said hello."""
+
+    def hello(self, name="client.test"):
+        super().hello(name)
+        self.begin_tls()
+        return self.hello_again(name)
+
+
+class OverTls(TlsCase):
+    """Tests of other modules once more, whose clients say hello over TLS."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        harness.Client = Automatic
