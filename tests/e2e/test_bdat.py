@@ -371,10 +371,11 @@ class Moving(harness.TestCase):
                     time.sleep(0.3)
                     s.server.send(OK)
                     s.server.expect(bdat(noise(size), True))
+                # The worker has come back from its last splice, which is then seen.
+                s.server.send(OK)
+                s.client.expect(OK + OK)
 
             self.assertGreaterEqual(self.spliced(daemon, message), 2 * (size - 2 * BLOCK))
-            s.server.send(OK)
-            s.client.expect(OK + OK)
 
     def test_urgent_octets_stay_where_they_are(self):
         whole = noise(BLOCK + 3000)

@@ -12,6 +12,7 @@ import unittest
 
 import harness
 import puppet
+import tls
 from puppet import EHLO, MAIL, RCPT
 
 MANUAL = harness.SOURCES / "doc/caronte-log.5"
@@ -185,6 +186,13 @@ def tls_hello(w):
 @way("the client wants STARTTLS")
 def starttls(w):
     w.after_hello().command("STARTTLS", 502)
+
+
+@way("the client sends more behind STARTTLS")
+def starttls_injection(w):
+    chain, key = tls.make_pair(w.test.new_dir("tls"))
+    client = w.after_hello(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key))
+    client.send(b"STARTTLS\r\nNOOP\r\n")
 
 
 # ---- login ----

@@ -368,7 +368,7 @@ class Handshakes(TlsCase):
     def test_slots_full_others_served(self):
         """Those that stop in a handshake take the places of others' for a while, and no more."""
         with harness.Sink() as sink, \
-                self.caronte(sink, TIMEOUT_TLS=2, TLS_HANDSHAKES=8, WORKERS=1,
+                self.caronte(sink, TIMEOUT_TLS=6, TLS_HANDSHAKES=8, WORKERS=1,
                              MAX_SESSIONS_PER_ADDRESS=0) as daemon:
             hellos = [Secure(daemon.port) for _ in range(20)]
             for client in hellos:
@@ -380,6 +380,7 @@ class Handshakes(TlsCase):
                     started.do_handshake()
                 except ssl.SSLWantReadError:
                     client.socket.sendall(outgoing.read())
+            time.sleep(3)  # it waits for the end of their time, and has as much after that
             with Secure(daemon.port) as client:
                 client.secured()
                 self.assertRegex(client.send_message(BODY), TAKEN)

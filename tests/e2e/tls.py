@@ -5,15 +5,19 @@ A Secure is a Peer whose TLS is in the test's hands: what OpenSSL makes of octet
 a test can cut, change and hold back records.
 """
 import pathlib
+import shutil
 import ssl
 import subprocess
 import threading
+import unittest
 
 import harness
 
 
 def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls"):
     """A certificate for these names and its key; their paths."""
+    if not shutil.which("openssl"):
+        raise unittest.SkipTest("openssl(1) is not installed")
     chain, key = where / (name + ".pem"), where / (name + ".key")
     how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"]}[kind]
     subprocess.run(["openssl", "req", "-x509", "-newkey", *how, "-nodes", "-days", str(days),
