@@ -150,7 +150,7 @@ static bool read_pair(const struct source *from, struct tls_pair *pair, struct c
 	return good;
 }
 
-/* What OpenSSL says to all of it together. */
+/* OpenSSL tries all settings of TLS together; what it refuses is a fault. */
 static struct tls_set *try_policy(struct config *c)
 {
 	const struct tls_policy policy = certificates_policy(&c->set, NULL);

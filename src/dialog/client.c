@@ -298,11 +298,18 @@ static bool needs_tls_for_login(const struct dialog *d)
 	return offers_tls(d) && d->env->tls_for_login;
 }
 
+/* An AUTH that is not passed on has a record, with the name that it tells: unless it should not
+ * have been said in clear at all. */
+static void note_attempt(struct dialog *d, const struct smtp_command *cmd)
+{
+	if (cmd->verb == SMTP_VERB_AUTH && !needs_tls(d) && !needs_tls_for_login(d))
+		begin_login(d, cmd);
+}
+
 /* A command that is answered here. */
 static void on_refused(struct dialog *d, const struct smtp_order_step *s, enum reason fatal)
 {
-	if (s->cmd.verb == SMTP_VERB_AUTH && !needs_tls_for_login(d))
-		begin_login(d, &s->cmd);
+	note_attempt(d, &s->cmd);
 	bool told = d->auth_open;
 
 	record_login(d, false, span_str(s->reply));
@@ -334,8 +341,7 @@ static bool is_one_too_many(struct dialog *d, const struct smtp_order_step *s)
 
 static void on_one_too_many(struct dialog *d, const struct smtp_order_step *s)
 {
-	if (s->cmd.verb == SMTP_VERB_AUTH)
-		begin_login(d, &s->cmd);
+	note_attempt(d, &s->cmd);
 	bool told = d->auth_open;
 
 	record_login(d, false, span_str(smtp_words(WORD_IDLE)));

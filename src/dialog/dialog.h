@@ -82,7 +82,7 @@ enum dialog_tls {
 	DIALOG_SECURE,
 };
 
-/* What a handshake has agreed on, for the log. The texts stay as long as the dialog. */
+/* The result of a handshake, for the log. Its texts live as long as the dialog. */
 struct dialog_secure {
 	const char *version, *cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
 	const char *name;	      /* that the client has asked for; NULL: none */

@@ -193,9 +193,9 @@ void stream_cut(struct stream *st);
 
 /* ---- layers ---- */
 
-/* What a layer does in the place of the function of that name, whose contract it keeps. It knows
- * its own engine and descriptor. An operation in its hands is begun by stream_op_begin() and
- * completed by stream_op_end(), from within the engine's run only. */
+/* A layer's functions. Each stands in for the stream's function of the same name and keeps its
+ * contract. A layer knows its own engine and descriptor. It begins an operation that it was given
+ * by stream_op_begin(), and completes it by stream_op_end(), from within the engine's run only. */
 struct stream_kind {
 	void (*recv)(struct stream_layer *l, struct io_op *op, void *buf, size_t len);
 	void (*recv_block)(struct stream_layer *l, struct io_op *op);
@@ -207,7 +207,7 @@ struct stream_kind {
 	int (*unread)(struct stream_layer *l);
 	bool (*silent)(struct stream_layer *l);
 	void (*say)(struct stream_layer *l, const void *octets, size_t n);
-	/* What was given to the kernel so far, counted in its own octets. */
+	/* Octets that the kernel was given so far: records, as the kernel counts them. */
 	uint64_t (*sent)(const struct stream_layer *l);
 	void (*half_close)(struct stream_layer *l);
 	/* The layer is over, and its memory is given back. The socket stays. */

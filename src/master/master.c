@@ -466,7 +466,6 @@ static void sooner(uint64_t *until, uint64_t when)
 		*until = when;
 }
 
-/* Milliseconds until something is due whatever happens; -1: nothing is. */
 static bool has_tickets(const struct master *m)
 {
 	return m->version->chains.n > 0 && m->version->config.set.tls_ticket_hours > 0;
@@ -479,6 +478,7 @@ static void turn_tickets(struct master *m, uint64_t now)
 					    (unsigned)m->version->config.set.tls_ticket_hours, now);
 }
 
+/* Milliseconds until something is due whatever happens; -1: nothing is. */
 static int wait_ms(struct master *m, uint64_t now)
 {
 	uint64_t until = UINT64_MAX;

@@ -3,14 +3,13 @@
 #include "runtime/context.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/diag.h"
 #include "check/certificates.h"
 #include "route/shared.h"
 #include "tls/load.h"
 
-#define CLIENT_FAULTS 10 /* a second */
+#define CLIENT_FAULTS 10 /* from tick to tick */
 
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer)
@@ -93,23 +92,27 @@ void context_fault_record(struct context *ctx, const char *what, const char *det
 	xmllog_end(&ctx->log);
 }
 
+void context_tell_faults(struct context *ctx)
+{
+	unsigned left = ctx->client_faults.left;
+
+	ctx->client_faults.told = ctx->client_faults.left = 0;
+	if (left == 0 || !xmllog_begin(&ctx->log, XMLLOG_FAULT, NULL))
+		return;
+	xmllog_text(&ctx->log, XMLLOG_A_WHAT, "client-faults");
+	xmllog_num(&ctx->log, XMLLOG_A_COUNT, left);
+	xmllog_end(&ctx->log);
+}
+
 /* True: one more may be told. */
 static bool may_tell(struct context *ctx)
 {
-	uint64_t second = io_now_ms(ctx->io) / 1000;
-	char text[64];
-
-	if (second != ctx->client_faults.second) {
-		snprintf(text, sizeof(text), "%u more were not told", ctx->client_faults.left);
-		if (ctx->client_faults.left)
-			context_fault_record(ctx, "client-faults", text);
-		ctx->client_faults.second = second;
-		ctx->client_faults.told = ctx->client_faults.left = 0;
+	if (ctx->client_faults.told == CLIENT_FAULTS) {
+		ctx->client_faults.left++;
+		return false;
 	}
-	if (ctx->client_faults.told++ < CLIENT_FAULTS)
-		return true;
-	ctx->client_faults.left++;
-	return false;
+	ctx->client_faults.told++;
+	return true;
 }
 
 void context_client_fault(struct context *ctx, const char *what, const struct addr *client,

@@ -58,8 +58,7 @@ struct context {
 	bool draining; /* ends with its last session */
 	bool stressed; /* strangers are waited for less long */
 	struct {
-		uint64_t second;     /* since the machine's start */
-		unsigned told, left; /* in it */
+		unsigned told, left; /* since the last tick */
 	} client_faults;
 	uint64_t proxy_header_us; /* when a PROXY header was last told of; 0: never */
 	/* A session has ended and its memory is free again: the worker's. */
@@ -81,8 +80,9 @@ void context_version_put(struct context *ctx, struct context_version *v);
 void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,
 				enum route_health health, const char *why);
 void context_fault_record(struct context *ctx, const char *what, const char *detail);
-/* A fault of a client's, of which there can be many: ten a second are told, and then how many were
- * not. */
+/* Tells how many faults of clients were left out. Once a second, while there are sessions. */
+void context_tell_faults(struct context *ctx);
+/* A client's fault. There can be many: ten a second are told. */
 void context_client_fault(struct context *ctx, const char *what, const struct addr *client,
 			  const char *detail);
 

@@ -19,17 +19,20 @@ static void begin(struct session *s)
 		return;
 	}
 	session_borrow(s);
-	if (buf_len(&s->work->client_in) > 0 || !stream_silent(&s->client.stream)) {
+	if (buf_len(&s->work->client_in) > 0 || stream_unread(&s->client.stream) > 0) {
 		context_client_fault(s->ctx, "starttls-injection", &s->dialog.client_addr,
 				     "more has come behind STARTTLS, before it was answered");
 		s->client.broken = true;
 		dialog_tls_injected(&s->dialog);
+	} else if (!stream_silent(&s->client.stream)) { /* its end has come */
+		s->client.eof = true;
+		dialog_client_lost(&s->dialog);
 	} else {
 		dialog_tls_begins(&s->dialog);
 	}
 }
 
-/* What went wrong, and OpenSSL's words for it. */
+/* The record names the fault and OpenSSL's reason for it. */
 static void record_fault(struct session *s, const struct tls_conn *c)
 {
 	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;

@@ -93,7 +93,7 @@ static enum smtp_order_event judge_starttls(const struct smtp_order *s, struct s
 	return fault ? local(step, fault) : SMTP_ORDER_START_TLS;
 }
 
-/* What may not be said in clear (RFC 3207 4). */
+/* True for a command that a client must not send in clear (RFC 3207 4). */
 static bool needs_tls(struct smtp_order_view view, enum smtp_verb verb)
 {
 	switch (verb) {

@@ -102,7 +102,7 @@ void smtp_order_mail_refused(struct smtp_order *s);
 void smtp_order_unknown(struct smtp_order *s);
 /* The chunk of SMTP_ORDER_DISCARD begins. */
 void smtp_order_discards(struct smtp_order *s);
-/* STARTTLS is to be answered, and nothing is read until smtp_order_tls_done(). */
+/* STARTTLS was accepted: the client is not read until smtp_order_tls_done(). */
 void smtp_order_starts_tls(struct smtp_order *s);
 /* The session begins anew, but for what it has done wrong (RFC 3207 4.2). */
 void smtp_order_tls_done(struct smtp_order *s);

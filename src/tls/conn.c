@@ -10,9 +10,6 @@
 #include "base/diag.h"
 #include "tls/inner.h"
 
-/* Of the peer's, in a session: each costs new keys, and nobody needs one before 2^24 records. */
-#define KEY_UPDATES 32
-
 enum { READ_NOTHING, READ_OCTETS, READ_BLOCK, READ_AWAIT };
 
 static struct tls_conn *conn_of(struct stream_layer *l)
@@ -28,20 +25,21 @@ static bool is_over(const struct tls_conn *c)
 	return c->eof || c->tidy || c->state != TLS_OPEN;
 }
 
-/* What OpenSSL says of a call that brought nothing. 0: the end; or -errno. */
+/* A call of OpenSSL's has brought nothing. 0: the end; or -errno. (It wants to write only where the
+ * peer makes it answer again and again, and takes no answer: such a peer would be read for ever.)
+ */
 static int failed(struct tls_conn *c, int result)
 {
-	switch (SSL_get_error(c->ssl, result)) {
-	case SSL_ERROR_ZERO_RETURN:
+	int why = SSL_get_error(c->ssl, result);
+
+	if (why == SSL_ERROR_ZERO_RETURN) {
 		c->tidy = true;
 		return 0;
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		return c->eof ? c->error : -EAGAIN;
-	default:
-		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
-		return -EPROTO;
 	}
+	if (why == SSL_ERROR_WANT_READ)
+		return c->eof ? c->error : -EAGAIN;
+	tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+	return -EPROTO;
 }
 
 /* At most LEN octets, as many as there are now: 0 at the end, or -errno. */
@@ -63,7 +61,7 @@ static ssize_t take(struct tls_conn *c, uint8_t *buf, size_t len)
 		n += got;
 	}
 	tls_conn_send_now(c);
-	if (c->key_updates > KEY_UPDATES && c->state == TLS_OPEN) {
+	if (c->late > TLS_LATE_MAX && c->state == TLS_OPEN) {
 		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
 		return -EPROTO;
 	}

@@ -93,7 +93,7 @@ struct tls_conn {
 	bool eof;	      /* the peer's stream has ended */
 	bool tidy;	      /* … or the peer said that it will */
 	bool counted;	      /* among those under way */
-	uint8_t key_updates;
+	uint16_t late;	      /* handshake messages of the peer behind the handshake */
 	struct io_op rx, tx;
 	struct io_task read_task;  /* octets wait inside for a reader, or it was cancelled */
 	struct io_task write_task; /* what was to be sent cannot be */

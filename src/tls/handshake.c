@@ -248,6 +248,8 @@ static void hello_readable(struct io_op *op, int res)
 	struct tls_conn *c = container_of(op, struct tls_conn, rx);
 	ssize_t n;
 
+	if (res >= 0 && c->fault == TLS_FAULT_TIMEOUT)
+		res = -ECANCELED;
 	if (res < 0) {
 		fail(c, res == -ECANCELED ? TLS_FAULT_TIMEOUT : TLS_FAULT_CLOSED, res);
 		return;
@@ -274,14 +276,15 @@ void tls_handshake(struct tls_conn *c, struct io_op *op)
 		ask_for_turn(c);
 }
 
+/* The engine may bring what was awaited all the same: then the next step sees the fault. */
 void tls_handshake_cancel(struct tls_conn *c)
 {
+	c->fault = TLS_FAULT_TIMEOUT;
 	if (io_in_flight(&c->rx)) {
 		io_cancel(c->tls->io, &c->rx);
 	} else if (io_in_flight(&c->tx)) {
 		io_cancel(c->tls->io, &c->tx);
 	} else {
-		c->fault = TLS_FAULT_TIMEOUT;
 		list_del(&c->link);
 		is_due(c);
 	}

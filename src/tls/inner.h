@@ -9,6 +9,9 @@
 #include "tls/conn.h"
 
 #define TLS_RECORD 16384 /* octets of text in a record, at most (RFC 8446 5.1) */
+/* New keys, renegotiations and tickets that a peer may send in a session: each costs time, and
+ * nobody needs new keys before 2^24 records. */
+#define TLS_LATE_MAX 32
 
 /* ---- wire.c: octets between OpenSSL and the socket ---- */
 

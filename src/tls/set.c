@@ -42,17 +42,18 @@ static bool refuse(char why[TLS_WHY_MAX], const char *what)
 
 /* ---- one context ---- */
 
-/* The peer's KeyUpdates are counted: conn.c. */
+/* What the peer says behind the handshake is counted. */
 static void on_message(int sent, int version, int type, const void *p, size_t n, SSL *ssl,
 		       void *unused)
 {
 	struct tls_conn *c = SSL_get_app_data(ssl);
 
 	(void)version;
+	(void)p;
+	(void)n;
 	(void)unused;
-	if (!sent && type == SSL3_RT_HANDSHAKE && n > 0 &&
-	    *(const uint8_t *)p == SSL3_MT_KEY_UPDATE && c->key_updates < UINT8_MAX)
-		c->key_updates++;
+	if (!sent && type == SSL3_RT_HANDSHAKE && c->state == TLS_OPEN && c->late < UINT16_MAX)
+		c->late++;
 }
 
 void tls_context_usual(SSL_CTX *ctx)

@@ -59,6 +59,11 @@ static int wire_read(BIO *bio, char *out, int len)
 		return 0;
 	if (c->came.octets)
 		return read_came(&c->came, out, len);
+	/* One that says too much there is read no further. */
+	if (c->late > TLS_LATE_MAX) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
 	n = c->eof ? 0 : recv(c->fd, out, (size_t)len, MSG_DONTWAIT);
 	if (n > 0)
 		return (int)n;

@@ -106,6 +106,7 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 		free(v);
 		return -ENOMEM;
 	}
+	w->ctx.tls.most = (unsigned)v->rt.config->set.tls_handshakes;
 	if (before->warm)
 		warm_end(before->warm);
 	context_version_begin(&w->ctx, v, v->warm ? warm_offer(v->warm) : NULL);

@@ -123,6 +123,16 @@ class Injection(TlsCase):
             daemon.record("session")
             self.assertNotIn("EHLO second.test", sink.commands())
 
+    def test_end_behind_starttls_is_no_injection(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with Secure(daemon.port) as client:
+                client.hello()
+                client.send(b"STARTTLS\r\n")
+                client.socket.shutdown(socket.SHUT_WR)
+                self.assertIn(client.rest(), (b"", b"220 2.0.0 Ready to start TLS\r\n"))
+            self.assertEqual(daemon.record("session").get("end"), "lost-client")
+            self.assertEqual(daemon.records("fault", what="starttls-injection"), [])
+
     def test_next_segment(self):
         """Whether it comes before the 220 or behind it: nothing of it reaches anybody."""
         with harness.Sink() as sink, self.caronte(sink) as daemon:

@@ -357,6 +357,30 @@ static void key_updates(struct env *e)
 	close_world(&w);
 }
 
+/* More of them in one go than anybody needs: the peer is read no further, whatever it has sent. */
+static void key_update_flood(struct env *e)
+{
+	struct world w;
+	struct pair p;
+	struct tls_conn *c;
+	int res = 1;
+
+	open_world(e, &w, 2);
+	p = meet(e, &w);
+	c = tls_of(&p.client);
+	for (unsigned i = 0; i < 3000; i++) {
+		assert_int_equal(SSL_key_update(c->ssl, SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+		assert_int_equal(SSL_do_handshake(c->ssl), 1);
+	}
+	send_all(e, &p.client, "x", 1);
+	while (res > 0)
+		res = recv_one(e, &p.server);
+	assert_int_equal(res, -EPROTO);
+	assert_in_range(tls_of(&p.server)->late, 33, 1000);
+	part(e, &p);
+	close_world(&w);
+}
+
 /* ---- cancelling ---- */
 
 static void cancels(struct env *e)
@@ -438,6 +462,29 @@ static void peers_that_speak_no_tls(struct env *e)
 	assert_int_equal(after(e, "\x16\x03\x01", 3, true), TLS_FAULT_CLOSED);
 	assert_int_equal(after(e, "", 0, true), TLS_FAULT_CLOSED);
 	assert_int_equal(after(e, "", 0, false), TLS_FAULT_TIMEOUT);
+}
+
+/* A cancel that comes together with octets is none the less one. */
+static void cancelled_while_it_comes(struct env *e)
+{
+	struct world w;
+	struct watch h;
+	int sv[2];
+
+	open_world(e, &w, 2);
+	tcp_pair(sv);
+	struct stream st = server_on(&w, sv[0]);
+
+	watch_init(&h);
+	tls_handshake(tls_of(&st), &h.op);
+	run_for(e, 1);
+	assert_int_equal(send(sv[1], "\x16\x03\x01", 3, MSG_NOSIGNAL), 3);
+	stream_cancel(e->io, &st, &h.op);
+	assert_int_equal(await(e, &h), -ECANCELED);
+	assert_int_equal(tls_of(&st)->fault, TLS_FAULT_TIMEOUT);
+	stream_close(e->io, &st);
+	close(sv[1]);
+	close_world(&w);
 }
 
 /* A ClientHello that OpenSSL has made. */
@@ -607,6 +654,8 @@ const struct engine_case tls_cases[] = {
 	{ .name = "tls untidy end", .run = untidy_end },
 	{ .name = "tls changed record", .run = changed_record },
 	{ .name = "tls key updates", .run = key_updates, .seeds = 4 },
+	{ .name = "tls key update flood", .run = key_update_flood, .seeds = 2 },
+	{ .name = "tls cancelled while it comes", .run = cancelled_while_it_comes },
 	{ .name = "tls cancels", .run = cancels, .seeds = 4 },
 	{ .name = "tls peers that speak none", .run = peers_that_speak_no_tls, .seeds = 4 },
 	{ .name = "tls clients that are refused", .run = clients_that_are_refused, .seeds = 3 },

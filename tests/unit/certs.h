@@ -61,15 +61,12 @@ static inline struct tls_pair cert_make(const struct cert_wish *wish)
 	return p;
 }
 
-/* PEM of a certificate, or of a key, behind what TEXT has already. */
-static inline void cert_write(char *text, size_t cap, const X509 *cert)
+/* What OUT holds goes behind what TEXT has already. */
+static inline void cert_append(char *text, size_t cap, BIO *out)
 {
-	BIO *out = BIO_new(BIO_s_mem());
-	char *p;
-
-	assert_int_equal(PEM_write_bio_X509(out, (X509 *)(uintptr_t)cert), 1);
-	long n = BIO_get_mem_data(out, &p);
 	size_t used = strlen(text);
+	char *p;
+	long n = BIO_get_mem_data(out, &p);
 
 	assert_true(used + (size_t)n < cap);
 	memcpy(text + used, p, (size_t)n);
@@ -77,22 +74,24 @@ static inline void cert_write(char *text, size_t cap, const X509 *cert)
 	BIO_free(out);
 }
 
+/* PEM of a certificate, or of a key, behind what TEXT has already. */
+static inline void cert_write(char *text, size_t cap, const X509 *cert)
+{
+	BIO *out = BIO_new(BIO_s_mem());
+
+	assert_int_equal(PEM_write_bio_X509(out, (X509 *)(uintptr_t)cert), 1);
+	cert_append(text, cap, out);
+}
+
 static inline void cert_write_key(char *text, size_t cap, EVP_PKEY *key, const char *passphrase)
 {
 	BIO *out = BIO_new(BIO_s_mem());
-	char *p;
 
 	assert_int_equal(PEM_write_bio_PKCS8PrivateKey(
 				 out, key, passphrase ? EVP_aes_128_cbc() : NULL, passphrase,
 				 passphrase ? (int)strlen(passphrase) : 0, NULL, NULL),
 			 1);
-	long n = BIO_get_mem_data(out, &p);
-	size_t used = strlen(text);
-
-	assert_true(used + (size_t)n < cap);
-	memcpy(text + used, p, (size_t)n);
-	text[used + (size_t)n] = '\0';
-	BIO_free(out);
+	cert_append(text, cap, out);
 }
 
 #endif
