@@ -223,6 +223,39 @@ static void check_own_socket(const struct check *k, struct config *c)
 	}
 }
 
+/* The port where TLS comes first: on the same addresses, or of a socket that was handed over. */
+static void check_tls_port(struct check *k, struct config *c, bool handed)
+{
+	uint16_t port = (uint16_t)c->set.listen_tls_port;
+
+	if (!port)
+		return;
+	if (!c->set.tls_certificate[strspn(c->set.tls_certificate, " \t")])
+		config_fault(c, SETTING_LISTEN_TLS_PORT, "needs a certificate: TLS_CERTIFICATE");
+	if (!handed && port == c->set.listen_port)
+		config_fault(c, SETTING_LISTEN_TLS_PORT,
+			     "is LISTEN_PORT too, where clients begin with SMTP");
+	else if (handed && !listen_has_port(&k->listen, port))
+		config_fault(c, SETTING_LISTEN_TLS_PORT,
+			     "none of the sockets that were handed over listens there");
+	else if (!handed && !listen_add_port(&k->listen, port))
+		config_fault(c, SETTING_LISTEN_TLS_PORT,
+			     "with it, %d addresses are allowed at most in LISTEN_ADDRESS",
+			     LISTEN_MAX / 2);
+}
+
+static void check_listen(struct check *k, struct config *c, const struct listen_set *handed)
+{
+	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
+
+	if (handed)
+		k->listen = *handed;
+	else
+		listen_parse(&k->listen, c->set.listen_address, (uint16_t)c->set.listen_port,
+			     report, &to);
+	check_tls_port(k, c, handed);
+}
+
 static void check_metrics(struct check *k, struct config *c)
 {
 	const char *text = c->set.metrics_address;
@@ -336,18 +369,13 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 static int judge(struct check *k, struct config *c, const struct listen_set *handed,
 		 const char *running, char *why, size_t cap)
 {
-	struct report_to to = { .config = c, .setting = SETTING_LISTEN_ADDRESS };
+	struct report_to to = { .config = c, .setting = SETTING_DESTINATIONS };
 	bool routed;
 	int status;
 
 	*k = (struct check){ 0 };
 	k->workers = c->set.workers > 0 ? (unsigned)c->set.workers : processors();
-	if (handed)
-		k->listen = *handed;
-	else
-		listen_parse(&k->listen, c->set.listen_address, (uint16_t)c->set.listen_port,
-			     report, &to);
-	to.setting = SETTING_DESTINATIONS;
+	check_listen(k, c, handed);
 	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
 			     report, &to);
 	check_metrics(k, c);
@@ -388,6 +416,7 @@ static bool needs_restart(enum setting s)
 	switch (s) {
 	case SETTING_LISTEN_ADDRESS:
 	case SETTING_LISTEN_PORT:
+	case SETTING_LISTEN_TLS_PORT:
 	case SETTING_USER:
 	case SETTING_WORKERS:
 	case SETTING_MAX_SESSIONS:
@@ -444,13 +473,20 @@ static void check_new_log(struct config *c, const char *running)
 		config_fault(c, SETTING_LOG_FILE, "%s: another process writes this log", log.file);
 }
 
+/* A program of earlier days has no such port and does not speak of it. */
+static bool is_as_before(const struct config *c, enum setting s, const char *running)
+{
+	return s == SETTING_LISTEN_TLS_PORT && c->set.listen_tls_port == 0 &&
+	       !behind(running, "LISTEN_TLS_PORT=");
+}
+
 static void check_unchanged(struct config *c, const char *running)
 {
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		char line[CHECK_FIXED_MAX];
 
 		if (needs_restart(s) && config_text_of(&c->set, s, line, sizeof(line)) &&
-		    !has_line(running, line))
+		    !has_line(running, line) && !is_as_before(c, s, running))
 			config_fault(c, s, "needs a restart: the running daemon has another value");
 	}
 	check_new_log(c, running);

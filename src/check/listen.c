@@ -93,6 +93,29 @@ bool listen_parse(struct listen_set *set, const char *list, uint16_t port,
 	return good;
 }
 
+bool listen_add_port(struct listen_set *set, uint16_t port)
+{
+	unsigned n = set->count;
+
+	if (n > LISTEN_MAX - n)
+		return false;
+	for (unsigned i = 0; i < n; i++) {
+		struct addr *a = &set->addr[set->count++];
+
+		*a = set->addr[i];
+		a->port = port;
+	}
+	return true;
+}
+
+bool listen_has_port(const struct listen_set *set, uint16_t port)
+{
+	for (unsigned i = 0; i < set->count; i++)
+		if (set->addr[i].port == port)
+			return true;
+	return false;
+}
+
 static bool any_ip(const struct addr *a)
 {
 	static const uint8_t zero[16];

@@ -29,6 +29,10 @@ bool listen_add_socket(struct listen_set *set, int fd);
  */
 bool listen_parse(struct listen_set *set, const char *list, uint16_t port,
 		  void (*report)(void *ctx, const char *what), void *ctx);
+/* Appends each address once more, with PORT. False: they are too many. */
+bool listen_add_port(struct listen_set *set, uint16_t port);
+/* One of the sockets is at PORT. */
+bool listen_has_port(const struct listen_set *set, uint16_t port);
 /* True when a connection to TO would reach one of the addresses of SET on this machine. */
 bool listen_reached_by(const struct listen_set *set, const struct addr *to);
 /*

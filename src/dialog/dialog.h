@@ -78,7 +78,7 @@ struct dialog_env {
 enum dialog_tls {
 	DIALOG_CLEAR,	/* none; STARTTLS is offered where `starttls` says so */
 	DIALOG_ASKED,	/* STARTTLS was said: the owner sees to it that nothing more has come */
-	DIALOG_SHAKING, /* 220 was said */
+	DIALOG_SHAKING, /* 220 was said, or TLS comes first */
 	DIALOG_SECURE,
 };
 
@@ -87,6 +87,7 @@ struct dialog_secure {
 	const char *version, *cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
 	const char *name;	      /* that the client has asked for; NULL: none */
 	bool resumed;
+	bool first; /* it stood before the greeting (RFC 8314 3.3) */
 };
 
 /* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.

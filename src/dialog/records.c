@@ -277,6 +277,7 @@ static void put_tls(struct xmllog *log, const struct dialog *d)
 		return;
 	xmllog_text(log, XMLLOG_A_TLS, how->version);
 	xmllog_text(log, XMLLOG_A_CIPHER, how->cipher);
+	xmllog_text(log, XMLLOG_A_START, how->first ? "implicit" : "starttls");
 	if (how->name)
 		xmllog_text(log, XMLLOG_A_SNI, how->name);
 	if (how->resumed)

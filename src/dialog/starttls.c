@@ -38,10 +38,19 @@ void dialog_tls_injected(struct dialog *d)
 	dialog_end_as(d, END_PROTOCOL, REASON_STARTTLS_INJECTION);
 }
 
+void dialog_tls_comes_first(struct dialog *d)
+{
+	d->tls = DIALOG_SHAKING;
+}
+
 void dialog_tls_done(struct dialog *d, const struct dialog_secure *how)
 {
 	d->tls = DIALOG_SECURE;
 	dialog_keep_secure(d, how);
+	if (how->first) {
+		smtp_order_tls_first(&d->server);
+		return;
+	}
 	dialog_message_is_given_up(d);
 	dialog_note_helo(d, SPAN(""));
 	smtp_order_tls_done(&d->server);

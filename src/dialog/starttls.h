@@ -20,6 +20,8 @@ bool dialog_tls_is_asked(const struct dialog *d);
 void dialog_tls_begins(struct dialog *d);
 /* Something has: the session ends without a word. */
 void dialog_tls_injected(struct dialog *d);
+/* The client begins with a handshake: nothing is said before it is over. */
+void dialog_tls_comes_first(struct dialog *d);
 /* The handshake is over: the client has said nothing yet. */
 void dialog_tls_done(struct dialog *d, const struct dialog_secure *how);
 

@@ -226,3 +226,10 @@ void session_connect(struct session *s)
 		break;
 	}
 }
+
+void session_begin(struct session *s)
+{
+	s->patience_ms =
+		io_now_ms(s->ctx->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
+	session_connect(s);
+}

@@ -7,6 +7,8 @@
 
 /* Looks for a destination; again when one failed, or a seat was waited for. */
 void session_connect(struct session *s);
+/* … for the first time. */
+void session_begin(struct session *s);
 /* The destination may have greeted: others are to know how. */
 void session_greeted(struct session *s);
 /* Closes the destination's connection, which no operation uses, and frees its seat. */

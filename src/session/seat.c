@@ -46,8 +46,9 @@ void session_seat_asked(struct session *s)
 		return;
 	s->seat_is = SEAT_GIVEN_UP;
 	session_changed(s);
-	if (s->state != SESSION_RUNNING)
+	if (session_is_leaving(s) || s->state == SESSION_CLOSING)
 		return; /* it has had its last words */
+	s->state = SESSION_RUNNING;
 	session_borrow(s);
 	dialog_close(&s->dialog, smtp_words(WORD_SEAT), END_LIMIT, REASON_MAX_SESSIONS);
 }

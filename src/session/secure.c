@@ -6,6 +6,8 @@
 #include <openssl/err.h>
 #include <stdio.h>
 
+#include "session/deadline.h"
+#include "session/reach.h"
 #include "session/session.h"
 #include "session/work.h"
 #include "tls/handshake.h"
@@ -45,15 +47,34 @@ static void record_fault(struct session *s, const struct tls_conn *c)
 
 static void secured(struct session *s, SSL *ssl)
 {
+	bool first = s->state == SESSION_CONNECTING;
 	const struct dialog_secure how = {
 		.version = SSL_get_version(ssl),
 		.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)),
 		.name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
 		.resumed = SSL_session_reused(ssl),
+		.first = first,
 	};
 
 	s->client.broken = false;
 	dialog_tls_done(&s->dialog, &how);
+	if (first)
+		session_begin(s);
+}
+
+static bool is_open(const struct session *s)
+{
+	return s->state == SESSION_RUNNING || s->state == SESSION_CONNECTING;
+}
+
+/* No octet more will come, and none can be said. */
+static void lost(struct session *s)
+{
+	s->client.eof = true;
+	if (!is_open(s))
+		return;
+	s->state = SESSION_RUNNING;
+	dialog_client_lost(&s->dialog);
 }
 
 static void shaken(struct io_op *op, int res)
@@ -63,27 +84,28 @@ static void shaken(struct io_op *op, int res)
 
 	session_changed(s);
 	s->progress++;
-	if (res == 0 && s->state == SESSION_RUNNING) {
+	if (res == 0 && is_open(s)) {
 		secured(s, c->ssl);
 		return;
 	}
 	if (res < 0)
 		record_fault(s, c);
-	s->client.eof = true;
-	if (s->state == SESSION_RUNNING)
-		dialog_client_lost(&s->dialog);
+	lost(s);
 }
 
-/* 220 has left. */
-static void shake(struct session *s)
+/* 220 has left, or TLS comes FIRST. */
+static void shake(struct session *s, bool first)
 {
-	const struct tls_role role = { .ctx = tls_set_context(s->version->tls), .server = true };
+	const struct tls_role role = {
+		.ctx = tls_set_context(s->version->tls),
+		.server = true,
+		.alpn = first && s->rt->config->set.tls_alpn_strict,
+	};
 	struct tls_conn *c = tls_begin(&s->ctx->tls, s->client.stream.fd, &role);
 
 	s->client.broken = true;
 	if (!c) {
-		s->client.eof = true;
-		dialog_client_lost(&s->dialog);
+		lost(s);
 		return;
 	}
 	stream_put_on(&s->client.stream, &c->layer);
@@ -102,5 +124,12 @@ void session_secure(struct session *s)
 	if (dialog_tls_is_asked(&s->dialog) && !io_in_flight(&s->client.send))
 		begin(s);
 	else if (s->dialog.tls == DIALOG_SHAKING && !s->client.stream.layer && was_said(s))
-		shake(s);
+		shake(s, false);
+}
+
+void session_secure_first(struct session *s)
+{
+	dialog_tls_comes_first(&s->dialog);
+	shake(s, true);
+	session_changed(s);
 }

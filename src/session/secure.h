@@ -8,4 +8,7 @@ struct session;
 /* Goes on with it, as far as that can be done now. */
 void session_secure(struct session *s);
 
+/* Before anything else is done with the client. */
+void session_secure_first(struct session *s);
+
 #endif

@@ -5,20 +5,43 @@
 #include "session/ends.h"
 #include "session/leave.h"
 #include "session/reach.h"
+#include "session/secure.h"
 #include "session/timeout.h"
 #include "session/turn.h"
 #include "session/work.h"
 #include "smtp/words.h"
 
 /* There is no room for a session that would wait until the client has read WORDS. */
-static void turn_away(struct context *ctx, struct stream st, const char *words)
+static void turn_away(struct context *ctx, const struct session_client *client, const char *words)
 {
-	stream_say(&st, words, strlen(words));
-	stats_reply(ctx->stats, span_str(words));
+	struct stream st = stream_of(client->fd);
+
+	if (!client->tls_first) {
+		stream_say(&st, words, strlen(words));
+		stats_reply(ctx->stats, span_str(words));
+	}
 	stream_close(ctx->io, &st);
 }
 
-bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
+static void begin(struct session *s, const struct session_client *client)
+{
+	struct context *ctx = s->ctx;
+
+	s->version = context_version_get(ctx);
+	s->rt = &s->version->rt;
+	ctx->next_id.serial++;
+	dialog_init(&s->dialog, &s->version->env, &client->addr, client->in_network,
+		    &ctx->next_id);
+	session_timer_init(s);
+	io_task_init(&s->task, session_turn);
+	list_init(&s->link);
+	list_add_tail(&ctx->open, &s->link);
+	ctx->open_count++;
+	stats_now(ctx->stats, open, ctx->open_count);
+	s->started_us = io_now_us(ctx->io);
+}
+
+bool session_start(struct context *ctx, const struct session_client *client,
 		   enum session_refusal refusal, uint32_t seat)
 {
 	const char *words =
@@ -29,34 +52,26 @@ bool session_start(struct context *ctx, int fd, const struct addr *client, bool 
 	if (refusal == SESSION_SERVE || ctx->refused < WORKER_REFUSALS)
 		s = pool_get(&ctx->sessions);
 	if (!s) {
-		turn_away(ctx, stream_of(fd), words);
+		turn_away(ctx, client, words);
 		return false;
 	}
 	*s = (struct session){
 		.ctx = ctx,
-		.client.stream = stream_of(fd),
+		.client.stream = stream_of(client->fd),
 		.dest.stream = stream_of(-1),
 		.line.stream = stream_of(-1),
+		.seat = seat,
 	};
-	s->version = context_version_get(ctx);
-	s->rt = &s->version->rt;
-	ctx->next_id.serial++;
-	dialog_init(&s->dialog, &s->version->env, client, in_network, &ctx->next_id);
-	session_timer_init(s);
-	io_task_init(&s->task, session_turn);
-	list_init(&s->link);
-	list_add_tail(&ctx->open, &s->link);
-	ctx->open_count++;
-	stats_now(ctx->stats, open, ctx->open_count);
-	s->started_us = io_now_us(ctx->io);
-	s->patience_ms = io_now_ms(ctx->io) + 1000 * (uint64_t)s->rt->config->set.timeout_connect;
-	if (refusal == SESSION_SERVE)
-		s->seat_is = in_network ? SEAT_KNOWN : SEAT_COUNTED;
-	s->seat = seat;
+	begin(s, client);
 	if (refusal == SESSION_SERVE) {
-		session_connect(s);
+		s->seat_is = client->in_network ? SEAT_KNOWN : SEAT_COUNTED;
+		if (client->tls_first)
+			session_secure_first(s);
+		else
+			session_begin(s);
 	} else {
 		ctx->refused++;
+		s->client.broken = client->tls_first; /* nothing is said in clear there */
 		session_refuse(s, words, END_LIMIT,
 			       refusal == SESSION_ADDRESS_TOO_MANY ? REASON_MAX_SESSIONS_PER_ADDRESS
 								   : REASON_MAX_SESSIONS);

@@ -125,12 +125,19 @@ struct session {
 /* What a connection that may not be served is told. */
 enum session_refusal { SESSION_SERVE, SESSION_TOO_MANY, SESSION_ADDRESS_TOO_MANY };
 
+/* A connection that was accepted. */
+struct session_client {
+	int fd; /* prepared, non-blocking */
+	struct addr addr;
+	bool in_network; /* ADDR is in RELAY_NETWORKS */
+	bool tls_first;	 /* it came to LISTEN_TLS_PORT */
+};
+
 /*
- * Begins a session on FD, a prepared, non-blocking socket, which it owns from here on. IN_NETWORK:
- * the client's address is in RELAY_NETWORKS. SEAT is its seat (not for a refused one). False when
- * the worker has no room for it: FD was closed.
+ * Begins a session with CLIENT, whose descriptor it owns from here on. SEAT is its seat (not for a
+ * refused one). False when the worker has no room for it: the connection was closed.
  */
-bool session_start(struct context *ctx, int fd, const struct addr *client, bool in_network,
+bool session_start(struct context *ctx, const struct session_client *client,
 		   enum session_refusal refusal, uint32_t seat);
 /* Ends it with `421 4.3.2` (POLITE) or at once. */
 void session_stop(struct session *s, bool polite);

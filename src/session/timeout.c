@@ -29,6 +29,7 @@ static void timed_out(struct session *s)
 	case WAIT_COMMAND:
 	case WAIT_BLOCK:
 	case WAIT_TLS:
+		s->state = SESSION_RUNNING;
 		session_borrow(s);
 		dialog_client_timeout(&s->dialog);
 		break;

@@ -478,6 +478,11 @@ void smtp_order_tls_done(struct smtp_order *s)
 	*s = (struct smtp_order){ .state = SMTP_ORDER_START, .tls = true, .unknown = s->unknown };
 }
 
+void smtp_order_tls_first(struct smtp_order *s)
+{
+	s->tls = true;
+}
+
 void smtp_order_chunk_done(struct smtp_order *s, bool last)
 {
 	CHECK(s->state == SMTP_ORDER_CHUNK);

@@ -11,9 +11,16 @@
 #define ACCEPT_PAUSE_MS 100
 #define LOOK_MAX	64 /* connections; the worker that is woken for more takes them */
 
-static void serve(struct worker *w, int fd, const struct addr *client)
+static void serve(const struct listener *l, int fd)
 {
+	struct worker *w = l->worker;
 	const struct policy_networks *networks = w->ctx.rt->policy.networks;
+	const struct session_client client = {
+		.fd = fd,
+		.addr = l->peer,
+		.in_network = networks && policy_networks_match(networks, &l->peer),
+		.tls_first = l->tls_first,
+	};
 
 	/* Ours were prepared before they listened, what waits in another's may be older than we. */
 	if (w->ctx.rt->listen_handed)
@@ -21,9 +28,7 @@ static void serve(struct worker *w, int fd, const struct addr *client)
 	if (!list_linked(&w->tick_timer.link))
 		io_timer_set(w->ctx.io, &w->tick_timer, WORKER_TICK_MS);
 
-	bool in_network = networks && policy_networks_match(networks, client);
-
-	stress_admit(w, fd, client, in_network);
+	stress_admit(w, &client);
 	stress_look(w);
 }
 
@@ -45,7 +50,7 @@ static void accept_rest(struct listener *l)
 	int fd;
 
 	for (unsigned i = 0; i < LOOK_MAX && (fd = net_accept(l->fd, &l->peer)) >= 0; i++)
-		serve(l->worker, fd, &l->peer);
+		serve(l, fd);
 }
 
 void worker_accept_rest(struct worker *w)
@@ -92,7 +97,7 @@ static void on_accept(struct io_op *op, int res)
 		if (w->told)
 			io_close(w->ctx.io, res);
 		else
-			serve(w, res, &l->peer);
+			serve(l, res);
 	} else if (res != -ECANCELED && res != -ECONNABORTED && res != -EINVAL) {
 		/* (EINVAL: the master has shut the socket down, and its signal is on the way.) */
 		if (l->failures++ == 0)
@@ -110,6 +115,15 @@ static void on_accept(struct io_op *op, int res)
 		io_timer_set(w->ctx.io, &l->pause, res == -ECONNABORTED ? 0 : ACCEPT_PAUSE_MS);
 }
 
+/* The port says what is spoken there: it is the same for as long as the daemon runs. */
+static bool is_tls_first(const struct worker *w, int fd)
+{
+	struct addr at;
+
+	net_local(fd, &at);
+	return at.family && at.port == w->ctx.rt->config->set.listen_tls_port;
+}
+
 void worker_accept(struct worker *w)
 {
 	const struct runtime *rt = w->ctx.rt;
@@ -121,6 +135,7 @@ void worker_accept(struct worker *w)
 
 		l->worker = w;
 		l->fd = rt->listen_fds[w->ctx.slot % rt->workers * rt->listen_count + i];
+		l->tls_first = is_tls_first(w, l->fd);
 		l->op.done = on_accept;
 		io_timer_init(&l->pause, accept_again);
 		accept_again(&l->pause);

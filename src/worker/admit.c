@@ -3,13 +3,12 @@
 #include "session/session.h"
 #include "worker/inner.h"
 
-enum seats_verdict worker_admit(struct worker *w, int fd, const struct addr *client,
-				bool in_network, bool last)
+enum seats_verdict worker_admit(struct worker *w, const struct session_client *client, bool last)
 {
 	uint32_t seat = 0;
 	enum session_refusal refusal = SESSION_SERVE;
 	enum seats_verdict verdict =
-		seats_take(w->ctx.rt->seats, w->ctx.slot, client, !in_network,
+		seats_take(w->ctx.rt->seats, w->ctx.slot, &client->addr, !client->in_network,
 			   (unsigned)w->ctx.rt->config->set.max_sessions_per_address, &seat);
 
 	if (verdict == SEATS_FULL && !last)
@@ -21,7 +20,7 @@ enum seats_verdict worker_admit(struct worker *w, int fd, const struct addr *cli
 		refusal = SESSION_ADDRESS_TOO_MANY;
 		stats_count(w->ctx.stats, turned_away[STATS_MAX_PER_ADDRESS], 1);
 	}
-	bool started = session_start(&w->ctx, fd, client, in_network, refusal, seat);
+	bool started = session_start(&w->ctx, client, refusal, seat);
 
 	if (refusal == SESSION_SERVE && started) {
 		stats_count(w->ctx.stats, sessions, 1);

@@ -19,6 +19,7 @@ struct listener {
 	struct io_timer pause;
 	struct addr peer; /* of what is being accepted */
 	int fd;
+	bool tls_first; /* LISTEN_TLS_PORT */
 	bool accepting;
 	unsigned failures; /* since a connection was accepted */
 };
@@ -52,8 +53,7 @@ struct worker {
 
 /* Takes a seat for a connection and begins its session, or refuses it; but where all seats are
  * taken and this is not the LAST time, nothing happens to it. */
-enum seats_verdict worker_admit(struct worker *w, int fd, const struct addr *client,
-				bool in_network, bool last);
+enum seats_verdict worker_admit(struct worker *w, const struct session_client *client, bool last);
 
 /* Accepts on the worker's own sockets. */
 void worker_accept(struct worker *w);

@@ -77,22 +77,20 @@ static bool may_wait(const struct worker *w)
 	       w->ctx.refused + waiting < WORKER_REFUSALS;
 }
 
-void stress_admit(struct worker *w, int fd, const struct addr *client, bool in_network)
+void stress_admit(struct worker *w, const struct session_client *client)
 {
 	struct stress *st = &w->stress;
-	enum seats_verdict verdict = worker_admit(w, fd, client, in_network, false);
+	enum seats_verdict verdict = worker_admit(w, client, false);
 	bool asked = verdict != SEATS_ADDRESS_FULL && ask(w);
 
 	if (verdict != SEATS_FULL)
 		return;
 	if (!asked || !may_wait(w)) {
-		(void)worker_admit(w, fd, client, in_network, true);
+		(void)worker_admit(w, client, true);
 		return;
 	}
 	st->waiting[st->waiting_count++] = (struct stress_newcomer){
-		.fd = fd,
 		.client = *client,
-		.in_network = in_network,
 		.until_ms = io_now_ms(w->ctx.io) + WAIT_MS,
 	};
 }
@@ -107,8 +105,7 @@ static void admit_waiting(struct worker *w, bool all)
 		struct stress_newcomer each = st->waiting[i];
 		bool last = all || io_now_ms(w->ctx.io) >= each.until_ms;
 
-		if (worker_admit(w, each.fd, &each.client, each.in_network, last) == SEATS_FULL &&
-		    !last)
+		if (worker_admit(w, &each.client, last) == SEATS_FULL && !last)
 			st->waiting[kept++] = each;
 	}
 	st->waiting_count = kept;

@@ -12,17 +12,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/addr.h"
 #include "io/io.h"
+#include "session/session.h"
 
 #define STRESS_WAITING 64
 
 struct worker;
 
 struct stress_newcomer {
-	int fd;
-	struct addr client;
-	bool in_network;
+	struct session_client client;
 	uint64_t until_ms;
 };
 
@@ -37,7 +35,7 @@ void stress_init(struct worker *w);
 /* Sessions have come or gone, here or elsewhere. */
 void stress_look(struct worker *w);
 /* A newcomer: it is admitted, refused, or waits. */
-void stress_admit(struct worker *w, int fd, const struct addr *client, bool in_network);
+void stress_admit(struct worker *w, const struct session_client *client);
 /* Nobody waits any more: who does is refused. */
 void stress_end(struct worker *w);
 

@@ -29,6 +29,7 @@
  *                     need it, offered: nobody does
  *   starttls          STARTTLS waits for quiet, and nothing more has come; injected: more has
  *   secured           the handshake is over
+ *   tls-first         … before the greeting, at a port where TLS comes first
  *   set cut whole     this transcript is about octets that come together: it is played in one way
  *   set secret TEXT   this text never appears in the log
  *   set counted y     DATA_AS_BDAT: a body's octets stand for themselves, whatever chunks they come
@@ -549,12 +550,15 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 /* The lines about TLS; false: it is another one. */
 static bool check_tls(struct play *p, const char *word)
 {
-	static const struct dialog_secure how = { "TLSv1.3", "TLS_AES_256_GCM_SHA384", NULL,
-						  false };
+	struct dialog_secure how = { .version = "TLSv1.3", .cipher = "TLS_AES_256_GCM_SHA384" };
 	struct dialog *d = &p->d;
 	bool begins = strcmp(word, "starttls") == 0, injected = strcmp(word, "injected") == 0;
 
-	if (strcmp(word, "secured") == 0 && d->tls == DIALOG_SHAKING)
+	if (strcmp(word, "tls-first") == 0) {
+		dialog_tls_comes_first(d);
+		how.first = true;
+		dialog_tls_done(d, &how);
+	} else if (strcmp(word, "secured") == 0 && d->tls == DIALOG_SHAKING)
 		dialog_tls_done(d, &how);
 	else if ((begins || injected) && !dialog_tls_is_asked(d))
 		wrong(p, "STARTTLS waits for nothing", NULL, NULL, 0);

@@ -9,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import threading
+import time
 import unittest
 
 import harness
@@ -128,6 +129,50 @@ class TlsCase(harness.TestCase):
         return super().caronte(destination, **settings)
 
 
+class First(Secure):
+    """A client at the LISTEN_TLS_PORT of the daemon that has this port."""
+    daemons = []
+
+    def __init__(self, port, *where, shakes=True):
+        super().__init__(next(each.settings["LISTEN_TLS_PORT"] for each in reversed(self.daemons)
+                              if each.settings.get("LISTEN_PORT") == port), *where)
+        if shakes:
+            self.shake(context())
+
+    def shake_slowly(self):
+        """The ClientHello goes octet by octet."""
+        socket_of_its_own, self.socket = self.socket, Slow(self.socket)
+        self.shake(context())
+        self.socket = socket_of_its_own
+
+
+class Slow:
+    """A socket whose first octets go one by one."""
+
+    def __init__(self, sock):
+        self.socket, self.left = sock, 600
+
+    def __getattr__(self, name):
+        return getattr(self.socket, name)
+
+    def sendall(self, octets):
+        for at in range(min(self.left, len(octets))):
+            self.socket.sendall(octets[at:at + 1])
+            time.sleep(0.001)
+        self.socket.sendall(octets[self.left:])
+        self.left = max(self.left - len(octets), 0)
+
+
+class FirstCase(TlsCase):
+    """Caronte listens on another port too, where TLS comes first."""
+
+    def caronte(self, destination=None, **settings):
+        settings.setdefault("LISTEN_TLS_PORT", harness.free_port())
+        made = super().caronte(destination, **settings)
+        First.daemons.append(made)
+        return made
+
+
 class Automatic(Secure):
     """A client that has begun TLS when it has said hello."""
 
@@ -135,6 +180,15 @@ class Automatic(Secure):
         super().hello(name)
         self.begin_tls()
         return self.hello_again(name)
+
+
+class OverTlsFirst(FirstCase):
+    """Tests of other modules once more, whose clients begin with TLS."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        harness.Client = First
 
 
 class OverTls(TlsCase):

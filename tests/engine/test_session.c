@@ -558,8 +558,10 @@ static void accept_clients(struct proxy *p, struct world *w)
 		if (fd < 0)
 			return;
 		net_prepare(fd);
+		const struct session_client client = { .fd = fd, .addr = addr };
+
 		assert_int_equal(seats_take(p->rt.seats, 0, &addr, true, 0, &seat), SEATS_OK);
-		assert_true(session_start(&p->ctx, fd, &addr, false, SESSION_SERVE, seat));
+		assert_true(session_start(&p->ctx, &client, SESSION_SERVE, seat));
 	}
 }
 

@@ -169,10 +169,12 @@ static void accept_clients(struct proxy *p)
 		if (fd < 0)
 			return;
 		net_prepare(fd);
+		const struct session_client client = { .fd = fd, .addr = addr };
+
 		if (seats_take(p->rt.seats, 0, &addr, true, 0, &seat) == SEATS_OK)
-			assert_true(session_start(&p->ctx, fd, &addr, false, SESSION_SERVE, seat));
+			assert_true(session_start(&p->ctx, &client, SESSION_SERVE, seat));
 		else
-			session_start(&p->ctx, fd, &addr, false, SESSION_TOO_MANY, 0);
+			session_start(&p->ctx, &client, SESSION_TOO_MANY, 0);
 	}
 }
 

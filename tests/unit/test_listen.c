@@ -137,6 +137,26 @@ static void one_address_too_many(void **state)
 			    "127.0.2.1 is one address too many; at most 64 are allowed");
 }
 
+/* Where TLS comes first: the same addresses, another port. */
+static void another_port(void **state)
+{
+	struct listen_set set = parsed("127.0.0.1 192.0.2.1", 25);
+
+	(void)state;
+	assert_false(listen_has_port(&set, 465));
+	assert_true(listen_add_port(&set, 465));
+	assert_int_equal(set.count, 4);
+	assert_int_equal(set.addr[1].port, 25);
+	assert_int_equal(set.addr[3].port, 465);
+	assert_true(addr_same_ip(&set.addr[1], &set.addr[3]));
+	assert_true(listen_has_port(&set, 465));
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(listen_add_port(&set, (uint16_t)(1000 + i)));
+	assert_int_equal(set.count, LISTEN_MAX);
+	assert_false(listen_add_port(&set, 2000));
+	assert_int_equal(set.count, LISTEN_MAX);
+}
+
 /* An address of an interface other than loopback; family 0: there is none. */
 static struct addr own_address(void)
 {
@@ -383,6 +403,7 @@ int main(void)
 		cmocka_unit_test(faults_are_all_told),
 		cmocka_unit_test(one_address_too_many),
 		cmocka_unit_test(circles),
+		cmocka_unit_test(another_port),
 		cmocka_unit_test(others_sockets),
 		cmocka_unit_test(sockets_for_each_worker),
 		cmocka_unit_test(another_daemon_is_seen),
