@@ -155,7 +155,7 @@ static void begin_login(struct dialog *d, const struct smtp_command *cmd)
 	w->auth_mechanism[n] = '\0';
 	w->auth_name[0] = '\0';
 	w->auth_name_known = false;
-	d->auth_open = d->auth_seen = true;
+	d->auth_open = true;
 	if (cmd->rest.p)
 		note_auth_name(d, cmd->rest);
 }

@@ -113,7 +113,8 @@ static bool resembles_auth(struct span line)
 
 void record_received(struct dialog *d, const struct smtp_command *cmd, struct span line)
 {
-	if (cmd && cmd->verb == SMTP_VERB_UNKNOWN && resembles_auth(line))
+	if (cmd && (cmd->verb == SMTP_VERB_AUTH ||
+		    (cmd->verb == SMTP_VERB_UNKNOWN && resembles_auth(line))))
 		d->auth_seen = true;
 	if (!xmllog_wants(d->env->log, 3))
 		return;

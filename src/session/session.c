@@ -30,8 +30,7 @@ static void begin(struct session *s, const struct session_client *client)
 	s->version = context_version_get(ctx);
 	s->rt = &s->version->rt;
 	ctx->next_id.serial++;
-	dialog_init(&s->dialog, &s->version->env, &client->addr, client->in_network,
-		    &ctx->next_id);
+	dialog_init(&s->dialog, &s->version->env, &client->addr, client->in_network, &ctx->next_id);
 	session_timer_init(s);
 	io_task_init(&s->task, session_turn);
 	list_init(&s->link);

@@ -289,7 +289,7 @@ class Destination:
         return self.idle.begun.get(timeout=PATIENCE_S)
 
 
-def client(port, sndbuf=0, rcvbuf=0):
+def connect(port, sndbuf=0, rcvbuf=0):
     sock = socket.socket()
     if sndbuf:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sndbuf)
@@ -297,7 +297,11 @@ def client(port, sndbuf=0, rcvbuf=0):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
     sock.settimeout(PATIENCE_S)
     sock.connect(("127.0.0.1", port))
-    return Peer(sock)
+    return sock
+
+
+def client(port, **buffers):
+    return Peer(connect(port, **buffers))
 
 
 class Later:
