@@ -3,6 +3,7 @@
 #ifndef DIALOG_CHUNK_H
 #define DIALOG_CHUNK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/span.h"
@@ -16,7 +17,10 @@ struct dialog;
  * whose stream ends before that is lost: dialog_client_lost().
  */
 void dialog_chunk(struct dialog *d, uint64_t n, uint64_t sent);
-/* Before that, where the octets went through memory: a look, for the log alone. */
-void dialog_chunk_look(struct dialog *d, struct span octets);
+/* The next octets of the chunk may not pass without a look. */
+bool dialog_chunk_must_be_seen(const struct dialog *d);
+/* Before dialog_chunk(), where the octets go through memory: a look. False: they do not go on, and
+ * the message is discarded. */
+bool dialog_chunk_look(struct dialog *d, struct span octets);
 
 #endif

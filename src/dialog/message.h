@@ -60,6 +60,7 @@ struct message {
 	uint32_t gates;	 /* lines of it that were waited for */
 	uint64_t bytes;	 /* octets that went on */
 	uint64_t looked; /* … of which were looked at, where they come in chunks */
+	struct smtp_newlines newlines; /* of those */
 	uint64_t left;	 /* octets of the chunk that the client has not sent yet */
 	struct smtp_eod eod;
 	struct smtp_repair repair;

@@ -2,10 +2,10 @@
 /*
  * The mover of chunks (BDAT, RFC 3030): octets that are counted, from the client's socket to the
  * destination's, or, where the dialog throws them away, to nowhere. What was received together with
- * the command leaves together with it. The rest is moved by splice(2), as many octets at a time as
- * are there, so that what it waits for, and how long, is known: nobody reads them. With BODY_COPY,
- * without a pipe, at an urgent mark, and where a copy of the message is written, they are received
- * and sent.
+ * the command leaves together with it. What must be seen (dialog/chunk.h) is received and sent. The
+ * rest is moved by splice(2), as many octets at a time as are there, so that what it waits for, and
+ * how long, is known: nobody reads them. With BODY_COPY, without a pipe, at an urgent mark, and
+ * where a copy of the message is written, they are received and sent, too.
  *
  * It never takes an octet behind the chunk: that is a command. One step at a time: a slow
  * destination slows its client (invariant 8). The pipe and the buffer are the worker's, held while
@@ -85,6 +85,7 @@ static void move_kept(struct session *s)
 		octets.n = no_more_than(buf_space(out), octets.n);
 	if (octets.n == 0)
 		return;
+	discard = discard || !dialog_chunk_look(&s->dialog, octets);
 	if (!discard) {
 		tap_add(s, octets);
 		session_keep(out, octets);
@@ -92,7 +93,6 @@ static void move_kept(struct session *s)
 	}
 	s->window.bytes += octets.n;
 	s->progress++;
-	dialog_chunk_look(&s->dialog, octets);
 	buf_consume(in, octets.n);
 	dialog_chunk(&s->dialog, octets.n, discard ? 0 : octets.n);
 }
@@ -113,12 +113,12 @@ static void move_received(struct session *s)
 	struct span octets = s->transfer.rest;
 
 	s->transfer.rest = (struct span){ 0 };
-	if (message_is_discarded(&s->dialog.message) || s->dest.broken) {
+	if (message_is_discarded(&s->dialog.message) || s->dest.broken ||
+	    !dialog_chunk_look(&s->dialog, octets)) {
 		dialog_chunk(&s->dialog, octets.n, 0);
 		return;
 	}
 	tap_add(s, octets);
-	dialog_chunk_look(&s->dialog, octets);
 	dialog_chunk(&s->dialog, octets.n, octets.n);
 	transfer_send(s, octets, false, chunk_sent);
 }
@@ -160,6 +160,7 @@ static void readable(struct io_op *op, int res)
 static bool may_splice(struct session *s)
 {
 	if (s->rt->config->set.body == BODY_COPY || message_is_discarded(&s->dialog.message) ||
+	    dialog_chunk_must_be_seen(&s->dialog) ||
 	    s->transfer.queue == QUEUE_AT_MARK || tap_reads(s) || !transfer_can_splice(s))
 		return false;
 	return transfer_take_pipe(s);

@@ -149,6 +149,8 @@ static void dest_sent(struct io_op *op, int res)
 /* Nothing goes on here before one of the peers has said something. */
 static bool waits_for_peers(const struct session *s)
 {
+	if (s->dialog.tls == DIALOG_ASKED || s->dialog.tls == DIALOG_SHAKING)
+		return false; /* what has left is waited for */
 	return s->state == SESSION_RUNNING && !s->transfer.mover &&
 	       buf_len(&s->work->client_in) == 0 && buf_len(&s->work->dest_in) == 0 &&
 	       !s->client.eof && !s->dest.eof && s->dialog.link.state != LINK_CLOSING &&

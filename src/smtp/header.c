@@ -86,3 +86,19 @@ size_t smtp_header_take(struct smtp_header *h, struct span in, struct smtp_messa
 	}
 	return at;
 }
+
+void smtp_newlines_count(struct smtp_newlines *n, struct span in)
+{
+	uint64_t bare = n->bare;
+	bool cr = n->cr;
+
+	for (size_t i = 0; i < in.n; i++) {
+		uint8_t c = in.p[i];
+
+		/* Most octets are neither, behind neither. */
+		bare += (uint64_t)((cr ^ (c == '\n')) | (c == '\0'));
+		cr = c == '\r';
+	}
+	n->bare = bare;
+	n->cr = cr;
+}

@@ -37,9 +37,17 @@ struct smtp_header {
 	bool over;
 };
 
+/* Newlines of octets that nobody has made canonical. Zero is the start of a message. */
+struct smtp_newlines {
+	bool cr;       /* a CR was the last octet */
+	uint64_t bare; /* CRs and LFs on their own, and NULs */
+};
+
 /* Takes the next octets of a message whose lines end in CR LF, up to 4 GiB before its first empty
  * line. How many of them belong to the header, its empty line included. ID may be NULL. The first
  * Message-ID is the one that counts. */
 size_t smtp_header_take(struct smtp_header *h, struct span in, struct smtp_message_id *id);
+/* Counts those of the next octets. A CR at their end counts when it is known what follows. */
+void smtp_newlines_count(struct smtp_newlines *n, struct span in);
 
 #endif

@@ -20,8 +20,14 @@ enum cell {
 	SYNC_NO,    /* 503 once nothing is open: an open reply may change the state */
 	LOCAL,	    /* answered here: never passed on */
 	LOCAL_SYNC, /* the same once nothing is open */
+	OURS,	    /* well answered here, once nothing is open */
 };
 
+/*
+ * Between two chunks of a message the destination hears BDAT, and what ends the message. Whatever
+ * else it refuses there, the message may be over for it, and the next chunk's octets are commands:
+ * Exim answers HELP so, and the eleventh NOOP.
+ */
 /* Columns are the states in which commands are read; in all others nothing is, or strictly. */
 enum { COL_REFUSED, COL_START, COL_READY, COL_MAIL, COL_CHUNKED, COLS };
 
@@ -36,8 +42,8 @@ static const uint8_t order[SMTP_VERB_COUNT][COLS] = {
 	[SMTP_VERB_DATA] = { NO, NO, NO, PASS, NO },
 	[SMTP_VERB_BDAT] = { SYNC, SYNC, SYNC, SYNC, SYNC }, /* and then judge_chunk() */
 	[SMTP_VERB_RSET] = { NO, SYNC, SYNC, SYNC, SYNC },
-	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC, SYNC },
-	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC, SYNC },
+	[SMTP_VERB_NOOP] = { NO, SYNC, SYNC, SYNC, OURS },
+	[SMTP_VERB_HELP] = { NO, SYNC, SYNC, SYNC, OURS },
 	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO, NO },
 	[SMTP_VERB_STARTTLS] = { LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC },
 	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC, SYNC },
@@ -230,7 +236,7 @@ static enum smtp_order_event first_line(const struct smtp_order *s, struct span 
 /* True of a command that may not go on while the destination owes replies. */
 static bool must_wait(enum cell cell, enum smtp_verb verb, struct smtp_order_view view)
 {
-	return cell == SYNC || cell == SYNC_NO || cell == LOCAL_SYNC ||
+	return cell == SYNC || cell == SYNC_NO || cell == LOCAL_SYNC || cell == OURS ||
 	       (cell == PASS && (!view.pipelining || (verb == SMTP_VERB_DATA && view.counted)));
 }
 
@@ -264,6 +270,9 @@ static enum smtp_order_event next_command(const struct smtp_order *s, struct spa
 		return judge_starttls(s, view, step, fault);
 	if (cell == LOCAL)
 		return local(step, fault);
+	if (cell == OURS && !fault)
+		return local(step, smtp_words(step->cmd.verb == SMTP_VERB_HELP ? WORD_HELP
+									       : WORD_OK));
 	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
 		fault = refuse_more(s, &step->cmd, view.trusted || s->logged_in);
 	if (fault)

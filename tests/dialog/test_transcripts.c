@@ -170,9 +170,9 @@ static void move_chunk(struct play *p)
 			dialog_client_lost(&p->d);
 		return;
 	}
+	sent = sent && dialog_chunk_look(&p->d, span_of(p->from_client.p, n));
 	if (sent)
 		add(&p->to_dest, p->from_client.p, n);
-	dialog_chunk_look(&p->d, span_of(p->from_client.p, n));
 	take(&p->from_client, n);
 	dialog_chunk(&p->d, n, sent ? n : 0);
 }

@@ -368,8 +368,11 @@ class Busy(ClusterCase):
             last = daemon.records("destination")[-1]
             self.assertEqual((last.get("address"), last.get("state")),
                              ("127.0.0.1:%d" % bad.port, "up"))
-            self.assertEqual(self.send(daemon, 30), [])
-            self.assertGreater(bad.report()["messages"], 3)
+            for _ in range(10):  # while it is the slowest it gets the fewest
+                self.assertEqual(self.send(daemon, 30), [])
+                if bad.report()["messages"] > 3:
+                    return
+            self.fail("it got %d of 300" % bad.report()["messages"])
 
     def test_reload_and_upgrade(self):
         """What is known stays known."""

@@ -11,6 +11,7 @@ import time
 import harness
 import postfix
 import puppet
+import test_upgrade
 import test_bdat
 import test_body
 import test_counted
@@ -333,7 +334,7 @@ class Steered(Own):
     def test(self):
         with harness.Sink("--name", "tcp.test") as one, \
                 harness.Sink("--name", "unix.test", unix=True) as two, \
-                self.caronte(one, CONTROL_SOCKET=str(self.control())) as daemon:
+                test_upgrade.copy(self, one, CONTROL_SOCKET=str(self.control())) as daemon:
             self.assertEqual(harness.name_of(self.first_words(daemon)), "tcp.test")
             daemon.configure(DESTINATIONS=two.place + ",max=9")
             self.ctl(daemon, "reload")

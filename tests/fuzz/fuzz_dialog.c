@@ -72,6 +72,8 @@ struct model {
 	bool lost; /* it has given up, and reads what it must not */
 	unsigned recipients, commands, accepted;
 	uint64_t left, half, size;
+	uint64_t counted; /* as a server counts that stores each newline that is none as two */
+	bool cr;
 	size_t seen; /* of what it got */
 	char replies[OUT_MAX];
 	size_t said;
@@ -119,7 +121,8 @@ static void forget(struct model *m)
 {
 	m->mail = m->chunked = false;
 	m->recipients = 0;
-	m->size = 0;
+	m->size = m->counted = 0;
+	m->cr = false;
 }
 
 static void message_over(struct model *m)
@@ -217,6 +220,13 @@ static bool is_local(const struct model *m, const struct smtp_command *rcpt)
 	       span_eq_nocase(rcpt->path.domain, SPAN("example.net"));
 }
 
+/* … or goes on with it. */
+static bool ends_message(enum smtp_verb verb)
+{
+	return verb == SMTP_VERB_BDAT || verb == SMTP_VERB_RSET || verb == SMTP_VERB_EHLO ||
+	       verb == SMTP_VERB_HELO || verb == SMTP_VERB_QUIT || verb == SMTP_VERB_MAIL;
+}
+
 static void on_line(struct model *m, struct span line)
 {
 	struct smtp_command cmd;
@@ -224,6 +234,8 @@ static void on_line(struct model *m, struct span line)
 
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff)); /* rebuilt, so to the letter */
 	CHECK(!m->gateway || m->logged_in || is_its_business(cmd.verb));
+	/* What it refuses between chunks, it may refuse for good, and read the next one's octets. */
+	CHECK(!m->chunked || ends_message(cmd.verb));
 	m->commands++;
 	no = refuses(m);
 	switch (cmd.verb) {
@@ -385,6 +397,18 @@ static bool step_data(struct model *m, struct span in)
 	return true;
 }
 
+/* It is never over its limit, or it might take the rest of the chunk for commands. */
+static void count(struct model *m, struct span in)
+{
+	for (size_t i = 0; i < in.n; i++) {
+		uint8_t c = in.p[i];
+
+		m->counted += 1u + (m->cr != (c == '\n'));
+		m->cr = c == '\r';
+	}
+	CHECK(m->counted <= limit(m));
+}
+
 static bool step_chunk(struct model *m, struct span in)
 {
 	static const char *const words[] = { "250 ok\r\n", "552 no\r\n", "421 bye\r\n",
@@ -393,6 +417,7 @@ static bool step_chunk(struct model *m, struct span in)
 
 	if (m->left > 0 && in.n == 0)
 		return false;
+	count(m, span_of(in.p, n));
 	m->left -= n;
 	m->seen += n;
 	if (m->early && !m->spoke_early && m->left > 0 && m->left <= m->half) {
@@ -471,6 +496,9 @@ static size_t move_chunk(struct play *p)
 			dialog_client_lost(&p->d);
 		return 0;
 	}
+	/* What need not be seen may be spliced. */
+	if (sent && (n % 2 || dialog_chunk_must_be_seen(&p->d)))
+		sent = dialog_chunk_look(&p->d, span_of(p->in.p, n));
 	if (sent)
 		to_destination(p, span_of(p->in.p, n));
 	dialog_chunk(&p->d, n, sent ? n : 0);

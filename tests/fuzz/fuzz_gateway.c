@@ -208,6 +208,7 @@ static bool move_chunk(struct client *c)
 			dialog_client_lost(&c->d);
 		return false;
 	}
+	sent = sent && dialog_chunk_look(&c->d, span_of(in.p, n));
 	if (sent)
 		to_conn(c, span_of(in.p, n));
 	c->in.taken += n;
