@@ -96,8 +96,7 @@ bool dialog_chunk_must_be_seen(const struct dialog *d)
 {
 	const struct message *m = &d->message;
 
-	return m->looked == m->bytes &&
-	       (!m->last || is_beyond(d, size_so_far(m) + 2 * m->left));
+	return m->looked == m->bytes && (!m->last || is_beyond(d, size_so_far(m) + 2 * m->left));
 }
 
 bool dialog_chunk_look(struct dialog *d, struct span octets)

@@ -160,8 +160,8 @@ static void readable(struct io_op *op, int res)
 static bool may_splice(struct session *s)
 {
 	if (s->rt->config->set.body == BODY_COPY || message_is_discarded(&s->dialog.message) ||
-	    dialog_chunk_must_be_seen(&s->dialog) ||
-	    s->transfer.queue == QUEUE_AT_MARK || tap_reads(s) || !transfer_can_splice(s))
+	    dialog_chunk_must_be_seen(&s->dialog) || s->transfer.queue == QUEUE_AT_MARK ||
+	    tap_reads(s) || !transfer_can_splice(s))
 		return false;
 	return transfer_take_pipe(s);
 }

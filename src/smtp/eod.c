@@ -63,6 +63,26 @@ static size_t run_counted(const uint8_t *p, size_t n, struct smtp_eod *eod, stru
 	return *result == SMTP_EOD_BARE ? i - 1 : i;
 }
 
+const struct smtp_eod smtp_eod_far = {
+	.state = SMTP_EOD_TEXT,
+	.gate = { .at = SMTP_GATE_TEXT, .column = SMTP_GATE_FAR },
+};
+
+/* The octet at I, or the one before it, is the first of a MAIL far behind the start of its line:
+ * where, if it is here. BEFORE is what was found before it. */
+static bool begins_far(const struct smtp_gate *g, uint8_t before, size_t i, size_t *at)
+{
+	if (g->at == 1 && before != SMTP_GATE_START) {
+		*at = i;
+		return true;
+	}
+	if (g->at == 2 && before == SMTP_GATE_FROM && i > 0) {
+		*at = i - 1;
+		return true;
+	}
+	return false;
+}
+
 size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod, struct smtp_dots *dots,
 			  enum smtp_eod_result *result)
 {
@@ -76,8 +96,12 @@ size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod, stru
 	*result = SMTP_EOD_MORE;
 	for (size_t i = 0; i < n; i++) {
 		/* Most octets are text in text: nothing above CR is special there. */
-		if (s == SMTP_EOD_TEXT && p[i] > '\r' && eod->gate.at == SMTP_GATE_TEXT)
+		if (s == SMTP_EOD_TEXT && p[i] > '\r' && smtp_gate_ignores(&eod->gate, p[i])) {
+			smtp_gate_count(&eod->gate);
 			continue;
+		}
+		uint8_t before = eod->gate.at;
+
 		*result = step(&s, p[i]);
 		if (*result != SMTP_EOD_MORE) {
 			eod->state = s;
@@ -91,6 +115,8 @@ size_t smtp_eod_run_plain(const uint8_t *p, size_t n, struct smtp_eod *eod, stru
 		if (p[i] == '\n') {
 			line = (struct smtp_eod){ .state = s };
 			line_at = i + 1;
+		} else if (begins_far(&eod->gate, before, i, &line_at)) {
+			line = smtp_eod_far;
 		}
 	}
 	eod->state = s;
@@ -133,7 +159,7 @@ static inline enum smtp_eod_result scan(run_fn *run, struct smtp_eod *eod, struc
 	case SMTP_EOD_END:
 		eod->gate = (struct smtp_gate){ 0 };
 		break;
-	case SMTP_EOD_GATE: /* no line's start, and none of its words, is behind a CR */
+	case SMTP_EOD_GATE: /* neither a line's start nor a word is behind a CR */
 		break;
 	}
 	return result;

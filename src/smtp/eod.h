@@ -29,7 +29,7 @@ enum smtp_eod_result {
 	SMTP_EOD_MORE, /* all was scanned, the end is not in sight */
 	SMTP_EOD_END,  /* the end of data; `scanned` stands behind its last LF */
 	SMTP_EOD_BARE, /* a bare CR, bare LF or NUL; `safe` stands before it */
-	SMTP_EOD_GATE, /* a line that begins like MAIL (gate.h); `safe` stands before it */
+	SMTP_EOD_GATE, /* what may be a MAIL command (gate.h); `safe` stands before it */
 };
 
 struct smtp_eod {
@@ -43,8 +43,8 @@ struct smtp_eod {
  * the caller, when *CR_FIRST is set (its LF has now come). *SCANNED is how many octets of IN were
  * consumed: all with MORE (the held-back CR counts as consumed), up to and with the final LF with
  * END (and *SAFE equals it), up to before the offending octet with BARE. With GATE it is up to
- * before the line, as far as the line began in IN, and *SAFE equals it: scanning on from there
- * gives GATE again until smtp_gate_open() was called.
+ * before the line, or before the word, as far as that began in IN, and *SAFE equals it: scanning on
+ * from there gives GATE again until smtp_gate_open() was called.
  */
 enum smtp_eod_result smtp_eod_scan(struct smtp_eod *eod, struct span in, size_t *scanned,
 				   size_t *safe, bool *cr_first);

@@ -22,6 +22,7 @@
  * the block still is at the start of a line for the gate, after blanks and dots. */
 struct carry {
 	uint64_t cr, start, dot, dot_cr, lead;
+	size_t column; /* octets of the line before the block */
 };
 
 static struct carry carry_of(const struct smtp_eod *eod)
@@ -32,6 +33,7 @@ static struct carry carry_of(const struct smtp_eod *eod)
 		.dot = eod->state == SMTP_EOD_DOT,
 		.dot_cr = eod->state == SMTP_EOD_DOT_CR,
 		.lead = eod->gate.at == SMTP_GATE_START,
+		.column = eod->gate.column,
 	};
 }
 
@@ -116,6 +118,12 @@ struct found {
 	unsigned at;
 	enum smtp_eod_result result;
 	size_t line; /* GATE: where it begins, counted from the first octet of all */
+	bool far;    /* … which is no line's start */
+};
+
+/* Letters M and A at which a command may begin. */
+struct verbs {
+	uint64_t all, near; /* near: the first of a line, behind blanks and dots */
 };
 
 /* The octets at P + I, up to N, from those at P on; the gate was in the state ENTRY there. */
@@ -140,17 +148,17 @@ static bool is_mail(const struct octets *o, size_t line, size_t at)
 /* Which of the three is first in a block: EVENT has its ends of data, END, and bare newlines, and
  * VERBS each MA that may begin a command. False: none. */
 static __attribute__((noinline)) bool look(const struct octets *o, uint64_t event, uint64_t end,
-					   uint64_t verbs, struct found *found)
+					   struct verbs verbs, struct found *found)
 {
-	for (; verbs; verbs &= verbs - 1) {
-		unsigned at = (unsigned)__builtin_ctzll(verbs);
-		size_t line;
+	for (; verbs.all; verbs.all &= verbs.all - 1) {
+		unsigned at = (unsigned)__builtin_ctzll(verbs.all);
+		bool far = !(verbs.near >> at & 1);
+		size_t place = o->i + at, line = far ? place : line_of(o->p, place);
 
 		if (event && at >= (unsigned)__builtin_ctzll(event))
 			break;
-		line = line_of(o->p, o->i + at);
-		if (is_mail(o, line, o->i + at)) {
-			*found = (struct found){ at, SMTP_EOD_GATE, line };
+		if (far ? smtp_gate_is_mail(o->p + place, o->n - place) : is_mail(o, line, place)) {
+			*found = (struct found){ at, SMTP_EOD_GATE, line, far };
 			return true;
 		}
 	}
@@ -161,11 +169,12 @@ static __attribute__((noinline)) bool look(const struct octets *o, uint64_t even
 	return true;
 }
 
-/* Stops before the line that began at P + LINE; nothing has changed if that was before P. */
-static size_t stop_at_line(size_t line, struct smtp_eod *eod)
+/* Stops before the line that began at P + LINE, or the word that stands there; nothing has changed
+ * if that was before P. */
+static size_t stop_at_line(size_t line, bool far, struct smtp_eod *eod)
 {
 	if (line)
-		*eod = (struct smtp_eod){ .state = SMTP_EOD_LINE_START };
+		*eod = far ? smtp_eod_far : (struct smtp_eod){ .state = SMTP_EOD_LINE_START };
 	return line;
 }
 
@@ -174,7 +183,7 @@ static size_t stop(const struct octets *o, const struct found *f, const struct c
 {
 	switch (f->result) {
 	case SMTP_EOD_GATE:
-		return stop_at_line(f->line, eod);
+		return stop_at_line(f->line, f->far, eod);
 	case SMTP_EOD_END:
 		eod->state = SMTP_EOD_LINE_START;
 		return o->i + f->at + 1;
@@ -185,14 +194,21 @@ static size_t stop(const struct octets *o, const struct found *f, const struct c
 	}
 }
 
+/* The column behind a block with the line feeds LF. */
+static inline size_t next_column(size_t column, uint64_t lf)
+{
+	return lf ? (size_t)__builtin_clzll(lf) : column + BLOCK;
+}
+
 /* Passes the blocks from P + I on in which nothing can begin or end; IN has no dot and no lead.
  * COUNTED: a dot alone can. */
 __attribute__((target("avx2"), always_inline)) static inline size_t
 pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 {
 	uint64_t cr_in = in->cr, start_in = in->start;
+	size_t column = in->column;
 
-	for (; n - i >= BLOCK; i += BLOCK) {
+	for (; n - i >= BLOCK && (counted || column + BLOCK < SMTP_GATE_FAR); i += BLOCK) {
 		struct block b = block_at(p + i);
 		uint64_t cr = mask_of(b, '\r'), lf = mask_of(b, '\n');
 		uint64_t start = lf << 1 | start_in, bad = lf ^ (cr << 1 | cr_in);
@@ -202,8 +218,9 @@ pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 			break;
 		cr_in = cr >> 63;
 		start_in = lf >> 63;
+		column = next_column(column, lf);
 	}
-	*in = (struct carry){ .cr = cr_in, .start = start_in };
+	*in = (struct carry){ .cr = cr_in, .start = start_in, .column = column };
 	return i;
 }
 
@@ -228,8 +245,19 @@ marks_of(struct block b, struct carry *in, struct carry *before)
 	before->dot_cr = dot_cr << 1 | in->dot_cr;
 	m.bad = mask_of(b, '\0') | (lf ^ before->cr);
 	m.end = lf & before->dot_cr;
-	*in = (struct carry){ cr >> 63, lf >> 63, m.dot >> 63, dot_cr >> 63, in->lead };
+	*in = (struct carry){ cr >> 63,	    lf >> 63, m.dot >> 63,
+			      dot_cr >> 63, in->lead, next_column(in->column, lf) };
 	return m;
+}
+
+/* The octets of a block far behind the start of the line that it begins in, COLUMN octets before
+ * it. STARTS: octets behind a line feed. */
+static uint64_t far_octets(size_t column, uint64_t starts)
+{
+	size_t left = column < SMTP_GATE_FAR - 1 ? SMTP_GATE_FAR - 1 - column : 0;
+	uint64_t far = left < BLOCK ? UINT64_MAX << left : 0;
+
+	return starts ? far & ((starts & -starts) - 1) : far;
 }
 
 /* The block at O->i. False: nothing in it ends the run, and IN is what follows it. */
@@ -237,15 +265,19 @@ __attribute__((target("avx2"), noinline)) static bool
 ends_run(const struct octets *o, struct carry *in, struct carry *before, struct found *found)
 {
 	struct block b = block_at(o->p + o->i);
+	size_t column = in->column;
 	struct marks m = marks_of(b, in, before);
-	uint64_t skipped = class_of(b, SKIPPED(-1)), start = before->start | in->lead, verbs;
+	uint64_t skipped = class_of(b, SKIPPED(-1)), start = before->start | in->lead;
+	uint64_t far = far_octets(column, mask_of(b, '\n')), letters;
+	struct verbs verbs;
 	unsigned long long after;
 
 	/* The sum carries a start over what is skipped after it. */
 	in->lead = __builtin_uaddll_overflow(start & skipped, skipped, &after);
-	verbs = (after | start) & class_of(b, SKIPPED('m')) & ~skipped;
-	verbs &= class_of(b, LETTER_A) >> 1 | UINT64_C(1) << 63;
-	return (m.bad | m.end | verbs) && look(o, m.bad | m.end, m.end, verbs, found);
+	letters = class_of(b, SKIPPED('m')) & ~skipped;
+	letters &= class_of(b, LETTER_A) >> 1 | UINT64_C(1) << 63;
+	verbs = (struct verbs){ (after | start | far) & letters, (after | start) & letters };
+	return (m.bad | m.end | verbs.all) && look(o, m.bad | m.end, m.end, verbs, found);
 }
 
 /* The same of a counted body: DOTS gets the dots that begin a line, and has room for a block. */
@@ -260,7 +292,7 @@ ends_counted(const struct octets *o, struct carry *in, struct carry *before, str
 		noted &= (event & -event) - 1;
 	for (; noted; noted &= noted - 1)
 		dots->at[dots->n++] = (uint32_t)(o->i + (unsigned)__builtin_ctzll(noted));
-	return look(o, event, m.end, 0, found);
+	return look(o, event, m.end, (struct verbs){ 0 }, found);
 }
 
 /* The blocks of a counted body. */
@@ -315,6 +347,23 @@ run_blocks(const uint8_t *p, size_t n, struct smtp_eod *eod, enum smtp_eod_resul
 	return o.i;
 }
 
+/* Stops before the MAIL command that began at P + AT or before it, or its line. EOD is the state at
+ * P. */
+static size_t stop_at_mail(const uint8_t *p, size_t n, size_t at, struct smtp_eod *eod)
+{
+	size_t line = line_of(p, at), lead = line;
+
+	while (at > line && !smtp_gate_is_mail(p + at, n - at))
+		at--;
+	while (lead < at && (smtp_gate_blank(p[lead]) || p[lead] == '.'))
+		lead++;
+	/* Its first word may stand before P, or be the first of the line. */
+	if (!smtp_gate_is_mail(p + at, n - at) ||
+	    (lead == at && (line > 0 || eod->gate.at == SMTP_GATE_START)))
+		return stop_at_line(line, false, eod);
+	return stop_at_line(at, true, eod);
+}
+
 /* How many octets go through the plain version first: those that the gate is busy with. */
 static size_t first_octets(const uint8_t *p, size_t n, struct smtp_gate gate)
 {
@@ -361,9 +410,9 @@ size_t smtp_eod_run_avx2(const uint8_t *p, size_t n, struct smtp_eod *eod, struc
 	if (*result != SMTP_EOD_MORE || blocks == n)
 		return first + blocks;
 	passed = smtp_eod_run_plain(p + blocks, n - blocks, eod, NULL, result);
-	if (*result == SMTP_EOD_GATE && passed == 0) { /* a line of the blocks, or of before them */
+	if (*result == SMTP_EOD_GATE && passed == 0) { /* it began in the blocks, or before them */
 		*eod = entry;
-		return first + stop_at_line(line_of(p, blocks), eod);
+		return first + stop_at_mail(p, n, blocks, eod);
 	}
 	return first + blocks + passed;
 }

@@ -15,11 +15,15 @@ struct smtp_dots {
 	uint32_t at[SMTP_DOTS_MAX];
 };
 
+/* The state before a MAIL that begins far behind the start of its line. */
+extern const struct smtp_eod smtp_eod_far;
+
 /*
  * Runs over the N octets at P from *EOD and returns how many were passed; *EOD is the state there.
  * MORE: all of them. END: up to and with the last LF. BARE: up to before the octet that proves it,
  * which is a NUL, an LF without its CR, or (the state is CR or DOT_CR) the octet behind a CR that
- * should have been its LF. GATE: up to before the line, or none if it did not begin here.
+ * should have been its LF. GATE: up to before the line, or the word MAIL far behind its start; or
+ * none if that did not begin here.
  *
  * With DOTS the body is counted (smtp_eod_unstuff()): no line waits at the gate, and the dots that
  * begin one are noted, behind those that are there. MORE may then come early, when there is no room

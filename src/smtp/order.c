@@ -271,8 +271,8 @@ static enum smtp_order_event next_command(const struct smtp_order *s, struct spa
 	if (cell == LOCAL)
 		return local(step, fault);
 	if (cell == OURS && !fault)
-		return local(step, smtp_words(step->cmd.verb == SMTP_VERB_HELP ? WORD_HELP
-									       : WORD_OK));
+		return local(step,
+			     smtp_words(step->cmd.verb == SMTP_VERB_HELP ? WORD_HELP : WORD_OK));
 	if (!fault || (s->logged_in && step->cmd.verb == SMTP_VERB_AUTH))
 		fault = refuse_more(s, &step->cmd, view.trusted || s->logged_in);
 	if (fault)

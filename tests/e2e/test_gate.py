@@ -53,6 +53,20 @@ class Gate(harness.TestCase):
                 s.client.expect(OK)
                 s.quit()
 
+    def test_far_behind_the_start_of_a_line(self):
+        """A server that gives up reads lines of commands, and has no room for all of this one."""
+        for daemon, destination in self.each_body():
+            with puppet.Session(daemon.port, destination, "data") as s:
+                text = HEAD + b".\r\n" + b"x" * 16385
+                s.client.send(text + EVIL + b".\r\n")
+                s.server.expect(text)
+                since = time.monotonic()
+                s.server.expect(EVIL + b".\r\n")
+                self.assertGreaterEqual(time.monotonic() - since, 0.9 * QUIET_S)
+                s.server.send(OK)
+                s.client.expect(OK)
+                s.quit()
+
     def test_given_up(self):
         """Who has taken something for the end says so, and hears nothing more."""
         for daemon, destination in self.each_body():
@@ -197,8 +211,9 @@ class FullSpool(harness.TestCase):
         lines, rest = divmod(size, 79)
         return b"Subject: t\r\n\r\n" + (b"x" * 78 + b"\r\n") * lines + b"x" * rest + b".\r\n"
 
-    def attack(self, port):
-        """The codes that one gets who fills the spool with it."""
+    def attack(self, port, before=b""):
+        """The codes that one gets who fills the spool with it. BEFORE: what stands in the line
+        before the first command."""
         codes = []
         with puppet.client(port) as c, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             c.reply()
@@ -207,7 +222,7 @@ class FullSpool(harness.TestCase):
             c.send(MAIL + RCPT + DATA)
             c.codes(3)
             commands, data, message = EVIL.partition(DATA)
-            c.send(self.text() + commands + data)
+            c.send(self.text() + before + commands + data)
             time.sleep(2 * QUIET_S)  # what comes too early after DATA, Exim refuses
             c.send(message + b".\r\nQUIT\r\n")
             while reply := c.reply():
@@ -228,4 +243,19 @@ class FullSpool(harness.TestCase):
                     self.assertIn("DATA", [record.get("line") for record in
                                            daemon.records("command", to="destination")])
             self.assertEqual(server.recipients(), [ours, victim] + [ours] * len(BODIES))
+
+    def test_far_behind_the_start_of_a_line(self):
+        """Of a line that is longer than its room for a command, this Exim takes the rest for the
+        next one."""
+        before, victim = b"x" * 16385, "RCPT TO:<victim@far.test>"
+        with self.server() as server:
+            self.assertEqual(self.attack(server.port, before), [451, 500, 250, 250, 354, 250, 221])
+            self.assertIn(victim, server.recipients())
+            heard = server.recipients().count(victim)
+            for body in BODIES:
+                with case(body), self.caronte(server, DATA_AS_BDAT=False,
+                                              **{body: True}) as daemon:
+                    self.assertEqual(self.attack(daemon.port, before),
+                                     [451, self.by_dialog(421, 221)])
+            self.assertEqual(server.recipients().count(victim), heard)
             self.assertEqual(len(server.mails(1, mailserver.FAR)), 1)

@@ -234,7 +234,7 @@ static void on_line(struct model *m, struct span line)
 
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff)); /* rebuilt, so to the letter */
 	CHECK(!m->gateway || m->logged_in || is_its_business(cmd.verb));
-	/* What it refuses between chunks, it may refuse for good, and read the next one's octets. */
+	/* What it refuses between chunks it may refuse for good, and the next one's octets too. */
 	CHECK(!m->chunked || ends_message(cmd.verb));
 	m->commands++;
 	no = refuses(m);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The gate: which lines of a body begin like a MAIL command, against the definition (a search in
- * each line), in both versions of the scanner that it rides on and in the repair, however the body
- * is cut. It stops at each such line once, before the line or at the latest before its colon, and
- * nothing but that changes.
+ * The gate: which lines of a body begin like a MAIL command, or could for a server that has no room
+ * for all of one, against the definition (a search in each line), in both versions of the scanner
+ * that it rides on and in the repair, however the body is cut. It stops at each such place once,
+ * before the line or the word, or at the latest before its colon, and nothing but that changes.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -30,12 +30,13 @@ static bool is_in(const char *set, uint8_t c)
 	return c && strchr(set, c);
 }
 
-/* The octets of LINE up to its colon, where it begins like a MAIL command; 0: it does not. */
-static size_t oracle_colon(struct span line)
+/* The octets of LINE up to its colon, where it begins like a MAIL command behind any of LEAD; 0: it
+ * does not. */
+static size_t oracle_colon(struct span line, const char *lead)
 {
 	size_t i = 0;
 
-	while (i < line.n && is_in(" \t\v\f.", line.p[i]))
+	while (i < line.n && is_in(lead, line.p[i]))
 		i++;
 	if (line.n - i < 4 || strncasecmp((const char *)line.p + i, "MAIL", 4) != 0)
 		return 0;
@@ -52,7 +53,23 @@ struct stop {
 	size_t line, colon;
 };
 
-/* All such lines among the first N octets of BODY. */
+/* All that LINE, at AT, has. */
+static size_t oracle_line(struct span line, size_t at, struct stop *stops)
+{
+	size_t count = 0, near = oracle_colon(line, " \t\v\f.");
+
+	if (near)
+		stops[count++] = (struct stop){ at, at + near };
+	for (size_t i = SMTP_GATE_FAR - 1; i < line.n; i++) {
+		size_t colon = oracle_colon(span_from(line, i), "");
+
+		if (colon && i + colon != near)
+			stops[count++] = (struct stop){ at + i, at + i + colon };
+	}
+	return count;
+}
+
+/* All such places in BODY. */
 static size_t oracle_stops(struct span body, struct stop *stops)
 {
 	size_t count = 0;
@@ -60,10 +77,8 @@ static size_t oracle_stops(struct span body, struct stop *stops)
 	for (size_t at = 0; at < body.n;) {
 		const uint8_t *lf = memchr(body.p + at, '\n', body.n - at);
 		size_t next = lf ? (size_t)(lf - body.p) + 1 : body.n;
-		size_t colon = oracle_colon(span_of(body.p + at, next - at));
 
-		if (colon)
-			stops[count++] = (struct stop){ at, at + colon };
+		count += oracle_line(span_of(body.p + at, next - at), at, stops + count);
 		at = next;
 	}
 	return count;
@@ -282,6 +297,55 @@ static void test_random(void **state)
 		check(span_of(body, random_body(body, 100 + random_below(600))));
 }
 
+/* Far behind the start of a line each octet may be the first. */
+static void test_far(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t stops;
+	} rows[] = {
+		{ "MAIL FROM:<a@b>", 1 },	  { "xMAIL FROM:MAIL FROM:", 2 },
+		{ "mailfromail from:", 1 },	  { "MAMAIL FROM:", 1 },
+		{ "mmmail \t from :", 1 },	  { "mail fromm: mailfrom:", 1 },
+		{ "MAILFROMAILFROMAILFROM:", 1 }, { "mail from mail from:", 1 },
+		{ "MAIL\r\nFROM:", 0 },		  { "mail fro m:mail.from:", 0 },
+	};
+	static uint8_t body[BODY_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (size_t far = SMTP_GATE_FAR - 80; far < SMTP_GATE_FAR + 80; far += 1 + i) {
+			size_t n =
+				(size_t)snprintf((char *)body, sizeof(body), "a\r\n%*s%s%s\r\n",
+						 (int)far, "x", rows[i].text,
+						 far % 2 ? ""
+							 : " and some more of it, enough for "
+							   "a block of sixty-four octets or two");
+
+			prepare(span_of(body, n));
+			if (far >= SMTP_GATE_FAR - 1)
+				assert_int_equal(run.count, rows[i].stops);
+			check(span_of(body, n));
+		}
+}
+
+static void test_random_far(void **state)
+{
+	static uint8_t body[BODY_MAX];
+
+	(void)state;
+	for (unsigned round = 0; round < size_of(300, 30); round++) {
+		size_t n = SMTP_GATE_FAR - 100 + random_below(200), more;
+
+		memset(body, round % 3 ? 'x' : ' ', n);
+		more = random_body(body + n, 100 + random_below(300));
+		for (size_t i = n; round % 2 && i < n + more; i++)
+			if (body[i] == '\r' || body[i] == '\n')
+				body[i] = 'm';
+		check(span_of(body, n + more));
+	}
+}
+
 /* ---- the repair ---- */
 
 /* BODY through the repair in steps of STEP octets with ROOM for the output; how often it stopped.
@@ -366,10 +430,9 @@ static void test_repair(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_places),
-		cmocka_unit_test(test_random),
-		cmocka_unit_test(test_repair),
+		cmocka_unit_test(test_lines),	   cmocka_unit_test(test_places),
+		cmocka_unit_test(test_random),	   cmocka_unit_test(test_far),
+		cmocka_unit_test(test_random_far), cmocka_unit_test(test_repair),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
