@@ -10,20 +10,34 @@
 
 /* ---- packing ---- */
 
-/* Room for N octets more, in memory that was wiped before it was given back. */
+/* What is reserved for so many octets: with a thousand certificates, few copies are made. */
+static size_t room_of(size_t n)
+{
+	size_t room = 4096;
+
+	while (room < n)
+		room *= 2;
+	return room;
+}
+
+/* Room for MORE octets behind the N that are there, in memory that is wiped before it is given
+ * back. */
 static uint8_t *grow(uint8_t **p, size_t *n, size_t more)
 {
-	uint8_t *all = malloc(*n + more);
+	size_t room = room_of(*n + more);
 
-	if (!all)
-		return NULL;
-	if (*p) {
-		memcpy(all, *p, *n);
+	if (!*p || room != room_of(*n)) {
+		uint8_t *all = malloc(room);
+
+		if (!all)
+			return NULL;
+		if (*p)
+			memcpy(all, *p, *n);
 		OPENSSL_clear_free(*p, *n);
+		*p = all;
 	}
-	*p = all;
 	*n += more;
-	return all + *n - more;
+	return *p + *n - more;
 }
 
 static int add_number(uint8_t **p, size_t *n, size_t number)

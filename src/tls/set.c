@@ -144,6 +144,29 @@ static int compare(const void *a, const void *b)
 	return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
 }
 
+/* Those of a text in the order of their groups. */
+static int compare_all(const void *a, const void *b)
+{
+	unsigned x = ((const struct name *)a)->group, y = ((const struct name *)b)->group;
+	int by_text = compare(a, b);
+
+	return by_text ? by_text : (x > y) - (x < y);
+}
+
+/* In order, and each for the group that has it first. */
+static void sort_names(struct tls_set *set)
+{
+	unsigned kept = 0;
+
+	qsort(set->name, set->names, sizeof(*set->name), compare_all);
+	for (unsigned i = 0; i < set->names; i++)
+		if (kept > 0 && compare(&set->name[kept - 1], &set->name[i]) == 0)
+			free(set->name[i].text);
+		else
+			set->name[kept++] = set->name[i];
+	set->names = kept;
+}
+
 static const struct name *find(const struct tls_set *set, const char *text)
 {
 	struct name want = { .text = (char *)(uintptr_t)text };
@@ -158,7 +181,7 @@ static const struct name *find_for(const struct tls_set *set, const char *host)
 	const char *dot = strchr(host, '.');
 	char star[TLS_NAME_MAX + 1];
 
-	if (n || !dot)
+	if (n || !dot || dot == host)
 		return n;
 	snprintf(star, sizeof(star), "*%s", dot);
 	return find(set, star);
@@ -251,7 +274,6 @@ struct tls_set *tls_set_make(const struct tls_policy *policy, enum tls_part *par
 	return NULL;
 }
 
-/* The name is for the group that has it first. */
 static bool add_name(struct tls_set *set, unsigned group, const char *text)
 {
 	struct name *all = realloc(set->name, (set->names + 1) * sizeof(*all));
@@ -259,9 +281,6 @@ static bool add_name(struct tls_set *set, unsigned group, const char *text)
 	if (!all)
 		return false;
 	set->name = all;
-	for (unsigned i = 0; i < set->names; i++)
-		if (strcmp(all[i].text, text) == 0)
-			return true;
 	all[set->names] = (struct name){ strdup(text), group };
 	return all[set->names++].text != NULL;
 }
@@ -316,7 +335,7 @@ static bool set_session_context(struct group *g)
 
 bool tls_set_ready(struct tls_set *set)
 {
-	qsort(set->name, set->names, sizeof(*set->name), compare);
+	sort_names(set);
 	for (unsigned i = 0; i < set->groups; i++)
 		if (!set_session_context(&set->group[i]))
 			return false;
