@@ -3,151 +3,51 @@
 #include "check/certificates.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "check/hints.h"
-
-#define BLANKS " \t"
-
-/* ---- the files ---- */
-
-/* Adds the paths in TEXT, of S. How many, or -ENOMEM. */
-static int plan_files(struct tables_plan *plan, struct config *c, enum setting s, const char *text)
-{
-	int count = 0;
-
-	for (const char *at = text + strspn(text, BLANKS); *at; at += strspn(at, BLANKS)) {
-		size_t n = strcspn(at, BLANKS);
-		int shown = n < 255 ? (int)n : 255;
-
-		if (*at != '/')
-			config_fault(c, s, "%.*s: write it from / on", shown, at);
-		else if (count == CERTIFICATES_MAX)
-			config_fault(c, s, "%.*s: is one file too many, at most %d are allowed",
-				     shown, at, CERTIFICATES_MAX);
-		else if (tables_add_file(plan, s, at, n) < 0)
-			return -ENOMEM;
-		else
-			count++;
-		at += n;
-	}
-	return count;
-}
-
-int certificates_plan(struct tables_plan *plan, struct config *c)
-{
-	int chains = plan_files(plan, c, SETTING_TLS_CERTIFICATE, c->set.tls_certificate);
-	int keys = chains < 0 ? chains : plan_files(plan, c, SETTING_TLS_KEY, c->set.tls_key);
-
-	if (keys < 0)
-		return keys;
-	if (keys > 0 && chains == 0)
-		config_fault(c, SETTING_TLS_KEY, "TLS_CERTIFICATE names no certificate for it");
-	else if (keys > 0 && keys != chains)
-		config_fault(c, SETTING_TLS_KEY,
-			     "%d files for the %d of TLS_CERTIFICATE; as many are needed, in the "
-			     "same order",
-			     keys, chains);
-	return 0;
-}
-
-static bool is_ours(const struct tables_file *f)
-{
-	return f->setting == SETTING_TLS_CERTIFICATE || f->setting == SETTING_TLS_KEY;
-}
-
-void certificates_open_rest(struct tables_plan *plan, struct config *c)
-{
-	char why[1024];
-
-	for (unsigned i = 0; i < plan->count; i++) {
-		struct tables_file *f = &plan->file[i];
-
-		if (!is_ours(f) || f->fd >= 0 || tables_open(f, why, sizeof(why)) != -EACCES)
-			continue; /* any other fault has been told */
-		hints_denied(why, sizeof(why));
-		config_fault(c, f->setting, "%s", why);
-	}
-}
-
-/* ---- reading ---- */
+#include "tls/grouping.h"
 
 /* A pair, and where it comes from. */
 struct source {
-	const struct tables_file *chain, *key;
+	const struct pair_file *chain, *key;
 };
 
-/* The N-th file of S, or NULL. */
-static const struct tables_file *file_of(const struct tables_plan *plan, enum setting s, unsigned n)
+static bool is_private(const struct pair_file *f, struct config *c)
 {
-	for (unsigned i = 0; i < plan->count; i++)
-		if (plan->file[i].setting == s && n-- == 0)
-			return &plan->file[i];
-	return NULL;
-}
-
-static bool find_source(const struct tables_plan *plan, const struct settings *set, unsigned n,
-			struct source *from)
-{
-	bool apart = set->tls_key[strspn(set->tls_key, BLANKS)];
-
-	from->chain = file_of(plan, SETTING_TLS_CERTIFICATE, n);
-	from->key = apart ? file_of(plan, SETTING_TLS_KEY, n) : from->chain;
-	return from->chain && from->key && from->chain->fd >= 0 && from->key->fd >= 0;
-}
-
-static bool is_private(const struct tables_file *f, struct config *c)
-{
-	struct stat st;
-
-	if (fstat(f->fd, &st) == 0 && !(st.st_mode & S_IRWXO))
+	if (!f->shared)
 		return true;
-	config_fault(c, f->setting,
+	config_fault(c, f->file.setting,
 		     "%s: has a private key, and others than its owner and its group may read it: "
 		     "chmod o= %s",
-		     f->path, f->path);
+		     f->file.path, f->file.path);
 	return false;
 }
 
-/* The pair in the contents of both files; what is wrong is a fault. */
-static bool read_texts(const struct source *from, struct tables_text *chain,
-		       struct tables_text *key, struct tls_pair *pair, struct config *c)
+static struct span text_of(const struct pair_file *f)
 {
+	return span_of(f->text.data, f->text.n);
+}
+
+/* The pair in the contents of both files; what is wrong is a fault. */
+static bool read_pair(const struct source *from, struct tls_pair *pair, struct config *c)
+{
+	const struct tables_file *at = &from->chain->file;
+	bool may_stand_apart = at->setting == SETTING_TLS_CERTIFICATE && from->key == from->chain;
 	char why[TLS_WHY_MAX];
 
-	if (!tls_pair_read(pair, span_of(chain->data, chain->n), span_of(key->data, key->n), why)) {
-		config_fault(c, from->chain->setting, "%s: %s", from->chain->path, why);
+	if (!from->chain->text.data || !from->key->text.data)
+		return false; /* a fault says why */
+	if (!tls_pair_read(pair, text_of(from->chain), text_of(from->key), why)) {
+		config_fault(c, at->setting, "%s: %s%s", at->path, why,
+			     may_stand_apart && strstr(why, "no private key")
+				     ? "; TLS_KEY names the files of keys that stand apart"
+				     : "");
 		return false;
 	}
 	if (is_private(from->key, c))
 		return true;
 	tls_pair_free(pair);
 	return false;
-}
-
-static void wipe(struct tables_text *t)
-{
-	OPENSSL_cleanse(t->data, t->n);
-	free(t->data);
-}
-
-static bool read_pair(const struct source *from, struct tls_pair *pair, struct config *c)
-{
-	struct tables_text chain, key;
-	bool good = false;
-
-	if (!tables_read(from->chain, &chain, c))
-		return false;
-	if (tables_read(from->key, &key, c)) {
-		good = read_texts(from, &chain, &key, pair, c);
-		wipe(&key);
-	}
-	wipe(&chain);
-	return good;
 }
 
 /* OpenSSL tries all settings of TLS together; what it refuses is a fault. */
@@ -169,36 +69,75 @@ static struct tls_set *try_policy(struct config *c)
 	return set;
 }
 
-static int add(struct keyring *k, struct tls_set *set, const struct source *from, struct config *c)
-{
-	struct tls_pair pair;
-	char why[TLS_WHY_MAX];
-	int err = 0;
+/* What all certificates are put into. */
+struct building {
+	struct keyring *keyring;
+	struct grouping grouping;
+	struct tls_set *set; /* tries them; NULL: it has no chance */
+	struct config *config;
+};
 
-	if (!read_pair(from, &pair, c))
-		return 0;
-	if (set && !tls_set_add(set, 0, &pair, why))
-		config_fault(c, from->chain->setting, "%s: %s", from->chain->path, why);
-	else
-		err = keyring_add(k, 0, &pair);
-	tls_pair_free(&pair);
-	return err;
+/* 0; 1: it is not to be added; or -ENOMEM. */
+static int find_group(struct building *b, const struct tables_file *at, const struct tls_pair *pair,
+		      unsigned *group)
+{
+	const char *other = NULL;
+	int err;
+
+	*group = 0;
+	if (at->setting == SETTING_TLS_CERTIFICATE)
+		return grouping_first(&b->grouping, pair, at->path);
+	err = grouping_find(&b->grouping, pair, at->path, group, &other);
+	if (err == -ENOTUNIQ)
+		config_fault(
+			b->config, at->setting,
+			"%s: is for the same names, with the same kind of key, as %s; take one "
+			"of them away",
+			at->path, other);
+	return err == -ENOTUNIQ || err == -EEXIST ? 1 : err;
 }
 
-int certificates_build(struct keyring *k, const struct tables_plan *plan, struct config *c)
+static int add(struct building *b, const struct source *from)
 {
-	struct source from;
-	struct tls_set *set;
+	const struct tables_file *at = &from->chain->file;
+	struct tls_pair pair;
+	char why[TLS_WHY_MAX];
+	unsigned group;
+	int err;
+
+	if (!read_pair(from, &pair, b->config))
+		return 0;
+	err = find_group(b, at, &pair, &group);
+	if (!err && b->set && !tls_set_add(b->set, group, &pair, why))
+		config_fault(b->config, at->setting, "%s: %s", at->path, why);
+	else if (!err)
+		err = keyring_add(b->keyring, group, &pair);
+	if (at->setting == SETTING_TLS_CERTIFICATE) {
+		b->keyring->named_chains = b->keyring->chains_n;
+		b->keyring->named_keys = b->keyring->keys_n;
+	}
+	tls_pair_free(&pair);
+	return err < 0 ? err : 0;
+}
+
+int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c)
+{
+	struct building b = { .keyring = k, .config = c };
 	int err = 0;
 
 	*k = (struct keyring){ 0 };
-	if (!file_of(plan, SETTING_TLS_CERTIFICATE, 0))
+	if (pairs->count == 0)
 		return 0;
-	set = try_policy(c);
-	for (unsigned i = 0; !err && file_of(plan, SETTING_TLS_CERTIFICATE, i); i++)
-		if (find_source(plan, &c->set, i, &from))
-			err = add(k, set, &from, c);
-	tls_set_free(set);
+	b.set = try_policy(c);
+	for (unsigned i = 0; !err && i < pairs->count; i++) {
+		const struct pair_file *f = &pairs->file[i];
+		bool apart = i + 1 < pairs->count && f[1].is_key;
+
+		if (!f->is_key)
+			err = add(&b, &(struct source){ f, apart ? f + 1 : f });
+	}
+	tls_set_free(b.set);
+	grouping_free(&b.grouping);
 	return err;
 }
 

@@ -341,24 +341,27 @@ static bool has_user(const struct check *k)
 static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 {
 	struct tables_plan plan;
+	struct pairs pairs;
 	int status = 0;
 	int err = tables_plan(&plan, c);
 
-	if (!err)
-		err = certificates_plan(&plan, c);
+	pairs_plan(&pairs, c);
 	k->probe.plan = &plan;
+	k->probe.pairs = &pairs;
 	/* Nothing is opened or made as root: without a user to become there is nothing to see. */
 	if (!err && has_user(k)) {
 		status = probe_run(&k->probe, c, why, cap);
 		if (!status)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
 		if (!status && !err) {
-			certificates_open_rest(&plan, c);
-			err = certificates_build(&k->keyring, &plan, c);
+			pairs_open_rest(&pairs, c);
+			err = certificates_build(&k->keyring, &pairs, c);
 		}
 	}
 	k->probe.plan = NULL;
+	k->probe.pairs = NULL;
 	tables_free(&plan);
+	pairs_free(&pairs);
 	if (err) {
 		snprintf(why, cap, "the tables cannot be built: %s", strerror(-err));
 		return EX_OSERR;

@@ -34,6 +34,9 @@ enum answer_kind {
 	ANSWER_FAULT,	   /* text: a fault at a setting */
 	ANSWER_PRIVILEGE,  /* text: why privilege could not be dropped */
 	ANSWER_FILE,	   /* the descriptor of a file of the plan */
+	ANSWER_LISTED,	   /* text: a file of TLS_CERTIFICATE_DIR; n: a key's */
+	ANSWER_DENIED,	   /* USER may not look into it */
+	ANSWER_PAIR,	   /* the descriptor of a certificate's file, or a key's; text: why not */
 	ANSWER_ENGINE,	   /* n: enum io_engine; text: why not io_uring */
 	ANSWER_ADDRESSES,  /* n addresses of a destination */
 	ANSWER_NAME,	   /* text: what we call ourselves */
@@ -106,10 +109,6 @@ static void open_file(int to, struct tables_plan *plan, unsigned i)
 
 	int err = tables_open(f, why, sizeof(why));
 
-	/* A key may be root's alone: certificates_open_rest(). */
-	if (err == -EACCES &&
-	    (f->setting == SETTING_TLS_CERTIFICATE || f->setting == SETTING_TLS_KEY))
-		return;
 	if (err) {
 		tell_fault(to, f->setting, "%s", why);
 		return;
@@ -117,6 +116,41 @@ static void open_file(int to, struct tables_plan *plan, unsigned i)
 	tell(to, &a, f->fd);
 	close(f->fd);
 	f->fd = -1;
+}
+
+/* What may be root's alone is left to pairs_open_rest(). */
+static void open_pair(int to, struct pair_file *f, unsigned i)
+{
+	struct answer a = { .kind = ANSWER_PAIR, .index = i };
+	int err = tables_open(&f->file, a.text, sizeof(a.text));
+
+	if (err == -EACCES)
+		return;
+	if (!err)
+		*a.text = '\0';
+	tell(to, &a, f->file.fd);
+	if (!err)
+		close(f->file.fd);
+	f->file.fd = -1;
+}
+
+static void list_dir(int to, struct pairs *p, const char *dir)
+{
+	unsigned before = p->count;
+	struct answer a = { .kind = ANSWER_DENIED };
+	char why[PROBE_TEXT_MAX];
+	int err = pairs_list(p, dir, why, sizeof(why));
+
+	if (err == -EACCES)
+		tell(to, &a, -1);
+	else if (err)
+		tell_fault(to, SETTING_TLS_CERTIFICATE_DIR, "%s", why);
+	a.kind = ANSWER_LISTED;
+	for (unsigned i = before; i < p->count; i++) {
+		a.n = p->file[i].is_key;
+		snprintf(a.text, sizeof(a.text), "%s", p->file[i].file.path);
+		tell(to, &a, -1);
+	}
 }
 
 struct xmllog_writer_config probe_log_config(const struct settings *set)
@@ -269,6 +303,10 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_configuration(to, c);
 	for (unsigned i = 0; i < p->plan->count; i++)
 		open_file(to, p->plan, i);
+	if (pairs_has_dir(c))
+		list_dir(to, p->pairs, c->set.tls_certificate_dir);
+	for (unsigned i = 0; i < p->pairs->count; i++)
+		open_pair(to, &p->pairs->file[i], i);
 	try_log(to, &c->set);
 	try_debug_dir(to, &c->set);
 	try_control(to, &c->set);
@@ -307,6 +345,20 @@ static int hear(int from, struct answer *a, int *fd)
 	return n == (ssize_t)sizeof(*a) ? 1 : -EPROTO;
 }
 
+static void take_pair(struct pairs *p, struct config *c, const struct answer *a, int fd)
+{
+	struct pair_file *f;
+
+	CHECK(a->index < p->count && !p->file[a->index].taken);
+	f = &p->file[a->index];
+	if (fd >= 0) {
+		pairs_take(f, fd, c);
+	} else if (*a->text) {
+		f->taken = true;
+		config_fault(c, f->file.setting, "%s", a->text);
+	}
+}
+
 static void take(struct probe *p, struct config *c, const struct answer *a, int fd)
 {
 	switch (a->kind) {
@@ -317,6 +369,15 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 	case ANSWER_FILE:
 		CHECK(a->index < p->plan->count && p->plan->file[a->index].fd < 0);
 		p->plan->file[a->index].fd = fd;
+		break;
+	case ANSWER_LISTED:
+		pairs_add(p->pairs, SETTING_TLS_CERTIFICATE_DIR, a->text, strlen(a->text), a->n);
+		break;
+	case ANSWER_DENIED:
+		p->pairs->dir_denied = true;
+		break;
+	case ANSWER_PAIR:
+		take_pair(p->pairs, c, a, fd);
 		break;
 	case ANSWER_ENGINE:
 		p->engine = a->n == IO_ENGINE_URING ? IO_ENGINE_URING : IO_ENGINE_EPOLL;

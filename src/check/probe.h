@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * probe: what can only be found out as the user that the daemon will be. A child process drops
- * privilege as the daemon will, then opens the tables (and hands the descriptors over), tries the
- * log, io_uring, the destinations' Unix sockets and the resolver, and ends. Nothing stays behind
- * but the answers.
+ * privilege as the daemon will, then opens tables and certificates (and hands the descriptors
+ * over), tries the log, io_uring, the destinations' Unix sockets and the resolver, and ends.
+ * Nothing stays behind but the answers.
  */
 #ifndef CHECK_PROBE_H
 #define CHECK_PROBE_H
@@ -14,6 +14,7 @@
 #include "io/io.h"
 #include "io/net.h"
 #include "check/name.h"
+#include "check/pairs.h"
 #include "check/privilege.h"
 #include "check/tables.h"
 #include "route/route.h"
@@ -26,6 +27,7 @@ struct probe {
 	struct privilege_id id;
 	unsigned workers;
 	struct tables_plan *plan;  /* its descriptors are answers */
+	struct pairs *pairs;	   /* what is in its files, and in the directory, too */
 	const struct route *route; /* NULL: the list is at fault, nothing to resolve */
 
 	/* Answered. */

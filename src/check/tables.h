@@ -13,9 +13,8 @@
 #include "config/config.h"
 #include "policy/policy.h"
 
-#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name */
-/* With one of RECIPIENTS, and those of TLS_CERTIFICATE and TLS_KEY. */
-#define TABLES_PLAN_MAX (TABLES_FILES + 1 + 16)
+#define TABLES_FILES	64		   /* files that RELAY_NETWORKS may name */
+#define TABLES_PLAN_MAX (TABLES_FILES + 1) /* with one of RECIPIENTS */
 
 /* A file that a setting names, opened (as USER) by the probe. */
 struct tables_file {
@@ -42,15 +41,12 @@ struct tables_text {
 	size_t n;
 };
 
-/* Adds a file of setting S to the plan. 0 or -ENOMEM. */
-int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
-	__attribute__((warn_unused_result));
-/* Reads an open file of the plan, whole; the caller frees T->data. False: a fault says why. */
+/* Reads an open file, whole; the caller frees T->data. False: a fault says why. */
 bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c);
 /* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
 int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));
 /*
- * Opens a file of the plan for tables_build(), a regular file only. 0, or -errno with a line for
+ * Opens a file, a regular one only. 0, or -errno with a line for
  * the operator in WHY (CAP octets).
  */
 int tables_open(struct tables_file *f, char *why, size_t cap) __attribute__((warn_unused_result));

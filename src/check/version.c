@@ -27,6 +27,7 @@ struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
 	struct part strings, networks, recipients, chains, keys;
+	uint64_t named_chains, named_keys; /* octets of them, of TLS_CERTIFICATE */
 	struct settings set;
 	struct listen_set listen;
 	struct route route;
@@ -68,10 +69,13 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 	i->route = k->route;
 	i->probe = k->probe;
 	i->probe.plan = NULL;
+	i->probe.pairs = NULL;
 	i->probe.route = NULL;
 	i->metrics = k->metrics;
 	i->workers = k->workers;
 	i->fewer_sessions = k->sessions_wished != 0;
+	i->named_chains = k->keyring.named_chains;
+	i->named_keys = k->keyring.named_keys;
 	if (k->policy.networks)
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
@@ -119,7 +123,7 @@ static bool is_image(const struct version_image *i, size_t size)
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
 	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
-	       inside(i, i->keys);
+	       inside(i, i->keys) && i->named_chains <= i->chains.n && i->named_keys <= i->keys.n;
 }
 
 int version_map(struct version *v, int fd)
@@ -170,6 +174,29 @@ static bool same_part(const struct version_image *a, struct part x, const struct
 	return x.n == y.n && memcmp((const char *)a + x.at, (const char *)b + y.at, x.n) == 0;
 }
 
+static struct part begin_of(struct part p, uint64_t n)
+{
+	return (struct part){ p.at, n };
+}
+
+static struct part behind(struct part p, uint64_t n)
+{
+	return (struct part){ p.at + n, p.n - n };
+}
+
+static bool same_certificates(const struct version_image *a, const struct version_image *b,
+			      enum setting s)
+{
+	if (s == SETTING_TLS_KEY)
+		return same_part(a, begin_of(a->keys, a->named_keys), b,
+				 begin_of(b->keys, b->named_keys));
+	if (s == SETTING_TLS_CERTIFICATE)
+		return same_part(a, begin_of(a->chains, a->named_chains), b,
+				 begin_of(b->chains, b->named_chains));
+	return same_part(a, behind(a->chains, a->named_chains), b,
+			 behind(b->chains, b->named_chains));
+}
+
 static bool changed(const struct version *a, const struct version *b, enum setting s)
 {
 	if (config_differs(&a->config.set, &b->config.set, s) == s)
@@ -178,10 +205,9 @@ static bool changed(const struct version *a, const struct version *b, enum setti
 		return !same_part(a->image, a->image->networks, b->image, b->image->networks);
 	if (s == SETTING_RECIPIENTS)
 		return !same_part(a->image, a->image->recipients, b->image, b->image->recipients);
-	if (s == SETTING_TLS_CERTIFICATE)
-		return !same_part(a->image, a->image->chains, b->image, b->image->chains);
-	if (s == SETTING_TLS_KEY)
-		return !same_part(a->image, a->image->keys, b->image, b->image->keys);
+	if (s == SETTING_TLS_CERTIFICATE || s == SETTING_TLS_KEY ||
+	    s == SETTING_TLS_CERTIFICATE_DIR)
+		return !same_certificates(a->image, b->image, s);
 	return false;
 }
 

@@ -19,6 +19,8 @@ struct keyring {
 	unsigned count;
 	uint8_t *chains, *keys;
 	size_t chains_n, keys_n;
+	/* How far those reach that TLS_CERTIFICATE names: the caller's to say. */
+	size_t named_chains, named_keys;
 };
 
 /* Adds a pair, which stays the caller's, to the group of that number (set.h). 0 or -ENOMEM. */

@@ -132,8 +132,7 @@ static bool read_pair(struct tls_pair *pair, STACK_OF(X509) * all, struct span c
 		return refuse(why, "the private key is encrypted, and nobody can be asked for its "
 				   "passphrase; write it without one");
 	if (!pair->key)
-		return refuse(why, "no private key (BEGIN PRIVATE KEY) that can be read; TLS_KEY "
-				   "names the files of keys that stand apart");
+		return refuse(why, "no private key (BEGIN PRIVATE KEY) that can be read");
 	pair->own = take_own(all, pair->key);
 	if (!pair->own)
 		return refuse(why, "the private key belongs to none of the certificates");

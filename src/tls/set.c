@@ -309,7 +309,8 @@ bool tls_set_add(struct tls_set *set, unsigned group, const struct tls_pair *pai
 {
 	enum tls_part part;
 
-	CHECK(group <= set->groups);
+	if (group > set->groups)
+		return refuse(why, "one before it could not be added");
 	if (group == set->groups && !new_group(set, &part, why))
 		return false;
 	if (SSL_CTX_use_cert_and_key(set->group[group].ctx, pair->own, pair->key, pair->chain, 0) !=

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * set: the certificates that a process serves, and which of them a client gets. Certificates are
- * grouped: those of TLS_CERTIFICATE are the first group, each one of TLS_CERTIFICATE_DIR is a group
- * of its own. A group has one certificate of each kind of key at most, and OpenSSL chooses among
- * them by what the client can verify; the group is chosen by the name that the client asks for
- * (server_name, RFC 6066 3). An unknown name, or none, gets the first group.
+ * grouped: those of TLS_CERTIFICATE are the first group, those of TLS_CERTIFICATE_DIR for the same
+ * names one each (grouping.h). A group has one certificate of each kind of key at most, and OpenSSL
+ * chooses among them by what the client can verify; the group is chosen by the name that the client
+ * asks for (server_name, RFC 6066 3). An unknown name, or none, gets the first group.
  *
  * All contexts come from one function and differ in their certificates alone: OpenSSL does not
  * switch the other settings with the context (openssl/openssl#1652).

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import unittest
@@ -16,16 +17,52 @@ import harness
 import puppet
 
 
-def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls"):
-    """A certificate for these names and its key; their paths."""
+def openssl(*arguments):
     if not shutil.which("openssl"):
         raise unittest.SkipTest("openssl(1) is not installed")
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+
+
+CA = """
+[ca]
+default_ca=x
+[x]
+database={0}/index
+new_certs_dir={0}
+rand_serial=yes
+default_md=sha256
+policy=any
+copy_extensions=copy
+unique_subject=no
+[any]
+commonName=supplied
+"""
+
+
+def sign_until(where, request, key, chain, until):
+    """A certificate of the key's own that ends at UNTIL, in seconds since 1970."""
+    (where / "index").touch()
+    (where / "ca.conf").write_text(CA.format(where))
+    begin, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(at))
+                  for at in (until - 90 * 86400, until))
+    openssl("ca", "-config", where / "ca.conf", "-batch", "-selfsign", "-notext", "-in", request,
+            "-keyfile", key, "-out", chain, "-startdate", begin, "-enddate", end)
+
+
+def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls", until=None):
+    """A certificate for these names and its key; their paths. UNTIL: the second that it ends at, in
+    place of DAYS."""
     chain, key = where / (name + ".pem"), where / (name + ".key")
     how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"]}[kind]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", *how, "-nodes", "-days", str(days),
-                    "-subj", "/CN=" + names[0], "-keyout", key, "-out", chain, "-addext",
-                    "subjectAltName=" + ",".join("DNS:" + each for each in names)],
-                   check=True, capture_output=True)
+    made = ["-newkey", *how, "-nodes", "-subj", "/CN=" + names[0], "-keyout", key, "-addext",
+            "subjectAltName=" + ",".join("DNS:" + each for each in names)]
+    if until is None:
+        openssl("req", "-x509", *made, "-days", days, "-out", chain)
+    else:
+        with tempfile.TemporaryDirectory() as space:
+            request = pathlib.Path(space, "request")
+            openssl("req", "-new", *made, "-out", request)
+            sign_until(pathlib.Path(space), request, key, chain, until)
     chain.chmod(0o644)
     key.chmod(0o640)
     return chain, key
