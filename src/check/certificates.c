@@ -111,7 +111,7 @@ static int add(struct building *b, const struct source *from)
 	if (!err && b->set && !tls_set_add(b->set, group, &pair, why))
 		config_fault(b->config, at->setting, "%s: %s", at->path, why);
 	else if (!err)
-		err = keyring_add(b->keyring, group, &pair);
+		err = keyring_add(b->keyring, group, at->path, &pair);
 	if (at->setting == SETTING_TLS_CERTIFICATE) {
 		b->keyring->named_chains = b->keyring->chains_n;
 		b->keyring->named_keys = b->keyring->keys_n;

@@ -7,6 +7,9 @@
 
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
+
+#include "check/expiry.h"
 
 struct warning_to {
 	const struct config *config;
@@ -106,6 +109,25 @@ static void warn_of_name(struct warning_to *w, const struct check *k)
 		     k->probe.name);
 }
 
+static void warn_of_certificates(struct warning_to *w, const struct keyring *k)
+{
+	struct keyring_reader r = { span_of(k->chains, k->chains_n) };
+	struct keyring_about about;
+	int64_t now_s = (int64_t)time(NULL);
+	char words[EXPIRY_WORDS];
+
+	for (;;) {
+		bool named = k->chains_n - r.rest.n < k->named_chains;
+
+		if (!keyring_next_about(&r, &about))
+			return;
+		if (expiry_of(about.until_s - now_s) == EXPIRY_FAR)
+			continue;
+		expiry_words(&about, now_s, words);
+		warn(w, named ? SETTING_TLS_CERTIFICATE : SETTING_TLS_CERTIFICATE_DIR, "%s", words);
+	}
+}
+
 unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out)
 {
 	struct warning_to w = { .config = c, .out = out };
@@ -113,6 +135,7 @@ unsigned check_print_warnings(const struct check *k, const struct config *c, FIL
 	warn_of_relaying(&w, k);
 	warn_of_metrics(&w, k);
 	warn_of_name(&w, k);
+	warn_of_certificates(&w, &k->keyring);
 	if (c->set.log_level >= 4)
 		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");
 	return w.count;

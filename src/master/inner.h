@@ -15,6 +15,7 @@
 #include "master/asked.h"
 #include "check/check.h"
 #include "master/master.h"
+#include "check/pairs.h"
 #include "check/pidfile.h"
 #include "master/process.h"
 #include "check/resolver.h"
@@ -22,6 +23,8 @@
 #include "shared/slots.h"
 #include "master/state.h"
 #include "check/version.h"
+
+#define MASTER_CERTIFICATES (PAIRS_OF_SETTING + PAIRS_OF_DIR)
 
 enum asked_for { ASKED_NOTHING, ASKED_RELOAD, ASKED_UPGRADE };
 enum master_state { STARTING, RUNNING, STOPPING, CLOSING };
@@ -64,11 +67,13 @@ struct master {
 	int life[2];  /* its end of file tells the log writer that nobody is left */
 	int ready[2]; /* slots of workers that accept connections */
 	enum master_state state;
-	bool upgraded;		    /* STARTING: not the first program: those before still serve */
-	uint64_t deadline_ms;	    /* STOPPING, CLOSING: who is left is killed; 0: was done */
-	int stop_signal;	    /* STOPPING: what the workers are told */
-	uint64_t tickets_ms;	    /* when the keys of TLS sessions turn; 0: at once */
-	uint64_t tell_ms;	    /* when workers that are to go are told again */
+	bool upgraded;	      /* STARTING: not the first program: those before still serve */
+	uint64_t deadline_ms; /* STOPPING, CLOSING: who is left is killed; 0: was done */
+	int stop_signal;      /* STOPPING: what the workers are told */
+	uint64_t tickets_ms;  /* when the keys of TLS sessions turn; 0: at once */
+	uint64_t expiry_ms;   /* when certificates are looked at; 0: at once */
+	uint8_t expiry_told[MASTER_CERTIFICATES]; /* enum expiry, of each in the version's order */
+	uint64_t tell_ms;			  /* when workers that are to go are told again */
 	uint64_t stopped_before[2]; /* sessions that had ended when the stop began: all, cut off */
 	uint64_t last_epoch_us;
 	struct other_seats other[STATE_OTHER_TABLES];
@@ -154,6 +159,15 @@ void children_resolver(void *ctx);
 unsigned children_free_generation(const struct master *m);
 /* The STOP_GRACE that the worker of a slot knows, in seconds. */
 int children_grace(const struct master *m, unsigned slot);
+
+/* ---- expiring.c ---- */
+
+/* The version has other certificates. */
+void expiring_begin(struct master *m);
+/* Tells of those that end soon, where it is time to look. */
+void expiring_run(struct master *m, uint64_t now_ms);
+/* It will be, at m->expiry_ms. */
+bool expiring_any(const struct master *m);
 
 /* ---- start.c ---- */
 

@@ -405,6 +405,7 @@ static void run_serving(struct master *m, uint64_t now)
 		master_fault(m, "fork", "resolver: %s", strerror(-err));
 	begin_next(m);
 	reload_run(m);
+	expiring_run(m, now);
 }
 
 static void tell_stopped(struct master *m)
@@ -499,6 +500,8 @@ static int wait_ms(struct master *m, uint64_t now)
 			sooner(&until, now);
 		if (has_tickets(m))
 			sooner(&until, m->tickets_ms);
+		if (expiring_any(m))
+			sooner(&until, m->expiry_ms);
 		if (reload_wait_ms(m) >= 0)
 			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {

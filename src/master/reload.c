@@ -237,6 +237,7 @@ static void change(struct master *m, struct next *n)
 	change_controls(m, n);
 	m->version = n->version;
 	m->tickets_ms = 0; /* TLS_TICKET_HOURS may be another */
+	expiring_begin(m);
 	m->rt = n->rt;
 	m->slots = n->slots;
 	m->log.level = m->version->config.set.log_level;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,10 +85,53 @@ static int add_key(struct keyring *k, const EVP_PKEY *key)
 	return err;
 }
 
-int keyring_add(struct keyring *k, unsigned group, const struct tls_pair *pair)
+static int add_text(struct keyring *k, const char *text)
+{
+	return add_octets(&k->chains, &k->chains_n, (const uint8_t *)text, strlen(text));
+}
+
+static int add_names(struct keyring *k, const struct tls_pair *pair)
+{
+	char name[TLS_NAME_MAX], *text = NULL;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+	int err = -ENOMEM;
+
+	for (unsigned i = 0; out && tls_pair_name(pair, i, name); i++)
+		fprintf(out, "%s%s", i ? " " : "", name);
+	if (out && fclose(out) == 0)
+		err = add_text(k, text);
+	free(text);
+	return err;
+}
+
+static int add_about(struct keyring *k, unsigned group, const char *file,
+		     const struct tls_pair *pair)
+{
+	int64_t until_s = tls_pair_until_s(pair);
+	uint8_t digest[TLS_DIGEST];
+	char kind[64];
+	int err = add_number(&k->chains, &k->chains_n, group);
+
+	tls_pair_kind(pair, kind, sizeof(kind));
+	if (!err)
+		err = add_octets(&k->chains, &k->chains_n, (const uint8_t *)&until_s,
+				 sizeof(until_s));
+	if (!err)
+		err = add_text(k, file);
+	if (!err)
+		err = add_names(k, pair);
+	if (!err)
+		err = add_text(k, kind);
+	if (!err && !tls_key_digest(pair->own, digest))
+		err = -ENOMEM;
+	return err ? err : add_octets(&k->chains, &k->chains_n, digest, sizeof(digest));
+}
+
+int keyring_add(struct keyring *k, unsigned group, const char *file, const struct tls_pair *pair)
 {
 	int chain = sk_X509_num(pair->chain);
-	int err = add_number(&k->chains, &k->chains_n, group);
+	int err = add_about(k, group, file, pair);
 
 	if (!err)
 		err = add_number(&k->chains, &k->chains_n, (size_t)chain + 1);
@@ -142,14 +186,66 @@ static X509 *next_certificate(struct keyring_reader *r)
 	return d2i_X509(NULL, &p, (long)der.n);
 }
 
+/* And how many certificates follow. */
+static bool read_about(struct keyring_reader *r, struct keyring_about *about, uint32_t *certs)
+{
+	struct span until;
+	uint32_t group;
+
+	if (!next_number(r, &group) || !next_octets(r, &until) ||
+	    until.n != sizeof(about->until_s) || !next_octets(r, &about->file) ||
+	    !next_octets(r, &about->names) || !next_octets(r, &about->kind) ||
+	    !next_octets(r, &about->digest) || about->digest.n != TLS_DIGEST ||
+	    !next_number(r, certs) || *certs == 0 || *certs > TLS_CHAIN_MAX)
+		return false;
+	about->group = group;
+	memcpy(&about->until_s, until.p, sizeof(about->until_s));
+	return true;
+}
+
+bool keyring_next_about(struct keyring_reader *r, struct keyring_about *about)
+{
+	struct span der;
+	uint32_t certs;
+
+	if (!read_about(r, about, &certs))
+		return false;
+	while (certs > 0 && next_octets(r, &der))
+		certs--;
+	return certs == 0;
+}
+
+struct span keyring_name(const struct keyring_about *about, unsigned n)
+{
+	struct span rest = about->names;
+
+	for (;;) {
+		const uint8_t *blank = rest.n ? memchr(rest.p, ' ', rest.n) : NULL;
+		size_t len = blank ? (size_t)(blank - rest.p) : rest.n;
+
+		if (n-- == 0)
+			return span_of(rest.p, len);
+		rest = span_from(rest, blank ? len + 1 : len);
+	}
+}
+
+unsigned keyring_name_count(const struct keyring_about *about)
+{
+	unsigned n = about->names.n > 0;
+
+	for (size_t i = 0; i < about->names.n; i++)
+		n += about->names.p[i] == ' ';
+	return n;
+}
+
 static bool read_pair(struct keyring_reader *r, unsigned *group, struct tls_pair *pair)
 {
-	uint32_t number, certs;
+	struct keyring_about about;
+	uint32_t certs;
 
-	if (!next_number(r, &number) || !next_number(r, &certs) || certs == 0 ||
-	    certs > TLS_CHAIN_MAX)
+	if (!read_about(r, &about, &certs))
 		return false;
-	*group = number;
+	*group = about.group;
 	pair->own = next_certificate(r);
 	for (uint32_t i = 1; i < certs && pair->own; i++) {
 		X509 *cert = next_certificate(r);

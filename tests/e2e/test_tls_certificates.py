@@ -2,15 +2,19 @@
 """Certificates: many of them in a directory, in the ways in which certbot and lego leave them
 there, and which of them a client gets."""
 import pathlib
+import re
 import shutil
 import signal
 import ssl
+import time
 import unittest
 
 import harness
 import tls
 from puppet import case
 from tls import Secure, TlsCase
+
+DAY = 86400
 
 
 def der_of(chain):
@@ -298,6 +302,75 @@ class Faults(Directory):
             self.ders["a"] = before
             self.assertEqual(self.served(daemon, "a.test"), "a")
             daemon.record("session")
+
+
+class Expiry(Directory):
+    """The end of a certificate is told of, and refuses nothing."""
+
+    def fill(self, **left):
+        now = time.time()
+        for label, seconds in left.items():
+            self.pem(label, label + ".test", until=int(now + seconds))
+
+    def told(self, daemon, count):
+        """What was said of each, without the rest of the words."""
+        said = [re.match(r"(\w+)\.test, .*: (ends in|has ended) (\d+) (\w+)",
+                         each.get("detail")).groups()
+                for each in daemon.records("fault", what="certificate", count=count)]
+        return [(label, int(number), unit) if how == "ends in" else (label, -int(number), unit)
+                for label, how, number, unit in said]
+
+    def test_expired_start_warns(self):
+        self.fill(over=-3 * DAY - 60)
+        with harness.Sink(maildir=True) as sink, self.serve(sink) as daemon:
+            done = harness.run_caronte("-c", daemon.conf, "-t")
+            self.assertEqual(done.returncode, 0)
+            self.assertRegex(done.stderr, r"TLS_CERTIFICATE_DIR: warning: over.test, /.*/over.pem: "
+                                          r"has ended 3 days ago, 20.*Z; renew it, and reload\n")
+            self.assertEqual(self.told(daemon, 1), [("over", -3, "days")])
+            harness.wait_until(lambda: "certificate: over.test" in daemon.stderr())
+            with Secure(daemon.port) as client:
+                client.secured(name="over.test")
+                self.assertRegex(client.send_message(b"Subject: x\r\n\r\n"), rb"^250 ")
+                client.quit()
+            daemon.record("session")
+
+    def test_expiry_21_7_1(self):
+        """Each step once, at the start and while it runs; a reload begins anew."""
+        self.fill(a22=22 * DAY, b21=21 * DAY - 60, c7=7 * DAY - 60, d1=DAY - 60, e0=-60)
+        first = [("b21", 21, "days"), ("c7", 7, "days"), ("d1", 24, "hours")]
+        with harness.Sink() as sink, self.serve(sink) as daemon:
+            told = self.told(daemon, 4)
+            self.assertEqual(told[:3], first)
+            self.assertEqual((told[3][0], told[3][2]), ("e0", "seconds"))
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.record("reload")
+            told = self.told(daemon, 8)
+            self.assertEqual(told[4:7], first)
+            done = harness.run_caronte("-c", daemon.conf, "-t")
+            self.assertEqual(re.findall(r"warning: (\w+)\.test,", done.stderr),
+                             ["b21", "c7", "d1", "e0"])
+
+    def test_while_it_runs(self):
+        """A step that is taken later, to the second."""
+        self.fill(a=21 * DAY + 12, b=7 * DAY + 12, c=DAY + 12, d=12)
+        with harness.Sink() as sink, self.serve(sink) as daemon:
+            self.assertEqual([label for label, _, _ in self.told(daemon, 3)], ["b", "c", "d"])
+            told = self.told(daemon, 7)[3:]
+            self.assertEqual(told[:3], [("a", 21, "days"), ("b", 7, "days"), ("c", 24, "hours")])
+            self.assertEqual(told[3][0], "d")
+            time.sleep(1)
+            self.assertEqual(len(self.told(daemon, 7)), 7)
+
+    def test_setting(self):
+        """TLS_CERTIFICATE as well."""
+        chain, key = self.made("one", ("one.test",), until=int(time.time() + DAY / 2))
+        with harness.Sink() as sink, \
+                self.serve(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
+                           TLS_CERTIFICATE_DIR="") as daemon:
+            self.assertEqual(self.told(daemon, 1), [("one", 12, "hours")])
+            done = harness.run_caronte("-c", daemon.conf, "-t")
+            self.assertRegex(done.stderr, "TLS_CERTIFICATE: warning: one.test, ")
 
 
 class Many(Directory):

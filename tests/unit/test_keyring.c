@@ -21,7 +21,7 @@ static void make_pairs(struct tls_pair pair[PAIRS])
 		root = cert_make(&(struct cert_wish){ .common = "root", .ca = true });
 	pair[0] = cert_make(&(struct cert_wish){ .names = "DNS:a.test", .issuer = &root });
 	pair[1] = cert_make(&(struct cert_wish){ .names = "DNS:a.test", .rsa = true });
-	pair[2] = cert_make(&(struct cert_wish){ .names = "DNS:b.test" });
+	pair[2] = cert_make(&(struct cert_wish){ .names = "DNS:b.test,DNS:*.b.test" });
 	assert_true(X509_up_ref(root.own));
 	assert_true(sk_X509_push(pair[0].chain, root.own) > 0);
 }
@@ -35,10 +35,11 @@ static void free_pairs(struct tls_pair pair[PAIRS])
 static void pack(const struct tls_pair pair[PAIRS], struct keyring *k)
 {
 	static const unsigned groups[PAIRS] = { 0, 0, 7 };
+	static const char *const files[PAIRS] = { "/a.pem", "/rsa.pem", "/b/fullchain.pem" };
 
 	*k = (struct keyring){ 0 };
 	for (unsigned i = 0; i < PAIRS; i++)
-		assert_int_equal(keyring_add(k, groups[i], &pair[i]), 0);
+		assert_int_equal(keyring_add(k, groups[i], files[i], &pair[i]), 0);
 	assert_int_equal(k->count, PAIRS);
 }
 
@@ -80,6 +81,48 @@ static void what_was_packed_is_read(void **state)
 	free_pairs(pair);
 }
 
+/* What is told of each, without a look at the certificates. */
+static void about_each(void **state)
+{
+	static const struct {
+		unsigned group;
+		const char *file, *names[3], *kind;
+	} rows[PAIRS] = {
+		{ 0, "/a.pem", { "a.test" }, "ECDSA P-256" },
+		{ 0, "/rsa.pem", { "a.test" }, "RSA 2048" },
+		{ 7, "/b/fullchain.pem", { "b.test", "*.b.test" }, "ECDSA P-256" },
+	};
+	struct tls_pair pair[PAIRS];
+	struct keyring_reader r;
+	struct keyring_about about;
+	struct keyring k;
+
+	(void)state;
+	make_pairs(pair);
+	pack(pair, &k);
+	r.rest = span_of(k.chains, k.chains_n);
+	for (unsigned i = 0; i < PAIRS; i++) {
+		uint8_t digest[TLS_DIGEST];
+		unsigned n = 0;
+
+		assert_true(keyring_next_about(&r, &about));
+		assert_int_equal(about.group, rows[i].group);
+		assert_int_equal(about.until_s, tls_pair_until_s(&pair[i]));
+		assert_true(span_eq(about.file, span_str(rows[i].file)));
+		for (; rows[i].names[n]; n++)
+			assert_true(span_eq(keyring_name(&about, n), span_str(rows[i].names[n])));
+		assert_int_equal(keyring_name(&about, n).n, 0);
+		assert_int_equal(keyring_name_count(&about), n);
+		assert_true(span_eq(about.kind, span_str(rows[i].kind)));
+		assert_true(tls_key_digest(pair[i].own, digest));
+		assert_memory_equal(about.digest.p, digest, TLS_DIGEST);
+	}
+	assert_false(keyring_next_about(&r, &about));
+	assert_true(keyring_is_over(&r));
+	keyring_free(&k);
+	free_pairs(pair);
+}
+
 /* The private number of a key stands nowhere among the chains. */
 static void keys_stand_apart(void **state)
 {
@@ -105,6 +148,7 @@ static void wrong_octets(void **state)
 {
 	struct tls_pair pair[PAIRS], got;
 	struct keyring k;
+	struct keyring_about about;
 	unsigned group;
 
 	(void)state;
@@ -123,6 +167,10 @@ static void wrong_octets(void **state)
 			tls_pair_free(&got);
 		assert_true(count <= PAIRS);
 		assert_true(!cut || count < PAIRS);
+		r.rest = feed_guard(span_of(k.chains, n));
+		for (count = 0; keyring_next_about(&r, &about) && count <= PAIRS; count++)
+			assert_true(keyring_name_count(&about) < TLS_NAME_MAX);
+		assert_true(count <= PAIRS);
 		if (!cut)
 			k.chains[at] ^= 0xff;
 	}
@@ -134,6 +182,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_packed_is_read),
+		cmocka_unit_test(about_each),
 		cmocka_unit_test(keys_stand_apart),
 		cmocka_unit_test(wrong_octets),
 	};
