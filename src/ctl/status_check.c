@@ -13,6 +13,8 @@
 #define SESSIONS_PERCENT 90   /* of MAX_SESSIONS */
 #define DISK_PERCENT	 5    /* free */
 #define DROPPED_S	 3600 /* records that were lost are told of for so long */
+#define CERTIFICATE_DAYS 21   /* left */
+#define DAY		 86400.0
 #define TEXT_MAX	 4096
 
 struct findings {
@@ -123,6 +125,41 @@ static void look_at_sessions(struct findings *f, const json_t *now)
 		find(f, STATUS_WARNING, "%.0f of %.0f sessions are open", open, max);
 }
 
+/* The one that ends first, and how many others are as near. */
+static void look_at_certificates(struct findings *f, const json_t *certificates)
+{
+	const json_t *first = NULL;
+	unsigned near = 0;
+	double least = 0;
+	char others[48] = "";
+	const char *name;
+	size_t i;
+	json_t *c;
+
+	json_array_foreach((json_t *)(uintptr_t)certificates, i, c)
+	{
+		double left = number(c, "seconds_left");
+
+		near += left <= CERTIFICATE_DAYS * DAY;
+		if (!first || left < least) {
+			first = c;
+			least = left;
+		}
+	}
+	if (near == 0)
+		return;
+	name = json_string_value(json_array_get(json_object_get(first, "names"), 0));
+	if (near > 1)
+		snprintf(others, sizeof(others), ", and %u more end%s within %d days", near - 1,
+			 near == 2 ? "s" : "", CERTIFICATE_DAYS);
+	if (least > 0)
+		find(f, STATUS_WARNING, "the certificate of %s ends in %.1f days%s",
+		     name ? name : "?", least / DAY, others);
+	else
+		find(f, STATUS_CRITICAL, "the certificate of %s has ended%s", name ? name : "?",
+		     others);
+}
+
 static void look(struct findings *f, const json_t *now)
 {
 	const json_t *reload = json_object_get(now, "reload");
@@ -133,6 +170,7 @@ static void look(struct findings *f, const json_t *now)
 	if (json_is_false(json_object_get(reload, "success")))
 		find(f, STATUS_WARNING, "the last reload or upgrade was refused, %s",
 		     text(reload, "time"));
+	look_at_certificates(f, json_object_get(now, "certificates"));
 	look_at_log(f, now);
 	look_at_sessions(f, now);
 	if (f->worst == STATUS_GOOD)

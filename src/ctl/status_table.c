@@ -263,6 +263,52 @@ static void put_workers(FILE *out, const json_t *workers)
 		whole(w, "starts"));
 }
 
+static const char *first_name(const json_t *certificate)
+{
+	const char *name =
+		json_string_value(json_array_get(json_object_get(certificate, "names"), 0));
+
+	return name ? name : "-";
+}
+
+static int first_name_width(const json_t *certificates)
+{
+	size_t width = strlen("certificate"), i;
+	json_t *c;
+
+	json_array_foreach((json_t *)(uintptr_t)certificates, i, c)
+	{
+		size_t n = strlen(first_name(c));
+
+		width = n > width ? n : width;
+	}
+	return (int)width;
+}
+
+/* Days are whole ones that are left, as in "0": less than one. */
+static void put_certificates(FILE *out, const json_t *certificates)
+{
+	int width = first_name_width(certificates);
+	size_t i;
+	json_t *c;
+
+	if (json_array_size(certificates) == 0)
+		return;
+	fprintf(out, "\n%-*s %6s %-12s %6s %-20s %s\n", width, "certificate", "names", "key",
+		"days", "until", "file");
+	json_array_foreach((json_t *)(uintptr_t)certificates, i, c)
+	{
+		double left = number(c, "seconds_left");
+		char days[32] = "over";
+
+		if (left > 0)
+			snprintf(days, sizeof(days), "%llu", (unsigned long long)left / 86400);
+		fprintf(out, "%-*s %6zu %-12s %6s %.19sZ %s\n%*s %s\n", width, first_name(c),
+			json_array_size(json_object_get(c, "names")), text(c, "key"), days,
+			text(c, "until"), text(c, "file"), 6, "TLSA", text(c, "tlsa"));
+	}
+}
+
 bool status_table_print(FILE *out, const json_t *now, const json_t *before)
 {
 	if (!json_is_object(now) || !json_object_get(now, "version"))
@@ -271,5 +317,6 @@ bool status_table_print(FILE *out, const json_t *now, const json_t *before)
 	put_totals(out, now, before);
 	put_destinations(out, json_object_get(now, "destinations"));
 	put_workers(out, json_object_get(now, "workers"));
+	put_certificates(out, json_object_get(now, "certificates"));
 	return true;
 }

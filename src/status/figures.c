@@ -10,9 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check/version.h"
 #include "route/busy.h"
 #include "route/shared.h"
 #include "status/figures_names.h"
+#include "tls/keyring.h"
 
 /* ---- readings ---- */
 
@@ -99,11 +101,11 @@ unsigned figures_disks(const struct runtime *rt, struct figures_disk out[FIGURES
 
 /* ---- JSON ---- */
 
-static void put_text(FILE *out, const char *text)
+static void put_span(FILE *out, struct span text)
 {
 	putc('"', out);
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = text.p[i];
 
 		if (c == '"' || c == '\\')
 			fprintf(out, "\\%c", c);
@@ -115,6 +117,11 @@ static void put_text(FILE *out, const char *text)
 			putc(c, out);
 	}
 	putc('"', out);
+}
+
+static void put_text(FILE *out, const char *text)
+{
+	put_span(out, span_str(text));
 }
 
 static void put_time(FILE *out, const char *name, uint64_t us)
@@ -248,6 +255,44 @@ static void put_worker(FILE *out, const struct stats_worker *w, unsigned i, unsi
 	putc('}', out);
 }
 
+static void put_certificate(FILE *out, const struct keyring_about *about, int64_t now_s)
+{
+	unsigned names = keyring_name_count(about);
+
+	fputs("{\"names\":[", out);
+	for (unsigned i = 0; i < names; i++) {
+		if (i)
+			putc(',', out);
+		put_span(out, keyring_name(about, i));
+	}
+	fputs("],\"key\":", out);
+	put_span(out, about->kind);
+	fputs(",\"file\":", out);
+	put_span(out, about->file);
+	putc(',', out);
+	put_time(out, "until", about->until_s > 0 ? (uint64_t)about->until_s * 1000000 : 0);
+	fprintf(out, ",\"seconds_left\":%" PRId64 ",\"tlsa\":\"3 1 1 ", about->until_s - now_s);
+	for (size_t i = 0; i < about->digest.n; i++)
+		fprintf(out, "%02x", about->digest.p[i]);
+	fputs("\"}", out);
+}
+
+/* In the order in which clients get them. */
+static void put_certificates(FILE *out, const struct runtime *rt)
+{
+	struct keyring_reader r = { rt->version->chains };
+	struct keyring_about about;
+	int64_t now_s = (int64_t)time(NULL);
+	const char *before = "";
+
+	fputs("\"certificates\":[", out);
+	for (; keyring_next_about(&r, &about); before = ",") {
+		fputs(before, out);
+		put_certificate(out, &about, now_s);
+	}
+	putc(']', out);
+}
+
 static void put_sessions(FILE *out, const struct runtime *rt, const struct stats_sum *sum)
 {
 	fprintf(out, "\"sessions\":{\"open\":%u,\"max\":%d,\"total\":%" PRIu64 ",",
@@ -340,5 +385,7 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 		if (figures_worker(rt, i))
 			put_worker(out, &rt->stats->worker[i], i, shown++);
 	}
-	fputs("]}\n", out);
+	fputs("],", out);
+	put_certificates(out, rt);
+	fputs("}\n", out);
 }

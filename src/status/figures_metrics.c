@@ -8,9 +8,12 @@
 #include "status/figures.h"
 
 #include <inttypes.h>
+#include <time.h>
 
+#include "check/version.h"
 #include "route/shared.h"
 #include "status/figures_names.h"
+#include "tls/keyring.h"
 
 /* Bounds of the histograms: the powers of two from 256 microseconds to 67 seconds. */
 #define FIRST_BOUND_LOG 8
@@ -216,6 +219,40 @@ static void settings(FILE *out, const struct runtime *rt)
 	      (double)(us ? us : rt->stats->started_us) / 1e6);
 }
 
+/* The value of a label, with the escapes that it has to have. */
+static void label(FILE *out, const char *name, struct span value)
+{
+	fprintf(out, "%s=\"", name);
+	for (size_t i = 0; i < value.n; i++) {
+		uint8_t c = value.p[i];
+
+		if (c == '\\' || c == '"')
+			putc('\\', out);
+		putc(c < ' ' || c > '~' ? '?' : c, out);
+	}
+	putc('"', out);
+}
+
+/* A name can be in several, of which each has a file of its own. */
+static void certificates(FILE *out, const struct runtime *rt)
+{
+	struct keyring_reader r = { rt->version->chains };
+	struct keyring_about about;
+	int64_t now_s = (int64_t)time(NULL);
+
+	family(out, "certificate_expiry_seconds", "gauge",
+	       "Seconds until the certificate ends; below 0 since it has.");
+	while (keyring_next_about(&r, &about)) {
+		fputs("caronte_certificate_expiry_seconds{", out);
+		label(out, "name", keyring_name(&about, 0));
+		putc(',', out);
+		label(out, "key", about.kind);
+		putc(',', out);
+		label(out, "file", about.file);
+		fprintf(out, "} %" PRId64 "\n", about.until_s - now_s);
+	}
+}
+
 static void workers(FILE *out, const struct runtime *rt)
 {
 	const struct stats_worker *w = rt->stats->worker;
@@ -256,4 +293,5 @@ void figures_metrics(struct figures *f, FILE *out)
 	destination_counts(out, rt, f->now);
 	latencies(out, rt, f->now);
 	workers(out, rt);
+	certificates(out, rt);
 }

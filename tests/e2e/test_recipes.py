@@ -20,6 +20,7 @@ import postfix
 import puppet
 import test_json
 import test_status
+import tls
 
 LOG_DIR, ARCHIVE = "/var/log/caronte", "/var/log/caronte/archive"
 OURS, FAR = "joe@example.net", "victim@far.test"
@@ -453,7 +454,10 @@ class Prometheus(Recipe):
         port = harness.free_port()
         address = {"127.0.0.1:9525": "127.0.0.1:%d" % port}
         metrics = self.configured(address)["METRICS_ADDRESS"]
-        with harness.Sink() as sink, self.caronte(sink, METRICS_ADDRESS=metrics) as daemon:
+        chain, key = tls.make_pair(self.new_dir("tls"))
+        with harness.Sink() as sink, \
+                self.caronte(sink, METRICS_ADDRESS=metrics, TLS_CERTIFICATE=str(chain),
+                             TLS_KEY=str(key)) as daemon:
             self.assertIn('targets: ["%s"]' % metrics, self.box("prometheus.yml", **address))
             self.send(daemon.port, OURS)
             with urllib.request.urlopen("http://%s/metrics" % metrics,

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: ISC
 """Certificates: many of them in a directory, in the ways in which certbot and lego leave them
 there, and which of them a client gets."""
+import hashlib
+import json
 import pathlib
 import re
 import shutil
 import signal
 import ssl
+import subprocess
 import time
 import unittest
+import urllib.request
 
 import harness
+import test_status
 import tls
 from puppet import case
 from tls import Secure, TlsCase
@@ -371,6 +376,89 @@ class Expiry(Directory):
             self.assertEqual(self.told(daemon, 1), [("one", 12, "hours")])
             done = harness.run_caronte("-c", daemon.conf, "-t")
             self.assertRegex(done.stderr, "TLS_CERTIFICATE: warning: one.test, ")
+
+
+def tlsa_of(chain):
+    """TLSA 3 1 1 of a certificate's key, by openssl(1)."""
+    key = subprocess.run(["openssl", "x509", "-in", chain, "-noout", "-pubkey"], check=True,
+                         capture_output=True).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key, check=True,
+                         capture_output=True).stdout
+    return "3 1 1 " + hashlib.sha256(der).hexdigest()
+
+
+class Told(Directory):
+    """What a running daemon tells of its certificates."""
+
+    def setUp(self):
+        super().setUp()
+        run = self.new_dir("run")
+        harness.give_to_user(run)
+        self.socket = run / "control"
+        self.now = int(time.time()) + 1800  # no test is at the edge of a day
+        self.pem("a", "mx.test", "*.wild.test", "two.test", until=self.now + 40 * DAY)
+        self.lego("b", "b.test", kind="rsa", until=self.now + 3 * DAY)
+
+    def serve(self, sink, **settings):
+        return super().serve(sink, CONTROL_SOCKET=str(self.socket), **settings)
+
+    def ctl(self, *arguments):
+        return harness.ctl(arguments[0], "--socket", self.socket, *arguments[1:])
+
+    def test_document(self):
+        with harness.Sink() as sink, self.serve(sink):
+            one, other = json.loads(self.ctl("status", "--json").stdout)["certificates"]
+            for each, left in ((one, 40 * DAY), (other, 3 * DAY)):
+                self.assertAlmostEqual(each.pop("seconds_left"), left + 1800,
+                                       delta=harness.PATIENCE_S)
+                until = time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(self.now + left))
+                self.assertEqual(each.pop("until"), until)
+            self.assertEqual(one, {
+                "names": ["mx.test", "*.wild.test", "two.test"], "key": "ECDSA P-256",
+                "file": str(self.place / "a.pem"), "tlsa": tlsa_of(self.place / "a.pem")})
+            self.assertEqual(other, {
+                "names": ["b.test"], "key": "RSA 2048", "file": str(self.place / "b.crt"),
+                "tlsa": tlsa_of(self.place / "b.crt")})
+
+    def test_table(self):
+        with harness.Sink() as sink, self.serve(sink):
+            table = self.ctl("status").stdout
+            self.assertRegex(table, r"\ncertificate  names key +days until +file\n"
+                                    r"mx\.test +3 ECDSA P-256 +40 20\S+Z /\S+/a\.pem\n"
+                                    r" +TLSA 3 1 1 [0-9a-f]{64}\n"
+                                    r"b\.test +1 RSA 2048 +3 20\S+Z /\S+/b\.crt\n")
+            done = self.ctl("status", "--check")
+            self.assertEqual((done.returncode, done.stdout),
+                             (1, "WARNING: the certificate of b.test ends in 3.0 days\n"))
+
+    def test_none(self):
+        with harness.Sink() as sink, self.serve(sink, TLS_CERTIFICATE_DIR=""):
+            self.assertEqual(json.loads(self.ctl("status", "--json").stdout)["certificates"], [])
+            self.assertNotIn("certificate", self.ctl("status").stdout)
+
+    def test_metrics(self):
+        # One of the same name, as a renewal has left it.
+        self.pem("c", "mx.test", "more.test", until=self.now - DAY)
+        port = harness.free_port()
+        with harness.Sink() as sink, self.serve(sink, METRICS_ADDRESS="127.0.0.1:%d" % port):
+            with urllib.request.urlopen("http://127.0.0.1:%d/metrics" % port,
+                                        timeout=harness.PATIENCE_S) as answer:
+                found = test_status.parse_metrics(answer.read().decode())
+            found = found["caronte_certificate_expiry_seconds"]
+            for label, name, key, left in (("a.pem", "mx.test", "ECDSA P-256", 40 * DAY),
+                                           ("b.crt", "b.test", "RSA 2048", 3 * DAY),
+                                           ("c.pem", "mx.test", "ECDSA P-256", -DAY)):
+                value = found.pop('name="%s",key="%s",file="%s"' % (name, key, self.place / label))
+                self.assertAlmostEqual(value, left + 1800, delta=harness.PATIENCE_S)
+            self.assertEqual(found, {})
+
+    def test_reload(self):
+        """It tells of those that it has then."""
+        with harness.Sink() as sink, self.serve(sink) as daemon:
+            self.pem("a", "new.test")
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.record("reload")
+            harness.wait_until(lambda: self.ctl("status").stdout.count("\nnew.test ") == 1)
 
 
 class Many(Directory):

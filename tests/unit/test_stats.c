@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "certs.h"
+#include "check/version.h"
 #include "route/parse.h"
 #include "route/shared.h"
 #include "status/figures.h"
@@ -306,6 +308,7 @@ static void report(void *ctx, const char *what)
 
 struct world {
 	struct config config;
+	struct version version; /* no more of it than certificates */
 	struct route route;
 	struct xmllog_ring *ring;
 	struct runtime rt;
@@ -319,6 +322,7 @@ static void world_make(struct world *w, unsigned workers)
 	assert_true(route_parse(&w->route, "10.0.0.1:25 mx.example.com:26,weight=3,max=2",
 				ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report, NULL));
 	w->rt = (struct runtime){ .config = &w->config,
+				  .version = &w->version,
 				  .engine = IO_ENGINE_EPOLL,
 				  .route = &w->route,
 				  .route_shared = shared_map(route_shared_room()),
@@ -419,6 +423,42 @@ static void states_of_destinations(void **state)
 	world_end(&w);
 }
 
+/* Whatever their files are called. */
+static void certificates(void **state)
+{
+	struct tls_pair pair =
+		cert_make(&(struct cert_wish){ .names = "DNS:mx.test,DNS:*.x.test" });
+	struct keyring keyring = { 0 };
+	struct figures f;
+	struct world w;
+	FILE *out;
+
+	(void)state;
+	world_make(&w, 1);
+	assert_int_equal(figures_init(&f, &w.rt, 0), 0);
+	json_at(&w, &f, 0);
+	assert_holds(&w, "\"certificates\":[]}\n");
+	assert_int_equal(keyring_add(&keyring, 0, "/a\"b\\c\n.pem", &pair), 0);
+	assert_int_equal(keyring_add(&keyring, 1, "/b", &pair), 0);
+	w.version.chains = span_of(keyring.chains, keyring.chains_n);
+	json_at(&w, &f, 0);
+	assert_holds(&w, "[{\"names\":[\"mx.test\",\"*.x.test\"],\"key\":\"ECDSA P-256\","
+			 "\"file\":\"/a\\\"b\\\\c\\u000a.pem\",\"until\":\"20");
+	assert_holds(&w, "},{\"names\":[");
+	free(w.text);
+	out = open_memstream(&w.text, &w.n);
+	assert_non_null(out);
+	figures_metrics(&f, out);
+	assert_int_equal(fclose(out), 0);
+	assert_holds(&w,
+		     "\ncaronte_certificate_expiry_seconds{name=\"mx.test\",key=\"ECDSA P-256\","
+		     "file=\"/a\\\"b\\\\c?.pem\"} 8");
+	figures_free(&f);
+	world_end(&w);
+	keyring_free(&keyring);
+	tls_pair_free(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -433,6 +473,7 @@ int main(void)
 		cmocka_unit_test(times_of_messages),
 		cmocka_unit_test(last_minute),
 		cmocka_unit_test(states_of_destinations),
+		cmocka_unit_test(certificates),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
