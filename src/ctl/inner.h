@@ -29,6 +29,7 @@ int ctl_ready(int argc, char **argv);
 int ctl_reload(int argc, char **argv);
 int ctl_upgrade(int argc, char **argv);
 int ctl_stop(int argc, char **argv);
+int ctl_tlsa(int argc, char **argv);
 int ctl_check_destination(int argc, char **argv);
 
 /* The configuration that a subcommand asks about: -c and -o, as caronte takes them. */

@@ -33,6 +33,8 @@ static const struct command commands[] = {
 	  "have the program on disk take over, say what became of it" },
 	{ "stop", ctl_stop, "carontectl stop", "[OPTION]...",
 	  "stop the daemon, say when it has ended" },
+	{ "tlsa", ctl_tlsa, "carontectl tlsa", "[OPTION]...",
+	  "print the DNS records (DANE) of a running daemon's certificates" },
 	{ "check-destination", ctl_check_destination, "carontectl check-destination", "[OPTION]...",
 	  "look for what makes destinations unsafe behind Caronte" },
 	{ "trace", ctl_trace, "carontectl trace", "WHAT [FILE]...",

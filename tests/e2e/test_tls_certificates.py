@@ -431,6 +431,33 @@ class Told(Directory):
             self.assertEqual((done.returncode, done.stdout),
                              (1, "WARNING: the certificate of b.test ends in 3.0 days\n"))
 
+    def test_tlsa(self):
+        self.pem("c", "b.test")  # and "b" has another key for the same name
+        self.pem("d\n_25._tcp.evil", "*.d.test")
+        with harness.Sink() as sink, self.serve(sink):
+            one, other, third, last = (tlsa_of(self.place / name) for name in (
+                "a.pem", "b.crt", "c.pem", "d\n_25._tcp.evil.pem"))
+            done = self.ctl("tlsa")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertEqual(done.stdout.splitlines(), [
+                "; %s/a.pem, ECDSA P-256" % self.place,
+                "_25._tcp.mx.test. IN TLSA " + one,
+                "; *.wild.test is for hosts of other names: _25._tcp.HOST. IN TLSA " + one,
+                "_25._tcp.two.test. IN TLSA " + one,
+                "; %s/b.crt, RSA 2048" % self.place,
+                "_25._tcp.b.test. IN TLSA " + other,
+                "; %s/c.pem, ECDSA P-256" % self.place,
+                "_25._tcp.b.test. IN TLSA " + third,
+                "; %s/d?_25._tcp.evil.pem, ECDSA P-256" % self.place,
+                "; *.d.test is for hosts of other names: _25._tcp.HOST. IN TLSA " + last])
+        with harness.Sink() as sink, self.serve(sink, TLS_CERTIFICATE_DIR=""):
+            done = self.ctl("tlsa")
+            self.assertEqual((done.returncode, done.stdout, done.stderr),
+                             (1, "", "carontectl: the daemon has no certificate\n"))
+        done = self.ctl("tlsa")
+        self.assertEqual((done.returncode, done.stdout), (69, ""))
+        self.assertEqual(self.ctl("tlsa", "more").returncode, harness.EX_USAGE)
+
     def test_none(self):
         with harness.Sink() as sink, self.serve(sink, TLS_CERTIFICATE_DIR=""):
             self.assertEqual(json.loads(self.ctl("status", "--json").stdout)["certificates"], [])
