@@ -7,7 +7,6 @@
 #include "base/diag.h"
 #include "check/certificates.h"
 #include "route/shared.h"
-#include "tls/load.h"
 
 #define CLIENT_FAULTS 10 /* from tick to tick */
 
@@ -57,19 +56,28 @@ void context_version_put(struct context *ctx, struct context_version *v)
 		io_defer(ctx->io, &ctx->released);
 }
 
-int context_load_tls(struct context *ctx, struct context_version *v)
+int context_load_tls(struct context *ctx, struct context_version *v, struct tls_loading *loading,
+		     unsigned most)
 {
 	const struct version *of = v->rt.version;
 	const struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
+	enum tls_load got = TLS_LOAD_FAILED;
 	char why[TLS_WHY_MAX];
 
 	if (of->chains.n == 0)
 		return 0;
-	v->tls = tls_load(&policy, of->chains, of->keys, why);
-	if (v->tls)
-		return 0;
-	context_fault_record(ctx, "certificate", why);
-	return -EPROTO;
+	if (loading->set || tls_load_begin(loading, &policy, of->chains, of->keys, why))
+		got = tls_load_some(loading, most, why);
+	if (got == TLS_LOAD_MORE)
+		return 1;
+	if (got == TLS_LOADED) {
+		v->tls = loading->set;
+	} else {
+		tls_set_free(loading->set);
+		context_fault_record(ctx, "certificate", why);
+	}
+	*loading = (struct tls_loading){ 0 };
+	return got == TLS_LOADED ? 0 : -EPROTO;
 }
 
 void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,

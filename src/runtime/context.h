@@ -20,6 +20,7 @@
 #include "check/limits.h"
 #include "route/shared.h"
 #include "runtime/runtime.h"
+#include "tls/load.h"
 #include "tls/set.h"
 #include "tls/tls.h"
 #include "check/version.h"
@@ -69,9 +70,11 @@ struct context {
  * (DIALOG_GATEWAY), or NULL. */
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer);
-/* The certificates of V, whose `rt` is filled in, before it begins. 0, or -errno and a record. */
-int context_load_tls(struct context *ctx, struct context_version *v)
-	__attribute__((warn_unused_result));
+/* The certificates of V, whose `rt` is filled in, before it begins: MOST of them at a time, by one
+ * LOADING that is all zero at first. 0: all are there; 1: there are more; or -errno and a record.
+ */
+int context_load_tls(struct context *ctx, struct context_version *v, struct tls_loading *loading,
+		     unsigned most) __attribute__((warn_unused_result));
 /* The newest version, for one more user. */
 struct context_version *context_version_get(struct context *ctx);
 void context_version_put(struct context *ctx, struct context_version *v);

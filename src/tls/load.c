@@ -4,8 +4,6 @@
 
 #include <stdio.h>
 
-#include "tls/keyring.h"
-
 /* The next pair, with its key. */
 static bool next(struct keyring_reader *chains, struct keyring_reader *keys, unsigned *group,
 		 struct tls_pair *pair)
@@ -19,33 +17,39 @@ static bool next(struct keyring_reader *chains, struct keyring_reader *keys, uns
 		p = der.p;
 		pair->key = d2i_AutoPrivateKey(NULL, &p, (long)der.n);
 	}
-	return true;
+	if (pair->key)
+		return true;
+	tls_pair_free(pair); /* OpenSSL would take it without a key */
+	return false;
 }
 
-static bool load_all(struct tls_set *set, struct span chains, struct span keys,
-		     char why[TLS_WHY_MAX])
-{
-	struct keyring_reader from = { chains }, secret = { keys };
-	struct tls_pair pair;
-	unsigned group;
-	bool good = true;
-
-	snprintf(why, TLS_WHY_MAX, "the certificates cannot be read");
-	while (good && next(&from, &secret, &group, &pair)) {
-		good = tls_set_add(set, group, &pair, why);
-		tls_pair_free(&pair);
-	}
-	return good && keyring_is_over(&from) && tls_set_ready(set);
-}
-
-struct tls_set *tls_load(const struct tls_policy *policy, struct span chains, struct span keys,
-			 char why[TLS_WHY_MAX])
+bool tls_load_begin(struct tls_loading *l, const struct tls_policy *policy, struct span chains,
+		    struct span keys, char why[TLS_WHY_MAX])
 {
 	enum tls_part part;
-	struct tls_set *set = tls_set_make(policy, &part, why);
 
-	if (set && load_all(set, chains, keys, why))
-		return set;
-	tls_set_free(set);
-	return NULL;
+	*l = (struct tls_loading){ tls_set_make(policy, &part, why), { chains }, { keys } };
+	return l->set;
+}
+
+enum tls_load tls_load_some(struct tls_loading *l, unsigned most, char why[TLS_WHY_MAX])
+{
+	struct tls_pair pair;
+	unsigned group;
+
+	for (; most > 0 && !keyring_is_over(&l->chains); most--) {
+		bool good;
+
+		snprintf(why, TLS_WHY_MAX, "the certificates cannot be read");
+		if (!next(&l->chains, &l->keys, &group, &pair))
+			return TLS_LOAD_FAILED;
+		good = tls_set_add(l->set, group, &pair, why);
+		tls_pair_free(&pair);
+		if (!good)
+			return TLS_LOAD_FAILED;
+	}
+	if (!keyring_is_over(&l->chains))
+		return TLS_LOAD_MORE;
+	snprintf(why, TLS_WHY_MAX, "no memory");
+	return tls_set_ready(l->set) ? TLS_LOADED : TLS_LOAD_FAILED;
 }

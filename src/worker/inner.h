@@ -46,6 +46,9 @@ struct worker {
 	/* versions.c */
 	bool behind; /* there is a newer version, which could not be taken */
 	struct io_op channel_op;
+	struct context_version *coming; /* whose certificates are being loaded; NULL: none */
+	struct tls_loading loading;
+	struct io_task load_task;
 
 	/* worker.c: ticks while there are sessions, or buffers to give back */
 	struct io_timer tick_timer, trim_timer;

@@ -3,9 +3,11 @@
  * The versions of the configuration that a worker serves: see context.h and inner.h. The
  * master says over the channel that there is a newer one, and is told what is in use. A version
  * that cannot be taken (no memory, no descriptor) is a fault in the log, and the worker goes on
- * with what it has.
+ * with what it has. Certificates are loaded a few at a time, while sessions go on with what
+ * they have.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,7 +71,7 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 	list_init(&w->ctx.versions);
 	io_task_init(&w->ctx.released, release_unused);
 	v->rt = *rt;
-	if (context_load_tls(&w->ctx, v) < 0 || make_warm(w, v) < 0) {
+	if (context_load_tls(&w->ctx, v, &w->loading, UINT_MAX) != 0 || make_warm(w, v) < 0) {
 		tls_set_free(v->tls);
 		free(v);
 		return -ENOMEM;
@@ -78,32 +80,22 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 	return 0;
 }
 
-/* 0 or -errno; closes nothing. */
-static int take(struct worker *w, const struct channel_news *news, int image, int state)
+/* V, which was not begun. */
+static void forget(struct context_version *v)
 {
-	struct context_version *v, *before = w->ctx.newest;
-	int err;
+	tls_set_free(v->tls);
+	runtime_forget_route(v->rt.route_shared);
+	version_unmap(&v->own);
+	free(v);
+}
 
-	if (news->number <= before->rt.number)
-		return 0; /* told twice */
-	v = calloc(1, sizeof(*v));
-	if (!v)
-		return -ENOMEM;
-	err = version_map(&v->own, image);
-	if (err) {
-		free(v);
-		return err;
-	}
-	v->rt = *w->ctx.rt;
-	runtime_use(&v->rt, &v->own);
-	v->rt.number = news->number;
-	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
-	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
-	if (!v->rt.route_shared || context_load_tls(&w->ctx, v) < 0 || make_warm(w, v) < 0) {
-		tls_set_free(v->tls);
-		runtime_forget_route(v->rt.route_shared);
-		version_unmap(&v->own);
-		free(v);
+/* V has its certificates. 0 or -errno. */
+static int begin(struct worker *w, struct context_version *v)
+{
+	struct context_version *before = w->ctx.newest;
+
+	if (make_warm(w, v) < 0) {
+		forget(v);
 		return -ENOMEM;
 	}
 	w->ctx.tls.most = (unsigned)v->rt.config->set.tls_handshakes;
@@ -117,6 +109,50 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	return 0;
 }
 
+/* One that is coming makes way for a newer one. */
+static void give_up_coming(struct worker *w)
+{
+	if (!w->coming)
+		return;
+	tls_set_free(w->loading.set);
+	w->loading = (struct tls_loading){ 0 };
+	forget(w->coming);
+	w->coming = NULL;
+}
+
+/* 0; 1: it is coming; or -errno. Closes nothing. */
+static int take(struct worker *w, const struct channel_news *news, int image, int state)
+{
+	struct context_version *v;
+	int err;
+
+	if (news->number <= w->ctx.newest->rt.number)
+		return 0; /* told twice */
+	if (w->coming && news->number <= w->coming->rt.number)
+		return 1;
+	give_up_coming(w);
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	err = version_map(&v->own, image);
+	if (err) {
+		free(v);
+		return err;
+	}
+	v->rt = *w->ctx.rt;
+	runtime_use(&v->rt, &v->own);
+	v->rt.number = news->number;
+	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
+	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
+	if (!v->rt.route_shared) {
+		forget(v);
+		return -ENOMEM;
+	}
+	w->coming = v;
+	io_defer(w->ctx.io, &w->load_task);
+	return 1;
+}
+
 /* The master is told in any case, so that it tries again where this failed; the log, once. */
 static void took(struct worker *w, int err)
 {
@@ -124,6 +160,28 @@ static void took(struct worker *w, int err)
 		context_fault_record(&w->ctx, "reload", strerror(-err));
 	w->behind = err != 0;
 	report(w);
+}
+
+/* So many certificates in a turn of the loop: sessions wait for them. */
+#define AT_A_TIME 2
+
+static void load_some(struct io_task *t)
+{
+	struct worker *w = container_of(t, struct worker, load_task);
+	struct context_version *v = w->coming;
+	int left;
+
+	if (!v)
+		return;
+	left = context_load_tls(&w->ctx, v, &w->loading, AT_A_TIME);
+	if (left > 0) {
+		io_defer(w->ctx.io, t);
+		return;
+	}
+	w->coming = NULL;
+	if (left < 0)
+		forget(v);
+	took(w, left < 0 ? left : begin(w, v));
 }
 
 static void on_channel(struct io_op *op, int res)
@@ -139,7 +197,8 @@ static void on_channel(struct io_op *op, int res)
 
 		close(image);
 		close(state);
-		took(w, err);
+		if (err <= 0)
+			took(w, err);
 	}
 	if (got < 0 && got != -EAGAIN)
 		took(w, got);
@@ -150,6 +209,7 @@ static void on_channel(struct io_op *op, int res)
 
 void worker_versions_listen(struct worker *w)
 {
+	io_task_init(&w->load_task, load_some);
 	if (w->ctx.newest->warm)
 		warm_begin(w->ctx.newest->warm);
 	if (w->ctx.rt->channel_fd < 0)

@@ -518,3 +518,20 @@ class Many(Directory):
             daemon.records("session", count=8)
             if not harness.BUILD.name.endswith("-asan"):  # which keeps what was freed
                 self.assertLess(each, 40e3)  # 23,000: half of it is OpenSSL's context
+
+    def test_200_certificates_reload(self):
+        """Sessions go on while they are loaded; of two reloads, the second is what counts."""
+        self.fill(200)
+        with harness.Sink() as sink, self.serve(sink, MAX_SESSIONS=10) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured(name="mx7.test")
+            for turn in range(3):
+                self.pem("%03d" % turn, "mx%d.test" % turn)
+                daemon.process.send_signal(signal.SIGHUP)
+                client.command("NOOP", 250)
+            for turn in range(3):
+                harness.wait_until(
+                    lambda turn=turn: self.served(daemon, "mx%d.test" % turn) == "%03d" % turn)
+            self.assertEqual(self.served(daemon, "mx7.test"), 7)
+            self.assertRegex(client.send_message(b"Subject: x\r\n\r\n"), rb"^250 ")
+            client.quit()

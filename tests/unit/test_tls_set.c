@@ -9,6 +9,7 @@
 
 #include "certs.h"
 #include "tls/conn.h"
+#include "tls/load.h"
 #include "tls/set.h"
 
 enum { FIRST, EXACT, WILD, IDN, BOTH_EC, BOTH_RSA, LATE, PAIRS };
@@ -164,6 +165,49 @@ static void by_signature(void **state)
 	teardown(&w);
 }
 
+/* In pieces of any size it is the same set. */
+static void loaded_in_pieces(void **state)
+{
+	const struct tls_policy policy = {
+		.min_version = TLS1_2_VERSION, .level = 2, .ciphers = "", .groups = ""
+	};
+	struct keyring k = { 0 };
+	struct world w;
+	char why[TLS_WHY_MAX];
+
+	(void)state;
+	setup(&w);
+	for (unsigned i = 0; i < PAIRS; i++)
+		assert_int_equal(keyring_add(&k, i <= BOTH_EC ? i : i - 1, "/x", &w.pair[i]), 0);
+	for (unsigned most = 1; most <= PAIRS + 1; most++) {
+		struct tls_loading l;
+		unsigned calls = 1;
+		enum tls_load got;
+
+		tls_set_free(w.set);
+		assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n),
+					   span_of(k.keys, k.keys_n), why));
+		while ((got = tls_load_some(&l, most, why)) == TLS_LOAD_MORE)
+			calls++;
+		assert_int_equal(got, TLS_LOADED);
+		assert_int_equal(calls, (PAIRS + most - 1) / most);
+		w.set = l.set;
+		assert_int_equal(chosen(&w, "two.test", NULL), EXACT);
+		assert_int_equal(chosen(&w, "late.test", NULL), LATE);
+		assert_int_equal(chosen(&w, "both.test", "rsa_pss_rsae_sha256"), BOTH_RSA);
+	}
+	/* Without the last key. */
+	struct tls_loading l;
+
+	assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n),
+				   span_of(k.keys, k.keys_n - 1), why));
+	assert_int_equal(tls_load_some(&l, PAIRS - 1, why), TLS_LOAD_MORE);
+	assert_int_equal(tls_load_some(&l, 1, why), TLS_LOAD_FAILED);
+	tls_set_free(l.set);
+	keyring_free(&k);
+	teardown(&w);
+}
+
 /* One of a kind in a group. */
 static void two_of_a_kind(void **state)
 {
@@ -181,6 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_name),
 		cmocka_unit_test(by_signature),
+		cmocka_unit_test(loaded_in_pieces),
 		cmocka_unit_test(two_of_a_kind),
 	};
 
