@@ -230,8 +230,10 @@ static void check_tls_port(struct check *k, struct config *c, bool handed)
 
 	if (!port)
 		return;
-	if (!c->set.tls_certificate[strspn(c->set.tls_certificate, " \t")])
-		config_fault(c, SETTING_LISTEN_TLS_PORT, "needs a certificate: TLS_CERTIFICATE");
+	if (!c->set.tls_certificate[strspn(c->set.tls_certificate, " \t")] &&
+	    !*c->set.tls_certificate_dir)
+		config_fault(c, SETTING_LISTEN_TLS_PORT,
+			     "needs a certificate: TLS_CERTIFICATE or TLS_CERTIFICATE_DIR");
 	if (!handed && port == c->set.listen_port)
 		config_fault(c, SETTING_LISTEN_TLS_PORT,
 			     "is LISTEN_PORT too, where clients begin with SMTP");
