@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "check/authorities.h"
 #include "check/certificates.h"
 #include "check/limits.h"
 #include "check/resolver.h"
@@ -348,6 +349,8 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 	int err = tables_plan(&plan, c);
 
 	pairs_plan(&pairs, c);
+	if (!err)
+		err = authorities_plan(&plan, &k->route, c);
 	k->probe.plan = &plan;
 	k->probe.pairs = &pairs;
 	/* Nothing is opened or made as root: without a user to become there is nothing to see. */
@@ -358,6 +361,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 		if (!status && !err) {
 			pairs_open_rest(&pairs, c);
 			err = certificates_build(&k->keyring, &pairs, c);
+			authorities_read(&k->authorities, &plan, c);
 		}
 	}
 	k->probe.plan = NULL;
@@ -412,6 +416,8 @@ void check_release(struct check *k)
 {
 	tables_release(&k->policy, &k->tables);
 	keyring_free(&k->keyring);
+	free(k->authorities.data);
+	k->authorities = (struct tables_text){ 0 };
 }
 
 /* ---- a running daemon ---- */

@@ -27,8 +27,9 @@ struct check {
 	struct policy policy;
 	struct tables_size tables;
 	struct keyring keyring;
-	struct addr metrics; /* METRICS_ADDRESS; family 0: none */
-	unsigned workers;    /* the number in WORKERS, or one for each processor available */
+	struct tables_text authorities; /* TLS_DESTINATION_CA_FILE; none: nobody needs it */
+	struct addr metrics;		/* METRICS_ADDRESS; family 0: none */
+	unsigned workers; /* the number in WORKERS, or one for each processor available */
 	/* MAX_SESSIONS where it is not set and RLIMIT_NOFILE carries fewer, which the configuration
 	 * then says; 0: it was left as it is. */
 	unsigned sessions_wished;

@@ -33,7 +33,7 @@ struct table_faults {
 	unsigned count;
 };
 
-static int add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
+int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
 {
 	struct tables_file *f = &plan->file[plan->count];
 
@@ -82,7 +82,7 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 		if (*at != '/')
 			add_entry(plan, c, at, n);
 		else if (plan->count < TABLES_FILES)
-			err = add_file(plan, SETTING_RELAY_NETWORKS, at, n);
+			err = tables_add_file(plan, SETTING_RELAY_NETWORKS, at, n);
 		else
 			config_fault(c, SETTING_RELAY_NETWORKS,
 				     "%.*s: is one file too many, at most %d are allowed",
@@ -91,8 +91,8 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 		at += strspn(at, BLANKS);
 	}
 	if (!err && *c->set.recipients)
-		err = add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
-			       strlen(c->set.recipients));
+		err = tables_add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
+				      strlen(c->set.recipients));
 	return err;
 }
 

@@ -13,8 +13,9 @@
 #include "config/config.h"
 #include "policy/policy.h"
 
-#define TABLES_FILES	64		   /* files that RELAY_NETWORKS may name */
-#define TABLES_PLAN_MAX (TABLES_FILES + 1) /* with one of RECIPIENTS */
+#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name */
+/* With one of RECIPIENTS, and TLS_DESTINATION_CA_FILE. */
+#define TABLES_PLAN_MAX (TABLES_FILES + 2)
 
 /* A file that a setting names, opened (as USER) by the probe. */
 struct tables_file {
@@ -41,6 +42,9 @@ struct tables_text {
 	size_t n;
 };
 
+/* Adds a file of setting S to the plan. 0 or -ENOMEM. */
+int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
+	__attribute__((warn_unused_result));
 /* Reads an open file, whole; the caller frees T->data. False: a fault says why. */
 bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c);
 /* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */

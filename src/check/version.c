@@ -26,7 +26,7 @@ struct part {
 struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
-	struct part strings, networks, recipients, chains, keys;
+	struct part strings, networks, recipients, chains, keys, authorities;
 	uint64_t named_chains, named_keys; /* octets of them, of TLS_CERTIFICATE */
 	struct settings set;
 	struct listen_set listen;
@@ -80,6 +80,8 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
 		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
+	if (k->authorities.n)
+		memcpy(base + i->authorities.at, k->authorities.data, i->authorities.n);
 	if (k->keyring.count) {
 		memcpy(base + i->chains.at, k->keyring.chains, i->chains.n);
 		memcpy(base + i->keys.at, k->keyring.keys, i->keys.n);
@@ -96,6 +98,7 @@ int version_write(int fd, const struct config *c, const struct check *k)
 	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
 	head.chains = place(&end, k->keyring.chains_n);
 	head.keys = place(&end, k->keyring.keys_n);
+	head.authorities = place(&end, k->authorities.n);
 	head.size = end;
 	/* With the room taken first, a lack of memory is an error and no SIGBUS. */
 	if (fallocate(fd, 0, 0, (off_t)end) != 0)
@@ -123,7 +126,8 @@ static bool is_image(const struct version_image *i, size_t size)
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
 	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
-	       inside(i, i->keys) && i->named_chains <= i->chains.n && i->named_keys <= i->keys.n;
+	       inside(i, i->keys) && inside(i, i->authorities) && i->named_chains <= i->chains.n &&
+	       i->named_keys <= i->keys.n;
 }
 
 int version_map(struct version *v, int fd)
@@ -152,6 +156,7 @@ int version_map(struct version *v, int fd)
 	tables_delimiters(&v->policy, &v->config.set);
 	v->chains = span_of(base + i->chains.at, i->chains.n);
 	v->keys = span_of(base + i->keys.at, i->keys.n);
+	v->authorities = span_of(base + i->authorities.at, i->authorities.n);
 	v->route = &i->route;
 	v->listen = &i->listen;
 	v->probe = &i->probe;
@@ -208,6 +213,8 @@ static bool changed(const struct version *a, const struct version *b, enum setti
 	if (s == SETTING_TLS_CERTIFICATE || s == SETTING_TLS_KEY ||
 	    s == SETTING_TLS_CERTIFICATE_DIR)
 		return !same_certificates(a->image, b->image, s);
+	if (s == SETTING_TLS_DESTINATION_CA_FILE)
+		return !same_part(a->image, a->image->authorities, b->image, b->image->authorities);
 	return false;
 }
 

@@ -26,6 +26,7 @@ struct version {
 	struct config config; /* .set alone, its strings in the image */
 	struct policy policy;
 	struct span chains, keys; /* of clients' certificates: tls/keyring.h */
+	struct span authorities;  /* for destinations, PEM; empty: nobody needs them */
 	const struct route *route;
 	const struct listen_set *listen;
 	const struct probe *probe; /* its answers */

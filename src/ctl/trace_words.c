@@ -57,6 +57,9 @@ static const struct word reasons[] = {
 	{ "no-connection",
 	  "no destination accepted a TCP connection, or all were drained (DESTINATIONS, "
 	  "TIMEOUT_CONNECT)" },
+	{ "destination-tls",
+	  "there was no TLS with the destination, which must have it (tls= in DESTINATIONS): the "
+	  "fault destination-tls says why" },
 	{ "full", "all destinations had their max= sessions for TIMEOUT_CONNECT" },
 	{ "closed", "the destination closed the connection" },
 	{ "timeout", "the destination was out of time (TIMEOUT_GREETING, TIMEOUT_REPLY, "

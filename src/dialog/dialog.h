@@ -90,6 +90,12 @@ struct dialog_secure {
 	bool first; /* it stood before the greeting (RFC 8314 3.3) */
 };
 
+/* The destination's TLS, for the log; all NULL: it is spoken to in clear. Texts are constants. */
+struct dialog_peer {
+	const char *version, *cipher;
+	const char *trust; /* "none", "verified", "pinned" */
+};
+
 /* How a destination has greeted, for sessions that come later: the owner looks, and sets it back.
  */
 enum dialog_greeting { DIALOG_UNGREETED, DIALOG_WELCOMED, DIALOG_TURNED_AWAY };
@@ -160,6 +166,7 @@ void dialog_work_init(struct dialog_work *w);
 /* What only some sessions keep: long names, and the last 4xx or 5xx that was said. */
 struct dialog_more {
 	char helo[DIALOG_NAME_MAX], login[DIALOG_NAME_MAX];
+	struct dialog_peer peer;
 	uint16_t reply_len;
 	char reply[DIALOG_REPLY_KEPT];
 	struct dialog_secure secure; /* where DIALOG_SECURE */

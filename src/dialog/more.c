@@ -62,6 +62,14 @@ void dialog_note_login(struct dialog *d, struct span name)
 	dialog_copy_name(d->more ? d->more->login : d->login, name);
 }
 
+void dialog_note_peer(struct dialog *d, const struct dialog_peer *peer)
+{
+	if (!peer->version && !d->more)
+		return;
+	borrow(d);
+	d->more->peer = *peer;
+}
+
 void dialog_keep_secure(struct dialog *d, const struct dialog_secure *how)
 {
 	borrow(d);

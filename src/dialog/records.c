@@ -285,6 +285,17 @@ static void put_tls(struct xmllog *log, const struct dialog *d)
 		xmllog_text(log, XMLLOG_A_RESUMED, "yes");
 }
 
+static void put_peer(struct xmllog *log, const struct dialog *d)
+{
+	const struct dialog_peer *peer = d->more ? &d->more->peer : NULL;
+
+	if (!peer || !peer->version)
+		return;
+	xmllog_text(log, XMLLOG_A_DESTINATION_TLS, peer->version);
+	xmllog_text(log, XMLLOG_A_DESTINATION_CIPHER, peer->cipher);
+	xmllog_text(log, XMLLOG_A_DESTINATION_TRUST, peer->trust);
+}
+
 void record_session(struct dialog *d, uint64_t us)
 {
 	struct xmllog *log = d->env->log;
@@ -299,6 +310,7 @@ void record_session(struct dialog *d, uint64_t us)
 		xmllog_text(log, XMLLOG_A_LOGIN, dialog_login(d));
 	put_tls(log, d);
 	put_destination(log, d);
+	put_peer(log, d);
 	xmllog_num(log, XMLLOG_A_MESSAGES, d->messages);
 	xmllog_num(log, XMLLOG_A_REFUSALS, d->refusals);
 	xmllog_num(log, XMLLOG_A_BYTES, d->bytes);

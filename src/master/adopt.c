@@ -154,12 +154,18 @@ static void adopt_destinations(struct master *m, const struct state *s)
 	adopt_busy(m, s);
 }
 
+/* The note may be of a time when it was spoken to in clear: that counts for nothing over TLS. */
+static bool is_of(const struct route_destination *d, const char *name)
+{
+	return d->secure.tls == ROUTE_TLS_NONE && strcmp(d->name, name) == 0;
+}
+
 /* They are due all the same: what has changed is learnt at once where it can be. */
 static void adopt_notes(struct master *m, const struct state *s)
 {
 	for (unsigned d = 0; d < m->rt.route->count; d++)
 		for (unsigned i = 0; i < s->note_count; i++)
-			if (strcmp(s->note[i].name, m->rt.route->destination[d].name) == 0)
+			if (is_of(&m->rt.route->destination[d], s->note[i].name))
 				route_note_write(m->rt.route_shared, d,
 						 span_of(s->note[i].text, s->note[i].n));
 }

@@ -39,6 +39,7 @@ struct route_state {
 	_Atomic uint64_t health;      /* down, step and end of the pause, or up since: shared.c */
 	_Atomic uint64_t check_ms;    /* when the next check is due */
 	_Atomic uint32_t unwell;      /* the last check found fault beyond the connection */
+	_Atomic uint32_t insecure;    /* the last connection had no TLS, and must have it */
 	_Atomic uint64_t busy;	      /* step and end of the pause, or greeted well since: busy.c */
 	_Atomic uint64_t busy_ms;     /* since when it is busy */
 	struct route_words words;     /* what it said then */

@@ -18,12 +18,14 @@
 #include "base/diag.h"
 #include "route/inner.h"
 
-#define HOST_MAX    253
-#define LABEL_MAX   63
-#define WEIGHT_MAX  1000
-#define LIMIT_MAX   1000000
-#define QUOTE_MAX   80 /* octets of an entry that a fault repeats */
-#define BLANKS	    " \t\r\n"
+#define HOST_MAX   253
+#define LABEL_MAX  63
+#define WEIGHT_MAX 1000
+#define LIMIT_MAX  1000000
+#define QUOTE_MAX  80 /* octets of an entry that a fault repeats */
+#define BLANKS	   " \t\r\n"
+/* With all options, of which pins and the name are long. */
+#define ENTRY_MAX   (DESTINATION_NAME_MAX + ROUTE_TLS_NAME_MAX + ROUTE_PINS * 70 + 64)
 #define UNIX_PREFIX "unix:"
 
 #define PATH_HELP "unix:/PATH"
@@ -263,6 +265,22 @@ uint16_t route_port(const char *name)
 	return (uint16_t)port;
 }
 
+void route_host(const char *name, char out[DESTINATION_NAME_MAX])
+{
+	const char *colon = strrchr(name, ':');
+	bool brackets = name[0] == '[';
+	size_t n;
+
+	*out = '\0';
+	if (route_path(name))
+		return;
+	CHECK(colon);
+	n = (size_t)(colon - name) - (brackets ? 2 : 0);
+	memcpy(out, name + brackets, n);
+	n -= n > 0 && out[n - 1] == '.';
+	out[n] = '\0';
+}
+
 static bool same_destination(const char *a, const char *b)
 {
 	struct addr x, y;
@@ -300,41 +318,172 @@ int route_find(const struct route *r, const char *name)
 	return -1;
 }
 
-static void parse_option(struct parser *p, const char *option, struct route_destination *d,
-			 unsigned *seen)
+/* ---- options ---- */
+
+#define OPTIONS_HELP "weight=N, max=N, tls=, pin=, name= and wrap"
+
+static const char *const tls_words[] = {
+	[ROUTE_TLS_NONE] = "none",     [ROUTE_TLS_MAY] = "may", [ROUTE_TLS_REQUIRE] = "require",
+	[ROUTE_TLS_VERIFY] = "verify", [ROUTE_TLS_PIN] = "pin",
+};
+
+static void parse_count(struct parser *p, const char *name, const char *value, unsigned min,
+			unsigned max, unsigned *into)
 {
-	static const struct {
-		const char *name;
-		unsigned min, max;
-	} known[] = { { "weight", 1, WEIGHT_MAX }, { "max", 0, LIMIT_MAX } };
-	unsigned *const values[] = { &d->weight, &d->max };
+	if (!parse_number(value, min, max, into))
+		fault(p, "\"%s\": wrong %s, %u to %u is allowed", p->quote, name, min, max);
+}
 
-	for (unsigned i = 0; i < 2; i++) {
-		size_t n = strlen(known[i].name);
+static void parse_tls(struct parser *p, const char *value, struct route_secure *s)
+{
+	for (unsigned i = 0; i < sizeof(tls_words) / sizeof(tls_words[0]); i++)
+		if (strcmp(value, tls_words[i]) == 0) {
+			s->tls = (enum route_tls)i;
+			return;
+		}
+	fault(p, "\"%s\": wrong tls, none, may, require, verify or pin is allowed", p->quote);
+}
 
-		if (strncmp(option, known[i].name, n) != 0 || option[n] != '=')
-			continue;
-		if (*seen & 1u << i)
-			fault(p, "\"%s\": %s twice, once is allowed", p->quote, known[i].name);
-		*seen |= 1u << i;
-		if (!parse_number(option + n + 1, known[i].min, known[i].max, values[i]))
-			fault(p, "\"%s\": wrong %s, %u to %u is allowed", p->quote, known[i].name,
-			      known[i].min, known[i].max);
+static int hex_digit(char c)
+{
+	const char *digits = "0123456789abcdef";
+	const char *at = c ? strchr(digits, ascii_lower((uint8_t)c)) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+static void parse_pin(struct parser *p, const char *value, struct route_secure *s)
+{
+	uint8_t *pin = s->pin[s->pins];
+
+	if (s->pins == ROUTE_PINS) {
+		fault(p, "\"%s\": too many pins, %d are allowed", p->quote, ROUTE_PINS);
 		return;
 	}
+	for (unsigned i = 0; i < ROUTE_PIN; i++) {
+		int high = hex_digit(value[2 * i]);
+		int low = high < 0 ? -1 : hex_digit(value[2 * i + 1]);
+
+		if (low < 0) {
+			fault(p,
+			      "\"%s\": wrong pin, 64 hexadecimal digits are needed: SHA-256 of the "
+			      "public key, as in TLSA 3 1 1",
+			      p->quote);
+			return;
+		}
+		pin[i] = (uint8_t)(high << 4 | low);
+	}
+	if (value[2 * ROUTE_PIN])
+		fault(p, "\"%s\": wrong pin, it has more than 64 digits", p->quote);
+	s->pins++;
+}
+
+static void parse_tls_name(struct parser *p, const char *value, struct route_secure *s)
+{
+	if (is_name(value) && value[strlen(value) - 1] != '.')
+		strcpy(s->name, value);
+	else
+		fault(p, "\"%s\": wrong name, a host name is allowed, without a dot at its end",
+		      p->quote);
+}
+
+enum option {
+	OPTION_WEIGHT,
+	OPTION_MAX,
+	OPTION_TLS,
+	OPTION_PIN,
+	OPTION_NAME,
+	OPTION_WRAP,
+	OPTIONS
+};
+
+static const char *const option_names[OPTIONS] = { "weight=", "max=",  "tls=",
+						   "pin=",    "name=", "wrap" };
+
+static enum option which_option(const char *option)
+{
+	for (unsigned i = 0; i < OPTIONS; i++) {
+		const char *name = option_names[i];
+		size_t n = strlen(name);
+
+		if (strncmp(option, name, n) == 0 && (name[n - 1] == '=' || !option[n]))
+			return (enum option)i;
+	}
+	return OPTIONS;
+}
+
+static void unknown_option(struct parser *p, const char *option)
+{
 	/* "a:25,b:25", and "a:25," of "a:25, b:25" */
 	if (!*option || (strchr(option, ':') && !strchr(option, '=')))
 		fault(p,
-		      "\"%s\": destinations are separated by blanks; behind a comma weight=N and "
-		      "max=N are allowed",
+		      "\"%s\": destinations are separated by blanks; behind a comma options like "
+		      "weight=N and max=N are allowed",
 		      p->quote);
 	else if (*option && route_path(p->quote) && !strchr(option, '='))
 		fault(p,
-		      "\"%s\": the path of a Unix socket cannot hold a comma; behind one weight=N "
-		      "and max=N are allowed",
+		      "\"%s\": the path of a Unix socket cannot hold a comma; behind one options "
+		      "like weight=N and max=N are allowed",
 		      p->quote);
 	else
-		fault(p, "\"%s\": unknown option, weight=N and max=N are allowed", p->quote);
+		fault(p, "\"%s\": unknown option, allowed are " OPTIONS_HELP, p->quote);
+}
+
+static void parse_option(struct parser *p, const char *option, struct route_destination *d,
+			 unsigned *seen)
+{
+	enum option which = which_option(option);
+	const char *value = which < OPTIONS ? option + strlen(option_names[which]) : NULL;
+
+	if (which < OPTIONS && which != OPTION_PIN && *seen & 1u << which)
+		fault(p, "\"%s\": %.*s twice, once is allowed", p->quote,
+		      (int)strcspn(option_names[which], "="), option_names[which]);
+	*seen |= 1u << which;
+	switch (which) {
+	case OPTION_WEIGHT:
+		parse_count(p, "weight", value, 1, WEIGHT_MAX, &d->weight);
+		break;
+	case OPTION_MAX:
+		parse_count(p, "max", value, 0, LIMIT_MAX, &d->max);
+		break;
+	case OPTION_TLS:
+		parse_tls(p, value, &d->secure);
+		break;
+	case OPTION_PIN:
+		parse_pin(p, value, &d->secure);
+		break;
+	case OPTION_NAME:
+		parse_tls_name(p, value, &d->secure);
+		break;
+	case OPTION_WRAP:
+		d->secure.wrap = true;
+		break;
+	case OPTIONS:
+		unknown_option(p, option);
+		break;
+	}
+}
+
+/* What the options mean together. */
+static void judge_secure(struct parser *p, const char *place, struct route_secure *s, unsigned seen)
+{
+	bool said = seen & 1u << OPTION_TLS;
+
+	if (!said && seen & 1u << OPTION_PIN)
+		s->tls = ROUTE_TLS_PIN;
+	else if (!said && s->wrap)
+		s->tls = ROUTE_TLS_REQUIRE;
+	if (s->tls == ROUTE_TLS_PIN && !(seen & 1u << OPTION_PIN))
+		fault(p, "\"%s\": tls=pin needs pin= with the SHA-256 of a public key", p->quote);
+	if (s->tls != ROUTE_TLS_PIN && seen & 1u << OPTION_PIN)
+		fault(p, "\"%s\": pin= and tls=%s, tls=pin is meant", p->quote, tls_words[s->tls]);
+	if (s->wrap && s->tls < ROUTE_TLS_REQUIRE)
+		fault(p, "\"%s\": wrap and tls=%s, TLS from the first octet on is no choice",
+		      p->quote, tls_words[s->tls]);
+	if (*s->name && s->tls == ROUTE_TLS_NONE)
+		fault(p, "\"%s\": name= says nothing without tls=", p->quote);
+	if (s->tls == ROUTE_TLS_VERIFY && route_path(place) && !*s->name)
+		fault(p, "\"%s\": tls=verify of a Unix socket needs name=", p->quote);
 }
 
 static void add(struct parser *p, const struct route_destination *d)
@@ -369,6 +518,7 @@ static void parse_entry(struct parser *p, char *entry)
 			*options++ = '\0';
 		parse_option(p, option, &d, &seen);
 	}
+	judge_secure(p, entry, &d.secure, seen);
 	p->after_path = route_path(entry);
 	if (!good)
 		return;
@@ -400,7 +550,7 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 
 	*r = (struct route){ .cooperation = cooperation, .balance = balance };
 	for (list += strspn(list, BLANKS); *list; list += strspn(list, BLANKS)) {
-		char entry[DESTINATION_NAME_MAX + 64];
+		char entry[ENTRY_MAX];
 		size_t length = strcspn(list, BLANKS);
 		size_t kept = length < sizeof(entry) ? length : sizeof(entry) - 1;
 
@@ -413,7 +563,8 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 			continue;
 		}
 		set_quote(&p, entry);
-		fault(&p, "\"%s\": too long, HOST:PORT[,weight=N][,max=N] is needed", p.quote);
+		fault(&p, "\"%s\": too long, HOST:PORT is needed; allowed are " OPTIONS_HELP,
+		      p.quote);
 	}
 	check_count(&p, n, cooperation);
 	return p.good;

@@ -23,6 +23,8 @@ int route_find(const struct route *r, const char *name);
 /* Of a name that route_parse() took, the address, which never changes: an IP address with its port,
  * or ADDR_UNIX. False for a host's name, which is resolved. */
 bool route_literal(const char *name, struct addr *a);
+/* The host, without brackets and a dot at its end; "" of a Unix socket. */
+void route_host(const char *name, char out[DESTINATION_NAME_MAX]);
 /* The port; 0: it has none. */
 uint16_t route_port(const char *name);
 /* The path of a Unix socket; NULL: it is none. */

@@ -24,12 +24,34 @@
 enum route_cooperation { ROUTE_SINGLE, ROUTE_CLUSTER, ROUTE_BACKUP };
 enum route_balance { ROUTE_LEAST_SESSIONS, ROUTE_ROUND_ROBIN, ROUTE_SOURCE };
 
+/* How a destination is spoken to. */
+enum route_tls {
+	ROUTE_TLS_NONE,
+	ROUTE_TLS_MAY,	   /* by TLS where it offers STARTTLS */
+	ROUTE_TLS_REQUIRE, /* by TLS alone, whoever it is */
+	ROUTE_TLS_VERIFY,  /* … with a certificate that an authority has signed for its name */
+	ROUTE_TLS_PIN,	   /* … with one of these keys */
+};
+
+#define ROUTE_PINS	   4
+#define ROUTE_PIN	   32  /* SHA-256 of a public key (RFC 7671: TLSA 3 1 1) */
+#define ROUTE_TLS_NAME_MAX 254 /* with its NUL */
+
+struct route_secure {
+	enum route_tls tls;
+	bool wrap;		       /* TLS comes first (RFC 8314) */
+	char name[ROUTE_TLS_NAME_MAX]; /* "": the host of the destination's name */
+	unsigned pins;
+	uint8_t pin[ROUTE_PINS][ROUTE_PIN];
+};
+
 struct route_destination {
 	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it; or
 	 * "unix:/path" */
 	char name[DESTINATION_NAME_MAX];
 	unsigned weight; /* 1 to 1000 */
 	unsigned max;	 /* sessions at most, 0: no limit */
+	struct route_secure secure;
 };
 
 struct route {

@@ -433,6 +433,18 @@ bool route_unwell(struct route_shared *s, unsigned dest)
 	return atomic_load(&s->state[dest].unwell);
 }
 
+void route_note_insecure(struct route_shared *s, unsigned dest, bool on)
+{
+	CHECK(dest < DESTINATIONS_MAX);
+	atomic_store(&s->state[dest].insecure, on);
+}
+
+bool route_insecure(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < DESTINATIONS_MAX);
+	return atomic_load(&s->state[dest].insecure);
+}
+
 /* ---- drained by the operator ---- */
 
 bool route_drain(struct route_shared *s, unsigned dest, bool on)
@@ -479,7 +491,9 @@ static void carry_note(struct route_shared *s, unsigned to, struct route_shared 
 	route_note_next(s, to, atomic_load(&old->state[from].note_due_ms));
 }
 
-static void carry_one(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from)
+/* SAME: it is spoken to as before. What it has said in another way counts for nothing. */
+static void carry_one(struct route_shared *s, unsigned to, struct route_shared *old, unsigned from,
+		      bool same)
 {
 	struct addr list[ROUTE_ADDRESSES];
 	unsigned n = route_read_addresses(old, from, list);
@@ -490,7 +504,8 @@ static void carry_one(struct route_shared *s, unsigned to, struct route_shared *
 	atomic_store(&s->state[to].check_ms, atomic_load(&old->state[from].check_ms));
 	atomic_store(&s->state[to].unwell, atomic_load(&old->state[from].unwell));
 	route_busy_carry(s, to, old, from);
-	carry_note(s, to, old, from);
+	if (same)
+		carry_note(s, to, old, from);
 	if (route_drained(old, from))
 		route_drain(s, to, true);
 }
@@ -501,7 +516,10 @@ void route_carry_over(struct route_shared *s, const struct route *r, struct rout
 	for (unsigned i = 0; i < r->count; i++)
 		for (unsigned k = 0; k < old_route->count; k++)
 			if (strcmp(r->destination[i].name, old_route->destination[k].name) == 0)
-				carry_one(s, i, old, k);
+				carry_one(s, i, old, k,
+					  memcmp(&r->destination[i].secure,
+						 &old_route->destination[k].secure,
+						 sizeof(struct route_secure)) == 0);
 }
 
 /* ---- resolving ---- */

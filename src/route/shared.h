@@ -15,7 +15,8 @@
 size_t route_shared_room(void);
 void route_shared_init(struct route_shared *s, const struct route *r);
 /* Takes over what OLD, the state of OLD_ROUTE, knows of destinations of the same name: addresses,
- * up or down, drained. S is new and nobody else's yet; OLD may be in use. */
+ * up or down, drained; and what one has said, where it is spoken to in the same way. S is new and
+ * nobody else's yet; OLD may be in use. */
 void route_carry_over(struct route_shared *s, const struct route *r, struct route_shared *old,
 		      const struct route *old_route);
 /*
@@ -91,5 +92,10 @@ bool route_check_next(struct route_shared *s, const struct route_search *search,
 bool route_check_found(struct route_shared *s, unsigned dest, bool good);
 /* Whether the last check found fault. */
 bool route_unwell(struct route_shared *s, unsigned dest);
+
+/* A connection to DEST that must have TLS could not have it (ON), or has it. */
+void route_note_insecure(struct route_shared *s, unsigned dest, bool on);
+/* How the last one ended. */
+bool route_insecure(struct route_shared *s, unsigned dest);
 
 #endif

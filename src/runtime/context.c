@@ -3,9 +3,11 @@
 #include "runtime/context.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/diag.h"
 #include "check/certificates.h"
+#include "route/parse.h"
 #include "route/shared.h"
 
 #define CLIENT_FAULTS 10 /* from tick to tick */
@@ -56,13 +58,53 @@ void context_version_put(struct context *ctx, struct context_version *v)
 		io_defer(ctx->io, &ctx->released);
 }
 
-int context_load_tls(struct context *ctx, struct context_version *v, struct tls_loading *loading,
-		     unsigned most)
+_Static_assert(ROUTE_PIN == TLS_DIGEST, "both are SHA-256 of a public key");
+
+static struct tls_peer *load_peer(const struct route_destination *d, X509_STORE *authorities,
+				  char why[TLS_WHY_MAX])
+{
+	const struct route_secure *s = &d->secure;
+	char host[DESTINATION_NAME_MAX];
+
+	if (s->tls == ROUTE_TLS_VERIFY && !authorities) {
+		snprintf(why, TLS_WHY_MAX, "there are no authorities for %s", d->name);
+		return NULL;
+	}
+	route_host(d->name, host);
+	return tls_peer_make(
+		&(struct tls_peer_want){
+			.name = *s->name ? s->name : host,
+			.verify = s->tls == ROUTE_TLS_VERIFY ? authorities : NULL,
+			.pin = s->pin,
+			.pins = s->pins,
+		},
+		why);
+}
+
+static bool load_peers(struct context_version *v, char why[TLS_WHY_MAX])
+{
+	const struct route *r = v->rt.route;
+	struct span text = v->rt.version->authorities;
+	X509_STORE *authorities = text.n ? tls_authorities(text, why) : NULL;
+	bool good = text.n == 0 || authorities;
+
+	for (unsigned i = 0; good && i < r->count; i++) {
+		if (r->destination[i].secure.tls == ROUTE_TLS_NONE)
+			continue;
+		v->peers[i] = load_peer(&r->destination[i], authorities, why);
+		good = v->peers[i] != NULL;
+	}
+	X509_STORE_free(authorities);
+	return good;
+}
+
+/* As context_load_tls(), of the clients' certificates. */
+static int load_certificates(struct context_version *v, struct tls_loading *loading, unsigned most,
+			     char why[TLS_WHY_MAX])
 {
 	const struct version *of = v->rt.version;
 	const struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
 	enum tls_load got = TLS_LOAD_FAILED;
-	char why[TLS_WHY_MAX];
 
 	if (of->chains.n == 0)
 		return 0;
@@ -70,14 +112,35 @@ int context_load_tls(struct context *ctx, struct context_version *v, struct tls_
 		got = tls_load_some(loading, most, why);
 	if (got == TLS_LOAD_MORE)
 		return 1;
-	if (got == TLS_LOADED) {
+	if (got == TLS_LOADED)
 		v->tls = loading->set;
-	} else {
+	else
 		tls_set_free(loading->set);
-		context_fault_record(ctx, "certificate", why);
-	}
 	*loading = (struct tls_loading){ 0 };
 	return got == TLS_LOADED ? 0 : -EPROTO;
+}
+
+int context_load_tls(struct context *ctx, struct context_version *v, struct tls_loading *loading,
+		     unsigned most)
+{
+	char why[TLS_WHY_MAX];
+	int left = load_certificates(v, loading, most, why);
+
+	if (left > 0 || (left == 0 && load_peers(v, why)))
+		return left;
+	context_fault_record(ctx, "certificate", why);
+	context_free_tls(v);
+	return -EPROTO;
+}
+
+void context_free_tls(struct context_version *v)
+{
+	tls_set_free(v->tls);
+	v->tls = NULL;
+	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
+		tls_peer_free(v->peers[i]);
+		v->peers[i] = NULL;
+	}
 }
 
 void context_destination_record(struct context *ctx, const struct runtime *rt, unsigned dest,

@@ -21,6 +21,7 @@
 #include "route/shared.h"
 #include "runtime/runtime.h"
 #include "tls/load.h"
+#include "tls/peer.h"
 #include "tls/set.h"
 #include "tls/tls.h"
 #include "check/version.h"
@@ -36,7 +37,9 @@ struct context_version {
 	struct dialog_env env;
 	struct warm *warm;   /* DIALOG_GATEWAY; else NULL */
 	struct tls_set *tls; /* certificates for clients; NULL: none */
-	unsigned users;	     /* sessions, and whatever else keeps it */
+	/* Of each destination; NULL: it is spoken to in clear. */
+	struct tls_peer *peers[DESTINATIONS_MAX];
+	unsigned users; /* sessions, and whatever else keeps it */
 };
 
 struct context {
@@ -49,6 +52,7 @@ struct context {
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;
 	struct pool sessions, more, works, letters, reaches, bodies, splices, partings, warms;
+	struct pool secures; /* ways to destinations' TLS */
 	struct io_pipes pipes;
 	struct tls tls;
 	struct list open; /* struct session */
@@ -71,10 +75,12 @@ struct context {
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer);
 /* The certificates of V, whose `rt` is filled in, before it begins: MOST of them at a time, by one
- * LOADING that is all zero at first. 0: all are there; 1: there are more; or -errno and a record.
+ * LOADING that is all zero at first; and what V asks of destinations. 0: all is there; 1: there is
+ * more; or -errno and a record, and nothing is left of it.
  */
 int context_load_tls(struct context *ctx, struct context_version *v, struct tls_loading *loading,
 		     unsigned most) __attribute__((warn_unused_result));
+void context_free_tls(struct context_version *v);
 /* The newest version, for one more user. */
 struct context_version *context_version_get(struct context *ctx);
 void context_version_put(struct context *ctx, struct context_version *v);

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "session/work.h"
+#include "smtp/words.h"
 
 void session_client_ended(struct session *s, int res)
 {
@@ -44,4 +45,7 @@ void session_refuse(struct session *s, const char *reply, enum session_end end, 
 	session_changed(s);
 }
 
-/* ---- deadlines: what happens when one is over (deadline.c keeps them) ---- */
+void session_refuse_insecure(struct session *s)
+{
+	session_refuse(s, smtp_words(WORD_NO_TLS), END_LOST_DESTINATION, REASON_DESTINATION_TLS);
+}

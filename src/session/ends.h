@@ -15,5 +15,7 @@ bool session_client_gone(struct session *s);
 void session_dest_broken(struct session *s);
 /* Ends a session that has no destination with REPLY (static, with CR LF). */
 void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
+/* … for want of TLS with one. */
+void session_refuse_insecure(struct session *s);
 
 #endif

@@ -6,11 +6,24 @@
  */
 #include "session/gateway.h"
 
+#include "route/shared.h"
 #include "session/ends.h"
 #include "session/reach.h"
 #include "session/seat.h"
 #include "session/work.h"
 #include "smtp/words.h"
+
+/* None of them has said what it offers, for want of TLS perhaps. */
+static void refuse_hopeless(struct session *s)
+{
+	for (unsigned i = 0; i < s->rt->route->count; i++)
+		if (route_insecure(s->rt->route_shared, i)) {
+			session_refuse_insecure(s);
+			return;
+		}
+	session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+		       REASON_NO_CONNECTION);
+}
 
 bool session_gateway_begin(struct session *s)
 {
@@ -31,8 +44,7 @@ bool session_gateway_begin(struct session *s)
 		}
 		/* fall through */
 	case WARM_HOPELESS:
-		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
-			       REASON_NO_CONNECTION);
+		refuse_hopeless(s);
 		break;
 	}
 	return true;

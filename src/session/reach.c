@@ -13,7 +13,9 @@
 #include "session/ends.h"
 #include "session/gateway.h"
 #include "session/seat.h"
+#include "session/work.h"
 #include "smtp/words.h"
+#include "tls/conn.h"
 #include "upstream/greeting.h"
 #include "upstream/parting.h"
 
@@ -56,6 +58,21 @@ static bool take_seat(struct route_counts *c, unsigned dest, unsigned max)
 	return seats_at_destination(s->rt->seats, s->seat, s->rt->slot[dest], max);
 }
 
+/* How it is spoken to, for the log. */
+static void note_peer(struct session *s)
+{
+	const struct tls_conn *t = tls_of(&s->dest.stream);
+	const struct tls_peer *peer = s->version->peers[s->dest_index];
+	struct dialog_peer how = { 0 };
+
+	if (t) {
+		how.version = SSL_get_version(t->ssl);
+		how.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(t->ssl));
+		how.trust = tls_trust_name(tls_peer_trust(peer));
+	}
+	dialog_note_peer(&s->dialog, &how);
+}
+
 /* The session goes there. */
 static void count_session(struct session *s)
 {
@@ -86,6 +103,11 @@ static void reached(struct session *s, const struct connect *c)
 		dialog_connected(&s->dialog, &c->addr);
 	count_session(s);
 	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(s->ctx->io) - c->began_us);
+	note_peer(s);
+	if (c->said.n > 0) {
+		session_borrow(s);
+		session_keep(&s->work->dest_in, c->said);
+	}
 	over(s);
 	s->state = SESSION_RUNNING;
 	session_changed(s);
@@ -115,6 +137,10 @@ static void connect_done(struct connect *c, enum connect_result how)
 		session_forget_destination(s);
 	if (!is_wanted(s))
 		session_changed(s); /* which closes it */
+	else if (how == CONNECT_INSECURE)
+		session_refuse_insecure(s);
+	else if (how == CONNECT_SLOW)
+		session_refuse(s, smtp_words(WORD_SLOW_IDLE), END_LOST_DESTINATION, REASON_TIMEOUT);
 	else if (how == CONNECT_NO_MEANS)
 		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LIMIT, REASON_NO_RESOURCES);
 	else
@@ -137,6 +163,7 @@ static void picked_warm(struct session *s)
 	over(s);
 	count_session(s);
 	session_gateway_taken(s);
+	note_peer(s);
 }
 
 static void begin_attempt(struct session *s)
@@ -183,7 +210,7 @@ static struct connect *reach(struct session *s)
 		s->reach = pool_get(&s->ctx->reaches);
 		CHECK(s->reach); /* the pool holds one for each session */
 		s->reach->session = s;
-		connect_init(&s->reach->connect, s->ctx, s->rt, CONNECT_MAIL, connect_done);
+		connect_init(&s->reach->connect, s->ctx, s->version, CONNECT_MAIL, connect_done);
 	}
 	return &s->reach->connect;
 }

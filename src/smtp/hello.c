@@ -29,6 +29,11 @@ static const struct row rows[] = {
 	[SMTP_HELLO_HELO]     = { SMTP_VERB_HELO,    true,  false, 0,   WELCOME, REFUSAL },
 	[SMTP_HELLO_RSET]     = { SMTP_VERB_RSET,    false, false, 250, WELCOME, REFUSAL },
 	[SMTP_HELLO_QUIT]     = { SMTP_VERB_QUIT,    false, false, 221, WELCOME, REFUSAL },
+	[SMTP_HELLO_CLEAR_GREETING] =
+		{ SMTP_VERB_UNKNOWN,  false, false, 0,   SMTP_HELLO_CLEAR_EHLO, REFUSAL },
+	[SMTP_HELLO_CLEAR_EHLO] =
+		{ SMTP_VERB_EHLO,     true,  true,  0,   SMTP_HELLO_STARTTLS,   REFUSAL },
+	[SMTP_HELLO_STARTTLS] = { SMTP_VERB_STARTTLS, false, false, 220, WELCOME, REFUSAL },
 	/* clang-format on */
 };
 
@@ -77,7 +82,7 @@ enum smtp_hello_result smtp_hello_heard(struct smtp_hello *h, const struct smtp_
 	enum smtp_hello_result result;
 
 	/* What a good answer says besides is no statement about the port. */
-	if (!good || h->step == SMTP_HELLO_GREETING)
+	if (!good || rows[h->step].say == SMTP_VERB_UNKNOWN)
 		h->lmtp = h->lmtp || smtp_greeting_is_lmtp(reply);
 	smtp_greeting_refusal(h->words, sizeof(h->words), reply, h->lmtp);
 	if (good && rows[h->step].offers)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * hello: what Caronte itself says to a destination, and what its replies mean: its greeting, EHLO,
- * HELO where EHLO is refused (RFC 5321 3.2), RSET, QUIT. A step is a row of the table in hello.c:
- * what is said, and what comes next after a good reply and after another one.
+ * HELO where EHLO is refused (RFC 5321 3.2), RSET, QUIT, STARTTLS (RFC 3207). A step is a row of
+ * the table in hello.c: what is said, and what comes next after a good reply and after another one.
  *
  * struct smtp_hello goes through the steps outside of a client's session. Sends and receives
  * nothing: the owner says LINE, waits for the one reply, gives it to smtp_hello_heard(), and does
@@ -24,6 +24,10 @@ enum smtp_hello_step {
 	SMTP_HELLO_HELO,
 	SMTP_HELLO_RSET,
 	SMTP_HELLO_QUIT,
+	/* The way to TLS: what is said in clear, and counts for nothing afterwards. */
+	SMTP_HELLO_CLEAR_GREETING,
+	SMTP_HELLO_CLEAR_EHLO,
+	SMTP_HELLO_STARTTLS,
 	SMTP_HELLO_STEPS
 };
 

@@ -38,6 +38,7 @@
 	X(STARTTLS_INJECTION, "starttls-injection")                                                \
 	X(UNKNOWN_VERB, "unknown-verb")                                                            \
 	X(NO_CONNECTION, "no-connection")                                                          \
+	X(DESTINATION_TLS, "destination-tls")                                                      \
 	X(FULL, "full")                                                                            \
 	X(CLOSED, "closed")                                                                        \
 	X(TIMEOUT, "timeout")                                                                      \

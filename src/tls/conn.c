@@ -316,6 +316,9 @@ void tls_end(struct tls_conn *c)
 
 	CHECK(!c->shaking && !c->reading.op && !c->writing.op && !c->flying);
 	tls_handshake_leave(c);
+	/* Or OpenSSL would resume no session of which the end was not said. */
+	if (c->ssl && c->state == TLS_OPEN)
+		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(c->ssl);
 	tls_came_free(&c->came);
 	pool_put(&t->outs, c->out);

@@ -8,6 +8,7 @@
 #include "base/diag.h"
 #include "route/parse.h"
 #include "route/shared.h"
+#include "upstream/secure.h"
 
 static bool is_reached(int res)
 {
@@ -19,6 +20,24 @@ static bool lacks_means(int res)
 	return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
 }
 
+/* C may be gone afterwards. */
+static void over(struct connect *c, enum connect_result how)
+{
+	struct pool *pool = &c->ctx->secures;
+	struct secure *secure = c->secure;
+
+	c->under_way = false;
+	c->secure = NULL;
+	if (c->cancelled)
+		how = CONNECT_CANCELLED;
+	if (secure && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
+		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
+	if (how != CONNECT_REACHED && how != CONNECT_CANCELLED)
+		stream_close(c->ctx->io, &c->stream);
+	c->done(c, how);
+	pool_put(pool, secure);
+}
+
 static void reached(struct connect *c)
 {
 	struct route_shared *s = c->rt->route_shared;
@@ -28,19 +47,27 @@ static void reached(struct connect *c)
 
 	if (is_back)
 		context_destination_record(c->ctx, c->rt, c->dest, ROUTE_UP, "connected");
-	c->done(c, CONNECT_REACHED);
+	if (c->alone || !c->version->peers[c->dest]) {
+		over(c, CONNECT_REACHED);
+		return;
+	}
+	c->secure = pool_get(&c->ctx->secures);
+	if (c->secure)
+		secure_begin(c, over);
+	else
+		over(c, CONNECT_NO_MEANS);
 }
 
 static void failed(struct connect *c, int error)
 {
 	if (lacks_means(error)) {
-		c->done(c, CONNECT_NO_MEANS);
+		over(c, CONNECT_NO_MEANS);
 		return;
 	}
 	if (c->purpose != CONNECT_TRY &&
 	    route_failed(c->rt->route_shared, &c->search, c->dest, io_now_ms(c->ctx->io)))
 		context_destination_record(c->ctx, c->rt, c->dest, ROUTE_DOWN, strerror(-error));
-	c->done(c, CONNECT_FAILED);
+	over(c, CONNECT_FAILED);
 }
 
 static void connected(struct io_op *op, int res)
@@ -48,15 +75,12 @@ static void connected(struct io_op *op, int res)
 	struct connect *c = container_of(op, struct connect, op);
 
 	io_timer_stop(c->ctx->io, &c->timer);
-	c->under_way = false;
-	if (c->cancelled) {
-		c->done(c, CONNECT_CANCELLED);
-	} else if (is_reached(res)) {
+	if (c->cancelled)
+		over(c, CONNECT_CANCELLED);
+	else if (is_reached(res))
 		reached(c);
-	} else {
-		stream_close(c->ctx->io, &c->stream);
+	else
 		failed(c, res == -ECANCELED ? -ETIMEDOUT : res);
-	}
 }
 
 static void out_of_time(struct io_timer *t)
@@ -64,18 +88,23 @@ static void out_of_time(struct io_timer *t)
 	connect_expire(container_of(t, struct connect, timer));
 }
 
-void connect_init(struct connect *c, struct context *ctx, const struct runtime *rt,
+int connect_pool(struct pool *pool, unsigned count)
+{
+	return pool_init(pool, sizeof(struct secure), count);
+}
+
+void connect_init(struct connect *c, struct context *ctx, const struct context_version *version,
 		  enum connect_purpose purpose,
 		  void (*done)(struct connect *c, enum connect_result how))
 {
 	*c = (struct connect){
 		.ctx = ctx,
-		.rt = rt,
+		.version = version,
+		.rt = &version->rt,
 		.done = done,
 		.purpose = purpose,
 		.stream = stream_of(-1),
 	};
-	c->op.done = connected;
 	io_timer_init(&c->timer, out_of_time);
 }
 
@@ -111,13 +140,15 @@ void connect_to(struct connect *c, uint64_t ms)
 	int res;
 
 	CHECK(!c->under_way && !stream_is_open(&c->stream));
+	c->op.done = connected;
+	c->said = span_of(NULL, 0);
+	c->cancelled = false;
 	res = begin(c);
 	if (res < 0) {
 		failed(c, res);
 		return;
 	}
 	c->under_way = true;
-	c->cancelled = false;
 	c->began_us = io_now_us(io);
 	io_timer_set(io, &c->timer, ms);
 }

@@ -13,6 +13,13 @@
  *              destination. A local port is wanted for that very destination, so that its want is
  *              a failure.
  *
+ * Where a destination is spoken to by TLS (secure.h), that is settled here too, so that nobody
+ * above has to know: what is reached is the stream that mail goes over. A destination with which
+ * TLS cannot be had is neither down nor busy, and there is no other one in its place:
+ *
+ *   insecure   the connection stood, and was closed. A fault "destination-tls" says why.
+ *   slow       the same, and it has not even greeted in time.
+ *
  * Which address comes next is the caller's: connect_next() for those that want this destination
  * and no other, route_pick() for a session. The caller owns the struct, which must stay while an
  * attempt is under way; nothing is allocated.
@@ -32,17 +39,26 @@ enum connect_result {
 	CONNECT_REACHED,
 	CONNECT_FAILED,
 	CONNECT_NO_MEANS,
+	CONNECT_INSECURE,
+	CONNECT_SLOW,
 	CONNECT_CANCELLED, /* by connect_cancel() */
 };
 
+struct secure;
+
 struct connect {
 	struct context *ctx;
-	const struct runtime *rt; /* DEST is one of its destinations */
+	const struct context_version *version; /* DEST is one of its destinations */
+	const struct runtime *rt;	       /* of that version */
 	/* An attempt is over: C may be used for the next one, or be gone afterwards. Where it was
 	 * reached, or cancelled (then connected or not), STREAM is the caller's to move. */
 	void (*done)(struct connect *c, enum connect_result how);
 	struct stream stream;
+	/* CONNECT_REACHED: what the destination has said already, which is to be taken as if it
+	 * came now. There until `done` returns. */
+	struct span said;
 	enum connect_purpose purpose;
+	bool alone; /* nothing but the connection is wanted */
 	unsigned dest;
 	struct addr addr;
 	struct route_search search;
@@ -51,10 +67,14 @@ struct connect {
 	/* connect's own. */
 	struct io_op op;
 	struct io_timer timer;
+	struct secure *secure; /* on the way to TLS */
 	bool under_way, cancelled;
 };
 
-void connect_init(struct connect *c, struct context *ctx, const struct runtime *rt,
+/* Room for all ways to TLS of a worker. 0 or -ENOMEM. */
+int connect_pool(struct pool *pool, unsigned count) __attribute__((warn_unused_result));
+
+void connect_init(struct connect *c, struct context *ctx, const struct context_version *version,
 		  enum connect_purpose purpose,
 		  void (*done)(struct connect *c, enum connect_result how));
 

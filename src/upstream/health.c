@@ -31,6 +31,7 @@
 #include "upstream/connect.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
+#include "smtp/greeting.h"
 #include "smtp/hello.h"
 
 #define TICK_MS	 250
@@ -247,24 +248,32 @@ static void judge_lost(struct visit *v, int res)
 	}
 }
 
+static void heard(struct visit *v);
+
 static void greeted(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
-	enum smtp_reply_result result;
-	struct smtp_reply greeting;
-	size_t consumed, room;
 
 	if (res <= 0) {
 		judge_lost(v, res);
 		return;
 	}
 	buf_added(&v->in, (size_t)res);
+	heard(v);
+}
+
+static void heard(struct visit *v)
+{
+	enum smtp_reply_result result;
+	struct smtp_reply greeting;
+	size_t consumed, room;
+
 	result = smtp_reply_parse(buf_span(&v->in), &greeting, &consumed);
 	room = buf_space(&v->in);
 	if (result == SMTP_REPLY_OK)
 		judge(v, &greeting);
 	else if (result == SMTP_REPLY_MORE && room > 0)
-		stream_recv(v->health->ctx->io, &v->stream, op, buf_room(&v->in, room), room);
+		stream_recv(v->health->ctx->io, &v->stream, &v->op, buf_room(&v->in, room), room);
 	else
 		judge_malformed(v);
 }
@@ -278,7 +287,8 @@ static uint64_t greeting_ms(const struct visit *v)
 	return ms < LOOK_MS ? ms : LOOK_MS;
 }
 
-static void await_greeting(struct visit *v)
+/* SAID has come already. */
+static void await_greeting(struct visit *v, struct span said)
 {
 	struct context *ctx = v->health->ctx;
 
@@ -286,7 +296,16 @@ static void await_greeting(struct visit *v)
 	buf_init(&v->in, v->mem, sizeof(v->mem));
 	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
 	v->op.done = greeted;
-	stream_recv(ctx->io, &v->stream, &v->op, buf_room(&v->in, sizeof(v->mem)), sizeof(v->mem));
+	if (said.n == 0) {
+		stream_recv(ctx->io, &v->stream, &v->op, buf_room(&v->in, sizeof(v->mem)),
+			    sizeof(v->mem));
+		return;
+	}
+	if (said.n > sizeof(v->mem))
+		said.n = sizeof(v->mem);
+	memcpy(buf_room(&v->in, said.n), said.p, said.n);
+	buf_added(&v->in, said.n);
+	heard(v);
 }
 
 /* ---- connecting ---- */
@@ -299,13 +318,25 @@ static void connect_visit(struct visit *v)
 	connect_to(&v->connect, 1000 * (uint64_t)seconds);
 }
 
-static void reached(struct visit *v)
+static bool hears_greeting(const struct visit *v)
 {
-	if (v->kind == VISIT_LOOK ||
-	    (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP))
-		await_greeting(v);
+	return v->kind == VISIT_LOOK ||
+	       (v->kind == VISIT_CHECK && settings_of(v)->check == CHECK_SMTP);
+}
+
+static void reached(struct visit *v, struct span said)
+{
+	if (hears_greeting(v))
+		await_greeting(v, said);
 	else
 		hang_up(v);
+}
+
+/* It is there, and mail cannot go to it all the same. */
+static void no_tls(struct visit *v, const char *what)
+{
+	found_odd(v, what);
+	end(v);
 }
 
 static void connect_done(struct connect *c, enum connect_result how)
@@ -314,7 +345,11 @@ static void connect_done(struct connect *c, enum connect_result how)
 
 	v->stream = stream_move(&c->stream);
 	if (how == CONNECT_REACHED)
-		reached(v);
+		reached(v, c->said);
+	else if (how == CONNECT_INSECURE)
+		no_tls(v, "no TLS: see the fault destination-tls");
+	else if (how == CONNECT_SLOW)
+		no_tls(v, smtp_greeting_none);
 	else if (how == CONNECT_FAILED && connect_next(c))
 		connect_visit(v);
 	else
@@ -338,8 +373,9 @@ static void begin_visit(struct visit *v, enum visit_kind kind)
 	v->kind = kind;
 	v->began_ms = io_now_ms(ctx->io);
 	v->version = context_version_get(ctx);
-	connect_init(&v->connect, ctx, rt, kind == VISIT_TRY ? CONNECT_TRY : CONNECT_VISIT,
+	connect_init(&v->connect, ctx, v->version, kind == VISIT_TRY ? CONNECT_TRY : CONNECT_VISIT,
 		     connect_done);
+	v->connect.alone = !hears_greeting(v);
 	if (connect_first(&v->connect, v->dest) &&
 	    connect_place(ctx, rt, v->dest, &v->has_seat, &v->seat))
 		connect_visit(v);

@@ -54,19 +54,27 @@ static void malformed(struct warm_conn *c)
 	c->answered(c, smtp_hello_malformed(&c->hello, buf_span(&c->in)));
 }
 
-/* Exactly one well-formed reply, or nothing that counts. */
+static void heard(struct warm_conn *c);
+
 static void received(struct io_op *op, int res)
 {
 	struct warm_conn *c = container_of(op, struct warm_conn, op);
-	enum smtp_reply_result result;
-	struct smtp_reply reply;
-	size_t consumed;
 
 	if (res <= 0) {
 		lost(c, res);
 		return;
 	}
 	buf_added(&c->in, (size_t)res);
+	heard(c);
+}
+
+/* Exactly one well-formed reply, or nothing that counts. */
+static void heard(struct warm_conn *c)
+{
+	enum smtp_reply_result result;
+	struct smtp_reply reply;
+	size_t consumed;
+
 	result = smtp_reply_parse(buf_span(&c->in), &reply, &consumed);
 	if (result == SMTP_REPLY_OK && consumed == buf_len(&c->in) && is_answer(c))
 		c->answered(c, smtp_hello_heard(&c->hello, &reply));
@@ -249,6 +257,19 @@ static void connect_learner(struct warm_conn *c)
 	connect_to(&c->connect, patience_ms(c->pool));
 }
 
+/* What was said on the way to TLS is the first answer, or its beginning. */
+static void hear(struct warm_conn *c, struct span said)
+{
+	int res;
+
+	c->answered = answered;
+	buf_init(&c->in, c->mem, sizeof(c->mem));
+	res = buf_put(&c->in, span_of(said.p, said.n < sizeof(c->mem) ? said.n : sizeof(c->mem)));
+	CHECK(res == 0);
+	io_timer_set(c->pool->ctx->io, &c->timer, patience_ms(c->pool));
+	heard(c);
+}
+
 static void connect_done(struct connect *connect, enum connect_result how)
 {
 	struct warm_conn *c = container_of(connect, struct warm_conn, connect);
@@ -257,7 +278,13 @@ static void connect_done(struct connect *connect, enum connect_result how)
 		c->line.stream = stream_move(&connect->stream);
 		c->line.addr = connect->addr;
 		smtp_hello_begin(&c->hello, SMTP_HELLO_GREETING, warm_runtime(c->pool)->name);
-		answered(c, SMTP_HELLO_ON);
+		if (connect->said.n > 0)
+			hear(c, connect->said);
+		else
+			answered(c, SMTP_HELLO_ON);
+	} else if (how == CONNECT_SLOW) {
+		smtp_hello_begin(&c->hello, SMTP_HELLO_GREETING, warm_runtime(c->pool)->name);
+		answered(c, smtp_hello_lost(&c->hello, true));
 	} else if (how == CONNECT_FAILED && connect_next(connect)) {
 		connect_learner(c);
 	} else {
@@ -273,7 +300,7 @@ static bool prepare(struct warm_conn *c)
 	const struct runtime *rt = warm_runtime(p);
 	struct warm_line *l = &c->line;
 
-	connect_init(&c->connect, p->ctx, rt, CONNECT_MAIL, connect_done);
+	connect_init(&c->connect, p->ctx, p->version, CONNECT_MAIL, connect_done);
 	if (!connect_first(&c->connect, l->dest)) {
 		route_note_begun(rt->route_shared, l->dest, warm_now_ms(p));
 		return false;

@@ -41,7 +41,7 @@ static void release(struct context_version *v)
 {
 	list_del(&v->link);
 	warm_free(v->warm);
-	tls_set_free(v->tls);
+	context_free_tls(v);
 	runtime_forget_route(v->rt.route_shared);
 	version_unmap(v->rt.version);
 	free(v);
@@ -72,7 +72,7 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 	io_task_init(&w->ctx.released, release_unused);
 	v->rt = *rt;
 	if (context_load_tls(&w->ctx, v, &w->loading, UINT_MAX) != 0 || make_warm(w, v) < 0) {
-		tls_set_free(v->tls);
+		context_free_tls(v);
 		free(v);
 		return -ENOMEM;
 	}
@@ -83,7 +83,7 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 /* V, which was not begun. */
 static void forget(struct context_version *v)
 {
-	tls_set_free(v->tls);
+	context_free_tls(v);
 	runtime_forget_route(v->rt.route_shared);
 	version_unmap(&v->own);
 	free(v);

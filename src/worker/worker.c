@@ -51,6 +51,14 @@ static void session_gone(struct context *ctx)
 	worker_look(w);
 }
 
+/* A session has two; some have none. */
+static unsigned tls_connections(const struct runtime *rt)
+{
+	unsigned max = (unsigned)rt->config->set.max_sessions;
+
+	return 2 * (max + WORKER_REFUSALS) + SEATS_PLACES(max) + WARM_MAX + DESTINATIONS_MAX;
+}
+
 static int make_pools(struct worker *w)
 {
 	size_t max = (size_t)w->ctx.rt->config->set.max_sessions;
@@ -65,6 +73,8 @@ static int make_pools(struct worker *w)
 		res = pool_init(&w->ctx.letters, sizeof(struct dialog_letter), n);
 	if (res == 0)
 		res = pool_init(&w->ctx.reaches, sizeof(struct session_reach), n);
+	if (res == 0)
+		res = connect_pool(&w->ctx.secures, (unsigned)n + WARM_MAX + DESTINATIONS_MAX);
 	if (res == 0)
 		res = pool_init(&w->ctx.bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)
@@ -109,8 +119,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	if (res == 0)
 		res = make_engine(w, &why);
 	if (res == 0)
-		res = tls_init(&w->ctx.tls, w->ctx.io,
-			       (unsigned)rt->config->set.max_sessions + WORKER_REFUSALS,
+		res = tls_init(&w->ctx.tls, w->ctx.io, tls_connections(rt),
 			       (unsigned)rt->config->set.tls_handshakes);
 	if (res == 0)
 		res = health_make(&w->health, &w->ctx);

@@ -102,6 +102,13 @@ def no_connection(w):
     assert client.reply()[:9] == b"421 4.3.2"
 
 
+@way("there is no TLS with a destination that must have it")
+def destination_tls(w):
+    sink = w.test.enterContext(harness.Sink())
+    client = w.client(w.daemon("127.0.0.1:%d,tls=require" % sink.port))
+    assert client.meet()[:9] == b"421 4.7.5"
+
+
 @way("all destinations have their max= sessions")
 def full(w):
     sink = w.test.enterContext(harness.Sink())

@@ -28,7 +28,7 @@
 
 static struct world {
 	struct context ctx;
-	struct runtime rt;
+	struct context_version version;
 	struct route route;
 	struct xmllog_ring *ring;
 	struct take take;
@@ -56,15 +56,15 @@ static int setup(void **state)
 	w.route = (struct route){ .cooperation = ROUTE_SINGLE, .count = 1 };
 	w.route.destination[0] =
 		(struct route_destination){ .name = "mx.example:25", .weight = 1, .max = 1 };
-	w.rt.route = &w.route;
-	w.rt.route_shared = shared_map(route_shared_room());
-	w.rt.seats = shared_map(seats_room(10));
-	route_shared_init(w.rt.route_shared, &w.route);
-	assert_int_equal(seats_init(w.rt.seats, 10), 0);
+	w.version.rt.route = &w.route;
+	w.version.rt.route_shared = shared_map(route_shared_room());
+	w.version.rt.seats = shared_map(seats_room(10));
+	route_shared_init(w.version.rt.route_shared, &w.route);
+	assert_int_equal(seats_init(w.version.rt.seats, 10), 0);
 	w.ring = ring_new(4096);
 	xmllog_open(&w.ctx.log, w.ring, -1, 1);
 	assert_int_equal(take_open(&w.take, &w.ring, 1), 0);
-	w.ctx.rt = &w.rt;
+	w.ctx.rt = &w.version.rt;
 	return io_create(&w.ctx.io, IO_ENGINE_EPOLL, &limits, NULL);
 }
 
@@ -74,8 +74,8 @@ static int teardown(void **state)
 	io_destroy(w.ctx.io);
 	take_close(&w.take);
 	ring_free(w.ring);
-	shared_unmap(w.rt.route_shared, route_shared_room());
-	shared_unmap(w.rt.seats, seats_room(10));
+	shared_unmap(w.version.rt.route_shared, route_shared_room());
+	shared_unmap(w.version.rt.seats, seats_room(10));
 	return 0;
 }
 
@@ -119,8 +119,8 @@ static int fill(const struct addr *a)
 
 static void destination(const struct addr *a, unsigned n, enum connect_purpose purpose)
 {
-	route_set_addresses(w.rt.route_shared, 0, a, n);
-	connect_init(&w.connect, &w.ctx, &w.rt, purpose, done);
+	route_set_addresses(w.version.rt.route_shared, 0, a, n);
+	connect_init(&w.connect, &w.ctx, &w.version, purpose, done);
 	assert_true(connect_first(&w.connect, 0));
 }
 
@@ -160,7 +160,7 @@ static void record_says(const char *is, const char *why)
 
 static bool is_up(void)
 {
-	return route_up(w.rt.route_shared, 0);
+	return route_up(w.version.rt.route_shared, 0);
 }
 
 static void reaches(void **state)
@@ -173,7 +173,7 @@ static void reaches(void **state)
 	attempt(CONNECT_REACHED);
 	record_says(NULL, NULL); /* it was up before */
 	close(accept(fd, NULL, NULL));
-	route_failed(w.rt.route_shared, NULL, 0, io_now_ms(w.ctx.io));
+	route_failed(w.version.rt.route_shared, NULL, 0, io_now_ms(w.ctx.io));
 	assert_false(is_up());
 	attempt(CONNECT_REACHED);
 	assert_true(is_up());
@@ -217,9 +217,9 @@ static void no_address_left(void **state)
 static void no_address_at_all(void **state)
 {
 	(void)state;
-	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_VISIT, done);
+	connect_init(&w.connect, &w.ctx, &w.version, CONNECT_VISIT, done);
 	assert_false(connect_first(&w.connect, 0));
-	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_TRY, done);
+	connect_init(&w.connect, &w.ctx, &w.version, CONNECT_TRY, done);
 	assert_false(connect_first(&w.connect, 0));
 }
 
@@ -335,8 +335,8 @@ static void at_path(enum connect_purpose purpose)
 	assert_non_null(mkdtemp(dir));
 	snprintf(name, sizeof(name), "unix:%s/s", dir);
 	strcpy(w.route.destination[0].name, name);
-	route_shared_init(w.rt.route_shared, &w.route);
-	connect_init(&w.connect, &w.ctx, &w.rt, purpose, done);
+	route_shared_init(w.version.rt.route_shared, &w.route);
+	connect_init(&w.connect, &w.ctx, &w.version, purpose, done);
 	assert_true(connect_first(&w.connect, 0));
 }
 
@@ -364,13 +364,13 @@ static void reaches_a_socket(void **state)
 	attempt(CONNECT_REACHED);
 	record_says(NULL, NULL);
 	close(fd);
-	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_VISIT, done);
+	connect_init(&w.connect, &w.ctx, &w.version, CONNECT_VISIT, done);
 	assert_true(connect_first(&w.connect, 0));
 	attempt(CONNECT_FAILED);
 	assert_false(connect_next(&w.connect));
 	record_says("down", "Connection refused");
 	fd = listen_there(4);
-	connect_init(&w.connect, &w.ctx, &w.rt, CONNECT_TRY, done);
+	connect_init(&w.connect, &w.ctx, &w.version, CONNECT_TRY, done);
 	assert_true(connect_first(&w.connect, 0));
 	attempt(CONNECT_REACHED);
 	record_says("up", "connected");
@@ -423,13 +423,13 @@ static void tries(void **state)
 	a[1] = closed_port();
 	destination(a, 2, CONNECT_TRY);
 	assert_int_equal(w.connect.addr.port, a[0].port);
-	route_failed(w.rt.route_shared, NULL, 0, io_now_ms(w.ctx.io));
-	(void)route_to_resolve(w.rt.route_shared, &w.route);
+	route_failed(w.version.rt.route_shared, NULL, 0, io_now_ms(w.ctx.io));
+	(void)route_to_resolve(w.version.rt.route_shared, &w.route);
 	while (w.connect.addr.port != a[1].port)
 		assert_true(connect_first(&w.connect, 0));
 	attempt(CONNECT_FAILED);
 	assert_false(connect_next(&w.connect));
-	assert_int_equal(route_to_resolve(w.rt.route_shared, &w.route), 0);
+	assert_int_equal(route_to_resolve(w.version.rt.route_shared, &w.route), 0);
 	record_says(NULL, NULL);
 	assert_true(connect_first(&w.connect, 0));
 	assert_int_equal(w.connect.addr.port, a[0].port);
@@ -437,7 +437,7 @@ static void tries(void **state)
 	assert_true(is_up());
 	record_says("up", "connected");
 	/* Sessions begin where it was reached. */
-	assert_int_equal(route_get_addresses(w.rt.route_shared, 0, first), 2);
+	assert_int_equal(route_get_addresses(w.version.rt.route_shared, 0, first), 2);
 	assert_int_equal(first[0].port, a[0].port);
 	close(fd);
 }
@@ -448,16 +448,16 @@ static void places(void **state)
 	bool has_place;
 
 	(void)state;
-	assert_true(connect_place(&w.ctx, &w.rt, 0, &has_place, &place));
+	assert_true(connect_place(&w.ctx, &w.version.rt, 0, &has_place, &place));
 	assert_true(has_place);
-	assert_false(connect_place(&w.ctx, &w.rt, 0, &has_place, &other));
+	assert_false(connect_place(&w.ctx, &w.version.rt, 0, &has_place, &other));
 	assert_false(has_place);
-	assert_int_equal(seats_of_destination(w.rt.seats, 0), 1);
-	seats_release(w.rt.seats, place);
+	assert_int_equal(seats_of_destination(w.version.rt.seats, 0), 1);
+	seats_release(w.version.rt.seats, place);
 	w.route.destination[0].max = 0;
-	assert_true(connect_place(&w.ctx, &w.rt, 0, &has_place, &place));
+	assert_true(connect_place(&w.ctx, &w.version.rt, 0, &has_place, &place));
 	assert_false(has_place);
-	assert_int_equal(seats_of_destination(w.rt.seats, 0), 0);
+	assert_int_equal(seats_of_destination(w.version.rt.seats, 0), 0);
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

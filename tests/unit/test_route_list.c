@@ -13,6 +13,10 @@
 #include "feed.h"
 #include "route/parse.h"
 
+#define OPTIONS "weight=N, max=N, tls=, pin=, name= and wrap"
+#define PIN16	"0123456789abcdef"
+#define PIN	PIN16 PIN16 PIN16 PIN16
+
 struct reported {
 	unsigned n;
 	char what[8][300];
@@ -114,11 +118,11 @@ static void test_list_faults(void **state)
 		  "\"a?[m:25\": no host, an IPv4 address, an IPv6 address in brackets or a host name is "
 		  "allowed" },
 		{ "a:25,", ROUTE_SINGLE,
-		  "\"a:25,\": destinations are separated by blanks; behind a comma weight=N and max=N "
-		  "are allowed" },
+		  "\"a:25,\": destinations are separated by blanks; behind a comma options like "
+		  "weight=N and max=N are allowed" },
 		{ "a:25,b:25", ROUTE_CLUSTER,
-		  "\"a:25,b:25\": destinations are separated by blanks; behind a comma weight=N and "
-		  "max=N are allowed" },
+		  "\"a:25,b:25\": destinations are separated by blanks; behind a comma options like "
+		  "weight=N and max=N are allowed" },
 		{ "a:25;", ROUTE_CLUSTER, "\"a:25;\": destinations are separated by blanks" },
 		{ "smtp://a:25", ROUTE_SINGLE, "\"smtp://a:25\": no URL: write HOST:PORT" },
 		{ "smtp:[a]:25", ROUTE_SINGLE,
@@ -127,9 +131,8 @@ static void test_list_faults(void **state)
 		  "\"inet:a:25\": no transport in front: write HOST:PORT" },
 		{ "smtp:25", ROUTE_SINGLE, NULL }, /* a host may be called so */
 		{ "a:25,wight=1", ROUTE_SINGLE,
-		  "\"a:25,wight=1\": unknown option, weight=N and max=N are allowed" },
-		{ "a:25,max", ROUTE_SINGLE,
-		  "\"a:25,max\": unknown option, weight=N and max=N are allowed" },
+		  "\"a:25,wight=1\": unknown option, allowed are " OPTIONS },
+		{ "a:25,max", ROUTE_SINGLE, "\"a:25,max\": unknown option, allowed are " OPTIONS },
 		{ "a:25,weight=0", ROUTE_SINGLE,
 		  "\"a:25,weight=0\": wrong weight, 1 to 1000 is allowed" },
 		{ "a:25,weight=1001", ROUTE_SINGLE,
@@ -153,6 +156,42 @@ static void test_list_faults(void **state)
 		  "\"[::ffff:10.0.0.1]:25\": stands there twice, each destination is named once" },
 		{ "[::1]:25 [0:0::1]:25", ROUTE_BACKUP,
 		  "\"[0:0::1]:25\": stands there twice, each destination is named once" },
+	};
+
+	(void)state;
+	check_rows(rows, sizeof(rows) / sizeof(rows[0]));
+}
+
+static void test_secure_faults(void **state)
+{
+	static const struct row rows[] = {
+		{ "a:25,tls=may,weight=2 b:25,tls=require c:25,tls=verify,name=mx.example "
+		  "10.0.0.1:25,tls=verify",
+		  ROUTE_CLUSTER, NULL },
+		{ "a:465,wrap b:465,tls=verify,wrap", ROUTE_CLUSTER, NULL },
+		{ "a:25,pin=" PIN ",pin=" PIN " b:25,tls=pin,pin=" PIN, ROUTE_CLUSTER, NULL },
+		{ "unix:/run/a,tls=verify,name=mx.example", ROUTE_SINGLE, NULL },
+		{ "unix:/run/a,tls=verify", ROUTE_SINGLE,
+		  "\"unix:/run/a,tls=verify\": tls=verify of a Unix socket needs name=" },
+		{ "a:25,tls=yes", ROUTE_SINGLE,
+		  "\"a:25,tls=yes\": wrong tls, none, may, require, verify or pin is allowed" },
+		{ "a:25,tls=pin", ROUTE_SINGLE,
+		  "\"a:25,tls=pin\": tls=pin needs pin= with the SHA-256 of a public key" },
+		{ "a:25,pin=12", ROUTE_SINGLE,
+		  "\"a:25,pin=12\": wrong pin, 64 hexadecimal digits are needed: SHA-256 of the "
+		  "public key, as in TLSA 3 1 1" },
+		{ "a:25,name=mx.example", ROUTE_SINGLE,
+		  "\"a:25,name=mx.example\": name= says nothing without tls=" },
+		{ "a:25,tls=require,name=10.0.0.1", ROUTE_SINGLE,
+		  "\"a:25,tls=require,name=10.0.0.1\": wrong name, a host name is allowed, without a "
+		  "dot at its end" },
+		{ "a:465,wrap,tls=may", ROUTE_SINGLE,
+		  "\"a:465,wrap,tls=may\": wrap and tls=may, TLS from the first octet on is no "
+		  "choice" },
+		{ "a:25,tls=may,tls=may", ROUTE_SINGLE,
+		  "\"a:25,tls=may,tls=may\": tls twice, once is allowed" },
+		{ "a:25,wrapped", ROUTE_SINGLE,
+		  "\"a:25,wrapped\": unknown option, allowed are " OPTIONS },
 	};
 
 	(void)state;
@@ -185,9 +224,9 @@ static void test_unix_faults(void **state)
 		  "quotation mark and a backslash" },
 		{ "unix:/run/a,b", ROUTE_SINGLE,
 		  "\"unix:/run/a,b\": the path of a Unix socket cannot hold a comma; behind one "
-		  "weight=N and max=N are allowed" },
+		  "options like weight=N and max=N are allowed" },
 		{ "unix:/run/a,wight=3", ROUTE_SINGLE,
-		  "\"unix:/run/a,wight=3\": unknown option, weight=N and max=N are allowed" },
+		  "\"unix:/run/a,wight=3\": unknown option, allowed are " OPTIONS },
 		{ "unix:/run/a b", ROUTE_CLUSTER,
 		  "\"b\": no port, HOST:PORT is needed; the path of a Unix socket cannot hold a "
 		  "blank" },
@@ -332,11 +371,36 @@ static void test_most_destinations(void **state)
 	}
 }
 
+/* What the options mean. */
+static void test_secure(void **state)
+{
+	static const char list[] = "a:25,pin=" PIN ",pin=FF" PIN16 PIN16 PIN16 "0123456789abcd "
+				   "b:465,wrap c:25,tls=verify,name=MX.example d:25";
+	const struct route_secure *s;
+	struct route r;
+
+	(void)state;
+	assert_true(route_parse(&r, list, ROUTE_CLUSTER, ROUTE_ROUND_ROBIN, NULL, NULL));
+	s = &r.destination[0].secure;
+	assert_int_equal(s->tls, ROUTE_TLS_PIN);
+	assert_int_equal(s->pins, 2);
+	assert_int_equal(s->pin[0][1], 0x23);
+	assert_int_equal(s->pin[1][0], 0xff);
+	assert_int_equal(s->pin[1][ROUTE_PIN - 1], 0xcd);
+	assert_true(r.destination[1].secure.wrap);
+	assert_int_equal(r.destination[1].secure.tls, ROUTE_TLS_REQUIRE);
+	assert_int_equal(r.destination[2].secure.tls, ROUTE_TLS_VERIFY);
+	assert_string_equal(r.destination[2].secure.name, "MX.example");
+	assert_int_equal(r.destination[3].secure.tls, ROUTE_TLS_NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_list_faults),
+		cmocka_unit_test(test_secure_faults),
 		cmocka_unit_test(test_unix_faults),
+		cmocka_unit_test(test_secure),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_unix_sockets),
 		cmocka_unit_test(test_all_faults_in_one_run),

@@ -257,6 +257,27 @@ static void test_note_is_carried_over(void **state)
 	world_end(&is);
 }
 
+/* What a destination has said in clear counts for nothing where it is spoken to by TLS. */
+static void test_note_of_another_way(void **state)
+{
+	uint8_t out[ROUTE_NOTE_MAX];
+	struct world was, is;
+
+	(void)state;
+	world_init(&was, "a.example:25 b.example:25,tls=require", ROUTE_BACKUP,
+		   ROUTE_LEAST_SESSIONS);
+	world_init(&is, "a.example:25,tls=may b.example:25,tls=require", ROUTE_BACKUP,
+		   ROUTE_LEAST_SESSIONS);
+	route_note_write(was.shared, 0, SPAN("a"));
+	route_note_write(was.shared, 1, SPAN("b"));
+	route_carry_over(is.shared, &is.route, was.shared, &was.route);
+	assert_int_equal(route_note_read(is.shared, 0, out), 0);
+	assert_true(route_note_due(is.shared, 0, 0));
+	assert_int_equal(route_note_read(is.shared, 1, out), 1);
+	world_end(&was);
+	world_end(&is);
+}
+
 static void test_note_has_one_writer(void **state)
 {
 	uint64_t claim, other;
@@ -365,6 +386,7 @@ int main(void)
 		cmocka_unit_test(test_unix_socket),
 		cmocka_unit_test(test_note),
 		cmocka_unit_test(test_note_is_carried_over),
+		cmocka_unit_test(test_note_of_another_way),
 		cmocka_unit_test(test_note_has_one_writer),
 		cmocka_unit_test(test_note_claim_ends_with_its_holder),
 		cmocka_unit_test(test_note_of_two_writers),

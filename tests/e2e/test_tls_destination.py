@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: ISC
+"""TLS with destinations: another Caronte is the one that speaks it, with a sink behind, or a server
+of the test's own that does what no server should."""
+import contextlib
+import hashlib
+import pathlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+
+import harness
+import tls
+from puppet import case
+from tls import TlsCase
+
+BODY = b"Subject: x\r\n\r\n" + b"".join(b"line %d of a message\r\n" % i for i in range(200))
+TAKEN = rb"^250 2\.0\.0 Ok"
+
+
+def pin_of(chain):
+    """SHA-256 of the certificate's public key, as TLSA 3 1 1 has it."""
+    key = subprocess.run(["openssl", "x509", "-in", chain, "-noout", "-pubkey"], check=True,
+                         stdout=subprocess.PIPE).stdout
+    der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key, check=True,
+                         stdout=subprocess.PIPE).stdout
+    return hashlib.sha256(der).hexdigest()
+
+
+class Case(TlsCase):
+    def setUp(self):
+        super().setUp()
+        self.chain, self.key = tls.make_pair(pathlib.Path(self.new_dir("server")))
+
+    @contextlib.contextmanager
+    def server(self, *arguments, **settings):
+        """A Caronte with TLS before a sink: what is sent to it must be let through."""
+        with harness.Sink(*arguments, maildir=True) as sink:
+            self.sink = sink
+            with self.caronte(sink, TLS_CERTIFICATE=str(self.chain), TLS_KEY=str(self.key),
+                              LISTEN_TLS_PORT=harness.free_port(), **settings) as server:
+                yield server
+
+    def front(self, destination, **settings):
+        return super(TlsCase, self).caronte(destination, **settings)
+
+    def deliver(self, daemon, body=BODY):
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            self.assertRegex(client.send_message(body), TAKEN)
+            client.quit()
+
+    def refused(self, daemon, why, what="destination-tls"):
+        with harness.Client(daemon.port) as client:
+            self.assertEqual(client.meet()[:9], b"421 4.7.5")
+        self.assertEqual(daemon.record("session").get("reason"), "destination-tls")
+        self.assertRegex(daemon.records("fault", count=1, what=what)[0].get("detail"), why)
+
+
+class Delivery(Case):
+    def test_starttls(self):
+        for word in "may", "require":
+            with case(word), self.server() as server, \
+                    self.front("127.0.0.1:%d,tls=%s" % (server.port, word)) as daemon:
+                self.deliver(daemon)
+                self.assertEqual(self.sink.mails(), [BODY])
+                session = daemon.record("session")
+                self.assertEqual(session.get("destination-tls"), "TLSv1.3")
+                self.assertEqual(session.get("destination-trust"), "none")
+                daemon.stop()
+                server.records("session", count=1, start="starttls", tls="TLSv1.3")
+
+    def test_wrap(self):
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,wrap" % server.settings["LISTEN_TLS_PORT"]) as daemon:
+            self.deliver(daemon)
+            self.assertEqual(self.sink.mails(), [BODY])
+            self.assertEqual(daemon.record("session").get("destination-tls"), "TLSv1.3")
+            daemon.stop()
+            server.records("session", count=1, start="implicit")
+
+    def test_sizes_and_ways(self):
+        """Bodies by DATA and by BDAT, from a client in clear and from one over TLS."""
+        sizes = (0, 100, 20000, 200000, 3 << 20)
+        for chunks in True, False:
+            with case(chunks), self.server() as server, \
+                    TlsCase.caronte(self, "127.0.0.1:%d,tls=require" % server.port,
+                                    DATA_AS_BDAT=chunks) as daemon:
+                for client_of in harness.Client, tls.Automatic:
+                    with client_of(daemon.port) as client:
+                        client.hello()
+                        for size in sizes:
+                            self.assertRegex(client.send_message(self.body(size)), TAKEN)
+                        client.envelope()
+                        client.send(b"BDAT %d\r\n" % len(BODY) + BODY)
+                        self.assertEqual(client.reply()[:3], b"250")
+                        client.send(b"BDAT 3 LAST\r\nx\r\n")
+                        self.assertRegex(client.reply(), TAKEN)
+                        client.quit()
+                self.assertEqual(sorted(map(len, self.sink.mails())),
+                                 sorted(([len(self.body(size)) for size in sizes] +
+                                         [len(BODY) + 3]) * 2))
+                self.assertLessEqual({self.body(size) for size in sizes},
+                                     set(self.sink.mails()))
+
+    @staticmethod
+    def body(size):
+        return b"Subject: y\r\n\r\n" + b"0123456789abcde\r\n" * (size // 17)
+
+    def test_login(self):
+        """What a server offers over TLS alone is offered on, without what cannot be passed on."""
+        with self.server("--auth", "joe:secret") as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port) as daemon, \
+                harness.Client(daemon.port) as client:
+            self.assertIn("AUTH PLAIN LOGIN", said := client.hello())
+            self.assertNotIn("STARTTLS", said)
+            client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 235)
+            self.assertRegex(client.send_message(BODY, recipients=["b@elsewhere.test"]), TAKEN)
+
+    def test_name_is_asked_for(self):
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=require,name=mx.test" % server.port) as daemon:
+            self.deliver(daemon)
+            daemon.stop()
+            self.assertEqual({each.get("sni") for each in server.records("session", count=1)},
+                             {"mx.test"})
+
+    def test_resumed(self):
+        """A worker that comes back need not shake hands in full."""
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=require" % server.port, WORKERS=1) as daemon:
+            for _ in range(4):
+                self.deliver(daemon)
+            if not self.gateway:  # where there is one connection for all of them
+                self.assertEqual(len(server.records("session", count=3, resumed="yes")), 3)
+
+    def test_pooled(self):
+        """An idle connection of the gateway dialog is not given up for a ticket that comes."""
+        if not self.gateway:
+            self.skipTest("the gateway dialog keeps connections")
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=require" % server.port, WORKERS=1) as daemon:
+            for _ in range(20):
+                self.deliver(daemon)
+                time.sleep(0.05)
+            self.assertEqual(len(self.sink.mails()), 20)
+            daemon.stop()
+            self.assertLessEqual(len(server.records("session", tls="TLSv1.3")), 2)
+
+    def test_large_while_the_server_is_slow(self):
+        with self.server() as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port) as daemon:
+            body = self.body(16 << 20)
+            self.deliver(daemon, body)
+            self.assertEqual(self.sink.mails(), [body])
+
+
+class Trust(Case):
+    def setUp(self):
+        super().setUp()
+        self.authorities = str(self.chain)
+
+    def test_verified(self):
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify,name=mx.test" % server.port,
+                TLS_DESTINATION_CA_FILE=self.authorities) as daemon:
+            self.deliver(daemon)
+            self.assertEqual(daemon.record("session").get("destination-trust"), "verified")
+
+    def test_verify_wrong_name(self):
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify,name=other.test" % server.port,
+                TLS_DESTINATION_CA_FILE=self.authorities) as daemon:
+            self.refused(daemon, "certificate: hostname mismatch")
+            self.assertEqual(self.sink.mails(), [])
+
+    def test_verify_an_address(self):
+        """Which the certificate is not for."""
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify" % server.port,
+                TLS_DESTINATION_CA_FILE=self.authorities) as daemon:
+            self.refused(daemon, "certificate: IP address mismatch")
+
+    def test_verify_self_signed(self):
+        other, _ = tls.make_pair(pathlib.Path(self.new_dir("other")))
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify,name=mx.test" % server.port,
+                TLS_DESTINATION_CA_FILE=str(other)) as daemon:
+            self.refused(daemon, "certificate: .*self.signed")
+
+    def test_pinned(self):
+        """Whatever name it is for; and a second pin for the key that comes next."""
+        pin, other = pin_of(self.chain), "00" * 32
+        for pins in (pin,), (other, pin):
+            with case(pins), self.server() as server, self.front(
+                    "127.0.0.1:%d,name=other.test%s" % (
+                        server.port, "".join(",pin=" + each for each in pins))) as daemon:
+                self.deliver(daemon)
+                self.assertEqual(daemon.record("session").get("destination-trust"), "pinned")
+
+    def test_another_key(self):
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,pin=%s" % (server.port, "00" * 32)) as daemon:
+            self.refused(daemon, "certificate: its key is none of those that are pinned")
+
+    def test_without_authorities(self):
+        daemon = self.front("127.0.0.1:9,tls=verify", LISTEN_PORT=harness.free_port(),
+                            TLS_DESTINATION_CA_FILE=str(self.key))
+        daemon.configure()
+        done = harness.run_caronte("-c", daemon.conf, "-t")
+        self.assertEqual(done.returncode, harness.EX_CONFIG, done.stderr)
+        self.assertIn("TLS_DESTINATION_CA_FILE: ", done.stderr)
+
+
+class Puppet(threading.Thread):
+    """A server that says what it is told to; {tls} is a handshake. Serves every connection so."""
+
+    def __init__(self, script, chain, key):
+        super().__init__(daemon=True)
+        self.script, self.heard = script, []
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(chain, key)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *rest):
+        self.socket.close()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.socket.accept()[0],),
+                                 daemon=True).start()
+
+    def serve(self, peer):
+        with contextlib.suppress(OSError):
+            for step in self.script:
+                if step is ssl:
+                    peer = self.context.wrap_socket(peer, server_side=True)
+                    continue
+                peer.sendall(step)
+                self.heard.append(peer.recv(65536))
+            while octets := peer.recv(65536):
+                self.heard.append(octets)
+
+
+class Odd(Case):
+    """A server that does not offer TLS, or takes it back, or says more than it was asked."""
+    GREETING, OFFER = b"220 mx.test ESMTP\r\n", b"250-mx.test\r\n250 STARTTLS\r\n"
+
+    def said(self, *script):
+        return Puppet(script, self.chain, self.key)
+
+    def test_require_not_offered_421(self):
+        with harness.Sink() as sink, \
+                self.front("127.0.0.1:%d,tls=require" % sink.port) as daemon:
+            self.refused(daemon, "does not offer STARTTLS")
+            self.assertNotIn("MAIL", {line.split()[0] for line in sink.commands()})
+
+    def test_may_not_offered(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.front("127.0.0.1:%d,tls=may" % sink.port) as daemon:
+            self.deliver(daemon)
+            self.assertEqual(sink.mails(), [BODY])
+            self.assertIsNone(daemon.record("session").get("destination-tls"))
+
+    def test_require_refused(self):
+        with self.said(self.GREETING, self.OFFER, b"454 4.7.0 no\r\n") as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port) as daemon:
+            self.refused(daemon, "454 4.7.0 no")
+
+    def test_may_454(self):
+        """It goes on in clear, on the same connection."""
+        with self.said(self.GREETING, self.OFFER, b"454 4.7.0 no\r\n", b"250 mx.test\r\n") as \
+                server, self.front("127.0.0.1:%d,tls=may" % server.port) as daemon, \
+                harness.Client(daemon.port) as client:
+            client.hello()
+            harness.wait_until(lambda: len([each for each in server.heard
+                                            if each.startswith(b"EHLO")]) >= 2)
+
+    def test_may_handshake_fails_no_clear_fallback(self):
+        with self.said(self.GREETING, self.OFFER, b"220 go ahead\r\n", b"no TLS at all\r\n") as \
+                server, self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
+            self.refused(daemon, "handshake: ")
+
+    def test_response_injection_behind_220(self):
+        for word in "may", "require":
+            with case(word), self.said(self.GREETING, self.OFFER,
+                                       b"220 go ahead\r\n250 mx.test\r\n") as server, \
+                    self.front("127.0.0.1:%d,tls=%s" % (server.port, word)) as daemon:
+                self.refused(daemon, "behind its answer to STARTTLS", "starttls-injection")
+
+    def test_response_injection_multiline_220(self):
+        with self.said(self.GREETING, self.OFFER, b"220-go\r\n220 ahead\r\n", b"") as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port, TIMEOUT_TLS=1) as daemon:
+            self.refused(daemon, "handshake: ")
+
+    def test_more_behind_a_refusal(self):
+        with self.said(self.GREETING, self.OFFER, b"454 4.7.0 no\r\n250 mx.test\r\n") as server, \
+                self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
+            self.refused(daemon, "more has come behind an answer")
+
+    def test_malformed(self):
+        with self.said(self.GREETING, b"what?\r\n") as server, \
+                self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
+            self.refused(daemon, "malformed")
+
+    def test_wrap_of_one_in_clear(self):
+        with harness.Sink() as sink, \
+                self.front("127.0.0.1:%d,wrap" % sink.port) as daemon:
+            self.refused(daemon, "handshake: ")
+
+    def test_silent_in_the_handshake(self):
+        with self.said(self.GREETING, self.OFFER, b"220 go ahead\r\n", b"") as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port, TIMEOUT_TLS=1) as daemon:
+            self.refused(daemon, "handshake: timeout")
+
+    def test_greeting_421_is_the_clients(self):
+        """A refusal of the destination's is no fault of TLS."""
+        if self.gateway:
+            self.skipTest("in the gateway dialog no client is greeted by it")
+        with self.said(b"421 4.3.2 Server BUSY\r\n") as server, \
+                self.front("127.0.0.1:%d,tls=require" % server.port) as daemon, \
+                harness.Client(daemon.port) as client:
+            self.assertEqual(client.reply(), b"421 4.3.2 Server BUSY\r\n")
+
+    def test_backup_not_taken_for_tls_failure(self):
+        with harness.Sink() as first, harness.Sink(maildir=True) as second, \
+                self.front("127.0.0.1:%d,tls=require 127.0.0.1:%d" % (first.port, second.port),
+                           COOPERATION_BACKUP=True) as daemon:
+            if self.gateway:
+                harness.wait_until(lambda: daemon.records("fault", what="destination-tls"))
+            with harness.Client(daemon.port) as client:
+                self.assertEqual(client.meet()[:9], b"421 4.7.5")
+            self.assertEqual(second.mails(), [])

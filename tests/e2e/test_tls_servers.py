@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: ISC
+"""TLS between Caronte and real mail servers: each of them as its destination, and as its client."""
+import pathlib
+import subprocess
+
+import exim
+import harness
+import postfix
+import tls
+from puppet import case
+from tls import TlsCase
+
+LISTENER = "127.0.0.1:225 inet n - n - 200 smtpd"
+SIZES = (100, 20000, 2 << 20)
+
+
+def mail(size):
+    return b"Subject: of %d\r\n\r\n" % size + b"0123456789abcde\r\n" * (size // 17)
+
+
+def bodies(mails):
+    return sorted(octets.split(b"\r\n\r\n", 1)[1] for octets in mails)
+
+
+class Wrapped(postfix.Postfix):
+    """It says nothing before a handshake."""
+
+    def greets(self):
+        try:
+            with tls.Secure(self.port) as client:
+                client.shake(tls.context())
+                return client.reply()[:3] == b"220"
+        except OSError:  # ssl.SSLError is one
+            return False
+
+
+class Destination(TlsCase):
+    """The server offers STARTTLS and is verified; messages come in clear and over TLS."""
+
+    def setUp(self):
+        super().setUp()
+        where = pathlib.Path(self.new_dir("server"))
+        self.chain, self.key = tls.make_pair(where)
+        where.chmod(0o755)
+
+    def exchange(self, server, options="tls=verify,name=mx.test", **settings):
+        with self.caronte("127.0.0.1:%d,%s" % (server.port, options),
+                          TLS_DESTINATION_CA_FILE=str(self.chain), **settings) as daemon:
+            for client_of in harness.Client, tls.Automatic:
+                with client_of(daemon.port) as client:
+                    client.hello()
+                    for size in SIZES:
+                        self.assertEqual(client.send_message(mail(size))[:3], b"250")
+                    client.quit()
+            self.assertEqual(bodies(server.mails(2 * len(SIZES))),
+                             sorted([mail(size).split(b"\r\n\r\n", 1)[1] for size in SIZES] * 2))
+            for session in daemon.records("session", count=2):
+                self.assertRegex(session.get("destination-tls"), r"^TLSv1\.[23]$")
+            self.assertEqual(daemon.records("fault"), [])
+
+    def test_postfix(self):
+        for level in "may", "encrypt":
+            with case(level), postfix.Postfix(smtpd_tls_security_level=level,
+                                              smtpd_tls_chain_files="%s,%s" % (
+                                                  self.key, self.chain)) as server:
+                self.exchange(server)
+
+    def test_postfix_where_tls_comes_first(self):
+        with Wrapped(listener=LISTENER + " -o smtpd_tls_wrappermode=yes\n",
+                     smtpd_tls_security_level="encrypt",
+                     smtpd_tls_chain_files="%s,%s" % (self.key, self.chain)) as server:
+            self.exchange(server, "tls=verify,wrap,name=mx.test")
+
+    def test_exim(self):
+        self.key.chmod(0o644)  # it is another user's, in a directory that is the test's alone
+        own = ("tls_advertise_hosts = *\ntls_certificate = %s\ntls_privatekey = %s\n" %
+               (self.chain, self.key))
+        with exim.Exim(own=own) as server:
+            for chunks in True, False:
+                with case(chunks):
+                    self.exchange(server, DATA_AS_BDAT=chunks)
+                    for path in list((server.mail / "box/new").iterdir()):
+                        path.unlink()
+
+
+class Client(TlsCase):
+    """Postfix delivers through Caronte, as it would to any MX."""
+
+    def setUp(self):
+        super().setUp()
+        where = pathlib.Path(self.new_dir("caronte"))
+        self.chain, self.key = tls.make_pair(where, names=("localhost",))
+        where.chmod(0o755)
+
+    def test_postfix(self):
+        for level in "may", "encrypt", "verify":
+            with case(level), harness.Sink(maildir=True) as sink, \
+                    self.caronte(sink, TLS_CERTIFICATE=str(self.chain),
+                                 TLS_KEY=str(self.key)) as daemon:
+                # What comes to it goes on to Caronte, over TLS.
+                with postfix.Postfix(
+                        relayhost="[localhost]:%d" % daemon.port, virtual_mailbox_domains="",
+                        default_transport="smtp", relay_transport="smtp",
+                        smtp_tls_security_level=level, smtp_tls_CAfile=self.chain,
+                        smtp_host_lookup="native", smtp_tls_loglevel=1,
+                        local_transport="smtp") as server:
+                    with harness.Client(server.port) as client:
+                        client.hello()
+                        self.assertEqual(client.send_message(mail(20000))[:3], b"250")
+                        client.quit()
+                    got, = harness.wait_until(sink.mails)
+                    self.assertEqual(bodies([got]), bodies([mail(20000)]))
+                self.assertRegex(daemon.record("session").get("tls"), r"^TLSv1\.3$")
+
+
+class Tools(TlsCase):
+    """What people try a server with."""
+
+    def tool(self, *argv, **how):
+        done = subprocess.run([str(word) for word in argv], capture_output=True,
+                              timeout=harness.PATIENCE_S, **how)
+        self.assertEqual(done.returncode, 0, (done.stdout + done.stderr).decode())
+        return done
+
+    def test_swaks(self):
+        program = harness.shutil.which("swaks")
+        if not program:
+            harness.missing("swaks is not installed")
+        with harness.Sink("--auth", "joe:secret", maildir=True) as sink, \
+                self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
+            common = [program, "-f", "a@client.test", "-t", "b@local.test", "--server",
+                      "127.0.0.1", "--ehlo", "client.test", "-n"]
+            probe = subprocess.run([program, "--support"], capture_output=True, text=True,
+                                   timeout=harness.PATIENCE_S)
+            if "TLS supported" not in probe.stdout and \
+                    "Net::SSLeay" in probe.stdout + probe.stderr:
+                harness.missing("swaks has no TLS here: libnet-ssleay-perl is not installed")
+            self.tool(*common, "--port", daemon.port, "-tls")
+            self.tool(*common, "--port", daemon.settings["LISTEN_TLS_PORT"], "-tlsc")
+            self.tool(*common, "--port", daemon.port, "-tls", "-a", "PLAIN", "-au", "joe", "-ap",
+                      "secret")
+            self.assertEqual(len(sink.mails()), 3)
+
+    def test_curl(self):
+        program = harness.shutil.which("curl")
+        if not program:
+            harness.missing("curl is not installed")
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
+            for place in ("smtp://127.0.0.1:%d" % daemon.port,
+                          "smtps://127.0.0.1:%d" % daemon.settings["LISTEN_TLS_PORT"]):
+                with case(place):
+                    self.tool(program, "-sS", "-k", "--ssl-reqd", "--mail-from", "a@client.test",
+                              "--mail-rcpt", "b@local.test", "-T", "-", place + "/client.test",
+                              input=mail(20000))
+            self.assertEqual(sink.mails(), [mail(20000)] * 2)
