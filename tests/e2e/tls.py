@@ -4,8 +4,11 @@
 A Secure is a Peer whose TLS is in the test's hands: what OpenSSL makes of octets lies in memory, so
 a test can cut, change and hold back records.
 """
+import contextlib
 import pathlib
+import select
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -258,6 +261,68 @@ class OverTlsFirst(FirstCase):
         super().setUpClass()
         harness.Client = First
         puppet.client = First.client
+
+
+class Relay(threading.Thread):
+    """A server that ends TLS, which comes first, and passes all octets on to PORT and back. An end
+    on either side is one on the other."""
+
+    def __init__(self, port, chain, key):
+        super().__init__(daemon=True)
+        self.behind = port
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(chain, key)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.place = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.serve, args=(self.socket.accept()[0],),
+                                 daemon=True).start()
+
+    def serve(self, near):
+        with contextlib.suppress(OSError), near:
+            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self.context.wrap_socket(near, server_side=True) as near, \
+                    socket.create_connection(("127.0.0.1", self.behind)) as far:
+                far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.pass_on(near, far)
+
+    @staticmethod
+    def pass_on(near, far):
+        """One thread, since OpenSSL's object is one's at a time."""
+        ends = [near, far]
+        while far in ends:
+            for end in select.select(ends, [], [])[0]:
+                try:
+                    near.setblocking(end is not near)
+                    octets = end.recv(1 << 14)  # a record: nothing of it stays behind
+                except ssl.SSLWantReadError:
+                    continue
+                near.setblocking(True)
+                if octets:
+                    (near if end is far else far).sendall(octets)
+                    continue
+                ends.remove(end)
+                if end is near:
+                    far.shutdown(socket.SHUT_WR)
+
+    def close(self):
+        self.socket.close()
+
+
+class OverTlsDestination(TlsCase):
+    """Tests of other modules once more, whose destination is spoken to by TLS."""
+
+    def caronte(self, destination=None, **settings):
+        port = getattr(destination, "port", None)
+        if port:
+            relay = Relay(port, *make_pair(pathlib.Path(self.new_dir("relay"))))
+            self.addCleanup(relay.close)
+            destination = relay.place + ",wrap"
+        return harness.TestCase.caronte(self, destination, **settings)
 
 
 class OverTls(TlsCase):
