@@ -13,6 +13,7 @@
 #include <sysexits.h>
 
 #include "ctl/check_destination.h"
+#include "ctl/check_destination_tls.h"
 #include "ctl/inner.h"
 #include "io/net.h"
 #include "check/name.h"
@@ -96,8 +97,8 @@ static void judge_extensions(struct destination_check *k, uint32_t ext)
 	else
 		destination_note(k, "it offers no AUTH%s: nobody can log in through Caronte",
 				 ext & SMTP_EXT_STARTTLS
-					 ? " (perhaps only after STARTTLS, which Caronte does not "
-					   "use)"
+					 ? " (perhaps only after STARTTLS: tls= in DESTINATIONS of "
+					   "Caronte)"
 					 : "");
 }
 
@@ -194,9 +195,11 @@ static void check_address(struct destination_check *k)
 
 	if (err) {
 		destination_warn(k, k->at.path ? here : elsewhere, "cannot be connected to: %s",
-				 strerror(-err));
+				 probe_error(&k->smtp, err));
 		return;
 	}
+	if (*k->smtp.how)
+		destination_good(k, "TLS: %s", k->smtp.how);
 	if (check_greeting(k) && check_hello(k)) {
 		check_relay(k);
 		check_taken(k, SMTP_HELLO_QUIT, "QUIT");
@@ -244,10 +247,10 @@ static unsigned check_place(const struct arguments *a, const struct settings *se
 
 /* The number of warnings. */
 static unsigned check_destination(const struct arguments *a, const struct settings *set,
-				  const struct route_destination *d)
+				  const struct route_destination *d, const struct probe_tls *tls)
 {
 	const char *name = d->name;
-	struct probe_place at = { .path = route_path(name) };
+	struct probe_place at = { .path = route_path(name), .tls = tls };
 	struct addr found[NET_RESOLVE_MAX];
 	unsigned warnings = 0;
 	struct addr literal;
@@ -271,6 +274,25 @@ static unsigned check_destination(const struct arguments *a, const struct settin
 			 name, ip);
 		warnings += check_place(a, set, d, &at, label);
 	}
+	return warnings;
+}
+
+/* The number of warnings. */
+static unsigned check_with_tls(const struct arguments *a, const struct settings *set,
+			       const struct route_destination *d)
+{
+	struct probe_tls tls;
+	char why[512];
+	unsigned warnings;
+
+	if (d->secure.tls == ROUTE_TLS_NONE)
+		return check_destination(a, set, d, NULL);
+	if (!probe_tls_make(&tls, d, set->tls_destination_ca_file, a->name, why, sizeof(why))) {
+		printf("%s: warning: %s\n", d->name, why);
+		return 1;
+	}
+	warnings = check_destination(a, set, d, &tls);
+	probe_tls_free(&tls);
 	return warnings;
 }
 
@@ -434,7 +456,7 @@ static int run(struct arguments *a)
 		       "destinations\n",
 		       DESTINATION_MESSAGES, a->recipient, route.count);
 	for (unsigned i = 0; i < route.count; i++)
-		warnings += check_destination(a, &c->set, &route.destination[i]);
+		warnings += check_with_tls(a, &c->set, &route.destination[i]);
 	config_free(c);
 	printf("%u warning%s\n", warnings, warnings == 1 ? "" : "s");
 	return warnings ? EXIT_WARNINGS : EX_OK;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ctl/check_destination.h"
+#include "ctl/check_destination_tls.h"
 #include "io/net.h"
 
 #define GREETING_MS 5000
@@ -117,6 +118,12 @@ void destination_check_crowd(struct destination_check *k)
 
 	if (n < 2)
 		return;
+	if (k->at.tls && k->at.tls->secure->wrap) {
+		destination_note(k,
+				 "how many connections it takes at a time is not tried where TLS "
+				 "comes first");
+		return;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		call(&c[i], &k->at, until);
 		if (c[i].fd < 0)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "io/net.h"
+#include "ctl/check_destination_tls.h"
 #include "io/stream.h"
 
 #define STEPS	  20 /* the time of so many is that of a connection */
@@ -91,16 +92,38 @@ int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned pati
 	res = probe_connect(s->fd, at, step_end(s));
 	if (res == -EINPROGRESS)
 		res = dialled(s);
+	if (!res && at->tls)
+		res = probe_tls_begin(s, at->tls);
 	if (res)
 		probe_hang_up(s);
 	return res;
 }
 
+const char *probe_error(const struct probe_smtp *s, int err)
+{
+	return err == -EPROTO && *s->why ? s->why : strerror(-err);
+}
+
+bool probe_await(const struct probe_smtp *s, bool write)
+{
+	return await(s->fd, write ? POLLOUT : POLLIN, step_end(s));
+}
+
 void probe_hang_up(struct probe_smtp *s)
 {
+	SSL_free(s->ssl);
+	s->ssl = NULL;
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
+}
+
+static ssize_t receive(struct probe_smtp *s)
+{
+	uint8_t *out = s->in + s->got;
+	size_t room = sizeof(s->in) - s->got;
+
+	return s->ssl ? probe_tls_recv(s, out, room) : recv(s->fd, out, room, 0);
 }
 
 /* Takes what has come. False: there is no room for more. */
@@ -110,7 +133,7 @@ static bool take(struct probe_smtp *s)
 
 	if (s->got == sizeof(s->in))
 		return false;
-	n = recv(s->fd, s->in + s->got, sizeof(s->in) - s->got, 0);
+	n = receive(s);
 	if (n > 0)
 		s->got += (size_t)n;
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
@@ -133,7 +156,7 @@ bool probe_send(struct probe_smtp *s, const void *octets, size_t n)
 	uint64_t until = step_end(s);
 
 	while (n > 0) {
-		ssize_t sent = send(s->fd, p, n, MSG_NOSIGNAL);
+		ssize_t sent = s->ssl ? probe_tls_send(s, p, n) : send(s->fd, p, n, MSG_NOSIGNAL);
 
 		if (sent > 0) {
 			p += sent;
@@ -158,9 +181,12 @@ bool probe_settle(struct probe_smtp *s)
 	return probe_now_ms() < s->end_ms;
 }
 
-bool probe_has_heard(const struct probe_smtp *s)
+bool probe_has_heard(struct probe_smtp *s)
 {
-	return s->got > s->taken || await(s->fd, POLLIN, 0);
+	/* What TLS says for itself is no word. */
+	if (s->ssl && s->got == s->taken)
+		(void)take(s);
+	return s->got > s->taken || (s->ssl ? s->ended : await(s->fd, POLLIN, 0));
 }
 
 void probe_say(struct probe_smtp *s, const char *fmt, ...)
@@ -199,12 +225,12 @@ enum probe_heard probe_hear(struct probe_smtp *s, struct smtp_reply *reply)
 			break;
 		}
 		s->taken = 0;
-		if (!await(s->fd, POLLIN, until))
-			return PROBE_SILENT;
-		n = recv(s->fd, s->in + s->got, sizeof(s->in) - s->got, 0);
+		n = receive(s); /* TLS may have it already */
 		if (n > 0)
 			s->got += (size_t)n;
 		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 			return PROBE_CLOSED;
+		else if (!await(s->fd, POLLIN, until))
+			return PROBE_SILENT;
 	}
 }

@@ -7,14 +7,21 @@
 #ifndef CTL_CHECK_DESTINATION_SMTP_H
 #define CTL_CHECK_DESTINATION_SMTP_H
 
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/addr.h"
 #include "smtp/reply.h"
 
+struct probe_tls;
+
 struct probe_smtp {
 	int fd;
+	SSL *ssl;      /* NULL: in clear */
+	char how[400]; /* it is spoken to by TLS, or why not; "": nobody has asked for that */
+	char why[400]; /* there is no TLS */
 	unsigned patience_ms;
 	uint64_t end_ms;   /* nothing is sent or heard any more */
 	bool ended;	   /* the end of its stream has come */
@@ -33,7 +40,8 @@ enum probe_heard {
 /* Where a destination is. */
 struct probe_place {
 	struct addr addr;
-	const char *path; /* of its Unix socket; NULL: it has none */
+	const char *path;	     /* of its Unix socket; NULL: it has none */
+	const struct probe_tls *tls; /* NULL: it is spoken to in clear */
 };
 
 /* Of the clock that deadlines are set by. */
@@ -43,10 +51,15 @@ uint64_t probe_now_ms(void);
 int probe_socket(const struct probe_place *at) __attribute__((warn_unused_result));
 int probe_connect(int fd, const struct probe_place *at, uint64_t until)
 	__attribute__((warn_unused_result));
-/* Connects to AT, for the time of some steps at most. 0 or -errno. */
+/* Connects to AT, for the time of some steps at most. 0 or -errno; -EPROTO: S->why there is no TLS.
+ */
 int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned patience_ms)
 	__attribute__((warn_unused_result));
 void probe_hang_up(struct probe_smtp *s);
+/* What ERR of probe_dial() means. */
+const char *probe_error(const struct probe_smtp *s, int err);
+/* Waits until it can be written to (WRITE), or something has come, for the time of a step. */
+bool probe_await(const struct probe_smtp *s, bool write);
 /* Sends N octets, and takes replies meanwhile. False: the rest cannot be sent, as the reply shows
  * that comes or does not. */
 bool probe_send(struct probe_smtp *s, const void *octets, size_t n);
@@ -54,7 +67,7 @@ bool probe_send(struct probe_smtp *s, const void *octets, size_t n);
  * of its own. False: the connection's time is up. */
 bool probe_settle(struct probe_smtp *s);
 /* Something has come, perhaps a reply. */
-bool probe_has_heard(const struct probe_smtp *s);
+bool probe_has_heard(struct probe_smtp *s);
 /* Sends a line; CR LF is added. */
 void probe_say(struct probe_smtp *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The next reply, good until the next call; of PROBE_MALFORMED the text is what came. */

@@ -162,7 +162,8 @@ bool destination_begin(struct destination_check *k, const char *what, enum smtp_
 	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
 	if (err) {
-		destination_warn(k, NULL, "%s: cannot be connected to: %s", what, strerror(-err));
+		destination_warn(k, NULL, "%s: cannot be connected to: %s", what,
+				 probe_error(&k->smtp, err));
 		k->untried = true;
 		return false;
 	}

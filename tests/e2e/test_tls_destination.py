@@ -213,6 +213,58 @@ class Trust(Case):
         self.assertIn("TLS_DESTINATION_CA_FILE: ", done.stderr)
 
 
+class Check(Case):
+    """carontectl check-destination speaks to it as the daemon would."""
+    each_engine = False
+    dialogs = ("sniff",)
+
+    def check(self, place, *more):
+        done = harness.ctl("check-destination", "-c", "/dev/null", "-n", "5", "-t", "5", "-o",
+                           "DESTINATIONS=" + place, *more)
+        return done.returncode, done.stdout
+
+    def test_each_way(self):
+        pin = "pin=" + pin_of(self.chain)
+        with self.server("--auth", "joe:secret") as server:
+            first = "127.0.0.1:%d," % server.settings["LISTEN_TLS_PORT"]
+            for place, how in (("127.0.0.1:%d,tls=require" % server.port, "not looked at"),
+                               ("127.0.0.1:%d,tls=may" % server.port, "not looked at"),
+                               ("127.0.0.1:%d,tls=verify,name=mx.test" % server.port, "verified"),
+                               ("127.0.0.1:%d,%s" % (server.port, pin), "pinned"),
+                               (first + "wrap", "not looked at")):
+                with case(place):
+                    status, said = self.check(place, "-o",
+                                              "TLS_DESTINATION_CA_FILE=%s" % self.chain)
+                    self.assertEqual(status, 0, said)
+                    self.assertIn("TLS: TLSv1.3, TLS_AES_256_GCM_SHA384, certificate " + how, said)
+                    self.assertIn("it offers AUTH", said)
+
+    def test_with_messages(self):
+        with self.server() as server:
+            status, said = self.check("127.0.0.1:%d,tls=require" % server.port,
+                                      "-r", "b@local.test")
+            self.assertNotIn("not tried", said)
+            self.assertNotIn("silence", said)
+
+    def test_what_is_wrong(self):
+        with harness.Sink() as plain, self.server() as server:
+            for place, why in (("127.0.0.1:%d,tls=require" % plain.port, "does not offer STARTTLS"),
+                               ("127.0.0.1:%d,wrap" % plain.port, "the handshake fails"),
+                               ("127.0.0.1:%d,tls=verify" % server.port, "IP address mismatch"),
+                               ("127.0.0.1:%d,pin=%s" % (server.port, "00" * 32),
+                                "none of those that are pinned")):
+                with case(place):
+                    status, said = self.check(place, "-o",
+                                              "TLS_DESTINATION_CA_FILE=%s" % self.chain)
+                    self.assertEqual(status, 1, said)
+                    self.assertRegex(said, "cannot be connected to: no TLS: .*" + why)
+
+    def test_may_be_in_clear(self):
+        with harness.Sink() as sink:
+            _, said = self.check("127.0.0.1:%d,tls=may" % sink.port)
+            self.assertIn("TLS: it is spoken to in clear, since it does not offer STARTTLS", said)
+
+
 class Puppet(threading.Thread):
     """A server that says what it is told to; {tls} is a handshake. Serves every connection so."""
 
