@@ -27,7 +27,7 @@ class Run(harness.TestCase):
         said = ""
         for line in process.stdout:
             said += line
-            if "swaks --server" in line:
+            if "swaks -tls --server" in line:
                 return process, said
         raise AssertionError(said)
 
