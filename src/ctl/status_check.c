@@ -76,6 +76,9 @@ static void look_at_destination(struct findings *f, const json_t *d)
 		find(f, STATUS_WARNING, "%s is busy: %s", name, text(d, "said"));
 	else if (strcmp(state, "up") != 0)
 		find(f, STATUS_WARNING, "%s is %s", name, state);
+	else if (json_is_true(json_object_get(d, "insecure")))
+		find(f, STATUS_CRITICAL, "there is no TLS with %s: see the fault destination-tls",
+		     name);
 	else if (refused > 0)
 		find(f, STATUS_WARNING, "%s has refused %.0f connection%s in the last minute", name,
 		     refused, refused == 1 ? "" : "s");

@@ -166,6 +166,7 @@ static void put_totals(FILE *out, const json_t *now, const json_t *before)
 	put_counts(out, "accepted", json_object_get(now, "accepted"));
 	put_counts(out, "refused", json_object_get(now, "refused"));
 	put_counts(out, "logins", json_object_get(now, "logins"));
+	put_counts(out, "handshakes", json_object_get(now, "handshakes"));
 	put_counts(out, "replies", json_object_get(now, "replies"));
 	if (json_is_false(json_object_get(now, "relay_guard")))
 		fprintf(out, "%-12soff: everybody may relay\n", "relay guard");
@@ -185,11 +186,14 @@ static const char *state_of(const json_t *destination)
 					    : "draining, down";
 }
 
-/* What a busy destination said, on one line. */
+/* What is wrong with a destination; what a busy one said, on one line. */
 static void put_said(FILE *out, const json_t *destination)
 {
 	const char *said = json_string_value(json_object_get(destination, "said"));
 
+	if (json_is_true(json_object_get(destination, "insecure")))
+		fputs("  there is no TLS with it, and must be: see the fault destination-tls\n",
+		      out);
 	if (!said)
 		return;
 	fprintf(out, "  busy for %.0f s: ", number(destination, "busy_seconds"));

@@ -40,6 +40,7 @@ static void record_fault(struct session *s, const struct tls_conn *c)
 	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;
 	char detail[160];
 
+	stats_count(s->ctx->stats, handshakes[STATS_FAILED], 1);
 	snprintf(detail, sizeof(detail), "%s%s%s", tls_fault_name(c->fault), reason ? ": " : "",
 		 reason ? reason : "");
 	context_client_fault(s->ctx, "tls-handshake", &s->dialog.client_addr, detail);
@@ -56,6 +57,7 @@ static void secured(struct session *s, SSL *ssl)
 		.first = first,
 	};
 
+	stats_count(s->ctx->stats, handshakes[how.resumed ? STATS_RESUMED : STATS_FULL], 1);
 	s->client.broken = false;
 	dialog_tls_done(&s->dialog, &how);
 	if (first)

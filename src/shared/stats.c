@@ -183,6 +183,7 @@ void stats_sum_slots(const struct stats *s, struct stats_sum *sum, const uint8_t
 		add_all(sum->recipients, w->recipients, STATS_RULES);
 		add_all(sum->replies, w->replies, STATS_CLASSES);
 		add_all(sum->logins, w->logins, 2);
+		add_all(sum->handshakes, w->handshakes, STATS_HANDSHAKES);
 		for (unsigned d = 0; d < destinations; d++)
 			add_destination(&sum->destination[d], &w->destination[slot[d]]);
 	}

@@ -48,6 +48,9 @@ enum stats_result { STATS_ACCEPTED, STATS_DEFERRED, STATS_REFUSED, STATS_RESULTS
 /* By the first digit of the reply. */
 enum stats_class { STATS_2XX, STATS_3XX, STATS_4XX, STATS_5XX, STATS_CLASSES };
 
+/* Of clients. */
+enum stats_handshake { STATS_FULL, STATS_RESUMED, STATS_FAILED, STATS_HANDSHAKES };
+
 enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS };
 
 /* The rules of the policy (enum policy_rule), and after them the destination's own refusal. */
@@ -78,8 +81,9 @@ struct stats_worker {
 	_Atomic uint64_t messages[STATS_RESULTS];
 	_Atomic uint64_t octets; /* of bodies, sent on */
 	_Atomic uint64_t recipients[STATS_RULES];
-	_Atomic uint64_t replies[STATS_CLASSES];		  /* said to clients */
-	_Atomic uint64_t logins[2];				  /* refused, accepted */
+	_Atomic uint64_t replies[STATS_CLASSES]; /* said to clients */
+	_Atomic uint64_t logins[2];		 /* refused, accepted */
+	_Atomic uint64_t handshakes[STATS_HANDSHAKES];
 	struct stats_destination destination[SEATS_DESTINATIONS]; /* by slot, see slots.h */
 };
 
@@ -165,7 +169,8 @@ struct stats_destination_sum {
 /* All workers together. */
 struct stats_sum {
 	uint64_t sessions, turned_away[STATS_LIMITS], ends[STATS_ENDS], messages[STATS_RESULTS],
-		octets, recipients[STATS_RULES], replies[STATS_CLASSES], logins[2];
+		octets, recipients[STATS_RULES], replies[STATS_CLASSES], logins[2],
+		handshakes[STATS_HANDSHAKES];
 	struct stats_destination_sum destination[]; /* as many as were asked for */
 };
 

@@ -219,6 +219,9 @@ static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
 		route_health_name(health), route_drained(rt->route_shared, i) ? "true" : "false",
 		seats_of_destination(rt->seats, rt->slot[i]), r->weight, r->max, d->sessions,
 		d->failures, d->refused_greetings, d->messages, d->octets);
+	if (r->secure.tls != ROUTE_TLS_NONE)
+		fprintf(out, "\"insecure\":%s,",
+			route_insecure(rt->route_shared, i) ? "true" : "false");
 	fprintf(out, "\"refused_in_minute\":%" PRIu64 ",", d->refused_greetings - refused_before);
 	put_times(out, d->time); /* of the last minute by now */
 	putc('}', out);
@@ -372,6 +375,8 @@ void figures_json(struct figures *f, uint64_t now_ms, FILE *out)
 	put_counts(out, "replies", now->replies, 0, STATS_CLASSES, figures_class_name);
 	putc(',', out);
 	put_counts(out, "logins", now->logins, 0, 2, figures_login_name);
+	putc(',', out);
+	put_counts(out, "handshakes", now->handshakes, 0, STATS_HANDSHAKES, figures_handshake_name);
 	putc(',', out);
 	put_log(out, f, now_ms);
 	put_reload(out, rt);

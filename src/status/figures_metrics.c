@@ -80,6 +80,9 @@ static void messages(FILE *out, const struct stats_sum *sum)
 	counters(out, "replies_total", "class", sum->replies, 0, STATS_CLASSES, figures_class_name);
 	family(out, "logins_total", "counter", "Attempts to log in.");
 	counters(out, "logins_total", "verdict", sum->logins, 0, 2, figures_login_name);
+	family(out, "handshakes_total", "counter", "TLS handshakes with clients.");
+	counters(out, "handshakes_total", "result", sum->handshakes, 0, STATS_HANDSHAKES,
+		 figures_handshake_name);
 }
 
 /* Names of destinations hold nothing that a label would have to escape: route_parse() sees to it.
@@ -103,6 +106,12 @@ static void destination_states(FILE *out, const struct runtime *rt)
 	for (unsigned i = 0; i < n; i++) {
 		of_destination(out, rt, i, "busy");
 		fprintf(out, "%d\n", route_health(rt->route_shared, i) == ROUTE_BUSY);
+	}
+	family(out, "destination_insecure", "gauge",
+	       "1 while TLS cannot be had with one that must have it.");
+	for (unsigned i = 0; i < n; i++) {
+		of_destination(out, rt, i, "insecure");
+		fprintf(out, "%d\n", route_insecure(rt->route_shared, i));
 	}
 	family(out, "destination_drained", "gauge", "1 while it gets no new sessions.");
 	for (unsigned i = 0; i < n; i++) {

@@ -34,6 +34,13 @@ static inline const char *figures_rule_name(unsigned i)
 	return i == STATS_RULE_DESTINATION ? "destination" : policy_rule_name((enum policy_rule)i);
 }
 
+static inline const char *figures_handshake_name(unsigned i)
+{
+	static const char *const names[STATS_HANDSHAKES] = { "full", "resumed", "failed" };
+
+	return names[i];
+}
+
 static inline const char *figures_login_name(unsigned i)
 {
 	return i ? "accept" : "refuse";

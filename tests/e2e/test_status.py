@@ -783,7 +783,8 @@ class Metrics(TestCase):
                     ("logins_total", 'verdict="accept"', 0), ("log_dropped_total", "", 0),
                     ("replies_total", 'class="3xx"', 3), ("replies_total", 'class="4xx"', 0),
                     ("relay_guard", "", 1), ("stress", "", 0), ("last_reload_successful", "", 1),
-                    ("destination_busy", here, 0),
+                    ("destination_busy", here, 0), ("destination_insecure", here, 0),
+                    ("handshakes_total", 'result="full"', 0),
                     ("destination_refused_greetings_total", here, 0),
                     ("destination_up", here, 1), ("destination_drained", here, 0),
                     # With the gateway dialog each transaction is one, over warm connections.

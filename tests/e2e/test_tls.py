@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """TLS with clients: STARTTLS and what may not slip past it, ends that are none, records of every
 kind, certificates, and what the log says."""
+import json
 import pathlib
 import smtplib
 import socket
@@ -399,7 +400,10 @@ class Handshakes(TlsCase):
                 client.close()
 
     def test_resumption_across_workers(self):
-        with harness.Sink() as sink, self.caronte(sink, WORKERS=2) as daemon:
+        directory = self.new_dir("run")
+        harness.give_to_user(directory)
+        with harness.Sink() as sink, \
+                self.caronte(sink, WORKERS=2, CONTROL_SOCKET=str(directory / "caronte")) as daemon:
             how = tls.context(ssl.TLSVersion.TLSv1_2)
             session = None
             for i in range(12):
@@ -411,6 +415,9 @@ class Handshakes(TlsCase):
                     session = session or client.tls.session
                     client.quit()
             self.assertEqual(len(daemon.records("session", resumed="yes", count=11)), 11)
+            done = harness.ctl("status", "--json", "-c", daemon.conf)
+            self.assertEqual(json.loads(done.stdout)["handshakes"],
+                             {"full": 1, "resumed": 11, "failed": 0})
 
     def test_no_tickets(self):
         with harness.Sink() as sink, self.caronte(sink, TLS_TICKET_HOURS=0) as daemon:

@@ -314,6 +314,19 @@ class Odd(Case):
             self.refused(daemon, "does not offer STARTTLS")
             self.assertNotIn("MAIL", {line.split()[0] for line in sink.commands()})
 
+    def test_in_the_status(self):
+        directory = self.new_dir("run")
+        harness.give_to_user(directory)
+        with harness.Sink() as sink, self.front(
+                "127.0.0.1:%d,tls=require" % sink.port,
+                CONTROL_SOCKET=str(directory / "caronte")) as daemon:
+            self.refused(daemon, "does not offer STARTTLS")
+            self.assertIn("there is no TLS with it", harness.ctl("status", "-c",
+                                                                 daemon.conf).stdout)
+            done = harness.ctl("status", "--check", "-c", daemon.conf)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn("there is no TLS with 127.0.0.1:%d" % sink.port, done.stdout)
+
     def test_may_not_offered(self):
         with harness.Sink(maildir=True) as sink, \
                 self.front("127.0.0.1:%d,tls=may" % sink.port) as daemon:
