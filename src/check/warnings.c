@@ -128,6 +128,50 @@ static void warn_of_certificates(struct warning_to *w, const struct keyring *k)
 	}
 }
 
+static bool is_on_this_machine(const struct check *k, unsigned dest)
+{
+	for (unsigned i = 0; i < k->probe.resolved[dest].n; i++) {
+		const struct addr *a = &k->probe.resolved[dest].a[i];
+
+		if (a->family != ADDR_UNIX && !is_loopback(a))
+			return false;
+	}
+	return true;
+}
+
+/* Passwords that come by TLS alone go on in clear. */
+static void warn_of_passwords(struct warning_to *w, const struct check *k)
+{
+	for (unsigned i = 0; i < k->route.count; i++) {
+		const struct route_destination *d = &k->route.destination[i];
+
+		if (d->secure.tls < ROUTE_TLS_REQUIRE && !is_on_this_machine(k, i))
+			warn(w, SETTING_DESTINATIONS,
+			     "%s: what clients log in with over TLS goes on in clear; tls=require or "
+			     "more is meant",
+			     d->name);
+	}
+}
+
+static void warn_of_tls(struct warning_to *w, const struct check *k)
+{
+	const struct settings *set = &w->config->set;
+	bool has_certificate = k->keyring.count > 0;
+
+	if (has_certificate && set->tls_required_for_login)
+		warn_of_passwords(w, k);
+	if (!has_certificate && set->tls_required_for_login &&
+	    w->config->where[SETTING_TLS_REQUIRED_FOR_LOGIN].file)
+		warn(w, SETTING_TLS_REQUIRED_FOR_LOGIN,
+		     "has no effect without a certificate: AUTH is offered and taken in clear");
+	if (set->tls_clients_required && !has_certificate)
+		warn(w, SETTING_TLS_CLIENTS_REQUIRED, "has no effect without a certificate");
+	else if (set->tls_clients_required && listen_has_port(&k->listen, 25))
+		warn(w, SETTING_TLS_CLIENTS_REQUIRED,
+		     "a server that takes mail from everybody at port 25 must not ask for TLS "
+		     "(RFC 3207 4)");
+}
+
 unsigned check_print_warnings(const struct check *k, const struct config *c, FILE *out)
 {
 	struct warning_to w = { .config = c, .out = out };
@@ -136,6 +180,7 @@ unsigned check_print_warnings(const struct check *k, const struct config *c, FIL
 	warn_of_metrics(&w, k);
 	warn_of_name(&w, k);
 	warn_of_certificates(&w, &k->keyring);
+	warn_of_tls(&w, k);
 	if (c->set.log_level >= 4)
 		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");
 	return w.count;

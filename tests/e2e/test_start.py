@@ -18,6 +18,7 @@ import unittest
 import kconfiglib
 
 import harness
+import tls
 from puppet import case
 
 GOOD = 0
@@ -252,6 +253,22 @@ class Warnings(Base):
         self.assert_warns("METRICS_ADDRESS", "every address", METRICS_ADDRESS="0.0.0.0:9525")
         self.assert_warns("METRICS_ADDRESS", "every address", METRICS_ADDRESS="[::]:9525")
         self.assert_warns("METRICS_ADDRESS", "public", METRICS_ADDRESS="192.0.2.1:9525")
+
+    def test_tls(self):
+        self.assert_warns("TLS_REQUIRED_FOR_LOGIN", "no effect without a certificate",
+                          TLS_REQUIRED_FOR_LOGIN=True)
+        self.assert_warns("TLS_CLIENTS_REQUIRED", "no effect without a certificate",
+                          TLS_CLIENTS_REQUIRED=True)
+        chain, key = tls.make_pair(self.new_dir("tls"))
+        with_tls = {"TLS_CERTIFICATE": str(chain), "TLS_KEY": str(key)}
+        self.assertEqual(self.warnings(TLS_REQUIRED_FOR_LOGIN=True, **with_tls), [])
+        self.assert_warns("TLS_CLIENTS_REQUIRED", "RFC 3207 4", LISTEN_PORT=25,
+                          TLS_CLIENTS_REQUIRED=True, **with_tls)
+        for place, count in (("192.0.2.1:25", 1), ("192.0.2.1:25,tls=may", 1),
+                             ("192.0.2.1:25,tls=require", 0), ("unix:/run/smtp", 0)):
+            self.assertEqual(len(self.warnings(DESTINATIONS=place, **with_tls)), count, place)
+        self.assertEqual(self.warnings(DESTINATIONS="192.0.2.1:25", TLS_REQUIRED_FOR_LOGIN=False,
+                                       **with_tls), [])
 
     def test_server_name(self):
         self.assert_warns("SERVER_NAME", "relay has no dot", SERVER_NAME="relay")
