@@ -54,6 +54,8 @@ static const struct word reasons[] = {
 	{ "starttls-injection",
 	  "the client sent more behind STARTTLS, which would have been taken for words of TLS" },
 	{ "unknown-verb", "the client sent unknown commands, as programs that speak no SMTP do" },
+	{ "TLS_HANDSHAKES_PER_ADDRESS",
+	  "its address has made too many full TLS handshakes in this minute" },
 	{ "no-connection",
 	  "no destination accepted a TCP connection, or all were drained (DESTINATIONS, "
 	  "TIMEOUT_CONNECT)" },

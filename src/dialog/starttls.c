@@ -33,6 +33,14 @@ void dialog_tls_begins(struct dialog *d)
 	d->tls = DIALOG_SHAKING;
 }
 
+void dialog_tls_later(struct dialog *d)
+{
+	d->tls = DIALOG_CLEAR;
+	smtp_order_tls_refused(&d->server);
+	dialog_say(d, span_str(smtp_words(WORD_TLS_LATER)),
+		   dialog_asked(d, SMTP_VERB_STARTTLS, false));
+}
+
 void dialog_tls_injected(struct dialog *d)
 {
 	dialog_end_as(d, END_PROTOCOL, REASON_STARTTLS_INJECTION);

@@ -13,11 +13,13 @@
 struct dialog;
 struct dialog_secure;
 
-/* STARTTLS waits for the owner, and all that was said before it has left. Then one of the next two.
- */
+/* STARTTLS waits for the owner, and all that was said before it has left. Then one of the next
+ * three. */
 bool dialog_tls_is_asked(const struct dialog *d);
 /* Nothing more has come: 220 is said, and the handshake begins once it has left. */
 void dialog_tls_begins(struct dialog *d);
+/* The same, but the client is told to come later. */
+void dialog_tls_later(struct dialog *d);
 /* Something has: the session ends without a word. */
 void dialog_tls_injected(struct dialog *d);
 /* The client begins with a handshake: nothing is said before it is over. */

@@ -246,7 +246,7 @@ int stream_acked(const struct stream *st)
 		return -errno;
 	if (st->is_local)
 		return waiting > 0 || lost_octets(st) ? STREAM_ACKED_SOME : STREAM_ACKED_ALL;
-	if (waiting <= 0)
+	if (waiting <= 0 || (st->layer && (uint64_t)waiting <= st->layer->kind->own(st->layer)))
 		return STREAM_ACKED_ALL;
 	return (uint64_t)waiting < sent_since_mark(st) ? STREAM_ACKED_SOME : STREAM_ACKED_NONE;
 }

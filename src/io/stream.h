@@ -158,7 +158,8 @@ static inline bool stream_has_sent(const struct stream *st)
  * never is. */
 void stream_failed(struct stream *st);
 
-/* What the peer's kernel has acknowledged; over a Unix socket, what its program has read. */
+/* What the peer's kernel has acknowledged of the caller's octets; over a Unix socket, what its
+ * program has read. */
 enum stream_acked {
 	STREAM_ACKED_ALL,  /* everything */
 	STREAM_ACKED_SOME, /* not everything */
@@ -209,6 +210,8 @@ struct stream_kind {
 	void (*say)(struct stream_layer *l, const void *octets, size_t n);
 	/* Octets that the kernel was given so far: records, as the kernel counts them. */
 	uint64_t (*sent)(const struct stream_layer *l);
+	/* … behind the caller's last octet: the layer's own, which nobody else waits for. */
+	uint64_t (*own)(const struct stream_layer *l);
 	void (*half_close)(struct stream_layer *l);
 	/* The layer is over, and its memory is given back. The socket stays. */
 	void (*drop)(struct stream_layer *l);

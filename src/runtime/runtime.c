@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -170,7 +171,12 @@ static void begin(struct runtime *rt, struct version *v)
 		.files = { -1, -1, -1 },
 		.results = results_make(),
 		.tickets = shared_map(TICKET_PAGE_SIZE),
+		.handshakes = shared_map(sizeof(struct rates)),
 	};
+	uint64_t seed = 0;
+
+	if (rt->handshakes && getrandom(&seed, sizeof(seed), 0) == sizeof(seed))
+		rates_init(rt->handshakes, seed);
 	if (rt->tickets)
 		ticket_begin(rt->tickets);
 	runtime_use(rt, v);
@@ -181,8 +187,9 @@ int runtime_make(struct runtime *rt, struct version *v)
 	int err;
 
 	begin(rt, v);
-	err = rt->results && rt->tickets ? make_seats(rt, (unsigned)v->config.set.max_sessions)
-					 : -ENOMEM;
+	err = rt->results && rt->tickets && rt->handshakes
+		      ? make_seats(rt, (unsigned)v->config.set.max_sessions)
+		      : -ENOMEM;
 	if (!err)
 		err = make_stats(rt);
 	if (!err)
@@ -203,7 +210,7 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	begin(rt, v);
 	*other_seats = NULL;
 	rt->log_wake_fd = wake_fd;
-	if (!rt->results || !rt->tickets)
+	if (!rt->results || !rt->tickets || !rt->handshakes)
 		return -ENOMEM;
 	err = adopt_seats(rt, files->seats, max, other_seats);
 	if (err == 1)

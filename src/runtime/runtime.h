@@ -15,6 +15,7 @@
 #include "config/config.h"
 #include "io/io.h"
 #include "policy/policy.h"
+#include "shared/rates.h"
 #include "shared/results.h"
 #include "shared/seats.h"
 #include "shared/slots.h"
@@ -51,6 +52,7 @@ struct runtime {
 	struct seats *seats;
 	struct stats *stats;
 	struct ticket_page *tickets; /* keys of TLS sessions: the master's to write */
+	struct rates *handshakes;    /* full ones, of each address */
 	struct results *results;     /* of reloads, upgrades and the stop: the master's */
 	unsigned workers;
 	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */

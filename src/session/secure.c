@@ -7,10 +7,22 @@
 #include <stdio.h>
 
 #include "session/deadline.h"
+#include "session/ends.h"
 #include "session/reach.h"
 #include "session/session.h"
 #include "session/work.h"
+#include "smtp/words.h"
 #include "tls/handshake.h"
+
+/* TLS_HANDSHAKES_PER_ADDRESS is reached. */
+static bool has_too_many(const struct session *s)
+{
+	unsigned most = (unsigned)s->rt->config->set.tls_handshakes_per_address;
+	const struct dialog *d = &s->dialog;
+
+	return most && !d->who.in_network &&
+	       rates_count(s->rt->handshakes, &d->client_addr, io_now_ms(s->ctx->io)) >= most;
+}
 
 /* STARTTLS was said. Not one octet may have come behind it, neither here nor in the socket, before
  * our answer leaves. */
@@ -29,6 +41,8 @@ static void begin(struct session *s)
 	} else if (!stream_silent(&s->client.stream)) { /* its end has come */
 		s->client.eof = true;
 		dialog_client_lost(&s->dialog);
+	} else if (has_too_many(s)) {
+		dialog_tls_later(&s->dialog);
 	} else {
 		dialog_tls_begins(&s->dialog);
 	}
@@ -58,6 +72,8 @@ static void secured(struct session *s, SSL *ssl)
 	};
 
 	stats_count(s->ctx->stats, handshakes[how.resumed ? STATS_RESUMED : STATS_FULL], 1);
+	if (!how.resumed)
+		rates_add(s->rt->handshakes, &s->dialog.client_addr, io_now_ms(s->ctx->io));
 	s->client.broken = false;
 	dialog_tls_done(&s->dialog, &how);
 	if (first)
@@ -90,7 +106,7 @@ static void shaken(struct io_op *op, int res)
 		secured(s, c->ssl);
 		return;
 	}
-	if (res < 0)
+	if (res < 0 && s->dialog.end != END_STOP)
 		record_fault(s, c);
 	lost(s);
 }
@@ -132,6 +148,11 @@ void session_secure(struct session *s)
 void session_secure_first(struct session *s)
 {
 	dialog_tls_comes_first(&s->dialog);
+	if (has_too_many(s)) {
+		s->client.broken = true; /* nothing is said in clear there */
+		session_refuse(s, smtp_words(WORD_TLS_LATER), END_LIMIT, REASON_TLS_HANDSHAKES);
+		return;
+	}
 	shake(s, true);
 	session_changed(s);
 }

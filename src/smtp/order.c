@@ -487,6 +487,11 @@ void smtp_order_tls_done(struct smtp_order *s)
 	*s = (struct smtp_order){ .state = SMTP_ORDER_START, .tls = true, .unknown = s->unknown };
 }
 
+void smtp_order_tls_refused(struct smtp_order *s)
+{
+	enter(s, SMTP_ORDER_READY);
+}
+
 void smtp_order_tls_first(struct smtp_order *s)
 {
 	s->tls = true;

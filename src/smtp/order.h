@@ -106,6 +106,8 @@ void smtp_order_discards(struct smtp_order *s);
 void smtp_order_starts_tls(struct smtp_order *s);
 /* The session begins anew, but for what it has done wrong (RFC 3207 4.2). */
 void smtp_order_tls_done(struct smtp_order *s);
+/* It is not to be now. */
+void smtp_order_tls_refused(struct smtp_order *s);
 /* TLS stands before the greeting. */
 void smtp_order_tls_first(struct smtp_order *s);
 /* All octets of the chunk have come; one that was passed on is not answered yet. */

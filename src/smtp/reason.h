@@ -17,6 +17,7 @@
 	X(MAX_IDLE_COMMANDS, "MAX_IDLE_COMMANDS")                                                  \
 	X(MAX_SESSIONS, "MAX_SESSIONS")                                                            \
 	X(MAX_SESSIONS_PER_ADDRESS, "MAX_SESSIONS_PER_ADDRESS")                                    \
+	X(TLS_HANDSHAKES, "TLS_HANDSHAKES_PER_ADDRESS")                                            \
 	X(MAX_MESSAGE, "MAX_MESSAGE_MIB")                                                          \
 	X(MAX_HEADER, "MAX_HEADER_KIB")                                                            \
 	X(MAX_LINE, "MAX_LINE_KIB")                                                                \

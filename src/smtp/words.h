@@ -101,6 +101,8 @@ enum smtp_words_then { THEN_ON, THEN_END };
 	X(EARLY_AUTH, "503 5.5.0", "Command sent before the answer to AUTH, closing connection",   \
 	  TO_AUTH, THEN_END)                                                                       \
 	X(NO_STARTTLS, "502 5.5.1", "STARTTLS not available", TO_STARTTLS, THEN_ON)                \
+	X(TLS_LATER, "454 4.7.0", "Too many TLS handshakes from your address, try later",          \
+	  TO_STARTTLS, THEN_ON)                                                                    \
 	X(START_TLS, "220 2.0.0", "Ready to start TLS", TO_STARTTLS, THEN_ON)                      \
 	X(TLS_FIRST, "530 5.7.0", "Must issue a STARTTLS command first", TO_COMMAND, THEN_ON)      \
                                                                                                    \

@@ -91,12 +91,32 @@ static void try_octets(struct tls_conn *c, uint8_t *buf, size_t len)
 		read_over(c, (int)n);
 }
 
+/* Takes in what has come, up to the first octet. How many wait behind it, that one included. */
+static int look(struct tls_conn *c)
+{
+	uint8_t octet;
+	size_t n;
+	int ret = 0;
+
+	if (c->state != TLS_OPEN)
+		return -EPROTO;
+	ERR_clear_error();
+	if (SSL_peek_ex(c->ssl, &octet, 1, &n) == 1)
+		ret = SSL_pending(c->ssl);
+	else if (failed(c, 0) == -EPROTO)
+		ret = -EPROTO;
+	tls_conn_send_now(c);
+	return ret;
+}
+
 static void try_read(struct tls_conn *c)
 {
 	struct tls_reading *r = &c->reading;
 
 	if (r->cancelled) {
 		read_over(c, -ECANCELED);
+	} else if (r->how == READ_AWAIT && look(c) == 0 && !is_over(c)) {
+		wait_for_octets(c); /* part of a record, or one that brings no octet */
 	} else if (r->how == READ_AWAIT) {
 		read_over(c, POLLIN);
 	} else if (r->how == READ_BLOCK) {
@@ -112,7 +132,8 @@ static void readable(struct io_op *op, int res)
 {
 	struct tls_conn *c = container_of(op, struct tls_conn, rx);
 
-	if (res < 0)
+	/* What was cancelled by look_now() finds something. */
+	if (res < 0 && (res != -ECANCELED || c->reading.cancelled))
 		read_over(c, res);
 	else
 		try_read(c);
@@ -155,34 +176,27 @@ static ssize_t conn_take(struct stream_layer *l, void *buf, size_t len)
 	return take(conn_of(l), buf, len);
 }
 
-/* Takes in what has come, up to the first octet. How many wait behind it, that one included. */
-static int look(struct tls_conn *c)
+/* The same while somebody may wait for it: what has left the kernel wakes nobody any more. */
+static int look_now(struct tls_conn *c)
 {
-	uint8_t octet;
-	size_t n;
-	int ret = 0;
+	int n = look(c);
 
-	if (c->state != TLS_OPEN)
-		return -EPROTO;
-	ERR_clear_error();
-	if (SSL_peek_ex(c->ssl, &octet, 1, &n) == 1)
-		ret = SSL_pending(c->ssl);
-	else if (failed(c, 0) == -EPROTO)
-		ret = -EPROTO;
-	tls_conn_send_now(c);
-	return ret;
+	if ((n != 0 || is_over(c)) && c->reading.op && io_in_flight(&c->rx))
+		io_cancel(c->tls->io, &c->rx);
+	return n;
 }
 
 static int conn_unread(struct stream_layer *l)
 {
-	return look(conn_of(l));
+	return look_now(conn_of(l));
 }
 
+/* Part of a record is a word that has begun. */
 static bool conn_silent(struct stream_layer *l)
 {
 	struct tls_conn *c = conn_of(l);
 
-	return look(c) == 0 && !is_over(c);
+	return look_now(c) == 0 && !is_over(c) && !tls_conn_is_between(c);
 }
 
 /* ---- writing ---- */
@@ -194,6 +208,12 @@ static void write_over(struct tls_conn *c, int res)
 	op->moved = c->writing.len - c->writing.left;
 	c->writing = (struct tls_writing){ 0 };
 	stream_op_end(op, res);
+}
+
+/* The caller's octets have just been put behind all others. */
+static void note_said(struct tls_conn *c)
+{
+	c->said = c->sent + (c->flying ? c->flying->n : 0) + (c->out ? c->out->n : 0);
 }
 
 /* Encrypts as much as there is room for. 0 or -errno. */
@@ -213,6 +233,7 @@ static int encrypt(struct tls_conn *c)
 		}
 		w->octets += done;
 		w->left -= done;
+		note_said(c);
 	}
 	return c->out ? 0 : -ENOBUFS;
 }
@@ -274,12 +295,20 @@ static void conn_say(struct stream_layer *l, const void *octets, size_t n)
 	ERR_clear_error();
 	if (SSL_write_ex(c->ssl, octets, n, &done) != 1)
 		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+	note_said(c);
 	tls_conn_send_now(c);
 }
 
 static uint64_t conn_sent(const struct stream_layer *l)
 {
 	return container_of(l, const struct tls_conn, layer)->sent;
+}
+
+static uint64_t conn_own(const struct stream_layer *l)
+{
+	const struct tls_conn *c = container_of(l, const struct tls_conn, layer);
+
+	return c->sent > c->said ? c->sent - c->said : 0;
 }
 
 /* ---- ending ---- */
@@ -341,6 +370,7 @@ static const struct stream_kind kind = {
 	.silent = conn_silent,
 	.say = conn_say,
 	.sent = conn_sent,
+	.own = conn_own,
 	.half_close = conn_half_close,
 	.drop = conn_drop,
 };

@@ -11,7 +11,9 @@
  *
  * A handshake costs memory (50 KiB) and time, and the peer chooses when it begins. So:
  *   - nothing of OpenSSL's is made before a whole ClientHello is here (hello.h);
- *   - at most `most` handshakes of a process are under way, the next ones wait in their order;
+ *   - at most `most` handshakes of a process are under way, the next ones wait in their order. Our
+ *     own, with servers, do not wait: they are as many as sessions, and clients that do not go on
+ *     must not keep them from their place;
  *   - in one turn of the loop a few steps are made, and the others in the next.
  * How long one may take is its owner's to say: stream_cancel().
  *
@@ -94,6 +96,9 @@ struct tls_conn {
 	bool tidy;	      /* … or the peer said that it will */
 	bool counted;	      /* among those under way */
 	uint16_t late;	      /* handshake messages of the peer behind the handshake */
+	/* Of the record that has begun to come: octets of its header, and of the rest to come. */
+	uint8_t header[5], header_n;
+	uint16_t record_left;
 	struct io_op rx, tx;
 	struct io_task read_task;  /* octets wait inside for a reader, or it was cancelled */
 	struct io_task write_task; /* what was to be sent cannot be */
@@ -105,6 +110,7 @@ struct tls_conn {
 	struct tls_out *out, *flying;
 	void (*done)(struct tls_conn *c, int res); /* what is flying was sent, or was not */
 	uint64_t sent;				   /* octets that the kernel was given */
+	uint64_t said; /* … up to the caller's last one: what is behind it is TLS's own */
 };
 
 /* A connection over FD, a connected socket, on which nothing is in flight. NULL: there are too many

@@ -28,12 +28,17 @@ static void is_due(struct tls_conn *c)
 	io_defer(t->io, &t->task);
 }
 
+static void go(struct tls_conn *c)
+{
+	c->state = TLS_SHAKING;
+	is_due(c);
+}
+
 static void admit(struct tls_conn *c)
 {
 	c->tls->under_way++;
 	c->counted = true;
-	c->state = TLS_SHAKING;
-	is_due(c);
+	go(c);
 }
 
 static void ask_for_turn(struct tls_conn *c)
@@ -41,7 +46,9 @@ static void ask_for_turn(struct tls_conn *c)
 	struct tls *t = c->tls;
 
 	c->state = TLS_WAITING;
-	if (t->under_way < t->most)
+	if (!c->role.server)
+		go(c);
+	else if (t->under_way < t->most)
 		admit(c);
 	else
 		list_add_tail(&t->waiting, &c->link);

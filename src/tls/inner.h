@@ -20,6 +20,11 @@ BIO_METHOD *tls_wire_method(void);
 /* C's SSL object reads and writes through the connection. False: no memory. */
 bool tls_wire_to(struct tls_conn *c, BIO_METHOD *method);
 void tls_came_free(struct tls_came *came);
+/* Part of a record has come, and not the rest. */
+static inline bool tls_conn_is_between(const struct tls_conn *c)
+{
+	return c->header_n > 0 || c->record_left > 0;
+}
 /* C can neither be read nor written any more, because of FAULT and OpenSSL's last error. */
 void tls_conn_failed(struct tls_conn *c, enum tls_fault fault);
 /* How many octets of records can still be put behind those that wait to go. */

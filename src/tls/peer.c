@@ -76,7 +76,9 @@ static bool set_name(struct tls_peer *peer, bool verify)
 		return true;
 	if (peer->is_address)
 		return X509_VERIFY_PARAM_set1_ip_asc(param, peer->name) == 1;
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	/* The common name is no name any more (RFC 9525 2). */
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+						       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
 	return X509_VERIFY_PARAM_set1_host(param, peer->name, 0) == 1;
 }
 

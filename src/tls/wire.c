@@ -36,6 +36,27 @@ void tls_came_free(struct tls_came *came)
 	*came = (struct tls_came){ 0 };
 }
 
+/* Where the records end (RFC 8446 5.1). */
+static void follow_records(struct tls_conn *c, const char *p, size_t n)
+{
+	while (n > 0) {
+		size_t k = 1;
+
+		if (c->record_left > 0) {
+			k = n < c->record_left ? n : c->record_left;
+			c->record_left = (uint16_t)(c->record_left - k);
+		} else {
+			c->header[c->header_n++] = (uint8_t)*p;
+		}
+		if (c->header_n == sizeof(c->header)) {
+			c->record_left = (uint16_t)(c->header[3] << 8 | c->header[4]);
+			c->header_n = 0;
+		}
+		p += k;
+		n -= k;
+	}
+}
+
 static int read_came(struct tls_came *came, char *out, int len)
 {
 	int n = came->n - came->used;
@@ -57,16 +78,21 @@ static int wire_read(BIO *bio, char *out, int len)
 	BIO_clear_retry_flags(bio);
 	if (len <= 0)
 		return 0;
-	if (c->came.octets)
-		return read_came(&c->came, out, len);
+	if (c->came.octets) {
+		n = read_came(&c->came, out, len);
+		follow_records(c, out, (size_t)n);
+		return (int)n;
+	}
 	/* One that says too much there is read no further. */
 	if (c->late > TLS_LATE_MAX) {
 		BIO_set_retry_read(bio);
 		return -1;
 	}
 	n = c->eof ? 0 : recv(c->fd, out, (size_t)len, MSG_DONTWAIT);
-	if (n > 0)
+	if (n > 0) {
+		follow_records(c, out, (size_t)n);
 		return (int)n;
+	}
 	if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		c->error = n < 0 ? -errno : c->error;
 		c->eof = true;

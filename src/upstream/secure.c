@@ -45,7 +45,7 @@ static void insecure(struct secure *s, const char *what, const char *why)
 	struct connect *c = s->connect;
 	char detail[DESTINATION_NAME_MAX + SMTP_HELLO_WORDS_MAX + 64];
 
-	if (route_may_tell(c->rt->route_shared, c->dest, io_now_ms(c->ctx->io))) {
+	if (!c->cancelled && route_may_tell(c->rt->route_shared, c->dest, io_now_ms(c->ctx->io))) {
 		snprintf(detail, sizeof(detail), "%s: %s", c->rt->route->destination[c->dest].name,
 			 why);
 		context_fault_record(c->ctx, what, detail);
@@ -126,10 +126,20 @@ static void ask(struct secure *s);
  * word of the secure session. */
 static void accepted(struct secure *s, bool more)
 {
-	if (more || !stream_silent(&s->connect->stream))
+	struct stream *st = &s->connect->stream;
+
+	if (more || stream_unread(st) > 0)
 		insecure(s, "starttls-injection", "more has come behind its answer to STARTTLS");
+	else if (!stream_silent(st))
+		no_tls(s, "it closed the connection behind its answer to STARTTLS");
 	else
 		shake(s);
+}
+
+/* It says that it does not do so; and not that it goes away, or something odd. */
+static bool is_refusal(const struct smtp_reply *reply)
+{
+	return reply->code / 100 >= 4 && reply->code != 421;
 }
 
 /* One reply to this step; MORE came behind it. A greeting that is a refusal is not ours to judge.
@@ -147,21 +157,31 @@ static void heard(struct secure *s, const struct smtp_reply *reply, bool more)
 		over(s, CONNECT_REACHED);
 	else if (more)
 		no_tls(s, "more has come behind an answer");
-	else if (how == SMTP_HELLO_BAD)
+	else if (how == SMTP_HELLO_BAD && is_refusal(reply))
 		not_offered(s, s->hello.words);
+	else if (how == SMTP_HELLO_BAD)
+		no_tls(s, s->hello.words);
 	else if (step == SMTP_HELLO_CLEAR_EHLO && !(s->hello.offer.ext & SMTP_EXT_STARTTLS))
 		not_offered(s, "it does not offer STARTTLS");
 	else
 		ask(s);
 }
 
+static const char *asked(const struct secure *s)
+{
+	return smtp_verb_name(smtp_hello_says(s->hello.step));
+}
+
 static void lost(struct secure *s, int res)
 {
 	bool in_time = res != -ECANCELED;
+	char why[80];
 
 	if (s->hello.step != SMTP_HELLO_CLEAR_GREETING) {
-		smtp_hello_lost(&s->hello, !in_time);
-		no_tls(s, s->hello.words);
+		snprintf(why, sizeof(why), "%s %s", asked(s),
+			 in_time ? "gets no answer: the connection is closed"
+				 : "gets no answer in time");
+		no_tls(s, why);
 	} else {
 		over(s, in_time ? CONNECT_REACHED : CONNECT_SLOW);
 	}
@@ -169,14 +189,14 @@ static void lost(struct secure *s, int res)
 
 static void malformed(struct secure *s)
 {
-	struct span in = span_from(buf_span(&s->in), s->greeting);
+	char why[80];
 
 	if (s->hello.step == SMTP_HELLO_CLEAR_GREETING) {
 		over(s, CONNECT_REACHED);
 		return;
 	}
-	smtp_hello_malformed(&s->hello, in);
-	no_tls(s, s->hello.words);
+	snprintf(why, sizeof(why), "%s gets a malformed answer", asked(s));
+	no_tls(s, why);
 }
 
 static void received(struct io_op *op, int res);

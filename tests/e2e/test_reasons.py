@@ -82,6 +82,36 @@ def max_sessions_per_address(w):
     assert w.client(daemon).reply()[:9] == b"421 4.7.0"
 
 
+def with_certificate(w, **settings):
+    chain, key = tls.make_pair(w.test.new_dir("tls"))
+    return w.sink(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key), TLS_HANDSHAKES_PER_ADDRESS=1,
+                  LISTEN_TLS_PORT=harness.free_port(), **settings)
+
+
+def shake_once(w, daemon):
+    with tls.Secure(daemon.port) as client:
+        client.secured()
+        client.quit()
+
+
+@way("TLS_HANDSHAKES_PER_ADDRESS is reached, where TLS comes first")
+def handshakes_first(w):
+    daemon = with_certificate(w)
+    shake_once(w, daemon)
+    port = daemon.settings["LISTEN_TLS_PORT"]
+    client = w.test.enterContext(harness.Client(port))
+    assert client.rest() in (b"", puppet.RESET)
+
+
+@way("TLS_HANDSHAKES_PER_ADDRESS is reached, by STARTTLS")
+def handshakes(w):
+    daemon = with_certificate(w)
+    shake_once(w, daemon)
+    client = w.client(daemon)
+    client.hello()
+    client.command("STARTTLS", 454)
+
+
 @way("MAX_ERRORS is reached", MAX_ERRORS=1)
 def max_errors(w):
     w.after_hello().command("WHAT", 500)

@@ -311,6 +311,25 @@ class Records(TlsCase):
             client.send(octets[-40:])
         self.deliver(send)
 
+    def test_part_of_a_record_in_a_chunk(self):
+        """Who waits for the rest of it sleeps."""
+        with harness.Sink(maildir=True) as sink, self.caronte(sink, WORKERS=1) as daemon:
+            worker, = daemon.workers()
+            for part in (1, 3, 5, 6, 20):
+                with case(part), Secure(daemon.port) as client:
+                    client.secured()
+                    client.envelope()
+                    client.send(b"BDAT %d LAST\r\n" % len(BODY))
+                    time.sleep(0.1)
+                    records = client.records(BODY)
+                    client.socket.sendall(records[:part])
+                    before = harness.processor_s(worker)
+                    time.sleep(0.5)
+                    self.assertLess(harness.processor_s(worker) - before, 0.25)
+                    client.socket.sendall(records[part:])
+                    self.assertRegex(client.reply(), TAKEN)
+                    client.quit()
+
     def test_end_of_data_split_over_records(self):
         for cut in range(1, 5):
             def send(client, octets, cut=cut):
@@ -418,6 +437,35 @@ class Handshakes(TlsCase):
             done = harness.ctl("status", "--json", "-c", daemon.conf)
             self.assertEqual(json.loads(done.stdout)["handshakes"],
                              {"full": 1, "resumed": 11, "failed": 0})
+
+    def test_per_address_rate(self):
+        """Full ones alone count, and not those of relay networks; a refused client can go on in
+        clear, and come back."""
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, TLS_HANDSHAKES_PER_ADDRESS=2) as daemon:
+            how, session = tls.context(ssl.TLSVersion.TLSv1_2), None
+            for resumed in False, True, True, False:
+                with Secure(daemon.port) as client:
+                    client.hello()
+                    client.begin_tls(how, session=session if resumed else None)
+                    client.hello_again()
+                    session = session or client.tls.session
+                    client.quit()
+            with Secure(daemon.port) as client:
+                client.hello()
+                self.assertEqual(client.command("STARTTLS")[:10], b"454 4.7.0 ")
+                self.assertRegex(client.send_message(BODY), TAKEN)
+                self.assertEqual(client.command("STARTTLS")[:10], b"454 4.7.0 ")
+            self.assertEqual(sink.mails(), [BODY])
+
+    def test_relay_networks_are_not_counted(self):
+        with harness.Sink() as sink, \
+                self.caronte(sink, TLS_HANDSHAKES_PER_ADDRESS=1,
+                             RELAY_NETWORKS=["127.0.0.0/8"]) as daemon:
+            for _ in range(3):
+                with Secure(daemon.port) as client:
+                    client.secured()
+                    client.quit()
 
     def test_no_tickets(self):
         with harness.Sink() as sink, self.caronte(sink, TLS_TICKET_HOURS=0) as daemon:

@@ -148,6 +148,27 @@ class Delivery(Case):
             daemon.stop()
             self.assertLessEqual(len(server.records("session", tls="TLSv1.3")), 2)
 
+    def test_half_handshakes_of_clients(self):
+        """They keep other clients waiting, and no destination."""
+        with self.server() as server, TlsCase.caronte(
+                self, "127.0.0.1:%d,tls=require" % server.port, TLS_HANDSHAKES=8, WORKERS=1,
+                LISTEN_TLS_PORT=harness.free_port(), MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            halves = []
+            for _ in range(12):
+                half = socket.create_connection(("127.0.0.1",
+                                                 daemon.settings["LISTEN_TLS_PORT"]))
+                incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+                with self.assertRaises(ssl.SSLWantReadError):
+                    tls.context().wrap_bio(incoming, outgoing).do_handshake()
+                half.sendall(outgoing.read())
+                halves.append(half)
+            time.sleep(0.2)
+            began = time.monotonic()
+            self.deliver(daemon)
+            self.assertLess(time.monotonic() - began, harness.SOON_S)
+            for half in halves:
+                half.close()
+
     def test_large_while_the_server_is_slow(self):
         with self.server() as server, \
                 self.front("127.0.0.1:%d,tls=require" % server.port) as daemon:
@@ -181,6 +202,16 @@ class Trust(Case):
                 "127.0.0.1:%d,tls=verify" % server.port,
                 TLS_DESTINATION_CA_FILE=self.authorities) as daemon:
             self.refused(daemon, "certificate: IP address mismatch")
+
+    def test_common_name_alone(self):
+        """It is no name any more (RFC 9525)."""
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=mx.test", "-keyout",
+                        self.key, "-out", self.chain], check=True, capture_output=True)
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify,name=mx.test" % server.port,
+                TLS_DESTINATION_CA_FILE=str(self.chain)) as daemon:
+            self.refused(daemon, "certificate: hostname mismatch")
 
     def test_verify_self_signed(self):
         other, _ = tls.make_pair(pathlib.Path(self.new_dir("other")))
@@ -270,7 +301,7 @@ class Puppet(threading.Thread):
 
     def __init__(self, script, chain, key):
         super().__init__(daemon=True)
-        self.script, self.heard = script, []
+        self.script, self.heard, self.ends = script, [], False
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(chain, key)
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -296,6 +327,9 @@ class Puppet(threading.Thread):
                     peer = self.context.wrap_socket(peer, server_side=True)
                     continue
                 peer.sendall(step)
+                if self.ends and step is self.script[-1]:
+                    peer.close()
+                    return
                 self.heard.append(peer.recv(65536))
             while octets := peer.recv(65536):
                 self.heard.append(octets)
@@ -370,6 +404,26 @@ class Odd(Case):
                 self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
             self.refused(daemon, "more has come behind an answer")
 
+    def test_may_and_odd_answers(self):
+        """Only one that says that it has no TLS is spoken to in clear."""
+        odd = [(self.OFFER, answer) for answer in
+               (b"250 ok\r\n", b"354 go ahead\r\n", b"421 4.3.2 bye\r\n")]
+        for answers in odd + [(b"421 4.3.2 bye\r\n",), (b"334 what\r\n",)]:
+            with case(answers), self.said(self.GREETING, *answers, b"") as server, \
+                    self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
+                self.refused(daemon, ": [234]")
+                heard = b"".join(server.heard)
+                self.assertLessEqual(heard.count(b"EHLO"), 2 if self.gateway else 1)
+                self.assertNotIn(b"MAIL", heard)
+
+    def test_closed_behind_220(self):
+        """An end is no injection."""
+        server = self.said(self.GREETING, self.OFFER, b"220 go ahead\r\n")
+        server.ends = True
+        with server, self.front("127.0.0.1:%d,tls=require" % server.port) as daemon:
+            self.refused(daemon, "closed")
+            self.assertEqual(daemon.records("fault", what="starttls-injection"), [])
+
     def test_malformed(self):
         with self.said(self.GREETING, b"what?\r\n") as server, \
                 self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
@@ -403,3 +457,69 @@ class Odd(Case):
             with harness.Client(daemon.port) as client:
                 self.assertEqual(client.meet()[:9], b"421 4.7.5")
             self.assertEqual(second.mails(), [])
+
+
+class HalfRecord(Case):
+    """A server that gives up in a body, and whose answer comes in two segments of one record."""
+
+    def test_gate(self):
+        """The beginning of an answer is one: the line at the gate never goes."""
+        if self.gateway:
+            self.skipTest("the same gate, and a puppet that would have to learn")
+        evil = b"MAIL FROM:<evil@evil.test>\r\n"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.chain, self.key)
+        with socket.create_server(("127.0.0.1", 0)) as listener, self.front(
+                "127.0.0.1:%d,wrap" % listener.getsockname()[1], DATA_AS_BDAT=False) as daemon, \
+                harness.Client(daemon.port) as client:
+            peer = listener.accept()[0]
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            server = context.wrap_bio(incoming, outgoing, server_side=True)
+            self.go_on(peer, incoming, outgoing, server.do_handshake)
+
+            def say(octets):
+                server.write(octets)
+                peer.sendall(outgoing.read())
+
+            def hear():
+                return self.go_on(peer, incoming, outgoing, lambda: server.read(1 << 16))
+
+            say(b"220 d.test\r\n")
+            client.reply()
+            for command, answer in ((b"EHLO c\r\n", b"250 d.test\r\n"),
+                                    (b"MAIL FROM:<a@client.test>\r\n", b"250 ok\r\n"),
+                                    (b"RCPT TO:<b@local.test>\r\n", b"250 ok\r\n"),
+                                    (b"DATA\r\n", b"354 go ahead\r\n")):
+                client.send(command)
+                hear()
+                say(answer)
+                client.reply()
+            client.send(BODY + evil + b"x\r\n.\r\n")
+            got = b""
+            while not got.endswith(BODY[-20:]):
+                got += hear()
+            server.write(b"552 5.3.4 too much\r\n")
+            record = outgoing.read()
+            peer.sendall(record[:10])
+            time.sleep(1.5)
+            peer.sendall(record[10:])
+            self.assertEqual(client.reply()[:3], b"552")
+            peer.settimeout(harness.PATIENCE_S)
+            while octets := peer.recv(1 << 16):
+                incoming.write(octets)
+            with contextlib.suppress(ssl.SSLError):
+                while octets := server.read(1 << 16):
+                    got += octets
+            self.assertNotIn(evil, got)
+            peer.close()
+
+    @staticmethod
+    def go_on(peer, incoming, outgoing, step):
+        while True:
+            try:
+                result = step()
+                peer.sendall(outgoing.read())
+                return result
+            except ssl.SSLWantReadError:
+                peer.sendall(outgoing.read())
+                incoming.write(peer.recv(1 << 16))
