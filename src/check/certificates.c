@@ -29,7 +29,8 @@ static struct span text_of(const struct pair_file *f)
 }
 
 /* The pair in the contents of both files; what is wrong is a fault. */
-static bool read_pair(const struct source *from, struct tls_pair *pair, struct config *c)
+static bool read_pair(const struct source *from, struct tls_pair *pair, struct config *c,
+		      unsigned *torn)
 {
 	const struct tables_file *at = &from->chain->file;
 	bool may_stand_apart = at->setting == SETTING_TLS_CERTIFICATE && from->key == from->chain;
@@ -38,6 +39,7 @@ static bool read_pair(const struct source *from, struct tls_pair *pair, struct c
 	if (!from->chain->text.data || !from->key->text.data)
 		return false; /* a fault says why */
 	if (!tls_pair_read(pair, text_of(from->chain), text_of(from->key), why)) {
+		++*torn;
 		config_fault(c, at->setting, "%s: %s%s", at->path, why,
 			     may_stand_apart && strstr(why, "no private key")
 				     ? "; TLS_KEY names the files of keys that stand apart"
@@ -74,6 +76,7 @@ struct building {
 	struct keyring *keyring;
 	struct grouping grouping;
 	struct tls_set *set; /* tries them; NULL: it has no chance */
+	unsigned *torn;
 	struct config *config;
 };
 
@@ -105,7 +108,7 @@ static int add(struct building *b, const struct source *from)
 	unsigned group;
 	int err;
 
-	if (!read_pair(from, &pair, b->config))
+	if (!read_pair(from, &pair, b->config, b->torn))
 		return 0;
 	err = find_group(b, at, &pair, &group);
 	if (!err && b->set && !tls_set_add(b->set, group, &pair, why))
@@ -120,12 +123,14 @@ static int add(struct building *b, const struct source *from)
 	return err < 0 ? err : 0;
 }
 
-int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c)
+int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c,
+		       unsigned *torn)
 {
-	struct building b = { .keyring = k, .config = c };
+	struct building b = { .keyring = k, .config = c, .torn = torn };
 	int err = 0;
 
 	*k = (struct keyring){ 0 };
+	*torn = 0;
 	if (pairs->count == 0)
 		return 0;
 	b.set = try_policy(c);

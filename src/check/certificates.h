@@ -12,9 +12,10 @@
 #include "tls/keyring.h"
 #include "tls/set.h"
 
-/* Puts all of them into K, and judges the other settings of TLS. 0 or -ENOMEM. */
-int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c)
-	__attribute__((warn_unused_result));
+/* Puts all of them into K, and judges the other settings of TLS. TORN: how many of the faults are
+ * pairs that do not match or are not whole. 0 or -ENOMEM. */
+int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c,
+		       unsigned *torn) __attribute__((warn_unused_result));
 
 /* How clients are met with SET; PAGE: the keys of session tickets. */
 struct tls_policy certificates_policy(const struct settings *set, const struct ticket_page *page);

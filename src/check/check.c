@@ -345,6 +345,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 {
 	struct tables_plan plan;
 	struct pairs pairs;
+	unsigned torn;
 	int status = 0;
 	int err = tables_plan(&plan, c);
 
@@ -360,7 +361,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
 		if (!status && !err) {
 			pairs_open_rest(&pairs, c);
-			err = certificates_build(&k->keyring, &pairs, c);
+			err = certificates_build(&k->keyring, &pairs, c, &torn);
 			authorities_read(&k->authorities, &plan, c);
 		}
 	}

@@ -109,7 +109,7 @@ const char *hints_listen(const char *entry)
 	return NULL;
 }
 
-static void name_user(char *out, size_t cap)
+void hints_user(char *out, size_t cap)
 {
 	const struct passwd *pw = getpwuid(geteuid());
 
@@ -140,7 +140,7 @@ static void denied(const char *path, const char *what, char *out, size_t cap)
 {
 	char user[64], dir[PATH_MAX];
 
-	name_user(user, sizeof(user));
+	hints_user(user, sizeof(user));
 	if (closed_directory(path, dir))
 		snprintf(out, cap, "%s: cannot be %s by %s, who may not enter %s", path, what, user,
 			 dir);
@@ -189,6 +189,6 @@ void hints_denied(char *why, size_t cap)
 
 	if (n < end || strcmp(why + n - end, denied) != 0)
 		return;
-	name_user(user, sizeof(user));
+	hints_user(user, sizeof(user));
 	snprintf(why + n, cap - n, " to %s", user);
 }

@@ -20,6 +20,8 @@ void hints_file(const char *path, int err, char *out, size_t cap);
  * that is not there is no fault: its server may come. */
 bool hints_socket(const char *path, char *out, size_t cap);
 
+/* "user NAME": who this process is, into OUT. */
+void hints_user(char *out, size_t cap);
 /* Puts the user behind WHY, where this process was not permitted something: root may wonder. */
 void hints_denied(char *why, size_t cap);
 

@@ -23,6 +23,7 @@
 
 #include "base/diag.h"
 #include "check/control_path.h"
+#include "check/follow.h"
 #include "check/hints.h"
 #include "check/pidfile.h"
 #include "check/limits.h"
@@ -34,6 +35,7 @@ enum answer_kind {
 	ANSWER_FAULT,	   /* text: a fault at a setting */
 	ANSWER_PRIVILEGE,  /* text: why privilege could not be dropped */
 	ANSWER_FILE,	   /* the descriptor of a file of the plan */
+	ANSWER_LOOKS,	   /* looks */
 	ANSWER_LISTED,	   /* text: a file of TLS_CERTIFICATE_DIR; n: a key's */
 	ANSWER_DENIED,	   /* USER may not look into it */
 	ANSWER_PAIR,	   /* the descriptor of a certificate's file, or a key's; text: why not */
@@ -51,6 +53,7 @@ struct answer {
 	union {
 		char text[PROBE_TEXT_MAX];
 		struct addr addr[NET_RESOLVE_MAX];
+		uint64_t looks;
 	};
 };
 
@@ -132,6 +135,15 @@ static void open_pair(int to, struct pair_file *f, unsigned i)
 	if (!err)
 		close(f->file.fd);
 	f->file.fd = -1;
+}
+
+/* Before the files are read: what changes from then on is seen at the next look. */
+static void tell_looks(int to, const struct settings *set)
+{
+	struct answer a = { .kind = ANSWER_LOOKS };
+
+	a.looks = follow_looks(set);
+	tell(to, &a, -1);
 }
 
 static void list_dir(int to, struct pairs *p, const char *dir)
@@ -303,6 +315,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_configuration(to, c);
 	for (unsigned i = 0; i < p->plan->count; i++)
 		open_file(to, p->plan, i);
+	tell_looks(to, &c->set);
 	if (pairs_has_dir(c))
 		list_dir(to, p->pairs, c->set.tls_certificate_dir);
 	for (unsigned i = 0; i < p->pairs->count; i++)
@@ -369,6 +382,9 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 	case ANSWER_FILE:
 		CHECK(a->index < p->plan->count && p->plan->file[a->index].fd < 0);
 		p->plan->file[a->index].fd = fd;
+		break;
+	case ANSWER_LOOKS:
+		p->looks = a->looks;
 		break;
 	case ANSWER_LISTED:
 		pairs_add(p->pairs, SETTING_TLS_CERTIFICATE_DIR, a->text, strlen(a->text), a->n);

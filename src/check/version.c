@@ -114,6 +114,26 @@ int version_write(int fd, const struct config *c, const struct check *k)
 	return 0;
 }
 
+int version_renew(int fd, const struct version *v, const struct keyring *k, uint64_t looks)
+{
+	static struct check check;
+
+	check = (struct check){
+		.listen = *v->listen,
+		.route = *v->route,
+		.policy = v->policy,
+		.tables = { v->image->networks.n, v->image->recipients.n },
+		.keyring = *k,
+		.authorities = { (char *)(uintptr_t)v->authorities.p, v->authorities.n },
+		.metrics = v->metrics,
+		.workers = v->workers,
+		.sessions_wished = v->fewer_sessions,
+		.probe = *v->probe,
+	};
+	check.probe.looks = looks;
+	return version_write(fd, &v->config, &check);
+}
+
 static bool inside(const struct version_image *i, struct part p)
 {
 	return p.at >= sizeof(*i) && p.at <= i->size && p.n <= i->size - p.at;

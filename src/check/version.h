@@ -40,6 +40,10 @@ int version_file(void) __attribute__((warn_unused_result));
 /* Writes what K found for C into FD and seals it. 0 or -errno. */
 int version_write(int fd, const struct config *c, const struct check *k)
 	__attribute__((warn_unused_result));
+/* Writes what V is, with other certificates (in K, whose files look so) and nothing else new. 0 or
+ * -errno. */
+int version_renew(int fd, const struct version *v, const struct keyring *k, uint64_t looks)
+	__attribute__((warn_unused_result));
 /* Maps the image in FD, which may be closed then. 0, or -EPROTO: no image of this program's, or
  * -ENOMEM. V may not move: it points into itself. */
 int version_map(struct version *v, int fd) __attribute__((warn_unused_result));

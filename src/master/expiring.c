@@ -31,6 +31,36 @@ void expiring_begin(struct master *m)
 	m->expiry_ms = 0;
 }
 
+/* That of AMONG that is ABOUT too, by its number; MASTER_CERTIFICATES: there is none. */
+static unsigned find(const struct keyring_about *about, struct span among)
+{
+	struct keyring_reader r = { among };
+	struct keyring_about each;
+
+	for (unsigned i = 0; i < MASTER_CERTIFICATES && keyring_next_about(&r, &each); i++)
+		if (about->until_s == each.until_s && about->file.n == each.file.n &&
+		    memcmp(about->file.p, each.file.p, each.file.n) == 0)
+			return i;
+	return MASTER_CERTIFICATES;
+}
+
+void expiring_go_on(struct master *m, const struct version *before)
+{
+	struct keyring_reader r = { before->chains };
+	struct keyring_about about;
+	uint8_t told[MASTER_CERTIFICATES];
+
+	memcpy(told, m->expiry_told, sizeof(told));
+	expiring_begin(m);
+	for (unsigned i = 0; i < MASTER_CERTIFICATES && keyring_next_about(&r, &about); i++) {
+		unsigned now = told[i] > EXPIRY_FAR ? find(&about, m->version->chains)
+						    : MASTER_CERTIFICATES;
+
+		if (now < MASTER_CERTIFICATES)
+			m->expiry_told[now] = told[i];
+	}
+}
+
 bool expiring_any(const struct master *m)
 {
 	return m->state == RUNNING && !m->reloading && m->version->chains.n > 0;

@@ -2,7 +2,8 @@
 /*
  * inner: what the files of the master share: start.c and adopt.c (how it begins) are above
  * master.c (signals, states, what is begun when), that is above reload.c (another configuration)
- * and upgrade.c (another program), and these are above children.c and say.c.
+ * and upgrade.c (another program) and following.c (other certificates, by reload.c); and these are
+ * above children.c and say.c.
  */
 #ifndef MASTER_INNER_H
 #define MASTER_INNER_H
@@ -14,6 +15,7 @@
 
 #include "master/asked.h"
 #include "check/check.h"
+#include "check/follow.h"
 #include "master/master.h"
 #include "check/pairs.h"
 #include "check/pidfile.h"
@@ -23,10 +25,11 @@
 #include "shared/slots.h"
 #include "master/state.h"
 #include "check/version.h"
+#include "master/watch.h"
 
 #define MASTER_CERTIFICATES (PAIRS_OF_SETTING + PAIRS_OF_DIR)
 
-enum asked_for { ASKED_NOTHING, ASKED_RELOAD, ASKED_UPGRADE };
+enum asked_for { ASKED_NOTHING, ASKED_RELOAD, ASKED_UPGRADE, ASKED_FOLLOW };
 enum master_state { STARTING, RUNNING, STOPPING, CLOSING };
 
 /* A worker, by slot (runtime.h). */
@@ -85,7 +88,8 @@ struct master {
 	bool over;
 	int exit_status;
 
-	/* Reload and upgrade, one at a time: a child that checks, and then what it found. */
+	/* Reload, upgrade and a look at certificates, one at a time: a child that checks, and then
+	 * what it found. */
 	struct asked asked;
 	enum asked_for asked_for;
 	int asked_image;    /* where it writes it */
@@ -94,7 +98,11 @@ struct master {
 	bool upgrade_again; /* USR2 came meanwhile */
 	bool reloading;	    /* workers do not all have the newest version yet */
 	uint64_t told_ms;   /* when they were told */
+	bool follows;	    /* it is one that nobody has asked for */
 	char changed[1024]; /* what the `reload` record is to say */
+
+	struct watch watch;
+	struct follow_answer *answer; /* shared with the child that looks; NULL: none has yet */
 };
 
 static inline void master_close_fd(int *fd)
@@ -164,6 +172,8 @@ int children_grace(const struct master *m, unsigned slot);
 
 /* The version has other certificates. */
 void expiring_begin(struct master *m);
+/* The same, where those that are also in BEFORE have been told of. */
+void expiring_go_on(struct master *m, const struct version *before);
 /* Tells of those that end soon, where it is time to look. */
 void expiring_run(struct master *m, uint64_t now_ms);
 /* It will be, at m->expiry_ms. */
@@ -195,6 +205,23 @@ int reload_wait_ms(const struct master *m);
 void reload_hear(struct master *m);
 /* The oldest version that a worker still uses. */
 uint64_t reload_oldest(const struct master *m);
+
+/*
+ * Takes the version in IMAGE, and the descriptor; 0, or a status with a line in WHY (CAP octets),
+ * and nothing has changed. FOLLOWS: it has other certificates and nothing else, and nobody waits.
+ */
+int reload_take(struct master *m, int image, bool follows, char *why, size_t cap)
+	__attribute__((warn_unused_result));
+
+/* ---- following.c ---- */
+
+/* The certificates in use are those of the version. */
+void following_begin(struct master *m);
+/* Looks at them, where it is time. */
+void following_run(struct master *m, uint64_t now_ms);
+/* It will be, at m->watch.due_ms. */
+bool following_any(const struct master *m);
+void following_answered(struct master *m, int status);
 
 /* ---- upgrade.c ---- */
 

@@ -272,6 +272,8 @@ static void asked_over(struct master *m, int status)
 		reload_answered(m, status);
 	else if (what == ASKED_UPGRADE)
 		upgrade_answered(m, status);
+	else if (what == ASKED_FOLLOW)
+		following_answered(m, status);
 }
 
 static void reap(struct master *m)
@@ -406,6 +408,7 @@ static void run_serving(struct master *m, uint64_t now)
 	begin_next(m);
 	reload_run(m);
 	expiring_run(m, now);
+	following_run(m, now);
 }
 
 static void tell_stopped(struct master *m)
@@ -502,6 +505,8 @@ static int wait_ms(struct master *m, uint64_t now)
 			sooner(&until, m->tickets_ms);
 		if (expiring_any(m))
 			sooner(&until, m->expiry_ms);
+		if (following_any(m))
+			sooner(&until, m->watch.due_ms);
 		if (reload_wait_ms(m) >= 0)
 			sooner(&until, now + (uint64_t)reload_wait_ms(m));
 	} else if (m->deadline_ms) {

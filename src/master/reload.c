@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/diag.h"
+#include "route/shared.h"
 #include "runtime/channel.h"
 #include "status/control.h"
 #include "master/inner.h"
@@ -94,6 +95,7 @@ struct next {
 	struct slots slots;
 	int image_fd, route_fd, control_fd, metrics_fd, pid_fd;
 	bool control_changes, metrics_change, pid_changes;
+	bool follows; /* see reload_take() */
 };
 
 static void give_up(struct next *n)
@@ -146,6 +148,17 @@ static int open_controls(struct next *n, const struct version *old, char *why, s
 	return status ? status : take_pid_file(n, old, why, cap);
 }
 
+/* The image has addresses from when the configuration was read; these are of now. */
+static void keep_addresses(struct next *n, const struct runtime *before)
+{
+	for (unsigned i = 0; i < n->rt.route->count; i++) {
+		struct addr a[ROUTE_ADDRESSES];
+		unsigned count = route_get_addresses(before->route_shared, i, a);
+
+		(void)route_set_addresses(n->rt.route_shared, i, a, count);
+	}
+}
+
 /* 0, or a status with WHY. */
 static int make_next(struct master *m, struct next *n, char *why, size_t cap)
 {
@@ -173,12 +186,14 @@ static int make_next(struct master *m, struct next *n, char *why, size_t cap)
 		children_change_control(m); /* nothing is drained any more that would be missed */
 		n->route_fd = runtime_route(n->version, &m->rt, &n->rt.route_shared);
 		err = n->route_fd < 0 ? n->route_fd : 0;
+		if (!err && n->follows)
+			keep_addresses(n, &m->rt);
 	}
 	if (err) {
 		snprintf(why, cap, "caronte: memory: %s", strerror(-err));
 		return EX_OSERR;
 	}
-	return open_controls(n, m->version, why, cap);
+	return n->follows ? 0 : open_controls(n, m->version, why, cap);
 }
 
 static bool log_changes(const struct settings *was, const struct settings *is)
@@ -209,13 +224,15 @@ static void change_controls(struct master *m, struct next *n)
 	}
 }
 
-static void change_resolver(struct master *m)
+static void change_resolver(struct master *m, bool follows)
 {
+	uint64_t silent = m->resolver.silent;
+
 	if (m->resolver.pid)
 		kill(m->resolver.pid, SIGKILL);
 	resolver_change(&m->resolver, m->rt.route, m->rt.route_shared, m->version->listen);
 	for (unsigned i = 0; i < m->rt.route->count; i++)
-		if (!m->version->probe->resolved[i].n)
+		if (follows ? silent >> i & 1 : !m->version->probe->resolved[i].n)
 			resolver_missing(&m->resolver, i);
 }
 
@@ -237,7 +254,11 @@ static void change(struct master *m, struct next *n)
 	change_controls(m, n);
 	m->version = n->version;
 	m->tickets_ms = 0; /* TLS_TICKET_HOURS may be another */
-	expiring_begin(m);
+	if (n->follows)
+		expiring_go_on(m, old);
+	else
+		expiring_begin(m);
+	following_begin(m);
 	m->rt = n->rt;
 	m->slots = n->slots;
 	m->log.level = m->version->config.set.log_level;
@@ -246,43 +267,54 @@ static void change(struct master *m, struct next *n)
 	m->image_fd = n->image_fd;
 	m->route_fd = n->route_fd;
 	reload_forget_figures(m, &old_slots);
-	change_resolver(m);
-	master_name_missing(m);
+	change_resolver(m, n->follows);
+	if (!n->follows)
+		master_name_missing(m);
 	if (new_log)
 		children_change_writer(m);
 	runtime_forget_route(old_state);
 	version_unmap(old);
 	free(old);
 	m->reloading = true;
+	m->follows = n->follows;
 	m->told_ms = master_now_ms();
 	reload_run(m);
 }
 
+int reload_take(struct master *m, int image, bool follows, char *why, size_t cap)
+{
+	struct next n = { .image_fd = image, .route_fd = -1, .follows = follows };
+	int status;
+
+	n.control_fd = m->control_fd;
+	n.metrics_fd = m->metrics_fd;
+	n.pid_fd = m->pid_fd;
+	status = make_next(m, &n, why, cap);
+	if (status) {
+		give_up(&n);
+		return status;
+	}
+	version_changes(m->version, n.version, m->changed, sizeof(m->changed));
+	if (m->asked.said) /* no faults: a name that does not resolve now */
+		master_say_lines(m->asked.text);
+	change(m, &n);
+	return 0;
+}
+
 void reload_answered(struct master *m, int status)
 {
-	struct next n = { .image_fd = m->asked_image, .route_fd = -1 };
+	int image = m->asked_image;
 	char why[1024];
 
 	m->asked_image = -1;
 	if (m->state >= STOPPING) {
-		give_up(&n);
-		return;
-	}
-	n.control_fd = m->control_fd;
-	n.metrics_fd = m->metrics_fd;
-	n.pid_fd = m->pid_fd;
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		close_one(&image);
+	} else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		process_status(status, why);
 		master_refuse(m, RESULTS_RELOAD, m->asked.said ? m->asked.text : why);
-		give_up(&n);
-	} else if (make_next(m, &n, why, sizeof(why)) != 0) {
+		close_one(&image);
+	} else if (reload_take(m, image, false, why, sizeof(why)) != 0) {
 		master_refuse(m, RESULTS_RELOAD, why);
-		give_up(&n);
-	} else {
-		version_changes(m->version, n.version, m->changed, sizeof(m->changed));
-		if (m->asked.said) /* no faults: a name that does not resolve now */
-			master_say_lines(m->asked.text);
-		change(m, &n);
 	}
 }
 
@@ -331,9 +363,11 @@ static void all_have_it(struct master *m)
 {
 	m->reloading = false;
 	master_record(m, XMLLOG_RELOAD, m->changed);
-	stats_reloaded(m->rt.stats, true, master_clock_us());
 	master_say("reloaded%s%s", *m->changed ? ", changed: " : ", nothing has changed",
 		   m->changed);
+	if (m->follows) /* of the configuration there is no news */
+		return;
+	stats_reloaded(m->rt.stats, true, master_clock_us());
 	master_warn_guard(m);
 	notify_send(NOTIFY_READY, "accepting connections");
 	tell_result(m);

@@ -4,10 +4,12 @@ it is for. Ports, paths and names of machines are changed, and nothing else."""
 import contextlib
 import gzip
 import os
+import pwd
 import re
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -444,6 +446,66 @@ class OldLogs(Recipe):
             shown = subprocess.run(["sh", "-c", "zcat %s/caronte.xml.*.gz | %s log --summary -" %
                                     (directory, harness.CTL)], text=True, capture_output=True)
             self.assertRegex(shown.stdout, r" 3 +recipient refuse relaying-denied")
+
+
+class Acme(Recipe):
+    title = "Certificates by ACME"
+    boxes = {"caronte.conf": 1, "directory": 1, "certbot": 1, "lego": 1, "acme.sh": 1}
+
+    def run_box(self, name, changes, **environ):
+        group = "-g %d" % pwd.getpwnam("nobody").pw_gid if harness.ROOT else ""
+        owner = {"-o root": ""} if name == "directory" and not harness.ROOT else {}
+        text = self.box(name, **{"-g caronte": group, **owner, **changes})
+        subprocess.run(["sh", "-e", "-c", text], env={**os.environ, **environ}, check=True)
+
+    def acme(self, where):
+        """A program that writes as acme.sh does, by cat(1) into what is there."""
+        program = where / "acme.sh"
+        program.write_text("#!/bin/sh -e\n"
+                           '[ "$1 $2 $3 $4 $6" = '
+                           '"--install-cert -d example.net --key-file --fullchain-file" ]\n'
+                           'cat %s/tls.key >"$5"\ncat %s/tls.pem >"$7"\n' % (where, where))
+        program.chmod(0o755)
+        return {"acme.sh --install": "%s --install" % program}
+
+    def test(self):
+        to = self.new_dir("etc") / "certificates"
+        changes = {"/etc/caronte/certificates": to}
+        self.run_box("directory", changes)
+        names = {self.new_dir(name): name for name in ("certbot.test", "lego.test", "example.net")}
+        live, lego, acme = names
+        for where in names:
+            where.chmod(0o700)
+
+        def renew(days):
+            for where, name in names.items():
+                tls.make_pair(where, names=(name,), days=days)
+            shutil.copy(live / "tls.pem", live / "fullchain.pem")
+            shutil.copy(live / "tls.key", live / "privkey.pem")
+            self.run_box("certbot", changes, RENEWED_LINEAGE=str(live))
+            for end, made in (("crt", "pem"), ("key", "key")):
+                shutil.copy(lego / ("tls." + made), lego / ("lego.test." + end))
+            self.run_box("lego", changes, LEGO_CERT_PATH=str(lego / "lego.test.crt"),
+                         LEGO_CERT_KEY_PATH=str(lego / "lego.test.key"))
+            self.run_box("acme.sh", {**changes, **self.acme(acme)})
+            return {name: ssl.PEM_cert_to_DER_cert((where / "tls.pem").read_text())
+                    for where, name in names.items()}
+
+        def served(daemon, name):
+            with tls.Secure(daemon.port) as client:
+                client.secured(name=name)
+                der = client.tls.getpeercert(True)
+                client.quit()
+            return der
+
+        first = renew(30)
+        own = self.configured(changes)
+        with harness.Sink() as sink, self.caronte(sink, TLS_FOLLOW_SECONDS=1, **own) as daemon:
+            for name, der in first.items():
+                self.assertEqual(served(daemon, name), der)
+            for name, der in renew(40).items():
+                harness.wait_until(lambda name=name, der=der: served(daemon, name) == der)
+            self.assertEqual(daemon.records("fault"), [])
 
 
 class Prometheus(Recipe):

@@ -188,6 +188,47 @@ static void what_is_no_image_is_refused(void **state)
 	free(copy);
 }
 
+/* Other certificates, and everything else as it was. */
+static void is_renewed(void **state)
+{
+	char chains[] = "chains", keys[] = "keys", text[256];
+	struct keyring k = { .count = 1,
+			     .chains = (uint8_t *)chains,
+			     .keys = (uint8_t *)keys,
+			     .chains_n = 6,
+			     .keys_n = 4,
+			     .named_chains = 6,
+			     .named_keys = 4 };
+	struct version v, next;
+	struct addr a;
+	int fd = version_file();
+
+	(void)state;
+	write_recipients("@one.test\n");
+	map_image(&v, "STOP_GRACE=7");
+	write_recipients("@two.test\n"); /* which nobody reads */
+	assert_int_equal(version_renew(fd, &v, &k, 99), 0);
+	assert_int_equal(version_map(&next, fd), 0);
+	close(fd);
+	version_changes(&v, &next, text, sizeof(text));
+	assert_string_equal(text, "TLS_CERTIFICATE TLS_KEY");
+	version_unmap(&v);
+	assert_int_equal(next.probe->looks, 99);
+	assert_memory_equal(next.chains.p, chains, 6);
+	assert_memory_equal(next.keys.p, keys, 4);
+	assert_int_equal(next.config.set.stop_grace, 7);
+	assert_string_equal(next.config.set.user, "nobody");
+	assert_string_equal(next.route->destination[1].name, "[::1]:10");
+	assert_int_equal(next.probe->resolved[1].n, 1);
+	assert_int_equal(next.listen->count, 1);
+	assert_true(next.workers > 0);
+	assert_true(is_local(&next, "any", "one.test"));
+	assert_false(is_local(&next, "any", "two.test"));
+	assert_int_equal(addr_parse_ip(&a, "192.0.2.77"), 0);
+	assert_true(policy_networks_match(next.policy.networks, &a));
+	version_unmap(&next);
+}
+
 static void says_what_has_changed(void **state)
 {
 	struct version a, b;
@@ -315,6 +356,7 @@ int main(void)
 		TEST(comes_back_whole),
 		TEST(nobody_can_change_it),
 		TEST(what_is_no_image_is_refused),
+		TEST(is_renewed),
 		TEST(says_what_has_changed),
 		TEST(state_is_carried_over),
 		TEST(news_and_reports),
