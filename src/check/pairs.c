@@ -59,6 +59,33 @@ struct paths {
 	unsigned count;
 };
 
+/* Where the service manager puts the credentials of the service: CREDENTIALS_DIRECTORY of
+ * systemd.exec(5). NULL: it gives none. */
+static const char *credentials(void)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+
+	return dir && *dir == '/' ? dir : NULL;
+}
+
+static bool is_path(const char *at, size_t n)
+{
+	return *at == '/' || (credentials() && !memchr(at, '/', n));
+}
+
+static void add_named(struct pairs *p, enum setting s, const char *at, size_t n, bool is_key)
+{
+	char path[PAIR_PATH_MAX];
+	int len;
+
+	if (*at == '/') {
+		pairs_add(p, s, at, n, is_key);
+		return;
+	}
+	len = snprintf(path, sizeof(path), "%s/%.*s", credentials(), (int)n, at);
+	pairs_add(p, s, path, len < PAIR_PATH_MAX ? (size_t)len : PAIR_PATH_MAX - 1, is_key);
+}
+
 static void find_paths(struct paths *found, struct config *c, enum setting s, const char *text)
 {
 	found->count = 0;
@@ -66,7 +93,7 @@ static void find_paths(struct paths *found, struct config *c, enum setting s, co
 		size_t n = strcspn(at, BLANKS);
 		int shown = n < 255 ? (int)n : 255;
 
-		if (*at != '/') {
+		if (!is_path(at, n)) {
 			config_fault(c, s, "%.*s: write it from / on", shown, at);
 		} else if (found->count == PAIRS_OF_SETTING) {
 			config_fault(c, s, "%.*s: is one file too many, at most %d are allowed",
@@ -95,9 +122,9 @@ void pairs_plan(struct pairs *p, struct config *c)
 			     "same order",
 			     keys.count, chains.count);
 	for (unsigned i = 0; i < chains.count && (keys.count == 0 || i < keys.count); i++) {
-		pairs_add(p, SETTING_TLS_CERTIFICATE, chains.at[i].text, chains.at[i].n, false);
+		add_named(p, SETTING_TLS_CERTIFICATE, chains.at[i].text, chains.at[i].n, false);
 		if (keys.count > 0)
-			pairs_add(p, SETTING_TLS_KEY, keys.at[i].text, keys.at[i].n, true);
+			add_named(p, SETTING_TLS_KEY, keys.at[i].text, keys.at[i].n, true);
 	}
 	if (*dir && !pairs_has_dir(c))
 		config_fault(c, SETTING_TLS_CERTIFICATE_DIR, "%s: write it from / on", dir);

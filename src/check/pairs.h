@@ -7,6 +7,8 @@
  *   NAME.crt, NAME.key   as lego writes them; NAME.issuer.crt, which it writes too, is none
  *   NAME/fullchain.pem, NAME/privkey.pem   as certbot has them in live/
  *
+ * A name without a slash in TLS_CERTIFICATE or TLS_KEY is a credential of the service manager's.
+ *
  * Symbolic links are followed. A name that begins with a dot, and everything else, is passed over.
  *
  * The probe opens them as USER, and what USER may not read, whoever has started opens. Each is read

@@ -2,12 +2,14 @@
 """Certificates that change on disk are taken without a signal, whole or not at all, and never one
 that is older than what is in use."""
 import os
+import re
 import shutil
 import signal
 import ssl
 import threading
 import time
 import unittest
+import unittest.mock
 
 import harness
 import test_tls_certificates
@@ -189,6 +191,41 @@ class Renewals(Following):
                     client.secured(how, name=name, session=session)
                     self.assertEqual(client.tls.session_reused, name == "other.test")
                     client.quit()
+
+    def test_status(self):
+        """What is told of certificates is of those in use."""
+        run = self.new_dir("run")
+        harness.give_to_user(run)
+
+        def table():
+            return harness.ctl("status", "--socket", run / "control").stdout
+        with harness.Sink() as sink, \
+                self.follow(sink, CONTROL_SOCKET=str(run / "control"),
+                            PID_FILE=str(run / "pid")) as daemon:
+            self.assertRegex(table(), r"\nmx\.test +1 ECDSA P-256 +(29|30) ")
+            self.put("second", days=60, kind="rsa")
+            daemon.record("reload")
+            harness.wait_until(lambda: re.search(r"\nmx\.test +1 RSA 2048 +(59|60) ", table()))
+
+    def test_upgrade(self):
+        """The next program goes on with it."""
+        with harness.Sink() as sink, self.follow(sink) as daemon:
+            self.put("second")
+            self.wait_for(daemon, "second")
+            daemon.process.send_signal(signal.SIGUSR2)
+            daemon.record("reload", changed="program")
+            self.put("third")
+            self.wait_for(daemon, "third")
+            self.is_told_nothing(daemon)
+
+    def test_credentials_dir(self):
+        """A name without a slash is a credential's; they do not change while the service runs."""
+        place = {"CREDENTIALS_DIRECTORY": str(self.place)}
+        with harness.Sink() as sink, unittest.mock.patch.dict(os.environ, place), \
+                self.follow(sink, TLS_CERTIFICATE="mx.crt", TLS_KEY="mx.key") as daemon:
+            self.assertEqual(self.served(daemon, "mx.test"), "first")
+            self.put("second")
+            self.wait_for(daemon, "second")
 
     def test_directory(self):
         """One that is renewed, one that is new, and each by itself."""

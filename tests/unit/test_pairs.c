@@ -232,15 +232,52 @@ static void taken(void **state)
 	config_free(c);
 }
 
+/* A name without a slash is a credential's, where there are any. */
+static void credentials(void **state)
+{
+	static const struct {
+		const char *where, *certificate, *want; /* NULL: a fault */
+	} rows[] = {
+		{ "/run/credentials/c", "mx.pem", "/run/credentials/c/mx.pem" },
+		{ "/run/credentials/c", "/etc/mx.pem", "/etc/mx.pem" },
+		{ "/run/credentials/c", "etc/mx.pem", NULL },
+		{ "credentials", "mx.pem", NULL },
+		{ "", "mx.pem", NULL },
+		{ NULL, "mx.pem", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char line[64], key[64];
+		const char *lines[] = { line, key };
+		struct pairs p;
+		struct config *c;
+
+		unsetenv("CREDENTIALS_DIRECTORY");
+		if (rows[i].where)
+			setenv("CREDENTIALS_DIRECTORY", rows[i].where, 1);
+		snprintf(line, sizeof(line), "TLS_CERTIFICATE=%s", rows[i].certificate);
+		snprintf(key, sizeof(key), "TLS_KEY=%s", rows[i].certificate);
+		c = config_load(NULL, lines, 2);
+		pairs_plan(&p, c);
+		assert_int_equal(c->fault_count, rows[i].want ? 0 : 2);
+		assert_int_equal(p.count, rows[i].want ? 2 : 0);
+		for (unsigned f = 0; f < p.count; f++) {
+			assert_string_equal(p.file[f].file.path, rows[i].want);
+			assert_int_equal(p.file[f].is_key, f == 1);
+		}
+		pairs_free(&p);
+		config_free(c);
+	}
+	unsetenv("CREDENTIALS_DIRECTORY");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(layouts),
-		TEST(faults),
-		TEST(denied),
-		TEST(taken),
+		TEST(layouts), TEST(faults), TEST(denied), TEST(taken), TEST(credentials),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
