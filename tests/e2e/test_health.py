@@ -13,6 +13,7 @@ import harness
 import namespace
 import puppet
 import test_upgrade
+import tls
 from test_backup import BackupCase, first_line, stop
 
 
@@ -449,6 +450,28 @@ class Names(BackupCase):
             daemon.record("reload", changed="program")
             self.assertEqual(first_line(daemon)[0], "127.0.0.11")
             self.assertIn("mx.test", daemon.record("fault", what="resolve").get("detail"))
+
+    def test_renewed_certificate(self):
+        """What a name means by now stays so, though nothing but certificates was read."""
+        self.set_hosts("127.0.0.16 mx.test")
+        place = self.new_dir("tls")
+        chain, key = tls.make_pair(place)
+        harness.give_to_user(key)
+        with self.sink_at("127.0.0.17"), \
+                self.named(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
+                           TLS_FOLLOW_SECONDS=1) as daemon:
+            with harness.Client(daemon.port) as client:
+                self.assertRegex(client.meet(), rb"^421 4\.3\.2 ")
+            self.set_hosts("127.0.0.17 mx.test")
+            harness.wait_until(lambda: first_line(daemon)[0] == "127.0.0.17")
+            new = tls.make_pair(self.new_dir("new"), days=40)
+            harness.give_to_user(new[1])
+            for made, to in zip(new, (chain, key)):
+                made.rename(to)
+            daemon.record("reload", changed="TLS_CERTIFICATE TLS_KEY")
+            for _ in range(4):
+                self.assertEqual(first_line(daemon)[0], "127.0.0.17")
+            self.assertEqual(daemon.records("fault"), [])
 
     def test_resolves_late(self):
         with self.sink_at("127.0.0.15"), self.named() as daemon:

@@ -207,6 +207,25 @@ class Renewals(Following):
             daemon.record("reload")
             harness.wait_until(lambda: re.search(r"\nmx\.test +1 RSA 2048 +(59|60) ", table()))
 
+    def test_expiry_is_told_once(self):
+        """Of one that is not renewed nothing is told again; of one that is, what is true of it."""
+        self.pem("a", "a.test", days=10)
+        with harness.Sink() as sink, \
+                self.follow(sink, TLS_CERTIFICATE_DIR=str(self.place)) as daemon:
+            first = daemon.record("fault", what="certificate").get("detail")
+            self.assertRegex(first, "^a.test, .*/a.pem: ends in 10 days")
+            self.put("second", days=40)
+            daemon.record("reload")
+            self.pem("b", "b.test", days=15)
+            daemon.records("reload", count=2)
+            self.pem("a", "a.test", days=12)
+            self.assertRegex(daemon.records("fault", what="certificate", count=3)[2].get("detail"),
+                             "^a.test, .*/a.pem: ends in 12 days")
+            told = [each.get("detail") for each in daemon.records("fault", what="certificate")]
+            self.assertEqual(told[0], first)
+            self.assertRegex(told[1], "^b.test, .*/b.pem: ends in 15 days")
+            self.assertEqual(len(told), 3)
+
     def test_upgrade(self):
         """The next program goes on with it."""
         with harness.Sink() as sink, self.follow(sink) as daemon:
