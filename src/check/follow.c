@@ -217,7 +217,7 @@ static void read_anew(const struct follow_ask *ask, struct follow_answer *a)
 
 void follow_look(const struct follow_ask *ask, struct follow_answer *a)
 {
-	*a = (struct follow_answer){ .found = FOLLOW_FAILED };
+	*a = (struct follow_answer){ .found = FOLLOW_FAILED, .why = "no memory" };
 	a->looks = follow_looks(&ask->version->config.set);
 	if (a->looks == ask->in_use)
 		a->found = FOLLOW_SAME;
