@@ -58,7 +58,7 @@ void expiry_words(const struct keyring_about *about, int64_t now_s, char out[EXP
 			 more == 1 ? "" : "s");
 	if (gmtime_r(&until, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	snprintf(out, EXPIRY_WORDS, "%.*s%s, %.*s: %s%s%s, %s; renew it, and reload", (int)name.n,
+	snprintf(out, EXPIRY_WORDS, "%.*s%s, %.*s: %s%s%s, %s; renew it", (int)name.n,
 		 (const char *)name.p, others, (int)about->file.n, (const char *)about->file.p,
 		 left_s > 0 ? "ends in " : "has ended ", span, left_s > 0 ? "" : " ago", when);
 }

@@ -331,7 +331,7 @@ class Expiry(Directory):
             done = harness.run_caronte("-c", daemon.conf, "-t")
             self.assertEqual(done.returncode, 0)
             self.assertRegex(done.stderr, r"TLS_CERTIFICATE_DIR: warning: over.test, /.*/over.pem: "
-                                          r"has ended 3 days ago, 20.*Z; renew it, and reload\n")
+                                          r"has ended 3 days ago, 20.*Z; renew it\n")
             self.assertEqual(self.told(daemon, 1), [("over", -3, "days")])
             harness.wait_until(lambda: "certificate: over.test" in daemon.stderr())
             with Secure(daemon.port) as client:
