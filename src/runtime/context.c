@@ -186,10 +186,10 @@ static bool may_tell(struct context *ctx)
 	return true;
 }
 
-void context_client_fault(struct context *ctx, const char *what, const struct addr *client,
-			  const char *detail)
+void context_client_fault(struct context *ctx, const char *what, const struct xmllog_session *id,
+			  const struct addr *client, const char *detail)
 {
-	if (!may_tell(ctx) || !xmllog_begin(&ctx->log, XMLLOG_FAULT, NULL))
+	if (!may_tell(ctx) || !xmllog_begin(&ctx->log, XMLLOG_FAULT, id))
 		return;
 	xmllog_text(&ctx->log, XMLLOG_A_WHAT, what);
 	xmllog_addr(&ctx->log, XMLLOG_A_CLIENT, client);

@@ -91,8 +91,8 @@ void context_destination_record(struct context *ctx, const struct runtime *rt, u
 void context_fault_record(struct context *ctx, const char *what, const char *detail);
 /* Tells how many faults of clients were left out. Once a second, while there are sessions. */
 void context_tell_faults(struct context *ctx);
-/* A client's fault. There can be many: ten a second are told. */
-void context_client_fault(struct context *ctx, const char *what, const struct addr *client,
-			  const char *detail);
+/* A client's fault, in session ID. There can be many: ten a second are told. */
+void context_client_fault(struct context *ctx, const char *what, const struct xmllog_session *id,
+			  const struct addr *client, const char *detail);
 
 #endif

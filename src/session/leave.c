@@ -6,6 +6,7 @@
 
 #include "dialog/records.h"
 #include "session/reach.h"
+#include "session/secure.h"
 #include "session/tap.h"
 #include "session/work.h"
 
@@ -61,6 +62,7 @@ static void record_proxy_header(struct session *s)
 
 static void record_end(struct session *s)
 {
+	session_secure_ends(s);
 	if (s->dialog.proxy_header)
 		record_proxy_header(s);
 	record_session(&s->dialog, io_now_us(s->ctx->io) - s->started_us);

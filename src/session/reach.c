@@ -17,6 +17,7 @@
 #include "smtp/words.h"
 #include "tls/conn.h"
 #include "upstream/greeting.h"
+#include "upstream/odd.h"
 #include "upstream/parting.h"
 
 /* A client waits five minutes for a greeting or a reply (RFC 5321 4.5.3.2): it is to get its answer
@@ -33,6 +34,7 @@ void session_part(struct session *s)
 	struct context *ctx = s->ctx;
 	uint32_t place;
 
+	odd_tls(ctx, s->rt, s->dest_index, &s->dialog.id, &s->dest.stream);
 	/* One that has closed already has a session less. */
 	if (s->rt->route->destination[s->dest_index].max && session_has_seat(s) && !s->dest.eof &&
 	    seats_part(s->rt->seats, s->seat, &place))

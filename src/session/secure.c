@@ -3,9 +3,6 @@
  * is said (client.broken), and its receive stands for the handshake. */
 #include "session/secure.h"
 
-#include <openssl/err.h>
-#include <stdio.h>
-
 #include "session/deadline.h"
 #include "session/ends.h"
 #include "session/reach.h"
@@ -24,6 +21,11 @@ static bool has_too_many(const struct session *s)
 	       rates_count(s->rt->handshakes, &d->client_addr, io_now_ms(s->ctx->io)) >= most;
 }
 
+static void client_fault(const struct session *s, const char *what, const char *detail)
+{
+	context_client_fault(s->ctx, what, &s->dialog.id, &s->dialog.client_addr, detail);
+}
+
 /* STARTTLS was said. Not one octet may have come behind it, neither here nor in the socket, before
  * our answer leaves. */
 static void begin(struct session *s)
@@ -34,8 +36,8 @@ static void begin(struct session *s)
 	}
 	session_borrow(s);
 	if (buf_len(&s->work->client_in) > 0 || stream_unread(&s->client.stream) > 0) {
-		context_client_fault(s->ctx, "starttls-injection", &s->dialog.client_addr,
-				     "more has come behind STARTTLS, before it was answered");
+		client_fault(s, "starttls-injection",
+			     "more has come behind STARTTLS, before it was answered");
 		s->client.broken = true;
 		dialog_tls_injected(&s->dialog);
 	} else if (!stream_silent(&s->client.stream)) { /* its end has come */
@@ -51,13 +53,32 @@ static void begin(struct session *s)
 /* The record names the fault and OpenSSL's reason for it. */
 static void record_fault(struct session *s, const struct tls_conn *c)
 {
-	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;
-	char detail[160];
+	char why[TLS_FAULT_TEXT];
 
 	stats_count(s->ctx->stats, handshakes[STATS_FAILED], 1);
-	snprintf(detail, sizeof(detail), "%s%s%s", tls_fault_name(c->fault), reason ? ": " : "",
-		 reason ? reason : "");
-	context_client_fault(s->ctx, "tls-handshake", &s->dialog.client_addr, detail);
+	client_fault(s, "tls-handshake", tls_conn_why(c, why));
+}
+
+/* In TLS 1.3 a client looks at our certificate behind what is our end of the handshake. */
+static const char *late_fault(enum tls_fault fault)
+{
+	switch (fault) {
+	case TLS_FAULT_CERTIFICATE:
+		return "tls-handshake";
+	case TLS_FAULT_KEY_UPDATE:
+		return "tls-key-update";
+	default:
+		return "tls-record";
+	}
+}
+
+void session_secure_ends(struct session *s)
+{
+	const struct tls_conn *c = tls_of(&s->client.stream);
+	char why[TLS_FAULT_TEXT];
+
+	if (c && s->dialog.tls == DIALOG_SECURE && c->state == TLS_FAILED)
+		client_fault(s, late_fault(c->fault), tls_conn_why(c, why));
 }
 
 static void secured(struct session *s, SSL *ssl)

@@ -8,6 +8,9 @@ struct session;
 /* Goes on with it, as far as that can be done now. */
 void session_secure(struct session *s);
 
+/* The session ends: tells of it if TLS has failed behind the handshake. */
+void session_secure_ends(struct session *s);
+
 /* Before anything else is done with the client. */
 void session_secure_first(struct session *s);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/diag.h"
@@ -62,7 +63,7 @@ static ssize_t take(struct tls_conn *c, uint8_t *buf, size_t len)
 	}
 	tls_conn_send_now(c);
 	if (c->late > TLS_LATE_MAX && c->state == TLS_OPEN) {
-		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+		tls_conn_failed(c, TLS_FAULT_KEY_UPDATE);
 		return -EPROTO;
 	}
 	return n > 0 ? (ssize_t)n : ret;
@@ -391,4 +392,13 @@ struct tls_conn *tls_begin(struct tls *t, int fd, const struct tls_role *role)
 struct tls_conn *tls_of(const struct stream *st)
 {
 	return st->layer && st->layer->kind == &kind ? conn_of(st->layer) : NULL;
+}
+
+const char *tls_conn_why(const struct tls_conn *c, char out[TLS_FAULT_TEXT])
+{
+	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;
+
+	snprintf(out, TLS_FAULT_TEXT, "%s%s%s", tls_fault_name(c->fault), reason ? ": " : "",
+		 reason ? reason : "");
+	return out;
 }

@@ -121,4 +121,9 @@ void tls_end(struct tls_conn *c);
 /* The connection that stands on ST, or NULL. */
 struct tls_conn *tls_of(const struct stream *st);
 
+/* Room for what tls_conn_why() says. */
+#define TLS_FAULT_TEXT 160
+/* Why it failed: the fault's name, and OpenSSL's reason, if there is one. Returns OUT. */
+const char *tls_conn_why(const struct tls_conn *c, char out[TLS_FAULT_TEXT]);
+
 #endif

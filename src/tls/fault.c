@@ -8,11 +8,17 @@
 const char *tls_fault_name(enum tls_fault fault)
 {
 	static const char *const names[] = {
-		[TLS_FAULT_NONE] = "none",	   [TLS_FAULT_TIMEOUT] = "timeout",
-		[TLS_FAULT_CLOSED] = "closed",	   [TLS_FAULT_NOT_TLS] = "not-tls",
-		[TLS_FAULT_VERSION] = "version",   [TLS_FAULT_CIPHER] = "cipher",
-		[TLS_FAULT_ALPN] = "alpn",	   [TLS_FAULT_CERTIFICATE] = "certificate",
-		[TLS_FAULT_PROTOCOL] = "protocol", [TLS_FAULT_RESOURCES] = "resources",
+		[TLS_FAULT_NONE] = "none",
+		[TLS_FAULT_TIMEOUT] = "timeout",
+		[TLS_FAULT_CLOSED] = "closed",
+		[TLS_FAULT_NOT_TLS] = "not-tls",
+		[TLS_FAULT_VERSION] = "version",
+		[TLS_FAULT_CIPHER] = "cipher",
+		[TLS_FAULT_ALPN] = "alpn",
+		[TLS_FAULT_CERTIFICATE] = "certificate",
+		[TLS_FAULT_PROTOCOL] = "protocol",
+		[TLS_FAULT_RESOURCES] = "resources",
+		[TLS_FAULT_KEY_UPDATE] = "key-update",
 	};
 
 	return names[fault];

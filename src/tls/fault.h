@@ -3,7 +3,7 @@
 #ifndef TLS_FAULT_H
 #define TLS_FAULT_H
 
-/* Why a handshake failed. */
+/* Why a handshake failed, or the connection behind it. */
 enum tls_fault {
 	TLS_FAULT_NONE,
 	TLS_FAULT_TIMEOUT,     /* it was cancelled */
@@ -15,6 +15,7 @@ enum tls_fault {
 	TLS_FAULT_CERTIFICATE, /* one side does not take the other one's */
 	TLS_FAULT_PROTOCOL,    /* anything else, and what is against the protocol later */
 	TLS_FAULT_RESOURCES,   /* ours were used up */
+	TLS_FAULT_KEY_UPDATE,  /* too many handshake messages behind the handshake */
 };
 
 /* As records name it: "timeout", "closed", "not-tls", … */

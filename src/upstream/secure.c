@@ -2,7 +2,6 @@
 /* secure: see secure.h. */
 #include "upstream/secure.h"
 
-#include <openssl/err.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -71,29 +70,29 @@ static void not_offered(struct secure *s, const char *why)
 
 /* ---- the handshake ---- */
 
-static const char *fault_text(const struct tls_conn *t, char *out, size_t cap)
+/* What was found out about its certificate says more than OpenSSL's reason. */
+static void fail(struct secure *s, const struct tls_conn *t)
 {
 	const char *judged = t->ssl ? tls_peer_fault(t->ssl) : NULL;
-	const char *reason = t->reason ? ERR_reason_error_string(t->reason) : NULL;
+	char text[32 + TLS_FAULT_TEXT], why[TLS_FAULT_TEXT];
 
 	if (t->fault == TLS_FAULT_CERTIFICATE && judged)
-		reason = judged;
-	snprintf(out, cap, "handshake: %s%s%s", tls_fault_name(t->fault), reason ? ": " : "",
-		 reason ? reason : "");
-	return out;
+		snprintf(text, sizeof(text), "handshake: %s: %s", tls_fault_name(t->fault), judged);
+	else
+		snprintf(text, sizeof(text), "handshake: %s", tls_conn_why(t, why));
+	no_tls(s, text);
 }
 
 static void shaken(struct io_op *op, int res)
 {
 	struct connect *c = container_of(op, struct connect, op);
 	struct secure *s = c->secure;
-	char text[200];
 
 	if (res == 0) {
 		keep_greeting(s);
 		over(s, CONNECT_REACHED);
 	} else {
-		no_tls(s, fault_text(tls_of(&c->stream), text, sizeof(text)));
+		fail(s, tls_of(&c->stream));
 	}
 }
 

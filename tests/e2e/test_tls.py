@@ -2,6 +2,7 @@
 """TLS with clients: STARTTLS and what may not slip past it, ends that are none, records of every
 kind, certificates, and what the log says."""
 import json
+import os
 import pathlib
 import smtplib
 import socket
@@ -479,6 +480,58 @@ class Handshakes(TlsCase):
                     session = client.tls.session
                     client.hello_again()
                     client.quit()
+
+
+class Behind(TlsCase):
+    """TLS that fails behind the handshake: the log says why the client is lost."""
+
+    def told(self, daemon, what, detail):
+        fault = daemon.record("fault", what=what)
+        self.assertRegex(fault.get("detail"), detail)
+        ended = daemon.record("session")
+        self.assertEqual(fault.get("session"), ended.get("session"))
+        self.assertEqual(fault.get("client"), ended.get("client"))
+
+    def test_bad_record(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with Secure(daemon.port) as client:
+                client.secured()
+                record = bytearray(client.records(b"NOOP\r\n"))
+                record[-1] ^= 1
+                client.socket.sendall(record)
+                self.assertEqual(client.rest(), b"")
+            self.told(daemon, "tls-record", "^protocol: decryption failed")
+
+    def test_certificate_is_not_taken(self):
+        """In TLS 1.3 its alert comes behind our end of the handshake."""
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            how = tls.context(version)
+            how.verify_mode = ssl.CERT_REQUIRED
+            with case(version), harness.Sink() as sink, self.caronte(sink) as daemon:
+                with Secure(daemon.port) as client:
+                    client.hello()
+                    client.command("STARTTLS", 220)
+                    with self.assertRaises(ssl.SSLCertVerificationError):
+                        client.shake(how)
+                    client.flush()
+                    client.tls = None
+                self.told(daemon, "tls-handshake", "^certificate: .*alert unknown ca")
+
+    def test_key_updates_without_end(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with subprocess.Popen(
+                    ["openssl", "s_client", "-starttls", "smtp", "-tls1_3", "-connect",
+                     "127.0.0.1:%d" % daemon.port], stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+                until = time.monotonic() + harness.PATIENCE_S
+                while client.poll() is None and time.monotonic() < until:
+                    try:
+                        os.write(client.stdin.fileno(), b"k\n")
+                    except BrokenPipeError:
+                        break
+                    time.sleep(0.02)
+                client.kill()
+            self.told(daemon, "tls-key-update", "^key-update$")
 
 
 class Certificates(TlsCase):

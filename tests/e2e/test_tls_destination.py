@@ -459,23 +459,47 @@ class Odd(Case):
             self.assertEqual(second.mails(), [])
 
 
-class HalfRecord(Case):
-    """A server that gives up in a body, and whose answer comes in two segments of one record."""
+class Records(Case):
+    """A server whose records are made by hand."""
+
+    def accept(self, listener):
+        """The connection behind the handshake, and what stands behind the server's end."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.chain, self.key)
+        peer = listener.accept()[0]
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = context.wrap_bio(incoming, outgoing, server_side=True)
+        self.go_on(peer, incoming, outgoing, server.do_handshake)
+        return peer, server, incoming, outgoing
+
+    def test_bad_record(self):
+        """What the destination says is lost, and the log says why."""
+        if self.gateway:
+            self.skipTest("a puppet that would have to learn")
+        with socket.create_server(("127.0.0.1", 0)) as listener, self.front(
+                "127.0.0.1:%d,wrap" % listener.getsockname()[1]) as daemon, \
+                harness.Client(daemon.port) as client:
+            peer, server, _, outgoing = self.accept(listener)
+            server.write(b"220 d.test\r\n")
+            record = bytearray(outgoing.read())
+            record[-1] ^= 1
+            peer.sendall(record)
+            self.assertEqual(client.rest()[:3], b"421")
+            fault = daemon.record("fault", what="destination-tls")
+            self.assertRegex(fault.get("detail"), r"^127\.0\.0\.1:\d+: protocol: decryption failed")
+            self.assertEqual(fault.get("session"), daemon.record("session").get("session"))
+            peer.close()
 
     def test_gate(self):
-        """The beginning of an answer is one: the line at the gate never goes."""
+        """It gives up in a body, and its answer comes in two segments of one record. The beginning
+        of an answer is one: the line at the gate never goes."""
         if self.gateway:
             self.skipTest("the same gate, and a puppet that would have to learn")
         evil = b"MAIL FROM:<evil@evil.test>\r\n"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.chain, self.key)
         with socket.create_server(("127.0.0.1", 0)) as listener, self.front(
                 "127.0.0.1:%d,wrap" % listener.getsockname()[1], DATA_AS_BDAT=False) as daemon, \
                 harness.Client(daemon.port) as client:
-            peer = listener.accept()[0]
-            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-            server = context.wrap_bio(incoming, outgoing, server_side=True)
-            self.go_on(peer, incoming, outgoing, server.do_handshake)
+            peer, server, incoming, outgoing = self.accept(listener)
 
             def say(octets):
                 server.write(octets)
