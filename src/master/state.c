@@ -82,7 +82,8 @@ int state_write(int fd, const struct state *s)
 	fprintf(out, "workers %u %u\n", s->workers, s->listen_count);
 	fprintf(out, "epoch %llu\n", (unsigned long long)s->last_epoch_us);
 	fprintf(out, "version %llu\n", (unsigned long long)s->number);
-	fprintf(out, "files %d %d %d\n", s->files.seats, s->files.stats, s->files.rings);
+	fprintf(out, "files %d %d %d %d\n", s->files.seats, s->files.stats, s->files.rings,
+		s->files.tickets);
 	fprintf(out, "life %d %d\n", s->life[0], s->life[1]);
 	put_one(out, "wake", s->wake_fd);
 	fprintf(out, "control %d %s\n", s->control_fd, s->control_at);
@@ -359,7 +360,7 @@ static bool take_line(struct reading *r, const char *word, char *rest)
 		return take_u64(rest, &s->number);
 	if (strcmp(word, "files") == 0)
 		return next_int(&at, &s->files.seats) && next_int(&at, &s->files.stats) &&
-		       next_int(&at, &s->files.rings);
+		       next_int(&at, &s->files.rings) && next_int(&at, &s->files.tickets);
 	if (strcmp(word, "life") == 0)
 		return next_int(&at, &s->life[0]) && next_int(&at, &s->life[1]);
 	if (strcmp(word, "wake") == 0)
@@ -478,8 +479,9 @@ static bool keep_one(int fd, bool keep)
 
 bool state_keep_descriptors(const struct state *s, bool keep)
 {
-	const int some[] = { s->files.seats, s->files.stats, s->files.rings, s->wake_fd, s->life[0],
-			     s->life[1],     s->control_fd,  s->metrics_fd,  s->image_fd };
+	const int some[] = { s->files.seats, s->files.stats, s->files.rings, s->files.tickets,
+			     s->wake_fd,     s->life[0],     s->life[1],     s->control_fd,
+			     s->metrics_fd,  s->image_fd };
 	bool good = true;
 
 	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,6 +138,42 @@ static bool adopt_stats(struct runtime *rt, int fd)
 	return true;
 }
 
+/* A dump of a process that fell over has no keys. */
+static void use_tickets(struct runtime *rt, int fd, void *mem)
+{
+	madvise(mem, TICKET_PAGE_SIZE, MADV_DONTDUMP);
+	rt->tickets = mem;
+	rt->files.tickets = fd;
+}
+
+static int make_tickets(struct runtime *rt)
+{
+	void *mem;
+	int fd = shared_file("caronte-tickets", TICKET_PAGE_SIZE, &mem);
+
+	if (fd < 0)
+		return fd;
+	ticket_begin(mem);
+	use_tickets(rt, fd, mem);
+	return 0;
+}
+
+/* Keys of another layout are forgotten: clients shake hands in full once. */
+static bool adopt_tickets(struct runtime *rt, int fd)
+{
+	size_t size;
+	void *mem = shared_attach(fd, TICKET_PAGE_SIZE, true, &size);
+
+	if (!mem)
+		return false;
+	if (!ticket_fits(mem)) {
+		shared_unmap(mem, size);
+		return false;
+	}
+	use_tickets(rt, fd, mem);
+	return true;
+}
+
 void runtime_use(struct runtime *rt, struct version *v)
 {
 	rt->version = v;
@@ -168,17 +205,14 @@ static void begin(struct runtime *rt, struct version *v)
 		.log_wake_fd = -1,
 		.ready_fd = -1,
 		.channel_fd = -1,
-		.files = { -1, -1, -1 },
+		.files = { -1, -1, -1, -1 },
 		.results = results_make(),
-		.tickets = shared_map(TICKET_PAGE_SIZE),
 		.handshakes = shared_map(sizeof(struct rates)),
 	};
 	uint64_t seed = 0;
 
 	if (rt->handshakes && getrandom(&seed, sizeof(seed), 0) == sizeof(seed))
 		rates_init(rt->handshakes, seed);
-	if (rt->tickets)
-		ticket_begin(rt->tickets);
 	runtime_use(rt, v);
 }
 
@@ -187,11 +221,12 @@ int runtime_make(struct runtime *rt, struct version *v)
 	int err;
 
 	begin(rt, v);
-	err = rt->results && rt->tickets && rt->handshakes
-		      ? make_seats(rt, (unsigned)v->config.set.max_sessions)
-		      : -ENOMEM;
+	err = rt->results && rt->handshakes ? make_seats(rt, (unsigned)v->config.set.max_sessions)
+					    : -ENOMEM;
 	if (!err)
 		err = make_stats(rt);
+	if (!err)
+		err = make_tickets(rt);
 	if (!err)
 		err = make_rings(rt);
 	if (err)
@@ -210,7 +245,7 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	begin(rt, v);
 	*other_seats = NULL;
 	rt->log_wake_fd = wake_fd;
-	if (!rt->results || !rt->tickets || !rt->handshakes)
+	if (!rt->results || !rt->handshakes)
 		return -ENOMEM;
 	err = adopt_seats(rt, files->seats, max, other_seats);
 	if (err == 1)
@@ -218,6 +253,10 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	if (!err && !adopt_stats(rt, files->stats)) {
 		close(files->stats);
 		err = make_stats(rt);
+	}
+	if (!err && !adopt_tickets(rt, files->tickets)) {
+		close(files->tickets);
+		err = make_tickets(rt);
 	}
 	return err ? err : adopt_rings(rt, files->rings);
 }

@@ -33,7 +33,7 @@
 
 /* Descriptors of what processes have in common, for the next program. */
 struct runtime_files {
-	int seats, stats, rings;
+	int seats, stats, rings, tickets;
 };
 
 struct version;
@@ -76,9 +76,9 @@ struct runtime {
 void runtime_ready(const struct runtime *rt, unsigned slot);
 
 /*
- * Makes what processes share whatever the configuration (seats, stats, rings, the eventfd) and
- * fills RT from V and what of it was found; the destinations' state, LISTEN_FDS and READY_FD are
- * the caller's. 0 or -errno. Lives as long as the process.
+ * Makes what processes share whatever the configuration (seats, stats, rings, tickets, the eventfd)
+ * and fills RT from V and what of it was found; the destinations' state, LISTEN_FDS and READY_FD
+ * are the caller's. 0 or -errno. Lives as long as the process.
  */
 int runtime_make(struct runtime *rt, struct version *v) __attribute__((warn_unused_result));
 /* The same from what the program before has made; WAKE_FD is its eventfd. Of FILES, -1, and what

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import time
@@ -19,6 +20,7 @@ import xml.etree.ElementTree
 import harness
 import puppet
 import test_reload
+import tls
 
 
 class Copy(harness.Caronte):
@@ -72,6 +74,31 @@ class Base(test_reload.Base):
         self.assertIn(because, daemon.records("fault", what="configuration")[-1].get("detail"))
         self.assertEqual(set(daemon.workers()), children)
         self.deliver(daemon)
+
+
+class Tls(Base):
+    each_engine = False
+    dialogs = ("sniff",)
+
+    def test_sessions_are_resumed(self):
+        """The new program knows the keys of tickets that the old one gave away."""
+        chain, key = tls.make_pair(pathlib.Path(self.new_dir("tls")))
+        harness.give_to_user(key)  # an upgrade is not root any more
+        how = tls.context(ssl.TLSVersion.TLSv1_2)
+        session = None
+        with harness.Sink() as sink, \
+                self.copy(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key)) as daemon:
+            for upgrades in range(3):
+                if upgrades:
+                    daemon.replace(daemon.program.read_bytes())
+                    self.assertTrue(self.upgrade(daemon))
+                with tls.Secure(daemon.port) as client:
+                    client.hello()
+                    client.begin_tls(how, session=session)
+                    client.hello_again()
+                    self.assertEqual(client.tls.session_reused, upgrades > 0)
+                    session = session or client.tls.session
+                    client.quit()
 
 
 class Upgrade(Base):

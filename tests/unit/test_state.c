@@ -36,7 +36,7 @@ static struct state example(void)
 		.last_epoch_us = UINT64_MAX - 7,
 		.number = 12,
 		.workers = WORKERS,
-		.files = { 5, 6, 7 },
+		.files = { 5, 6, 7, 14 },
 		.wake_fd = 8,
 		.life = { 20, 21 },
 		.control_fd = -1,
@@ -264,7 +264,7 @@ static void more_than_fits_is_refused(void **state)
 
 static void descriptors_are_kept_or_not(void **state)
 {
-	struct state s = { .files = { -1, -1, -1 },
+	struct state s = { .files = { -1, -1, -1, -1 },
 			   .wake_fd = -1,
 			   .life = { -1, -1 },
 			   .control_fd = -1,
