@@ -434,7 +434,7 @@ bool state_read(struct state *s, int fd)
 	FILE *in = copy < 0 ? NULL : fdopen(copy, "r");
 	bool good;
 
-	*s = (struct state){ .files = { -1, -1, -1 },
+	*s = (struct state){ .files = { -1, -1, -1, -1 },
 			     .wake_fd = -1,
 			     .life = { -1, -1 },
 			     .control_fd = -1,
