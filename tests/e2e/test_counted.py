@@ -698,8 +698,8 @@ class Client(Counted):
         for daemon, destination in self.each_way(TIMEOUT_DATA=3):
             for count in 0, 2:
                 with session(daemon, destination) as s, case(count):
+                    since = time.monotonic()  # before: its time begins within
                     begin(s)
-                    since = time.monotonic()
                     self.pieces(s, count)
                     s.server.send(MORE * count)
                     self.assertEqual(s.client.reply()[:9], b"421 4.4.2")
