@@ -3,6 +3,7 @@
 #include "ctl/ask.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,29 @@ bool ask_option(struct ask_where *where, int c, const char *argument)
 		return ctl_config_option(&where->config, c, argument);
 	where->socket = argument;
 	return true;
+}
+
+int ask_options(struct ask_where *where, int argc, char **argv,
+		void (*usage)(FILE *out, const char *name))
+{
+	static const struct option options[] = {
+		ASK_LONG,
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, ASK_SHORT "h", options, NULL)) != -1) {
+		if (c == 'h') {
+			usage(stdout, argv[0]);
+			return EX_OK;
+		}
+		if (!ask_option(where, c, optarg)) {
+			usage(stderr, argv[0]);
+			return EX_USAGE;
+		}
+	}
+	return -1;
 }
 
 char *ask_socket(const struct ask_where *where, int *status)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "ctl/inner.h"
@@ -30,6 +31,12 @@ struct ask_where {
 
 /* Takes the option C with its argument; false: it is not one of these. */
 bool ask_option(struct ask_where *where, int c, const char *argument);
+/*
+ * For a subcommand that has these options and --help alone, up to its first argument (optind).
+ * -1: go on; else USAGE, which is called with argv[0], has been said, and this is the exit status.
+ */
+int ask_options(struct ask_where *where, int argc, char **argv,
+		void (*usage)(FILE *out, const char *name));
 /* The socket's path, to be freed; NULL: said, *STATUS is the exit status. */
 char *ask_socket(const struct ask_where *where, int *status);
 /*

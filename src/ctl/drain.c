@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: ISC */
 /* carontectl drain and ready: take a destination out of use, and back. */
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,23 +54,10 @@ static int ask_for(const struct ask_where *where, const char *what, const char *
 
 static int run(struct ask_where *where, const char *what, int argc, char **argv)
 {
-	static const struct option options[] = {
-		ASK_LONG,
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
+	int status = ask_options(where, argc, argv, usage);
 
-	while ((c = getopt_long(argc, argv, ASK_SHORT "h", options, NULL)) != -1) {
-		if (c == 'h') {
-			usage(stdout, argv[0]);
-			return EX_OK;
-		}
-		if (!ask_option(where, c, optarg)) {
-			usage(stderr, argv[0]);
-			return EX_USAGE;
-		}
-	}
+	if (status >= 0)
+		return status;
 	if (argc - optind == 1)
 		return ask_for(where, what, argv[optind]);
 	fprintf(stderr, "%s: one DESTINATION is wanted\n", argv[0]);

@@ -3,7 +3,6 @@
  * carontectl tlsa: the records for DANE (RFC 7672) of the certificates that a running daemon
  * serves, as they go into the zone: of each name, the digest of each key that a client may meet.
  */
-#include <getopt.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,37 +14,24 @@
 
 #define STATUS_NONE 1
 
-static void usage(FILE *out)
+static void usage(FILE *out, const char *name)
 {
-	fputs("usage: carontectl tlsa [OPTION]...\n" ASK_USAGE
-	      "  -h, --help               print this, end\n",
-	      out);
+	fprintf(out,
+		"usage: %s [OPTION]...\n" ASK_USAGE "  -h, --help               print this, end\n",
+		name);
 }
 
 /* -1: go on; else the exit status. */
 static int read_arguments(struct ask_where *where, int argc, char **argv)
 {
-	static const struct option options[] = {
-		ASK_LONG,
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c;
+	int status = ask_options(where, argc, argv, usage);
 
-	while ((c = getopt_long(argc, argv, ASK_SHORT "h", options, NULL)) != -1) {
-		if (c == 'h') {
-			usage(stdout);
-			return EX_OK;
-		}
-		if (!ask_option(where, c, optarg)) {
-			usage(stderr);
-			return EX_USAGE;
-		}
-	}
+	if (status >= 0)
+		return status;
 	if (optind == argc)
 		return -1;
-	fprintf(stderr, "carontectl tlsa: %s: no such argument\n", argv[optind]);
-	usage(stderr);
+	fprintf(stderr, "%s: %s: no such argument\n", argv[0], argv[optind]);
+	usage(stderr, argv[0]);
 	return EX_USAGE;
 }
 

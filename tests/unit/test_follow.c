@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "check/follow.h"
+#include "machine.h"
 
 static char dir[64], chain[96], key[96], other[96], many[96];
 
@@ -44,18 +44,10 @@ static int setup(void **state)
 	return mkdir(many, 0755);
 }
 
-static int drop(const char *path, const struct stat *st, int what, struct FTW *at)
-{
-	(void)st;
-	(void)what;
-	(void)at;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	return nftw(dir, drop, 8, FTW_DEPTH | FTW_PHYS);
+	return remove_folder(dir);
 }
 
 static void in_place(void)
@@ -96,28 +88,27 @@ static void behind_link(void)
 	put(other, "rehto");
 }
 
-static void one_more(void)
+static void put_beside(const char *name)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "%s/one.pem", many);
-	put(path, "one");
+	snprintf(path, sizeof(path), "%s/%s", many, name);
+	put(path, name);
+}
+
+static void one_more(void)
+{
+	put_beside("one.pem");
 }
 
 static void another(void)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/two.pem", many);
-	put(path, "two");
+	put_beside("two.pem");
 }
 
 static void no_certificate(void)
 {
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/README", many);
-	put(path, "readme");
+	put_beside("README");
 }
 
 static void directory_gone(void)

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 
 #include "check/pairs.h"
 #include "config/load.h"
+#include "machine.h"
 
 static char dir[64];
 
@@ -28,18 +28,10 @@ static int setup(void **state)
 	return mkdtemp(dir) && chmod(dir, 0755) == 0 ? 0 : -1;
 }
 
-static int drop(const char *path, const struct stat *st, int what, struct FTW *at)
-{
-	(void)st;
-	(void)what;
-	(void)at;
-	return remove(path);
-}
-
 static int teardown(void **state)
 {
 	(void)state;
-	return nftw(dir, drop, 8, FTW_DEPTH | FTW_PHYS);
+	return remove_folder(dir);
 }
 
 static void path_of(char out[256], const char *name)
