@@ -233,6 +233,7 @@ class Delivery(harness.TestCase):
                 client.send(bdat(b"one", True))
                 client.reply()
                 client.quit()
+            daemon.record("session")  # the last one
             written = daemon.records("debug", count=4, what="copy")
             self.assertEqual([pathlib.Path(r.get("copy")).read_bytes() for r in written],
                              [b"".join(parts) + b"tail", b"".join(parts), parts[0], b"one"])

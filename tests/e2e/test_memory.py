@@ -15,11 +15,13 @@ LINE = b"x" * 78 + b"\r\n"
 
 
 def pss(daemon):
-    """Octets of memory of all of Caronte's processes, what they share counted once."""
+    """Octets of memory of all of Caronte's processes, what they share counted once: without those
+    of files, of which other daemons on the machine bear a part while they run."""
     total = 0
     for pid in [daemon.pid, *daemon.processes()]:
         with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:
-            total += int(re.search(r"(?m)^Pss: +(\d+) kB", f.read())[1]) << 10
+            total += sum(int(kib) << 10 for kib in
+                         re.findall(r"(?m)^Pss_(?:Anon|Shmem): +(\d+) kB", f.read()))
     return total
 
 
