@@ -3,23 +3,79 @@
 #include "check/certificates.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/diag.h"
+#include "shared/memory.h"
+#include "tls/distant.h"
 #include "tls/grouping.h"
+
+/* What the process that reads them answers, beside the files. */
+struct answer {
+	int err; /* -errno; 0: whole */
+	unsigned count, torn;
+	size_t chains_n, named;
+	uint8_t mark[TLS_DIGEST], named_mark[TLS_DIGEST];
+};
 
 /* A pair, and where it comes from. */
 struct source {
 	const struct pair_file *chain, *key;
 };
 
-static bool is_private(const struct pair_file *f, struct config *c)
+/* What all certificates are put into. */
+struct building {
+	const struct settings *settings;
+	struct keyring keyring;
+	struct grouping grouping;
+	struct tls_set *set; /* tries them; NULL: it has no chance */
+	FILE *faults;	     /* a setting's number, the text and a NUL for each */
+	struct answer *answer;
+};
+
+__attribute__((format(printf, 3, 4))) static void fault(struct building *b, enum setting s,
+							const char *fmt, ...)
+{
+	va_list args;
+
+	fprintf(b->faults, "%d ", (int)s);
+	va_start(args, fmt);
+	vfprintf(b->faults, fmt, args);
+	va_end(args);
+	putc('\0', b->faults);
+}
+
+/* ---- each pair ---- */
+
+static bool is_private(struct building *b, const struct pair_file *f)
 {
 	if (!f->shared)
 		return true;
-	config_fault(c, f->file.setting,
-		     "%s: has a private key, and others than its owner and its group may read it: "
-		     "chmod o= %s",
-		     f->file.path, f->file.path);
+	fault(b, f->file.setting,
+	      "%s: has a private key, and others than its owner and its group may read it: "
+	      "chmod o= %s",
+	      f->file.path, f->file.path);
+	return false;
+}
+
+static bool may_be_apart(struct building *b, const struct pair_file *f, const EVP_PKEY *key)
+{
+	if (!b->settings->tls_key_process || distant_takes(key))
+		return true;
+	fault(b, f->file.setting,
+	      "%s: a key of this kind cannot be in a process of its own: make one of ECDSA or RSA, "
+	      "or set TLS_KEY_PROCESS=n",
+	      f->file.path);
 	return false;
 }
 
@@ -29,8 +85,7 @@ static struct span text_of(const struct pair_file *f)
 }
 
 /* The pair in the contents of both files; what is wrong is a fault. */
-static bool read_pair(const struct source *from, struct tls_pair *pair, struct config *c,
-		      unsigned *torn)
+static bool read_pair(struct building *b, const struct source *from, struct tls_pair *pair)
 {
 	const struct tables_file *at = &from->chain->file;
 	bool may_stand_apart = at->setting == SETTING_TLS_CERTIFICATE && from->key == from->chain;
@@ -39,23 +94,23 @@ static bool read_pair(const struct source *from, struct tls_pair *pair, struct c
 	if (!from->chain->text.data || !from->key->text.data)
 		return false; /* a fault says why */
 	if (!tls_pair_read(pair, text_of(from->chain), text_of(from->key), why)) {
-		++*torn;
-		config_fault(c, at->setting, "%s: %s%s", at->path, why,
-			     may_stand_apart && strstr(why, "no private key")
-				     ? "; TLS_KEY names the files of keys that stand apart"
-				     : "");
+		b->answer->torn++;
+		fault(b, at->setting, "%s: %s%s", at->path, why,
+		      may_stand_apart && strstr(why, "no private key")
+			      ? "; TLS_KEY names the files of keys that stand apart"
+			      : "");
 		return false;
 	}
-	if (is_private(from->key, c))
+	if (is_private(b, from->key) && may_be_apart(b, from->key, pair->key))
 		return true;
 	tls_pair_free(pair);
 	return false;
 }
 
 /* OpenSSL tries all settings of TLS together; what it refuses is a fault. */
-static struct tls_set *try_policy(struct config *c)
+static struct tls_set *try_policy(struct building *b)
 {
-	const struct tls_policy policy = certificates_policy(&c->set, NULL);
+	const struct tls_policy policy = certificates_policy(b->settings, NULL);
 	static const enum setting settings[] = {
 		[TLS_PART_VERSION] = SETTING_TLS_SECURITY_LEVEL,
 		[TLS_PART_CIPHERS] = SETTING_TLS_CIPHERS,
@@ -67,18 +122,9 @@ static struct tls_set *try_policy(struct config *c)
 	struct tls_set *set = tls_set_make(&policy, &part, why);
 
 	if (!set)
-		config_fault(c, settings[part], "%s", why);
+		fault(b, settings[part], "%s", why);
 	return set;
 }
-
-/* What all certificates are put into. */
-struct building {
-	struct keyring *keyring;
-	struct grouping grouping;
-	struct tls_set *set; /* tries them; NULL: it has no chance */
-	unsigned *torn;
-	struct config *config;
-};
 
 /* 0; 1: it is not to be added; or -ENOMEM. */
 static int find_group(struct building *b, const struct tables_file *at, const struct tls_pair *pair,
@@ -92,12 +138,16 @@ static int find_group(struct building *b, const struct tables_file *at, const st
 		return grouping_first(&b->grouping, pair, at->path);
 	err = grouping_find(&b->grouping, pair, at->path, group, &other);
 	if (err == -ENOTUNIQ)
-		config_fault(
-			b->config, at->setting,
-			"%s: is for the same names, with the same kind of key, as %s; take one "
-			"of them away",
-			at->path, other);
+		fault(b, at->setting,
+		      "%s: is for the same names, with the same kind of key, as %s; take one of "
+		      "them away",
+		      at->path, other);
 	return err == -ENOTUNIQ || err == -EEXIST ? 1 : err;
+}
+
+static bool put_mark(const struct keyring *k, uint8_t mark[TLS_DIGEST])
+{
+	return EVP_Digest(k->keys, k->keys_n, mark, NULL, EVP_sha256(), NULL) == 1;
 }
 
 static int add(struct building *b, const struct source *from)
@@ -108,42 +158,211 @@ static int add(struct building *b, const struct source *from)
 	unsigned group;
 	int err;
 
-	if (!read_pair(from, &pair, b->config, b->torn))
+	if (!read_pair(b, from, &pair))
 		return 0;
 	err = find_group(b, at, &pair, &group);
 	if (!err && b->set && !tls_set_add(b->set, group, &pair, why))
-		config_fault(b->config, at->setting, "%s: %s", at->path, why);
+		fault(b, at->setting, "%s: %s", at->path, why);
 	else if (!err)
-		err = keyring_add(b->keyring, group, at->path, &pair);
+		err = keyring_add(&b->keyring, group, at->path, &pair);
 	if (at->setting == SETTING_TLS_CERTIFICATE) {
-		b->keyring->named_chains = b->keyring->chains_n;
-		b->keyring->named_keys = b->keyring->keys_n;
+		b->answer->named = b->keyring.chains_n;
+		if (!err && !put_mark(&b->keyring, b->answer->named_mark))
+			err = -ENOMEM;
 	}
 	tls_pair_free(&pair);
 	return err < 0 ? err : 0;
 }
 
-int certificates_build(struct keyring *k, const struct pairs *pairs, struct config *c,
-		       unsigned *torn)
+static int add_all(struct building *b, const struct pairs *pairs)
 {
-	struct building b = { .keyring = k, .config = c, .torn = torn };
 	int err = 0;
 
-	*k = (struct keyring){ 0 };
-	*torn = 0;
-	if (pairs->count == 0)
-		return 0;
-	b.set = try_policy(c);
+	b->set = try_policy(b);
 	for (unsigned i = 0; !err && i < pairs->count; i++) {
 		const struct pair_file *f = &pairs->file[i];
 		bool apart = i + 1 < pairs->count && f[1].is_key;
 
 		if (!f->is_key)
-			err = add(&b, &(struct source){ f, apart ? f + 1 : f });
+			err = add(b, &(struct source){ f, apart ? f + 1 : f });
 	}
-	tls_set_free(b.set);
-	grouping_free(&b.grouping);
+	if (!err && b->keyring.count && !put_mark(&b->keyring, b->answer->mark))
+		err = -ENOMEM;
 	return err;
+}
+
+/* ---- the process that reads them ---- */
+
+/* The files that it writes, empty at first. */
+enum { CHAINS, KEYS, FAULTS, FILES };
+
+static int write_all(int fd, const uint8_t *octets, size_t n)
+{
+	while (n > 0) {
+		ssize_t done = write(fd, octets, n);
+
+		if (done < 0 && errno != EINTR)
+			return -errno;
+		if (done > 0) {
+			octets += done;
+			n -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
+static _Noreturn void reader(const struct pairs *pairs, const struct settings *set,
+			     const int file[FILES], struct answer *answer)
+{
+	struct building b = { .settings = set, .answer = answer };
+	int err;
+
+	prctl(PR_SET_NAME, "caronte-check");
+	b.faults = fdopen(file[FAULTS], "w");
+	err = b.faults ? add_all(&b, pairs) : -ENOMEM;
+	answer->count = b.keyring.count;
+	answer->chains_n = b.keyring.chains_n;
+	if (!err)
+		err = write_all(file[CHAINS], b.keyring.chains, b.keyring.chains_n);
+	if (!err)
+		err = write_all(file[KEYS], b.keyring.keys, b.keyring.keys_n);
+	if (!err && fflush(b.faults) != 0)
+		err = -ENOMEM;
+	answer->err = err;
+	_exit(0);
+}
+
+/* Runs it; 0, or -errno and a fault. */
+static int run(const struct pairs *pairs, struct config *c, const int file[FILES],
+	       struct answer *answer)
+{
+	pid_t parent = getpid(), pid;
+	int status;
+
+	answer->err = -EPROTO; /* until it has come to its end */
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		reader(pairs, &c->set, file, answer);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (answer->err == -EPROTO)
+		config_fault(c, SETTING_TLS_CERTIFICATE,
+			     "the process that reads the certificates has ended early (%s %d)",
+			     WIFSIGNALED(status) ? "signal" : "status",
+			     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return answer->err == -EPROTO ? 0 : answer->err;
+}
+
+/* ---- and who asked it ---- */
+
+/* All that FD has, with a NUL behind it; NULL: no memory. */
+static char *read_whole(int fd, size_t *n)
+{
+	struct stat st;
+	char *all = fstat(fd, &st) == 0 ? malloc((size_t)st.st_size + 1) : NULL;
+
+	*n = 0;
+	while (all && *n < (size_t)st.st_size) {
+		ssize_t got = pread(fd, all + *n, (size_t)st.st_size - *n, (off_t)*n);
+
+		if (got <= 0) {
+			free(all);
+			return NULL;
+		}
+		*n += (size_t)got;
+	}
+	if (all)
+		all[*n] = '\0';
+	return all;
+}
+
+static int take_faults(int fd, struct config *c)
+{
+	size_t n;
+	char *all = read_whole(fd, &n);
+
+	if (!all)
+		return -ENOMEM;
+	for (char *at = all; at < all + n; at += strlen(at) + 1) {
+		char *text;
+		long s = strtol(at, &text, 10);
+
+		CHECK(s >= 0 && s < SETTING_COUNT && *text == ' ');
+		config_fault(c, (enum setting)s, "%s", text + 1);
+	}
+	free(all);
+	return 0;
+}
+
+static int take(struct certificates *found, const struct answer *a, int chains)
+{
+	found->count = a->count;
+	found->named = a->named;
+	memcpy(found->mark, a->mark, TLS_DIGEST);
+	memcpy(found->named_mark, a->named_mark, TLS_DIGEST);
+	found->chains = (uint8_t *)read_whole(chains, &found->chains_n);
+	return found->chains && found->chains_n == a->chains_n ? 0 : -ENOMEM;
+}
+
+static int build(struct certificates *found, const struct pairs *pairs, struct config *c,
+		 const int file[FILES], struct answer *answer)
+{
+	int err = run(pairs, c, file, answer);
+
+	if (!err)
+		err = take_faults(file[FAULTS], c);
+	if (!err)
+		err = take(found, answer, file[CHAINS]);
+	return err;
+}
+
+int certificates_build(struct certificates *found, const struct pairs *pairs, struct config *c,
+		       unsigned *torn)
+{
+	static const char *const names[FILES] = { "caronte-chains", "caronte-keys",
+						  "caronte-faults" };
+	struct answer *answer;
+	int file[FILES], err = 0;
+
+	*found = (struct certificates){ .keys = -1 };
+	*torn = 0;
+	if (pairs->count == 0)
+		return 0;
+	answer = shared_map(sizeof(*answer));
+	if (!answer)
+		return -ENOMEM;
+	for (unsigned i = 0; i < FILES; i++) {
+		file[i] = memfd_create(names[i], MFD_CLOEXEC);
+		if (file[i] < 0)
+			err = -errno;
+	}
+	if (!err)
+		err = build(found, pairs, c, file, answer);
+	*torn = answer->torn;
+	found->keys = file[KEYS];
+	file[KEYS] = -1;
+	for (unsigned i = 0; i < FILES; i++)
+		if (file[i] >= 0)
+			close(file[i]);
+	shared_unmap(answer, sizeof(*answer));
+	if (err)
+		certificates_free(found);
+	return err;
+}
+
+void certificates_free(struct certificates *found)
+{
+	free(found->chains);
+	if (found->keys > 0) /* 0: nothing has been built yet */
+		close(found->keys);
+	*found = (struct certificates){ .keys = -1 };
 }
 
 static int min_version(const struct settings *set)

@@ -18,7 +18,6 @@
 
 #include "base/diag.h"
 #include "check/authorities.h"
-#include "check/certificates.h"
 #include "check/limits.h"
 #include "check/resolver.h"
 #include "check/tables.h"
@@ -361,7 +360,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
 		if (!status && !err) {
 			pairs_open_rest(&pairs, c);
-			err = certificates_build(&k->keyring, &pairs, c, &torn);
+			err = certificates_build(&k->certificates, &pairs, c, &torn);
 			authorities_read(&k->authorities, &plan, c);
 		}
 	}
@@ -383,7 +382,7 @@ static int judge(struct check *k, struct config *c, const struct listen_set *han
 	bool routed;
 	int status;
 
-	*k = (struct check){ 0 };
+	*k = (struct check){ .certificates = { .keys = -1 } };
 	k->workers = c->set.workers > 0 ? (unsigned)c->set.workers : processors();
 	check_listen(k, c, handed);
 	routed = route_parse(&k->route, c->set.destinations, cooperation(&c->set), balance(&c->set),
@@ -416,7 +415,7 @@ int check_run(struct check *k, struct config *c, char *why, size_t cap)
 void check_release(struct check *k)
 {
 	tables_release(&k->policy, &k->tables);
-	keyring_free(&k->keyring);
+	certificates_free(&k->certificates);
 	free(k->authorities.data);
 	k->authorities = (struct tables_text){ 0 };
 }
@@ -435,6 +434,7 @@ static bool needs_restart(enum setting s)
 	case SETTING_ENGINE_AUTO:
 	case SETTING_ENGINE_IO_URING:
 	case SETTING_ENGINE_EPOLL:
+	case SETTING_TLS_KEY_PROCESS:
 		return true;
 	default:
 		return false;

@@ -14,11 +14,11 @@
 
 #include "config/config.h"
 #include "policy/policy.h"
+#include "check/certificates.h"
 #include "check/listen.h"
 #include "check/privilege.h"
 #include "check/probe.h"
 #include "route/route.h"
-#include "tls/keyring.h"
 
 struct check {
 	struct privilege_id id;
@@ -26,7 +26,7 @@ struct check {
 	struct route route;
 	struct policy policy;
 	struct tables_size tables;
-	struct keyring keyring;
+	struct certificates certificates;
 	struct tables_text authorities; /* TLS_DESTINATION_CA_FILE; none: nobody needs it */
 	struct addr metrics;		/* METRICS_ADDRESS; family 0: none */
 	unsigned workers; /* the number in WORKERS, or one for each processor available */

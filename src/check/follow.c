@@ -92,7 +92,7 @@ struct attempt {
 	const struct version *version;
 	struct config *config; /* where faults are collected */
 	struct pairs pairs;
-	struct keyring keyring;
+	struct certificates certificates;
 	struct follow_answer *answer;
 };
 
@@ -161,12 +161,13 @@ static bool build(struct attempt *t)
 	unsigned torn = 0;
 	char why[RENEWAL_WHY];
 
-	if (certificates_build(&t->keyring, &t->pairs, t->config, &torn) != 0)
+	if (certificates_build(&t->certificates, &t->pairs, t->config, &torn) != 0)
 		return refuse(t, FOLLOW_FAILED, strerror(ENOMEM));
 	if (t->config->fault_count)
 		return refuse_fault(t, t->config->fault_count == torn ? FOLLOW_TORN : FOLLOW_WRONG);
-	if (!renewal_fits(t->version->chains, span_of(t->keyring.chains, t->keyring.chains_n),
-			  time(NULL), why))
+	if (!renewal_fits(t->version->chains,
+			  span_of(t->certificates.chains, t->certificates.chains_n), time(NULL),
+			  why))
 		return refuse(t, FOLLOW_OLDER, why);
 	return true;
 }
@@ -177,16 +178,17 @@ static bool differs(struct span a, const uint8_t *p, size_t n)
 }
 
 /* What was read is good: into the image, where it is anything new. */
-static void take(struct attempt *t, int image)
+static void take(struct attempt *t, const struct version_files *files)
 {
 	const struct version *v = t->version;
-	const struct keyring *k = &t->keyring;
+	const struct certificates *k = &t->certificates;
 	int err;
 
 	t->answer->found = FOLLOW_SAME;
-	if (!differs(v->chains, k->chains, k->chains_n) && !differs(v->keys, k->keys, k->keys_n))
+	if (!differs(v->chains, k->chains, k->chains_n) &&
+	    memcmp(v->keys_mark, k->mark, TLS_DIGEST) == 0)
 		return;
-	err = version_renew(image, v, k, t->answer->looks);
+	err = version_renew(files, v, k, t->answer->looks);
 	if (err)
 		(void)refuse(t, FOLLOW_FAILED, strerror(-err));
 	else
@@ -208,10 +210,10 @@ static void read_anew(const struct follow_ask *ask, struct follow_answer *a)
 		a->looks = looks;
 		a->found = FOLLOW_OTHER;
 	} else if (good) {
-		take(&t, ask->image);
+		take(&t, &ask->files);
 	}
 	pairs_free(&t.pairs);
-	keyring_free(&t.keyring);
+	certificates_free(&t.certificates);
 	config_free(t.config);
 }
 

@@ -31,7 +31,7 @@ struct follow_ask {
 	const struct version *version; /* what runs */
 	uint64_t in_use;	       /* how the files looked that it is from */
 	uint64_t quiet;		       /* how they must look to be read; 0: they are not */
-	int image;		       /* version_file(), for FOLLOW_NEW */
+	struct version_files files;    /* for FOLLOW_NEW */
 };
 
 #define FOLLOW_WHY 2048

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "config/pack.h"
@@ -26,8 +27,9 @@ struct part {
 struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
-	struct part strings, networks, recipients, chains, keys, authorities;
-	uint64_t named_chains, named_keys; /* octets of them, of TLS_CERTIFICATE */
+	struct part strings, networks, recipients, chains, authorities;
+	uint64_t named_chains; /* octets of them, of TLS_CERTIFICATE */
+	uint8_t keys_mark[TLS_DIGEST], named_keys_mark[TLS_DIGEST];
 	struct settings set;
 	struct listen_set listen;
 	struct route route;
@@ -44,11 +46,29 @@ static void make_mark(char out[MARK_MAX])
 		 sizeof(struct version_image));
 }
 
-int version_file(void)
+int version_make_files(struct version_files *files)
 {
-	int fd = memfd_create("caronte-version", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 
-	return fd < 0 ? -errno : fd;
+	files->image = memfd_create("caronte-version", flags);
+	files->keys = memfd_create("caronte-keys", flags);
+	if (files->image >= 0 && files->keys >= 0)
+		return 0;
+	version_close_files(files);
+	return -EMFILE;
+}
+
+static void close_one(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void version_close_files(struct version_files *files)
+{
+	close_one(&files->image);
+	close_one(&files->keys);
 }
 
 static struct part place(uint64_t *end, uint64_t n)
@@ -74,21 +94,41 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 	i->metrics = k->metrics;
 	i->workers = k->workers;
 	i->fewer_sessions = k->sessions_wished != 0;
-	i->named_chains = k->keyring.named_chains;
-	i->named_keys = k->keyring.named_keys;
+	i->named_chains = k->certificates.named;
+	memcpy(i->keys_mark, k->certificates.mark, TLS_DIGEST);
+	memcpy(i->named_keys_mark, k->certificates.named_mark, TLS_DIGEST);
 	if (k->policy.networks)
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
 		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
 	if (k->authorities.n)
 		memcpy(base + i->authorities.at, k->authorities.data, i->authorities.n);
-	if (k->keyring.count) {
-		memcpy(base + i->chains.at, k->keyring.chains, i->chains.n);
-		memcpy(base + i->keys.at, k->keyring.keys, i->keys.n);
-	}
+	if (k->certificates.count)
+		memcpy(base + i->chains.at, k->certificates.chains, i->chains.n);
 }
 
-int version_write(int fd, const struct config *c, const struct check *k)
+static int seal(int fd)
+{
+	unsigned seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+
+	return fcntl(fd, F_ADD_SEALS, seals) == 0 ? 0 : -errno;
+}
+
+/* From file to file: they are not to be in this process. */
+static int copy_keys(int to, int from)
+{
+	off_t at = 0;
+	ssize_t n = 1;
+
+	while (from > 0 && n > 0) {
+		n = sendfile(to, from, &at, 1 << 20);
+		if (n < 0 && errno == EINTR)
+			n = 1;
+	}
+	return n < 0 ? -errno : seal(to);
+}
+
+static int write_image(int fd, const struct config *c, const struct check *k)
 {
 	struct version_image head = { 0 }, *i;
 	uint64_t end = sizeof(head);
@@ -96,8 +136,7 @@ int version_write(int fd, const struct config *c, const struct check *k)
 	head.strings = place(&end, config_strings(&c->set));
 	head.networks = place(&end, k->policy.networks ? k->tables.networks : 0);
 	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
-	head.chains = place(&end, k->keyring.chains_n);
-	head.keys = place(&end, k->keyring.keys_n);
+	head.chains = place(&end, k->certificates.chains_n);
 	head.authorities = place(&end, k->authorities.n);
 	head.size = end;
 	/* With the room taken first, a lack of memory is an error and no SIGBUS. */
@@ -109,12 +148,18 @@ int version_write(int fd, const struct config *c, const struct check *k)
 	*i = head;
 	fill(i, c, k);
 	munmap(i, end);
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
-		return -errno;
-	return 0;
+	return seal(fd);
 }
 
-int version_renew(int fd, const struct version *v, const struct keyring *k, uint64_t looks)
+int version_write(const struct version_files *files, const struct config *c, const struct check *k)
+{
+	int err = write_image(files->image, c, k);
+
+	return err ? err : copy_keys(files->keys, k->certificates.keys);
+}
+
+int version_renew(const struct version_files *files, const struct version *v,
+		  const struct certificates *k, uint64_t looks)
 {
 	static struct check check;
 
@@ -123,7 +168,7 @@ int version_renew(int fd, const struct version *v, const struct keyring *k, uint
 		.route = *v->route,
 		.policy = v->policy,
 		.tables = { v->image->networks.n, v->image->recipients.n },
-		.keyring = *k,
+		.certificates = *k,
 		.authorities = { (char *)(uintptr_t)v->authorities.p, v->authorities.n },
 		.metrics = v->metrics,
 		.workers = v->workers,
@@ -131,7 +176,7 @@ int version_renew(int fd, const struct version *v, const struct keyring *k, uint
 		.probe = *v->probe,
 	};
 	check.probe.looks = looks;
-	return version_write(fd, &v->config, &check);
+	return version_write(files, &v->config, &check);
 }
 
 static bool inside(const struct version_image *i, struct part p)
@@ -146,8 +191,7 @@ static bool is_image(const struct version_image *i, size_t size)
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
 	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
-	       inside(i, i->keys) && inside(i, i->authorities) && i->named_chains <= i->chains.n &&
-	       i->named_keys <= i->keys.n;
+	       inside(i, i->authorities) && i->named_chains <= i->chains.n;
 }
 
 int version_map(struct version *v, int fd)
@@ -175,7 +219,7 @@ int version_map(struct version *v, int fd)
 	};
 	tables_delimiters(&v->policy, &v->config.set);
 	v->chains = span_of(base + i->chains.at, i->chains.n);
-	v->keys = span_of(base + i->keys.at, i->keys.n);
+	v->keys_mark = i->keys_mark;
 	v->authorities = span_of(base + i->authorities.at, i->authorities.n);
 	v->route = &i->route;
 	v->listen = &i->listen;
@@ -213,8 +257,7 @@ static bool same_certificates(const struct version_image *a, const struct versio
 			      enum setting s)
 {
 	if (s == SETTING_TLS_KEY)
-		return same_part(a, begin_of(a->keys, a->named_keys), b,
-				 begin_of(b->keys, b->named_keys));
+		return memcmp(a->named_keys_mark, b->named_keys_mark, TLS_DIGEST) == 0;
 	if (s == SETTING_TLS_CERTIFICATE)
 		return same_part(a, begin_of(a->chains, a->named_chains), b,
 				 begin_of(b->chains, b->named_chains));

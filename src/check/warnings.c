@@ -109,7 +109,7 @@ static void warn_of_name(struct warning_to *w, const struct check *k)
 		     k->probe.name);
 }
 
-static void warn_of_certificates(struct warning_to *w, const struct keyring *k)
+static void warn_of_certificates(struct warning_to *w, const struct certificates *k)
 {
 	struct keyring_reader r = { span_of(k->chains, k->chains_n) };
 	struct keyring_about about;
@@ -117,7 +117,7 @@ static void warn_of_certificates(struct warning_to *w, const struct keyring *k)
 	char words[EXPIRY_WORDS];
 
 	for (;;) {
-		bool named = k->chains_n - r.rest.n < k->named_chains;
+		bool named = k->chains_n - r.rest.n < k->named;
 
 		if (!keyring_next_about(&r, &about))
 			return;
@@ -156,7 +156,7 @@ static void warn_of_passwords(struct warning_to *w, const struct check *k)
 static void warn_of_tls(struct warning_to *w, const struct check *k)
 {
 	const struct settings *set = &w->config->set;
-	bool has_certificate = k->keyring.count > 0;
+	bool has_certificate = k->certificates.count > 0;
 
 	if (has_certificate && set->tls_required_for_login)
 		warn_of_passwords(w, k);
@@ -179,7 +179,7 @@ unsigned check_print_warnings(const struct check *k, const struct config *c, FIL
 	warn_of_relaying(&w, k);
 	warn_of_metrics(&w, k);
 	warn_of_name(&w, k);
-	warn_of_certificates(&w, &k->keyring);
+	warn_of_certificates(&w, &k->certificates);
 	warn_of_tls(&w, k);
 	if (c->set.log_level >= 4)
 		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");

@@ -68,7 +68,7 @@ static int check_only(const struct master_start *start, const struct state *s)
 	}
 	if (!status)
 		check_print_notes(&check, c, stderr);
-	err = status ? 0 : version_write(s->image_fd, c, &check);
+	err = status ? 0 : version_write(&s->found, c, &check);
 	config_free(c);
 	return err ? fail("memory", err) : status;
 }
@@ -194,8 +194,8 @@ static int adopt_version(struct master *m, const struct state *s)
 	m->version = calloc(1, sizeof(*m->version));
 	if (!m->version)
 		return -ENOMEM;
-	m->image_fd = s->image_fd;
-	err = version_map(m->version, m->image_fd);
+	m->files = s->found;
+	err = version_map(m->version, m->files.image);
 	if (!err)
 		err = runtime_adopt(&m->rt, m->version, &s->files, s->wake_fd, &last);
 	if (!err)

@@ -48,10 +48,13 @@ static void close_masters(struct master *m)
 	close_one(m->pid_fd);
 	close(m->ready[0]);
 	close_one(m->asked.fd);
-	close_one(m->asked_image);
+	close_one(m->asked_files.image);
+	close_one(m->asked_files.keys);
 	close_one(m->asked_program);
 	/* Or a configuration's memory would last as long as this process. */
-	close_one(m->image_fd);
+	close_one(m->files.image);
+	close_one(m->files.keys);
+	signing_close(m);
 	close_one(m->route_fd);
 	for (unsigned i = 0; i < m->rt.slots; i++)
 		close_one(m->children[i].channel);
@@ -148,8 +151,21 @@ void children_change_control(struct master *m)
 		;
 }
 
+/* The descriptor, which is not closed with the others. */
+static int keep(int *fd)
+{
+	int kept = *fd;
+
+	*fd = -1;
+	return kept;
+}
+
 static _Noreturn void worker_child(struct master *m, unsigned slot, uint64_t epoch, int channel)
 {
+	if (signing_apart(m))
+		m->rt.signer_fd = keep(&m->signing.pair[slot % m->rt.workers].worker);
+	else
+		m->rt.keys_fd = keep(&m->files.keys);
 	/* Other workers' ends too: theirs must see it when the master is gone. */
 	close_masters(m);
 	close_controls(m);

@@ -42,10 +42,10 @@ static _Noreturn void look_child(struct master *m, uint64_t quiet)
 		.version = m->version,
 		.in_use = m->watch.in_use,
 		.quiet = quiet,
-		.image = m->asked_image,
+		.files = m->asked_files,
 	};
 
-	m->asked_image = -1;
+	m->asked_files = (struct version_files){ -1, -1 };
 	children_close(m);
 	follow_look(&ask, m->answer);
 	_exit(0);
@@ -62,12 +62,13 @@ static int begin_look(struct master *m, uint64_t now_ms)
 	if (!m->answer)
 		return -ENOMEM;
 	m->answer->found = FOLLOW_FAILED;
-	m->asked_image = version_file();
-	pid = m->asked_image < 0 ? m->asked_image : asked_fork(&m->asked, "caronte-check", now_ms);
+	pid = version_make_files(&m->asked_files);
+	if (pid == 0)
+		pid = asked_fork(&m->asked, "caronte-check", now_ms);
 	if (pid == 0)
 		look_child(m, quiet);
 	if (pid < 0) {
-		master_close_fd(&m->asked_image);
+		version_close_files(&m->asked_files);
 		return pid;
 	}
 	m->asked_for = ASKED_FOLLOW;
@@ -108,19 +109,19 @@ static enum follow_found hear(struct master *m, int status)
 void following_answered(struct master *m, int status)
 {
 	enum follow_found found = hear(m, status);
-	int image = m->asked_image;
+	struct version_files files = m->asked_files;
 	char why[1024];
 
-	m->asked_image = -1;
+	m->asked_files = (struct version_files){ -1, -1 };
 	if (m->state >= STOPPING) {
-		master_close_fd(&image);
+		version_close_files(&files);
 		return;
 	}
 	if (watch_saw(&m->watch, found, m->answer->looks, master_now_ms(), every_ms(m)))
 		fault(m, m->answer->why);
 	if (found != FOLLOW_NEW)
-		master_close_fd(&image);
-	else if (reload_take(m, image, true, why, sizeof(why)) != 0 &&
+		version_close_files(&files);
+	else if (reload_take(m, &files, true, why, sizeof(why)) != 0 &&
 		 watch_tells(&m->watch, FOLLOW_NEW))
 		fault(m, why);
 }

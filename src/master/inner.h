@@ -25,6 +25,7 @@
 #include "shared/slots.h"
 #include "master/state.h"
 #include "check/version.h"
+#include "master/signing.h"
 #include "master/watch.h"
 
 #define MASTER_CERTIFICATES (PAIRS_OF_SETTING + PAIRS_OF_DIR)
@@ -52,15 +53,17 @@ struct other_seats {
 
 struct master {
 	struct check_source source;
-	const char *program;	  /* the path of what runs */
-	struct listen_set handed; /* source.handed points here */
-	struct version *version;  /* allocated: it does not move */
-	int image_fd, route_fd;	  /* of the version, for the workers */
+	const char *program;	    /* the path of what runs */
+	struct listen_set handed;   /* source.handed points here */
+	struct version *version;    /* allocated: it does not move */
+	struct version_files files; /* of the version */
+	int route_fd;		    /* state of its destinations, for the workers */
 	struct runtime rt;
 	struct slots slots;
 	struct xmllog log;
 	struct resolver resolver;
 	struct process writer, control;
+	struct signing signing;
 	struct child *children; /* rt.slots of them */
 	unsigned generation;	/* the one that is served by: children[generation * workers + i] */
 	int *listen_fds;
@@ -92,14 +95,14 @@ struct master {
 	 * what it found. */
 	struct asked asked;
 	enum asked_for asked_for;
-	int asked_image;    /* where it writes it */
-	int asked_program;  /* ASKED_UPGRADE: the program's file, open */
-	bool reload_again;  /* HUP came meanwhile */
-	bool upgrade_again; /* USR2 came meanwhile */
-	bool reloading;	    /* workers do not all have the newest version yet */
-	uint64_t told_ms;   /* when they were told */
-	bool follows;	    /* it is one that nobody has asked for */
-	char changed[1024]; /* what the `reload` record is to say */
+	struct version_files asked_files; /* where it writes it */
+	int asked_program;		  /* ASKED_UPGRADE: the program's file, open */
+	bool reload_again;		  /* HUP came meanwhile */
+	bool upgrade_again;		  /* USR2 came meanwhile */
+	bool reloading;			  /* workers do not all have the newest version yet */
+	uint64_t told_ms;		  /* when they were told */
+	bool follows;			  /* it is one that nobody has asked for */
+	char changed[1024];		  /* what the `reload` record is to say */
 
 	struct watch watch;
 	struct follow_answer *answer; /* shared with the child that looks; NULL: none has yet */
@@ -168,6 +171,24 @@ unsigned children_free_generation(const struct master *m);
 /* The STOP_GRACE that the worker of a slot knows, in seconds. */
 int children_grace(const struct master *m, unsigned slot);
 
+/* ---- signing.c: the process with the private keys ---- */
+
+/* What it and the workers speak over, and the keys of the version, of which nobody is told yet. 0
+ * or -errno. */
+int signing_begin(struct master *m) __attribute__((warn_unused_result));
+/* The version is another one; OLDEST: the oldest that a worker uses. What it signs with is there
+ * when this returns, and whoever asks meanwhile is answered. */
+void signing_take(struct master *m, uint64_t oldest);
+/* Starts it where it is to run and does not. */
+void signing_run(struct master *m, uint64_t now_ms);
+/* Keys are apart from the workers (TLS_KEY_PROCESS). */
+bool signing_apart(const struct master *m);
+/* It is to run. */
+bool signing_any(const struct master *m);
+void signing_ended(struct master *m, int status);
+/* In a child: closes all of it. */
+void signing_close(struct master *m);
+
 /* ---- expiring.c ---- */
 
 /* The version has other certificates. */
@@ -207,11 +228,11 @@ void reload_hear(struct master *m);
 uint64_t reload_oldest(const struct master *m);
 
 /*
- * Takes the version in IMAGE, and the descriptor; 0, or a status with a line in WHY (CAP octets),
+ * Takes the version in FILES, and the descriptors; 0, or a status with a line in WHY (CAP octets),
  * and nothing has changed. FOLLOWS: it has other certificates and nothing else, and nobody waits.
  */
-int reload_take(struct master *m, int image, bool follows, char *why, size_t cap)
-	__attribute__((warn_unused_result));
+int reload_take(struct master *m, const struct version_files *files, bool follows, char *why,
+		size_t cap) __attribute__((warn_unused_result));
 
 /* ---- following.c ---- */
 

@@ -286,6 +286,8 @@ static void reap(struct master *m)
 			writer_ended(m, status);
 		} else if (pid == m->control.pid) {
 			control_ended(m, status);
+		} else if (pid == m->signing.process.pid) {
+			signing_ended(m, status);
 		} else if (pid == m->resolver.pid) {
 			resolver_over(m);
 		} else if (pid == m->asked.pid) {
@@ -441,6 +443,8 @@ static void run_ending(struct master *m, uint64_t now)
 		m->deadline_ms = now + CLOSE_MS;
 		if (m->control.pid)
 			kill(m->control.pid, SIGTERM);
+		if (m->signing.process.pid)
+			kill(m->signing.process.pid, SIGKILL);
 	}
 	if (!m->deadline_ms || now < m->deadline_ms)
 		return;
@@ -457,6 +461,7 @@ static void run_state(struct master *m, uint64_t now)
 		children_start_writer(m);
 	if (has_control(m) && due(&m->control, now))
 		children_start_control(m);
+	signing_run(m, now);
 	if (m->state <= RUNNING)
 		run_serving(m, now);
 	else
@@ -491,6 +496,8 @@ static int wait_ms(struct master *m, uint64_t now)
 		sooner(&until, m->writer.due_ms);
 	if (has_control(m) && !m->control.pid)
 		sooner(&until, m->control.due_ms);
+	if (signing_any(m) && !m->signing.process.pid)
+		sooner(&until, m->signing.process.due_ms);
 	if (m->state <= RUNNING) {
 		for (unsigned i = 0; i < m->rt.workers; i++)
 			if (!master_current(m, i)->process.pid)

@@ -40,11 +40,11 @@ static _Noreturn void check_child(struct master *m)
 {
 	static struct check check;
 	char running[CHECK_FIXED_MAX];
-	int image = m->asked_image;
+	struct version_files files = m->asked_files;
 	struct config *c;
 	int status, err;
 
-	m->asked_image = -1;
+	m->asked_files = (struct version_files){ -1, -1 };
 	children_close(m);
 	m->source.running = running;
 	if (!check_fixed(&m->version->config.set, m->version->fewer_sessions, running,
@@ -54,7 +54,7 @@ static _Noreturn void check_child(struct master *m)
 	if (status)
 		_exit(status);
 	check_print_notes(&check, c, stderr);
-	err = version_write(image, c, &check);
+	err = version_write(&files, c, &check);
 	if (err)
 		fprintf(stderr, "caronte: memory for the configuration: %s\n", strerror(-err));
 	_exit(err ? EX_OSERR : 0);
@@ -73,13 +73,13 @@ void reload_ask(struct master *m)
 	}
 	master_begin(m, RESULTS_RELOAD);
 	notify_send(NOTIFY_RELOADING, "reading the configuration");
-	m->asked_image = version_file();
-	pid = m->asked_image < 0 ? m->asked_image
-				 : asked_fork(&m->asked, "caronte-check", master_now_ms());
+	pid = version_make_files(&m->asked_files);
+	if (pid == 0)
+		pid = asked_fork(&m->asked, "caronte-check", master_now_ms());
 	if (pid == 0)
 		check_child(m);
 	if (pid < 0) {
-		close_one(&m->asked_image);
+		version_close_files(&m->asked_files);
 		master_refuse(m, RESULTS_RELOAD, strerror(-pid));
 		return;
 	}
@@ -93,7 +93,8 @@ struct next {
 	struct version *version;
 	struct runtime rt;
 	struct slots slots;
-	int image_fd, route_fd, control_fd, metrics_fd, pid_fd;
+	struct version_files files;
+	int route_fd, control_fd, metrics_fd, pid_fd;
 	bool control_changes, metrics_change, pid_changes;
 	bool follows; /* see reload_take() */
 };
@@ -101,7 +102,7 @@ struct next {
 static void give_up(struct next *n)
 {
 	runtime_forget_route(n->rt.route_shared);
-	close_one(&n->image_fd);
+	version_close_files(&n->files);
 	close_one(&n->route_fd);
 	if (n->control_changes)
 		close_one(&n->control_fd);
@@ -169,7 +170,7 @@ static int make_next(struct master *m, struct next *n, char *why, size_t cap)
 	n->rt.route_shared = NULL;
 	n->slots = m->slots;
 	n->version = calloc(1, sizeof(*n->version));
-	err = n->version ? version_map(n->version, n->image_fd) : -ENOMEM;
+	err = n->version ? version_map(n->version, n->files.image) : -ENOMEM;
 	if (!err) {
 		runtime_use(&n->rt, n->version);
 		err = runtime_assign_slots(&n->slots, n->rt.route, n->rt.number, reload_oldest(m),
@@ -262,11 +263,12 @@ static void change(struct master *m, struct next *n)
 	m->rt = n->rt;
 	m->slots = n->slots;
 	m->log.level = m->version->config.set.log_level;
-	close_one(&m->image_fd);
+	version_close_files(&m->files);
 	close_one(&m->route_fd);
-	m->image_fd = n->image_fd;
+	m->files = n->files;
 	m->route_fd = n->route_fd;
 	reload_forget_figures(m, &old_slots);
+	signing_take(m, reload_oldest(m));
 	change_resolver(m, n->follows);
 	if (!n->follows)
 		master_name_missing(m);
@@ -281,9 +283,10 @@ static void change(struct master *m, struct next *n)
 	reload_run(m);
 }
 
-int reload_take(struct master *m, int image, bool follows, char *why, size_t cap)
+int reload_take(struct master *m, const struct version_files *files, bool follows, char *why,
+		size_t cap)
 {
-	struct next n = { .image_fd = image, .route_fd = -1, .follows = follows };
+	struct next n = { .files = *files, .route_fd = -1, .follows = follows };
 	int status;
 
 	n.control_fd = m->control_fd;
@@ -303,17 +306,17 @@ int reload_take(struct master *m, int image, bool follows, char *why, size_t cap
 
 void reload_answered(struct master *m, int status)
 {
-	int image = m->asked_image;
+	struct version_files files = m->asked_files;
 	char why[1024];
 
-	m->asked_image = -1;
+	m->asked_files = (struct version_files){ -1, -1 };
 	if (m->state >= STOPPING) {
-		close_one(&image);
+		version_close_files(&files);
 	} else if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
 		process_status(status, why);
 		master_refuse(m, RESULTS_RELOAD, m->asked.said ? m->asked.text : why);
-		close_one(&image);
-	} else if (reload_take(m, image, false, why, sizeof(why)) != 0) {
+		version_close_files(&files);
+	} else if (reload_take(m, &files, false, why, sizeof(why)) != 0) {
 		master_refuse(m, RESULTS_RELOAD, why);
 	}
 }
@@ -336,11 +339,13 @@ uint64_t reload_oldest(const struct master *m)
 static void tell(struct master *m, struct child *c)
 {
 	struct channel_news news = { .number = m->rt.number };
+	const struct channel_files from = { m->files.image, m->route_fd,
+					    signing_apart(m) ? -1 : m->files.keys };
 	int err;
 
 	_Static_assert(sizeof(news.slot) == sizeof(m->rt.slot), "the same numbers");
 	memcpy(news.slot, m->rt.slot, sizeof(news.slot));
-	err = channel_tell(c->channel, &news, m->image_fd, m->route_fd);
+	err = channel_tell(c->channel, &news, &from);
 	if (!err)
 		c->told = m->rt.number;
 	else if (err != -EAGAIN && err != -EPIPE && err != -ECONNRESET)

@@ -34,7 +34,7 @@ void start_nothing(struct master *m, const struct master_start *start)
 	*m = (struct master){
 		.source = start->source,
 		.program = start->program,
-		.image_fd = -1,
+		.files = { -1, -1 },
 		.route_fd = -1,
 		.control_fd = -1,
 		.metrics_fd = -1,
@@ -43,7 +43,7 @@ void start_nothing(struct master *m, const struct master_start *start)
 		.life = { -1, -1 },
 		.ready = { -1, -1 },
 		.asked = { .fd = -1 },
-		.asked_image = -1,
+		.asked_files = { -1, -1 },
 		.asked_program = -1,
 	};
 	if (m->source.handed) {
@@ -68,7 +68,7 @@ int start_tools(struct master *m)
 	m->rt.listen_handed = m->source.handed;
 	m->rt.master = getpid();
 	m->rt.ready_fd = m->ready[1];
-	return 0;
+	return signing_begin(m);
 }
 
 int start_route(struct master *m, const struct runtime *before)
@@ -93,12 +93,11 @@ static int make_version(struct master *m, const struct config *c, struct check *
 	m->version = calloc(1, sizeof(*m->version));
 	if (!m->version)
 		return -ENOMEM;
-	m->image_fd = version_file();
-	if (m->image_fd < 0)
-		return m->image_fd;
-	err = version_write(m->image_fd, c, k);
+	err = version_make_files(&m->files);
+	if (!err)
+		err = version_write(&m->files, c, k);
 	check_release(k);
-	return err ? err : version_map(m->version, m->image_fd);
+	return err ? err : version_map(m->version, m->files.image);
 }
 
 static int open_sockets(struct master *m, const struct check *k, const int *handed, char *why,

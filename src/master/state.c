@@ -92,7 +92,7 @@ int state_write(int fd, const struct state *s)
 	for (enum results_kind kind = 0; kind < RESULTS_KINDS; kind++)
 		fprintf(out, "%s-result %llu\n", results_name(kind),
 			(unsigned long long)s->results[kind]);
-	put_one(out, "image", s->image_fd);
+	fprintf(out, "found %d %d\n", s->found.image, s->found.keys);
 	put_one(out, "reload", s->reload);
 	put_one(out, "upgrade", s->upgrade);
 	put_one(out, "handed", s->handed);
@@ -369,8 +369,8 @@ static bool take_line(struct reading *r, const char *word, char *rest)
 		return take_place(rest, &s->control_fd, s->control_at);
 	if (strcmp(word, "metrics") == 0)
 		return take_place(rest, &s->metrics_fd, s->metrics_at);
-	if (strcmp(word, "image") == 0)
-		return take_int(rest, &s->image_fd);
+	if (strcmp(word, "found") == 0)
+		return next_int(&at, &s->found.image) && next_int(&at, &s->found.keys);
 	if (strcmp(word, "writer") == 0)
 		return take_int(rest, &s->writer);
 	if (strcmp(word, "reload") == 0)
@@ -439,7 +439,7 @@ bool state_read(struct state *s, int fd)
 			     .life = { -1, -1 },
 			     .control_fd = -1,
 			     .metrics_fd = -1,
-			     .image_fd = -1 };
+			     .found = { -1, -1 } };
 	if (!in) {
 		if (copy >= 0)
 			close(copy);
@@ -481,7 +481,7 @@ bool state_keep_descriptors(const struct state *s, bool keep)
 {
 	const int some[] = { s->files.seats, s->files.stats, s->files.rings, s->files.tickets,
 			     s->wake_fd,     s->life[0],     s->life[1],     s->control_fd,
-			     s->metrics_fd,  s->image_fd };
+			     s->metrics_fd,  s->found.image, s->found.keys };
 	bool good = true;
 
 	for (size_t i = 0; i < sizeof(some) / sizeof(some[0]); i++)

@@ -15,13 +15,14 @@
 
 #include "check/check.h"
 #include "check/pidfile.h"
+#include "check/version.h"
 #include "route/note.h"
 #include "runtime/runtime.h"
 #include "shared/slots.h"
 
 /* To be changed with what a line means, with the layout of rings and their records, and with what a
  * signal means to a worker or the log writer. */
-#define STATE_LAYOUT	   5
+#define STATE_LAYOUT	   6
 #define STATE_OTHER_TABLES 16
 
 /* Room for CONTROL_SOCKET and METRICS_ADDRESS, as far as something is open there. */
@@ -65,13 +66,13 @@ struct state {
 	char control_at[STATE_PLACE_MAX], metrics_at[STATE_PLACE_MAX]; /* "": none */
 	char pid_at[PIDFILE_MAX + 1];				       /* PID_FILE; "": none */
 	uint64_t results[RESULTS_KINDS];			       /* how many were begun */
-	int image_fd;	       /* an empty memfd for what the new program finds (version.h) */
-	bool reload, upgrade;  /* asked for and not begun: HUP and USR2 that came meanwhile */
-	bool handed;	       /* the listening sockets are not ours to end */
-	bool dumpable;	       /* the processes may be looked into by their user */
-	pid_t writer;	       /* 0: not running */
-	unsigned listen_count; /* addresses */
-	int *listen_fds;       /* workers * listen_count; owned */
+	struct version_files found; /* empty, for what the new program finds */
+	bool reload, upgrade;	    /* asked for and not begun: HUP and USR2 that came meanwhile */
+	bool handed;		    /* the listening sockets are not ours to end */
+	bool dumpable;		    /* the processes may be looked into by their user */
+	pid_t writer;		    /* 0: not running */
+	unsigned listen_count;	    /* addresses */
+	int *listen_fds;	    /* workers * listen_count; owned */
 	unsigned worker_count;
 	struct state_worker *worker; /* owned */
 	unsigned other_count;

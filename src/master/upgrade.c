@@ -168,7 +168,7 @@ static int describe(struct master *m, struct state *s)
 		.life = { m->life[0], m->life[1] },
 		.control_fd = m->control_fd,
 		.metrics_fd = m->metrics_fd,
-		.image_fd = m->asked_image,
+		.found = m->asked_files,
 		.reload = m->reload_again,
 		.upgrade = m->upgrade_again,
 		.handed = m->source.handed != NULL,
@@ -247,7 +247,7 @@ static _Noreturn void check_child(struct master *m)
 
 static void drop(struct master *m)
 {
-	master_close_fd(&m->asked_image);
+	version_close_files(&m->asked_files);
 	master_close_fd(&m->asked_program);
 }
 
@@ -291,8 +291,8 @@ void upgrade_ask(struct master *m)
 	m->asked_program = open(m->program, O_PATH | O_CLOEXEC);
 	pid = m->asked_program < 0 ? -errno : 0;
 	if (!pid)
-		pid = m->asked_image = version_file();
-	if (pid >= 0)
+		pid = version_make_files(&m->asked_files);
+	if (!pid)
 		pid = asked_fork(&m->asked, "caronte-check", master_now_ms());
 	if (pid == 0)
 		check_child(m);
@@ -309,7 +309,7 @@ static bool has_image(const struct master *m)
 {
 	struct stat st;
 
-	return fstat(m->asked_image, &st) == 0 && st.st_size > 0;
+	return fstat(m->asked_files.image, &st) == 0 && st.st_size > 0;
 }
 
 void upgrade_answered(struct master *m, int status)

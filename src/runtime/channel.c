@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DESCRIPTORS 2
+#define DESCRIPTORS 3
 
 union control {
 	char room[CMSG_SPACE(DESCRIPTORS * sizeof(int))];
@@ -22,7 +22,7 @@ int channel_open(int pair[2])
 	return socketpair(AF_UNIX, kind, 0, pair) == 0 ? 0 : -errno;
 }
 
-int channel_tell(int fd, const struct channel_news *news, int image, int state)
+int channel_tell(int fd, const struct channel_news *news, const struct channel_files *files)
 {
 	union control control = { .room = { 0 } };
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)news, .iov_len = sizeof(*news) };
@@ -31,16 +31,28 @@ int channel_tell(int fd, const struct channel_news *news, int image, int state)
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-	int fds[DESCRIPTORS] = { image, state };
+	const int fds[DESCRIPTORS] = { files->image, files->state, files->keys };
+	size_t n = (files->keys < 0 ? 2 : 3) * sizeof(int);
 
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(fds));
-	memcpy(CMSG_DATA(c), fds, sizeof(fds));
+	c->cmsg_len = CMSG_LEN(n);
+	msg.msg_controllen = CMSG_SPACE(n);
+	memcpy(CMSG_DATA(c), fds, n);
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)sizeof(*news) ? 0 : -errno;
 }
 
-int channel_hear(int fd, struct channel_news *news, int *image, int *state)
+void channel_close_files(struct channel_files *files)
+{
+	const int fds[] = { files->image, files->state, files->keys };
+
+	for (unsigned i = 0; i < DESCRIPTORS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	*files = (struct channel_files){ -1, -1, -1 };
+}
+
+int channel_hear(int fd, struct channel_news *news, struct channel_files *files)
 {
 	union control control;
 	struct iovec iov = { .iov_base = news, .iov_len = sizeof(*news) };
@@ -48,7 +60,7 @@ int channel_hear(int fd, struct channel_news *news, int *image, int *state)
 			      .msg_iovlen = 1,
 			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
-	int fds[DESCRIPTORS] = { -1, -1 };
+	int fds[DESCRIPTORS] = { -1, -1, -1 };
 	struct cmsghdr *c;
 	ssize_t n;
 
@@ -63,14 +75,11 @@ int channel_hear(int fd, struct channel_news *news, int *image, int *state)
 	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS &&
 	    c->cmsg_len <= CMSG_LEN(sizeof(fds)))
 		memcpy(fds, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
-	*image = fds[0];
-	*state = fds[1];
-	/* Without both (no descriptor was left) there is nothing to use. */
-	if (n == (ssize_t)sizeof(*news) && fds[0] >= 0 && fds[1] >= 0)
+	*files = (struct channel_files){ fds[0], fds[1], fds[2] };
+	/* Without the first two (no descriptor was left) there is nothing to use. */
+	if (n == (ssize_t)sizeof(*news) && files->image >= 0 && files->state >= 0)
 		return 1;
-	for (unsigned i = 0; i < DESCRIPTORS; i++)
-		if (fds[i] >= 0)
-			close(fds[i]);
+	channel_close_files(files);
 	return -EMFILE;
 }
 

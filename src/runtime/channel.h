@@ -18,20 +18,27 @@ struct channel_news {
 	uint8_t slot[DESTINATIONS_MAX]; /* of its destinations, see slots.h */
 };
 
+/* Its memory, as descriptors. */
+struct channel_files {
+	int image; /* check/version.h */
+	int state; /* the shared state of its destinations */
+	int keys;  /* private keys; -1: they are not for workers */
+};
+
 struct channel_report {
 	uint64_t newest, oldest; /* versions: new sessions get, a session still has */
 };
 
 /* A pair, non-blocking and close on exec: [0] the master's, [1] the worker's. 0 or -errno. */
 int channel_open(int pair[2]) __attribute__((warn_unused_result));
-/* IMAGE: see version.h; STATE: the shared state of its destinations. 0 or -errno (-EAGAIN: later).
- */
-int channel_tell(int fd, const struct channel_news *news, int image, int state)
+/* 0 or -errno (-EAGAIN: later). */
+int channel_tell(int fd, const struct channel_news *news, const struct channel_files *files)
 	__attribute__((warn_unused_result));
-/* 1: *NEWS, *IMAGE and *STATE, which the caller closes; 0: the master is gone; or -errno (-EAGAIN:
- * there is none). */
-int channel_hear(int fd, struct channel_news *news, int *image, int *state)
+/* 1: *NEWS and *FILES, which the caller closes; 0: the master is gone; or -errno (-EAGAIN: there is
+ * none). */
+int channel_hear(int fd, struct channel_news *news, struct channel_files *files)
 	__attribute__((warn_unused_result));
+void channel_close_files(struct channel_files *files);
 /* Never waits. What cannot be said is not: the next report says it too. */
 void channel_report(int fd, const struct channel_report *report);
 /* True when there was a report; *REPORT is the last one. */

@@ -9,6 +9,7 @@
 #include "check/certificates.h"
 #include "route/parse.h"
 #include "route/shared.h"
+#include "shared/memory.h"
 
 #define CLIENT_FAULTS 10 /* from tick to tick */
 
@@ -98,17 +99,33 @@ static bool load_peers(struct context_version *v, char why[TLS_WHY_MAX])
 	return good;
 }
 
+int context_map_keys(struct context_version *v, int fd)
+{
+	if (fd < 0 || v->rt.version->chains.n == 0)
+		return 0;
+	v->keys = shared_attach(fd, 1, false, &v->keys_n);
+	return v->keys ? 0 : -ENOMEM;
+}
+
+static void forget_keys(struct context_version *v)
+{
+	if (v->keys)
+		shared_unmap(v->keys, v->keys_n);
+	v->keys = NULL;
+}
+
 /* As context_load_tls(), of the clients' certificates. */
-static int load_certificates(struct context_version *v, struct tls_loading *loading, unsigned most,
-			     char why[TLS_WHY_MAX])
+static int load_certificates(struct context *ctx, struct context_version *v,
+			     struct tls_loading *loading, unsigned most, char why[TLS_WHY_MAX])
 {
 	const struct version *of = v->rt.version;
+	const struct tls_keys keys = { ctx->distant, span_of(v->keys, v->keys_n) };
 	const struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
 	enum tls_load got = TLS_LOAD_FAILED;
 
 	if (of->chains.n == 0)
 		return 0;
-	if (loading->set || tls_load_begin(loading, &policy, of->chains, of->keys, why))
+	if (loading->set || tls_load_begin(loading, &policy, of->chains, &keys, why))
 		got = tls_load_some(loading, most, why);
 	if (got == TLS_LOAD_MORE)
 		return 1;
@@ -117,6 +134,7 @@ static int load_certificates(struct context_version *v, struct tls_loading *load
 	else
 		tls_set_free(loading->set);
 	*loading = (struct tls_loading){ 0 };
+	forget_keys(v);
 	return got == TLS_LOADED ? 0 : -EPROTO;
 }
 
@@ -124,7 +142,7 @@ int context_load_tls(struct context *ctx, struct context_version *v, struct tls_
 		     unsigned most)
 {
 	char why[TLS_WHY_MAX];
-	int left = load_certificates(v, loading, most, why);
+	int left = load_certificates(ctx, v, loading, most, why);
 
 	if (left > 0 || (left == 0 && load_peers(v, why)))
 		return left;
@@ -137,6 +155,7 @@ void context_free_tls(struct context_version *v)
 {
 	tls_set_free(v->tls);
 	v->tls = NULL;
+	forget_keys(v);
 	for (unsigned i = 0; i < DESTINATIONS_MAX; i++) {
 		tls_peer_free(v->peers[i]);
 		v->peers[i] = NULL;

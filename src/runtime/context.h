@@ -37,6 +37,9 @@ struct context_version {
 	struct dialog_env env;
 	struct warm *warm;   /* DIALOG_GATEWAY; else NULL */
 	struct tls_set *tls; /* certificates for clients; NULL: none */
+	/* Private keys while certificates are loaded, where this process has them; NULL: none. */
+	void *keys;
+	size_t keys_n;
 	/* Of each destination; NULL: it is spoken to in clear. */
 	struct tls_peer *peers[DESTINATIONS_MAX];
 	unsigned users; /* sessions, and whatever else keeps it */
@@ -55,7 +58,8 @@ struct context {
 	struct pool secures; /* ways to destinations' TLS */
 	struct io_pipes pipes;
 	struct tls tls;
-	struct list open; /* struct session */
+	struct distant *distant; /* who signs for this process; NULL: it has keys itself */
+	struct list open;	 /* struct session */
 	unsigned open_count;
 	unsigned long_steps; /* sessions that may have one (WORKER_LONG) */
 	unsigned refused;    /* of these, how many have no seat and are only told so */
@@ -74,6 +78,8 @@ struct context {
  * (DIALOG_GATEWAY), or NULL. */
 void context_version_begin(struct context *ctx, struct context_version *v,
 			   const struct smtp_offer *offer);
+/* Takes over private keys, in the file FD; -1: they are not for this process. */
+int context_map_keys(struct context_version *v, int fd) __attribute__((warn_unused_result));
 /* The certificates of V, whose `rt` is filled in, before it begins: MOST of them at a time, by one
  * LOADING that is all zero at first; and what V asks of destinations. 0: all is there; 1: there is
  * more; or -errno and a record, and nothing is left of it.

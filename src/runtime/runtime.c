@@ -205,6 +205,8 @@ static void begin(struct runtime *rt, struct version *v)
 		.log_wake_fd = -1,
 		.ready_fd = -1,
 		.channel_fd = -1,
+		.signer_fd = -1,
+		.keys_fd = -1,
 		.files = { -1, -1, -1, -1 },
 		.results = results_make(),
 		.handshakes = shared_map(sizeof(struct rates)),

@@ -66,6 +66,8 @@ struct runtime {
 	int log_wake_fd;
 	int ready_fd;	/* see runtime_ready() */
 	int channel_fd; /* a worker's own end, see channel.h; -1: none */
+	int signer_fd;	/* … and where signatures are had (tls/distant.h); -1: keys are here */
+	int keys_fd;	/* then, those of the version that a worker begins with; else -1 */
 	struct runtime_files files;
 };
 

@@ -396,7 +396,7 @@ struct tls_conn *tls_of(const struct stream *st)
 
 const char *tls_conn_why(const struct tls_conn *c, char out[TLS_FAULT_TEXT])
 {
-	const char *reason = c->reason ? ERR_reason_error_string(c->reason) : NULL;
+	const char *reason = tls_fault_reason(c->reason);
 
 	snprintf(out, TLS_FAULT_TEXT, "%s%s%s", tls_fault_name(c->fault), reason ? ": " : "",
 		 reason ? reason : "");

@@ -4,6 +4,7 @@
 
 #include <openssl/err.h>
 #include <openssl/sslerr.h>
+#include <stdbool.h>
 
 const char *tls_fault_name(enum tls_fault fault)
 {
@@ -24,8 +25,22 @@ const char *tls_fault_name(enum tls_fault fault)
 	return names[fault];
 }
 
+static bool is_ours(unsigned long error)
+{
+	return ERR_GET_LIB(error) == ERR_LIB_USER;
+}
+
+const char *tls_fault_reason(unsigned long error)
+{
+	if (is_ours(error))
+		return "the process with the private keys does not sign";
+	return error ? ERR_reason_error_string(error) : NULL;
+}
+
 enum tls_fault tls_fault_of(unsigned long error)
 {
+	if (is_ours(error))
+		return TLS_FAULT_RESOURCES;
 	switch (ERR_GET_REASON(error)) {
 	case SSL_R_UNSUPPORTED_PROTOCOL:
 	case SSL_R_WRONG_SSL_VERSION:

@@ -21,7 +21,13 @@ enum tls_fault {
 /* As records name it: "timeout", "closed", "not-tls", … */
 const char *tls_fault_name(enum tls_fault fault);
 
+/* An error of ours in OpenSSL's queue, in its ERR_LIB_USER: whoever has the private key (distant.h)
+ * did not sign. */
+#define TLS_REASON_NO_SIGNATURE 1
+
 /* The one that OpenSSL's error code stands for. */
 enum tls_fault tls_fault_of(unsigned long error);
+/* What people are told of such a code; NULL: nothing. */
+const char *tls_fault_reason(unsigned long error);
 
 #endif

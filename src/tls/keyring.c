@@ -73,13 +73,16 @@ static int add_certificate(struct keyring *k, const X509 *cert)
 	return err;
 }
 
-static int add_key(struct keyring *k, const EVP_PKEY *key)
+static int add_key(struct keyring *k, const struct tls_pair *pair)
 {
-	PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
+	PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(pair->key);
+	uint8_t digest[TLS_DIGEST];
 	unsigned char *der = NULL;
-	int n = info ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : 0;
-	int err = n > 0 ? add_octets(&k->keys, &k->keys_n, der, (size_t)n) : -ENOMEM;
+	int n = info && tls_key_digest(pair->own, digest) ? i2d_PKCS8_PRIV_KEY_INFO(info, &der) : 0;
+	int err = n > 0 ? add_octets(&k->keys, &k->keys_n, digest, sizeof(digest)) : -ENOMEM;
 
+	if (!err)
+		err = add_octets(&k->keys, &k->keys_n, der, (size_t)n);
 	OPENSSL_clear_free(der, n > 0 ? (size_t)n : 0);
 	PKCS8_PRIV_KEY_INFO_free(info);
 	return err;
@@ -140,7 +143,7 @@ int keyring_add(struct keyring *k, unsigned group, const char *file, const struc
 	for (int i = 0; i < chain && !err; i++)
 		err = add_certificate(k, sk_X509_value(pair->chain, i));
 	if (!err)
-		err = add_key(k, pair->key);
+		err = add_key(k, pair);
 	if (!err)
 		k->count++;
 	return err;
@@ -269,7 +272,7 @@ bool keyring_next(struct keyring_reader *r, unsigned *group, struct tls_pair *pa
 	return false;
 }
 
-bool keyring_next_key(struct keyring_reader *r, struct span *der)
+bool keyring_next_key(struct keyring_reader *r, struct span *digest, struct span *der)
 {
-	return next_octets(r, der);
+	return next_octets(r, digest) && digest->n == TLS_DIGEST && next_octets(r, der);
 }

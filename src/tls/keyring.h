@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * keyring: the certificates that a daemon has now, as two pieces of memory without pointers: what
- * everybody may see (chains), and the private keys. Whoever has read the files packs them, and they
- * go to other processes in the image of a version (check/version.h). Before each chain stands what
- * is told of it, so that whoever tells need not read certificates.
+ * everybody may see (chains), and the private keys. Whoever has read the files packs them; chains
+ * go to other processes in the image of a version, keys in a file beside it (check/version.h).
+ * Before each chain stands what is told of it, so that whoever tells need not read certificates.
  */
 #ifndef TLS_KEYRING_H
 #define TLS_KEYRING_H
@@ -20,8 +20,6 @@ struct keyring {
 	unsigned count;
 	uint8_t *chains, *keys;
 	size_t chains_n, keys_n;
-	/* How far those reach that TLS_CERTIFICATE names: the caller's to say. */
-	size_t named_chains, named_keys;
 };
 
 /* Adds a pair, which stays the caller's and was read from FILE, to the group of that number. 0 or
@@ -54,8 +52,9 @@ bool keyring_next_about(struct keyring_reader *r, struct keyring_about *about);
 /* The N-th of its names, from 0 on; empty: there is none. */
 struct span keyring_name(const struct keyring_about *about, unsigned n);
 unsigned keyring_name_count(const struct keyring_about *about);
-/* The next of the keys, which come in the order of the chains, as DER (PKCS #8). */
-bool keyring_next_key(struct keyring_reader *r, struct span *der);
+/* The next of the keys, which come in the order of the chains, as DER (PKCS #8), and
+ * tls_key_digest() of its certificate. */
+bool keyring_next_key(struct keyring_reader *r, struct span *digest, struct span *der);
 static inline bool keyring_is_over(const struct keyring_reader *r)
 {
 	return r->rest.n == 0;

@@ -4,19 +4,26 @@
 
 #include <stdio.h>
 
-/* The next pair, with its key. */
-static bool next(struct keyring_reader *chains, struct keyring_reader *keys, unsigned *group,
-		 struct tls_pair *pair)
+/* The next of the keys that are here. */
+static EVP_PKEY *next_key(struct keyring_reader *keys)
 {
+	struct span digest, der;
 	const unsigned char *p;
-	struct span der;
 
-	if (!keyring_next(chains, group, pair))
+	if (!keyring_next_key(keys, &digest, &der))
+		return NULL;
+	p = der.p;
+	return d2i_AutoPrivateKey(NULL, &p, (long)der.n);
+}
+
+/* The next pair, with its key. */
+static bool next(struct tls_loading *l, unsigned *group, struct tls_pair *pair,
+		 char why[TLS_WHY_MAX])
+{
+	snprintf(why, TLS_WHY_MAX, "the certificates cannot be read");
+	if (!keyring_next(&l->chains, group, pair))
 		return false;
-	if (keyring_next_key(keys, &der)) {
-		p = der.p;
-		pair->key = d2i_AutoPrivateKey(NULL, &p, (long)der.n);
-	}
+	pair->key = l->distant ? distant_key(l->distant, pair->own, why) : next_key(&l->keys);
 	if (pair->key)
 		return true;
 	tls_pair_free(pair); /* OpenSSL would take it without a key */
@@ -24,11 +31,16 @@ static bool next(struct keyring_reader *chains, struct keyring_reader *keys, uns
 }
 
 bool tls_load_begin(struct tls_loading *l, const struct tls_policy *policy, struct span chains,
-		    struct span keys, char why[TLS_WHY_MAX])
+		    const struct tls_keys *keys, char why[TLS_WHY_MAX])
 {
 	enum tls_part part;
 
-	*l = (struct tls_loading){ tls_set_make(policy, &part, why), { chains }, { keys } };
+	*l = (struct tls_loading){
+		.set = tls_set_make(policy, &part, why),
+		.chains = { chains },
+		.keys = { keys->packed },
+		.distant = keys->distant,
+	};
 	return l->set;
 }
 
@@ -40,8 +52,7 @@ enum tls_load tls_load_some(struct tls_loading *l, unsigned most, char why[TLS_W
 	for (; most > 0 && !keyring_is_over(&l->chains); most--) {
 		bool good;
 
-		snprintf(why, TLS_WHY_MAX, "the certificates cannot be read");
-		if (!next(&l->chains, &l->keys, &group, &pair))
+		if (!next(l, &group, &pair, why))
 			return TLS_LOAD_FAILED;
 		good = tls_set_add(l->set, group, &pair, why);
 		tls_pair_free(&pair);

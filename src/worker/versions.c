@@ -71,7 +71,8 @@ int worker_versions_begin(struct worker *w, const struct runtime *rt)
 	list_init(&w->ctx.versions);
 	io_task_init(&w->ctx.released, release_unused);
 	v->rt = *rt;
-	if (context_load_tls(&w->ctx, v, &w->loading, UINT_MAX) != 0 || make_warm(w, v) < 0) {
+	if (context_map_keys(v, rt->keys_fd) != 0 ||
+	    context_load_tls(&w->ctx, v, &w->loading, UINT_MAX) != 0 || make_warm(w, v) < 0) {
 		context_free_tls(v);
 		free(v);
 		return -ENOMEM;
@@ -121,7 +122,8 @@ static void give_up_coming(struct worker *w)
 }
 
 /* 0; 1: it is coming; or -errno. Closes nothing. */
-static int take(struct worker *w, const struct channel_news *news, int image, int state)
+static int take(struct worker *w, const struct channel_news *news,
+		const struct channel_files *files)
 {
 	struct context_version *v;
 	int err;
@@ -134,7 +136,7 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	v = calloc(1, sizeof(*v));
 	if (!v)
 		return -ENOMEM;
-	err = version_map(&v->own, image);
+	err = version_map(&v->own, files->image);
 	if (err) {
 		free(v);
 		return err;
@@ -143,8 +145,8 @@ static int take(struct worker *w, const struct channel_news *news, int image, in
 	runtime_use(&v->rt, &v->own);
 	v->rt.number = news->number;
 	memcpy(v->rt.slot, news->slot, sizeof(v->rt.slot));
-	v->rt.route_shared = shared_attach(state, route_shared_room(), true, NULL);
-	if (!v->rt.route_shared) {
+	v->rt.route_shared = shared_attach(files->state, route_shared_room(), true, NULL);
+	if (!v->rt.route_shared || context_map_keys(v, files->keys) != 0) {
 		forget(v);
 		return -ENOMEM;
 	}
@@ -188,15 +190,15 @@ static void on_channel(struct io_op *op, int res)
 {
 	struct worker *w = container_of(op, struct worker, channel_op);
 	struct channel_news news;
-	int image, state, got = -EAGAIN;
+	struct channel_files files;
+	int got = -EAGAIN;
 
 	if (res == -ECANCELED)
 		return;
-	while (res > 0 && (got = channel_hear(w->ctx.rt->channel_fd, &news, &image, &state)) == 1) {
-		int err = take(w, &news, image, state);
+	while (res > 0 && (got = channel_hear(w->ctx.rt->channel_fd, &news, &files)) == 1) {
+		int err = take(w, &news, &files);
 
-		close(image);
-		close(state);
+		channel_close_files(&files);
 		if (err <= 0)
 			took(w, err);
 	}

@@ -109,7 +109,9 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	list_init(&w->ctx.open);
 	xmllog_open(&w->ctx.log, rt->rings[1 + slot], rt->log_wake_fd, rt->config->set.log_level);
 	w->ctx.stats = stats_begin(rt->stats, slot, getpid(), epoch_us);
-	res = worker_versions_begin(w, rt);
+	if (rt->signer_fd >= 0)
+		w->ctx.distant = distant_make(rt->signer_fd);
+	res = rt->signer_fd < 0 || w->ctx.distant ? worker_versions_begin(w, rt) : -ENOMEM;
 	if (res < 0)
 		return EX_OSERR;
 	io_timer_init(&w->tick_timer, on_tick);

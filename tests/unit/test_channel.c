@@ -35,27 +35,28 @@ static void tell(uint64_t number)
 	int fd = memfd_create("news", MFD_CLOEXEC);
 
 	assert_true(fd >= 0);
-	assert_int_equal(channel_tell(pair[0], &news, fd, fd), 0);
+	assert_int_equal(channel_tell(pair[0], &news, &(struct channel_files){ fd, fd, -1 }), 0);
 	close(fd);
 }
 
 static void assert_heard(uint64_t number)
 {
 	struct channel_news news;
-	int image, state;
+	struct channel_files files;
 
-	assert_int_equal(channel_hear(pair[1], &news, &image, &state), 1);
+	assert_int_equal(channel_hear(pair[1], &news, &files), 1);
 	assert_int_equal(news.number, number);
-	assert_int_equal(close(image), 0);
-	assert_int_equal(close(state), 0);
+	assert_int_equal(files.keys, -1);
+	assert_int_equal(close(files.image), 0);
+	assert_int_equal(close(files.state), 0);
 }
 
 static int hear(void)
 {
 	struct channel_news news;
-	int image, state;
+	struct channel_files files;
 
-	return channel_hear(pair[1], &news, &image, &state);
+	return channel_hear(pair[1], &news, &files);
 }
 
 static void the_master_goes(void)

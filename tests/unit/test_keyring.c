@@ -49,7 +49,7 @@ static void what_was_packed_is_read(void **state)
 	struct keyring_reader r;
 	struct keyring k;
 	unsigned group;
-	struct span der;
+	struct span digest, der;
 
 	(void)state;
 	make_pairs(pair);
@@ -67,7 +67,11 @@ static void what_was_packed_is_read(void **state)
 	assert_true(keyring_is_over(&r));
 	r.rest = span_of(k.keys, k.keys_n);
 	for (unsigned i = 0; i < PAIRS; i++) {
-		assert_true(keyring_next_key(&r, &der));
+		uint8_t want[TLS_DIGEST];
+
+		assert_true(keyring_next_key(&r, &digest, &der));
+		assert_true(tls_key_digest(pair[i].own, want));
+		assert_true(span_eq(digest, span_of(want, TLS_DIGEST)));
 		const unsigned char *p = der.p;
 		EVP_PKEY *key = d2i_AutoPrivateKey(NULL, &p, (long)der.n);
 
@@ -75,7 +79,7 @@ static void what_was_packed_is_read(void **state)
 		assert_int_equal(EVP_PKEY_eq(key, pair[i].key), 1);
 		EVP_PKEY_free(key);
 	}
-	assert_false(keyring_next_key(&r, &der));
+	assert_false(keyring_next_key(&r, &digest, &der));
 	assert_true(keyring_is_over(&r));
 	keyring_free(&k);
 	free_pairs(pair);

@@ -66,16 +66,15 @@ static void take_news(int fd, unsigned worker)
 {
 	struct channel_report report;
 	struct channel_news news;
-	int image, state;
+	struct channel_files files;
 
-	while (table->behaviour[worker] != DEAF && channel_hear(fd, &news, &image, &state) == 1) {
+	while (table->behaviour[worker] != DEAF && channel_hear(fd, &news, &files) == 1) {
 		struct version v;
 
-		if (version_map(&v, image) == 0)
+		if (version_map(&v, files.image) == 0)
 			table->max_errors[worker] = v.config.set.max_errors;
 		version_unmap(&v);
-		close(image);
-		close(state);
+		channel_close_files(&files);
 		report = (struct channel_report){ news.number, news.number };
 		channel_report(fd, &report);
 	}

@@ -42,7 +42,7 @@ static struct state example(void)
 		.control_fd = -1,
 		.metrics_fd = 23,
 		.metrics_at = "[::1]:9100",
-		.image_fd = 24,
+		.found = { 24, 25 },
 		.reload = true,
 		.upgrade = false,
 		.handed = true,
@@ -136,7 +136,8 @@ static void comes_back_as_it_was(void **state)
 	assert_string_equal(r.metrics_at, "[::1]:9100");
 	assert_true(r.reload && !r.upgrade);
 	assert_true(state_oldest(&r) == 11);
-	assert_int_equal(r.image_fd, 24);
+	assert_int_equal(r.found.image, 24);
+	assert_int_equal(r.found.keys, 25);
 	assert_true(r.handed && !r.dumpable);
 	assert_int_equal(r.writer, 77);
 	assert_int_equal(r.other_count, 1);
@@ -269,7 +270,7 @@ static void descriptors_are_kept_or_not(void **state)
 			   .life = { -1, -1 },
 			   .control_fd = -1,
 			   .metrics_fd = -1,
-			   .image_fd = -1,
+			   .found = { -1, -1 },
 			   .workers = 1,
 			   .listen_count = 1 };
 	int fd = file_of("", 0);

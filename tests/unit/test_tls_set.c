@@ -172,6 +172,7 @@ static void loaded_in_pieces(void **state)
 		.min_version = TLS1_2_VERSION, .level = 2, .ciphers = "", .groups = ""
 	};
 	struct keyring k = { 0 };
+	struct tls_keys keys;
 	struct world w;
 	char why[TLS_WHY_MAX];
 
@@ -179,14 +180,14 @@ static void loaded_in_pieces(void **state)
 	setup(&w);
 	for (unsigned i = 0; i < PAIRS; i++)
 		assert_int_equal(keyring_add(&k, i <= BOTH_EC ? i : i - 1, "/x", &w.pair[i]), 0);
+	keys = (struct tls_keys){ .packed = span_of(k.keys, k.keys_n) };
 	for (unsigned most = 1; most <= PAIRS + 1; most++) {
 		struct tls_loading l;
 		unsigned calls = 1;
 		enum tls_load got;
 
 		tls_set_free(w.set);
-		assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n),
-					   span_of(k.keys, k.keys_n), why));
+		assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n), &keys, why));
 		while ((got = tls_load_some(&l, most, why)) == TLS_LOAD_MORE)
 			calls++;
 		assert_int_equal(got, TLS_LOADED);
@@ -199,8 +200,8 @@ static void loaded_in_pieces(void **state)
 	/* Without the last key. */
 	struct tls_loading l;
 
-	assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n),
-				   span_of(k.keys, k.keys_n - 1), why));
+	keys.packed.n--;
+	assert_true(tls_load_begin(&l, &policy, span_of(k.chains, k.chains_n), &keys, why));
 	assert_int_equal(tls_load_some(&l, PAIRS - 1, why), TLS_LOAD_MORE);
 	assert_int_equal(tls_load_some(&l, 1, why), TLS_LOAD_FAILED);
 	tls_set_free(l.set);

@@ -76,7 +76,7 @@ static int make_image(const char *more)
 				table,
 				more };
 	char why[PROBE_TEXT_MAX];
-	int fd = version_file();
+	struct version_files files;
 
 	snprintf(table, sizeof(table), "RECIPIENTS=%s", recipients);
 	config_free(config);
@@ -85,9 +85,10 @@ static int make_image(const char *more)
 	assert_int_equal(check_run(&check, config, why, sizeof(why)), 0);
 	config_print_faults(config, stderr);
 	assert_int_equal(config->fault_count, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(version_write(fd, config, &check), 0);
-	return fd;
+	assert_int_equal(version_make_files(&files), 0);
+	assert_int_equal(version_write(&files, config, &check), 0);
+	close(files.keys);
+	return files.image;
 }
 
 static void map_image(struct version *v, const char *more)
@@ -166,10 +167,10 @@ static void what_is_no_image_is_refused(void **state)
 	assert_int_equal(pread(fd, copy, (size_t)st.st_size, 0), st.st_size);
 	close(fd);
 	/* The mark, and every place and length behind it. */
-	for (size_t at = 0; at < 64 + 11 * 8; at++) {
+	for (size_t at = 0; at < 64 + 9 * 8; at++) {
 		uint8_t was = copy[at];
 
-		other = version_file();
+		other = memfd_create("other", MFD_CLOEXEC);
 		copy[at] = (uint8_t)(was ^ 0x80);
 		assert_int_equal(write(other, copy, (size_t)st.st_size), st.st_size);
 		copy[at] = was;
@@ -180,7 +181,7 @@ static void what_is_no_image_is_refused(void **state)
 		close(other);
 	}
 	for (off_t size = 0; size < st.st_size; size += size < 300 ? 1 : 1021) {
-		other = version_file();
+		other = memfd_create("other", MFD_CLOEXEC);
 		assert_int_equal(write(other, copy, (size_t)size), size);
 		assert_int_equal(version_map(&v, other), -EPROTO);
 		close(other);
@@ -191,31 +192,40 @@ static void what_is_no_image_is_refused(void **state)
 /* Other certificates, and everything else as it was. */
 static void is_renewed(void **state)
 {
-	char chains[] = "chains", keys[] = "keys", text[256];
-	struct keyring k = { .count = 1,
-			     .chains = (uint8_t *)chains,
-			     .keys = (uint8_t *)keys,
-			     .chains_n = 6,
-			     .keys_n = 4,
-			     .named_chains = 6,
-			     .named_keys = 4 };
+	char chains[] = "chains", keys[5], text[256];
+	struct certificates k = { .count = 1,
+				  .chains = (uint8_t *)chains,
+				  .chains_n = 6,
+				  .named = 6,
+				  .keys = memfd_create("keys", MFD_CLOEXEC),
+				  .mark = { 1 },
+				  .named_mark = { 1 } };
+	struct version_files files;
 	struct version v, next;
 	struct addr a;
-	int fd = version_file();
 
 	(void)state;
+	assert_int_equal(write(k.keys, "keys", 4), 4);
+	assert_int_equal(version_make_files(&files), 0);
 	write_recipients("@one.test\n");
 	map_image(&v, "STOP_GRACE=7");
 	write_recipients("@two.test\n"); /* which nobody reads */
-	assert_int_equal(version_renew(fd, &v, &k, 99), 0);
-	assert_int_equal(version_map(&next, fd), 0);
-	close(fd);
+	assert_int_equal(version_renew(&files, &v, &k, 99), 0);
+	assert_int_equal(version_map(&next, files.image), 0);
 	version_changes(&v, &next, text, sizeof(text));
 	assert_string_equal(text, "TLS_CERTIFICATE TLS_KEY");
 	version_unmap(&v);
 	assert_int_equal(next.probe->looks, 99);
 	assert_memory_equal(next.chains.p, chains, 6);
-	assert_memory_equal(next.keys.p, keys, 4);
+	assert_memory_equal(next.keys_mark, k.mark, TLS_DIGEST);
+	/* The private keys are apart, and nobody can change them. */
+	assert_int_equal(pread(files.keys, keys, sizeof(keys), 0), 4);
+	assert_memory_equal(keys, "keys", 4);
+	assert_int_equal(pwrite(files.keys, "k", 1, 0), -1);
+	assert_null(memmem(next.image, next.size, "keys", 4));
+	version_close_files(&files);
+	assert_int_equal(files.keys, -1);
+	close(k.keys);
 	assert_int_equal(next.config.set.stop_grace, 7);
 	assert_string_equal(next.config.set.user, "nobody");
 	assert_string_equal(next.route->destination[1].name, "[::1]:10");
@@ -298,22 +308,30 @@ static void news_and_reports(void **state)
 {
 	struct channel_news news = { .number = 7, .slot = { 3, 2, 1 } }, got = { 0 };
 	struct channel_report report = { 1, 1 };
-	int pair[2], fds[2], image = -1, other = -1, err;
+	struct channel_files files = { -1, -1, -1 };
+	int pair[2], fds[2], err;
 	char octet;
 
 	(void)state;
 	assert_int_equal(channel_open(pair), 0);
 	assert_int_equal(pipe(fds), 0);
-	assert_int_equal(channel_hear(pair[1], &got, &image, &other), -EAGAIN);
-	assert_int_equal(channel_tell(pair[0], &news, fds[0], fds[1]), 0);
-	assert_int_equal(channel_hear(pair[1], &got, &image, &other), 1);
+	const struct channel_files some = { fds[0], fds[1], -1 }, all = { fds[0], fds[1], fds[1] };
+
+	assert_int_equal(channel_hear(pair[1], &got, &files), -EAGAIN);
+	assert_int_equal(channel_tell(pair[0], &news, &some), 0);
+	assert_int_equal(channel_hear(pair[1], &got, &files), 1);
+	assert_int_equal(files.keys, -1);
+	channel_close_files(&files);
+	assert_int_equal(channel_tell(pair[0], &news, &all), 0);
+	assert_int_equal(channel_hear(pair[1], &got, &files), 1);
+	assert_true(files.keys >= 0);
 	assert_memory_equal(&got, &news, sizeof(news));
 	/* They are the ones that were sent, and are not kept over an exec. */
-	assert_int_equal(write(other, "x", 1), 1);
-	assert_int_equal(read(image, &octet, 1), 1);
-	assert_int_equal(fcntl(image, F_GETFD), FD_CLOEXEC);
-	close(image);
-	close(other);
+	assert_int_equal(write(files.state, "x", 1), 1);
+	assert_int_equal(read(files.image, &octet, 1), 1);
+	assert_int_equal(fcntl(files.image, F_GETFD), FD_CLOEXEC);
+	channel_close_files(&files);
+	assert_int_equal(files.image, -1);
 	assert_false(channel_reported(pair[0], &report));
 	channel_report(pair[1], &(struct channel_report){ 7, 5 });
 	channel_report(pair[1], &(struct channel_report){ 7, 7 });
@@ -322,13 +340,13 @@ static void news_and_reports(void **state)
 	assert_int_equal(report.oldest, 7);
 	/* Half a message is none; a full queue, and nobody, are said. */
 	assert_int_equal(write(pair[0], "half", 4), 4);
-	assert_int_equal(channel_hear(pair[1], &got, &image, &other), -EMFILE);
+	assert_int_equal(channel_hear(pair[1], &got, &files), -EMFILE);
 	do {
-		err = channel_tell(pair[0], &news, fds[0], fds[1]);
+		err = channel_tell(pair[0], &news, &all);
 	} while (err == 0);
 	assert_int_equal(err, -EAGAIN);
 	close(pair[1]);
-	err = channel_tell(pair[0], &news, fds[0], fds[1]);
+	err = channel_tell(pair[0], &news, &all);
 	assert_true(err == -EPIPE || err == -ECONNRESET);
 	close(pair[0]);
 	close(fds[0]);
@@ -338,12 +356,13 @@ static void news_and_reports(void **state)
 static void end_is_heard(void **state)
 {
 	struct channel_news got;
-	int pair[2], image, other;
+	struct channel_files files;
+	int pair[2];
 
 	(void)state;
 	assert_int_equal(channel_open(pair), 0);
 	close(pair[0]);
-	assert_int_equal(channel_hear(pair[1], &got, &image, &other), 0);
+	assert_int_equal(channel_hear(pair[1], &got, &files), 0);
 	channel_report(pair[1], &(struct channel_report){ 1, 1 });
 	close(pair[1]);
 }
