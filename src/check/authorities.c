@@ -15,12 +15,10 @@ static bool are_needed(const struct route *r)
 	return false;
 }
 
-int authorities_plan(struct tables_plan *plan, const struct route *r, struct config *c)
+static int plan_for_destinations(struct tables_plan *plan, struct config *c)
 {
 	const char *path = c->set.tls_destination_ca_file;
 
-	if (!are_needed(r))
-		return 0;
 	if (*path == '/')
 		return tables_add_file(plan, SETTING_TLS_DESTINATION_CA_FILE, path, strlen(path));
 	config_fault(c, SETTING_TLS_DESTINATION_CA_FILE,
@@ -28,6 +26,27 @@ int authorities_plan(struct tables_plan *plan, const struct route *r, struct con
 			   : "\"%s\": a destination has tls=verify, which needs it",
 		     path);
 	return 0;
+}
+
+/* Empty: no authority is known, and certificates are told of by their digests. */
+static int plan_for_clients(struct tables_plan *plan, struct config *c)
+{
+	const char *path = c->set.tls_client_ca_file;
+
+	if (*path == '/')
+		return tables_add_file(plan, SETTING_TLS_CLIENT_CA_FILE, path, strlen(path));
+	if (*path)
+		config_fault(c, SETTING_TLS_CLIENT_CA_FILE, "\"%s\": write it from / on", path);
+	return 0;
+}
+
+int authorities_plan(struct tables_plan *plan, const struct route *r, struct config *c)
+{
+	int err = are_needed(r) ? plan_for_destinations(plan, c) : 0;
+
+	if (!err && c->set.tls_client_certificates == TLS_CLIENT_CERTIFICATES_ASK)
+		err = plan_for_clients(plan, c);
+	return err;
 }
 
 static void read_file(struct tables_text *t, const struct tables_file *f, struct config *c)
@@ -43,11 +62,18 @@ static void read_file(struct tables_text *t, const struct tables_file *f, struct
 	X509_STORE_free(store);
 }
 
-void authorities_read(struct tables_text *t, const struct tables_plan *plan, struct config *c)
+void authorities_read(struct tables_text text[AUTHORITIES], const struct tables_plan *plan,
+		      struct config *c)
 {
-	*t = (struct tables_text){ 0 };
-	for (unsigned i = 0; i < plan->count; i++)
-		if (plan->file[i].setting == SETTING_TLS_DESTINATION_CA_FILE &&
-		    plan->file[i].fd >= 0)
-			read_file(t, &plan->file[i], c);
+	memset(text, 0, AUTHORITIES * sizeof(*text));
+	for (unsigned i = 0; i < plan->count; i++) {
+		const struct tables_file *f = &plan->file[i];
+
+		if (f->fd < 0)
+			continue;
+		if (f->setting == SETTING_TLS_DESTINATION_CA_FILE)
+			read_file(&text[AUTHORITIES_DESTINATIONS], f, c);
+		else if (f->setting == SETTING_TLS_CLIENT_CA_FILE)
+			read_file(&text[AUTHORITIES_CLIENTS], f, c);
+	}
 }

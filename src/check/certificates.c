@@ -389,5 +389,6 @@ struct tls_policy certificates_policy(const struct settings *set, const struct t
 		.groups = set->tls_groups,
 		.ticket_hours = page ? (unsigned)set->tls_ticket_hours : 0,
 		.tickets = page,
+		.client_asked = set->tls_client_certificates == TLS_CLIENT_CERTIFICATES_ASK,
 	};
 }

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "base/diag.h"
-#include "check/authorities.h"
 #include "check/limits.h"
 #include "check/resolver.h"
 #include "check/tables.h"
@@ -361,7 +360,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 		if (!status && !err) {
 			pairs_open_rest(&pairs, c);
 			err = certificates_build(&k->certificates, &pairs, c, &torn);
-			authorities_read(&k->authorities, &plan, c);
+			authorities_read(k->authorities, &plan, c);
 		}
 	}
 	k->probe.plan = NULL;
@@ -416,8 +415,10 @@ void check_release(struct check *k)
 {
 	tables_release(&k->policy, &k->tables);
 	certificates_free(&k->certificates);
-	free(k->authorities.data);
-	k->authorities = (struct tables_text){ 0 };
+	for (unsigned i = 0; i < AUTHORITIES; i++) {
+		free(k->authorities[i].data);
+		k->authorities[i] = (struct tables_text){ 0 };
+	}
 }
 
 /* ---- a running daemon ---- */

@@ -14,6 +14,7 @@
 
 #include "config/config.h"
 #include "policy/policy.h"
+#include "check/authorities.h"
 #include "check/certificates.h"
 #include "check/listen.h"
 #include "check/privilege.h"
@@ -27,7 +28,7 @@ struct check {
 	struct policy policy;
 	struct tables_size tables;
 	struct certificates certificates;
-	struct tables_text authorities; /* TLS_DESTINATION_CA_FILE; none: nobody needs it */
+	struct tables_text authorities[AUTHORITIES]; /* none: nobody needs them */
 	struct addr metrics;		/* METRICS_ADDRESS; family 0: none */
 	unsigned workers; /* the number in WORKERS, or one for each processor available */
 	/* MAX_SESSIONS where it is not set and RLIMIT_NOFILE carries fewer, which the configuration

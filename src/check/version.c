@@ -27,7 +27,7 @@ struct part {
 struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
-	struct part strings, networks, recipients, chains, authorities;
+	struct part strings, networks, recipients, chains, authorities[AUTHORITIES];
 	uint64_t named_chains; /* octets of them, of TLS_CERTIFICATE */
 	uint8_t keys_mark[TLS_DIGEST], named_keys_mark[TLS_DIGEST];
 	struct settings set;
@@ -101,8 +101,10 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
 	if (k->policy.recipients)
 		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
-	if (k->authorities.n)
-		memcpy(base + i->authorities.at, k->authorities.data, i->authorities.n);
+	for (unsigned a = 0; a < AUTHORITIES; a++)
+		if (k->authorities[a].n)
+			memcpy(base + i->authorities[a].at, k->authorities[a].data,
+			       i->authorities[a].n);
 	if (k->certificates.count)
 		memcpy(base + i->chains.at, k->certificates.chains, i->chains.n);
 }
@@ -137,7 +139,8 @@ static int write_image(int fd, const struct config *c, const struct check *k)
 	head.networks = place(&end, k->policy.networks ? k->tables.networks : 0);
 	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
 	head.chains = place(&end, k->certificates.chains_n);
-	head.authorities = place(&end, k->authorities.n);
+	for (unsigned a = 0; a < AUTHORITIES; a++)
+		head.authorities[a] = place(&end, k->authorities[a].n);
 	head.size = end;
 	/* With the room taken first, a lack of memory is an error and no SIGBUS. */
 	if (fallocate(fd, 0, 0, (off_t)end) != 0)
@@ -169,13 +172,16 @@ int version_renew(const struct version_files *files, const struct version *v,
 		.policy = v->policy,
 		.tables = { v->image->networks.n, v->image->recipients.n },
 		.certificates = *k,
-		.authorities = { (char *)(uintptr_t)v->authorities.p, v->authorities.n },
 		.metrics = v->metrics,
 		.workers = v->workers,
 		.sessions_wished = v->fewer_sessions,
 		.probe = *v->probe,
 	};
 	check.probe.looks = looks;
+	for (unsigned a = 0; a < AUTHORITIES; a++)
+		check.authorities[a] = (struct tables_text){
+			(char *)(uintptr_t)v->authorities[a].p, v->authorities[a].n
+		};
 	return version_write(files, &v->config, &check);
 }
 
@@ -191,7 +197,8 @@ static bool is_image(const struct version_image *i, size_t size)
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
 	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
-	       inside(i, i->authorities) && i->named_chains <= i->chains.n;
+	       inside(i, i->authorities[0]) && inside(i, i->authorities[1]) &&
+	       i->named_chains <= i->chains.n;
 }
 
 int version_map(struct version *v, int fd)
@@ -220,7 +227,8 @@ int version_map(struct version *v, int fd)
 	tables_delimiters(&v->policy, &v->config.set);
 	v->chains = span_of(base + i->chains.at, i->chains.n);
 	v->keys_mark = i->keys_mark;
-	v->authorities = span_of(base + i->authorities.at, i->authorities.n);
+	for (unsigned a = 0; a < AUTHORITIES; a++)
+		v->authorities[a] = span_of(base + i->authorities[a].at, i->authorities[a].n);
 	v->route = &i->route;
 	v->listen = &i->listen;
 	v->probe = &i->probe;
@@ -265,6 +273,12 @@ static bool same_certificates(const struct version_image *a, const struct versio
 			 behind(b->chains, b->named_chains));
 }
 
+static bool same_authorities(const struct version_image *a, const struct version_image *b,
+			     enum authorities of)
+{
+	return same_part(a, a->authorities[of], b, b->authorities[of]);
+}
+
 static bool changed(const struct version *a, const struct version *b, enum setting s)
 {
 	if (config_differs(&a->config.set, &b->config.set, s) == s)
@@ -277,7 +291,9 @@ static bool changed(const struct version *a, const struct version *b, enum setti
 	    s == SETTING_TLS_CERTIFICATE_DIR)
 		return !same_certificates(a->image, b->image, s);
 	if (s == SETTING_TLS_DESTINATION_CA_FILE)
-		return !same_part(a->image, a->image->authorities, b->image, b->image->authorities);
+		return !same_authorities(a->image, b->image, AUTHORITIES_DESTINATIONS);
+	if (s == SETTING_TLS_CLIENT_CA_FILE)
+		return !same_authorities(a->image, b->image, AUTHORITIES_CLIENTS);
 	return false;
 }
 

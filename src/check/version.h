@@ -30,7 +30,7 @@ struct version {
 	struct policy policy;
 	struct span chains;	  /* of clients' certificates: tls/keyring.h */
 	const uint8_t *keys_mark; /* SHA-256 of their private keys */
-	struct span authorities;  /* for destinations, PEM; empty: nobody needs them */
+	struct span authorities[AUTHORITIES]; /* PEM; empty: nobody needs them */
 	const struct route *route;
 	const struct listen_set *listen;
 	const struct probe *probe; /* its answers */

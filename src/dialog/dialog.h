@@ -86,6 +86,7 @@ enum dialog_tls {
 struct dialog_secure {
 	const char *version, *cipher; /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
 	const char *name;	      /* that the client has asked for; NULL: none */
+	char client[80];	      /* what its certificate says: tls/client.h; "": it has none */
 	bool resumed;
 	bool first; /* it stood before the greeting (RFC 8314 3.3) */
 };

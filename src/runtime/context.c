@@ -85,7 +85,7 @@ static struct tls_peer *load_peer(const struct route_destination *d, X509_STORE 
 static bool load_peers(struct context_version *v, char why[TLS_WHY_MAX])
 {
 	const struct route *r = v->rt.route;
-	struct span text = v->rt.version->authorities;
+	struct span text = v->rt.version->authorities[AUTHORITIES_DESTINATIONS];
 	X509_STORE *authorities = text.n ? tls_authorities(text, why) : NULL;
 	bool good = text.n == 0 || authorities;
 
@@ -114,18 +114,32 @@ static void forget_keys(struct context_version *v)
 	v->keys = NULL;
 }
 
+static bool begin_loading(struct context *ctx, struct context_version *v,
+			  struct tls_loading *loading, char why[TLS_WHY_MAX])
+{
+	const struct version *of = v->rt.version;
+	const struct tls_keys keys = { ctx->distant, span_of(v->keys, v->keys_n) };
+	struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
+	struct span text = of->authorities[AUTHORITIES_CLIENTS];
+	bool good;
+
+	policy.client_authorities = text.n ? tls_authorities(text, why) : NULL;
+	good = (text.n == 0 || policy.client_authorities) &&
+	       tls_load_begin(loading, &policy, of->chains, &keys, why);
+	X509_STORE_free(policy.client_authorities);
+	return good;
+}
+
 /* As context_load_tls(), of the clients' certificates. */
 static int load_certificates(struct context *ctx, struct context_version *v,
 			     struct tls_loading *loading, unsigned most, char why[TLS_WHY_MAX])
 {
 	const struct version *of = v->rt.version;
-	const struct tls_keys keys = { ctx->distant, span_of(v->keys, v->keys_n) };
-	const struct tls_policy policy = certificates_policy(&of->config.set, v->rt.tickets);
 	enum tls_load got = TLS_LOAD_FAILED;
 
 	if (of->chains.n == 0)
 		return 0;
-	if (loading->set || tls_load_begin(loading, &policy, of->chains, &keys, why))
+	if (loading->set || begin_loading(ctx, v, loading, why))
 		got = tls_load_some(loading, most, why);
 	if (got == TLS_LOAD_MORE)
 		return 1;

@@ -9,6 +9,7 @@
 #include "session/session.h"
 #include "session/work.h"
 #include "smtp/words.h"
+#include "tls/client.h"
 #include "tls/handshake.h"
 
 /* TLS_HANDSHAKES_PER_ADDRESS is reached. */
@@ -84,7 +85,7 @@ void session_secure_ends(struct session *s)
 static void secured(struct session *s, SSL *ssl)
 {
 	bool first = s->state == SESSION_CONNECTING;
-	const struct dialog_secure how = {
+	struct dialog_secure how = {
 		.version = SSL_get_version(ssl),
 		.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)),
 		.name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
@@ -92,6 +93,8 @@ static void secured(struct session *s, SSL *ssl)
 		.first = first,
 	};
 
+	_Static_assert(sizeof(how.client) == CLIENT_WORDS, "the dialog knows nothing of TLS");
+	client_words(ssl, how.client);
 	stats_count(s->ctx->stats, handshakes[how.resumed ? STATS_RESUMED : STATS_FULL], 1);
 	if (!how.resumed)
 		rates_add(s->rt->handshakes, &s->dialog.client_addr, io_now_ms(s->ctx->io));

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "tls/client.h"
 #include "tls/conn.h"
 
 /* A name that a group is for. */
@@ -106,16 +107,6 @@ static bool set_versions(SSL_CTX *ctx, const struct tls_policy *p, enum tls_part
 	return true;
 }
 
-static bool set_client_ca(SSL_CTX *ctx, const struct tls_policy *p, char why[TLS_WHY_MAX])
-{
-	if (!p->client_ca)
-		return true;
-	if (SSL_CTX_load_verify_file(ctx, p->client_ca) != 1)
-		return refuse(why, "TLS_CLIENT_CA_FILE");
-	SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(p->client_ca));
-	return true;
-}
-
 static SSL_CTX *make_context(struct tls_set *set, enum tls_part *part, char why[TLS_WHY_MAX])
 {
 	const struct tls_policy *p = &set->policy;
@@ -129,9 +120,12 @@ static SSL_CTX *make_context(struct tls_set *set, enum tls_part *part, char why[
 	SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, set);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
-	ticket_use(ctx, p->ticket_hours && !p->client_ca ? &set->tickets : NULL);
+	/* A session that is resumed has no certificate to tell of. */
+	ticket_use(ctx, p->ticket_hours && !p->client_asked ? &set->tickets : NULL);
 	SSL_CTX_set_timeout(ctx, (long)p->ticket_hours * 3600);
-	if (set_versions(ctx, p, part, why) && set_client_ca(ctx, p, why))
+	if (p->client_asked)
+		client_ask(ctx, p->client_authorities);
+	if (set_versions(ctx, p, part, why))
 		return ctx;
 	SSL_CTX_free(ctx);
 	return NULL;
@@ -264,6 +258,8 @@ struct tls_set *tls_set_make(const struct tls_policy *policy, enum tls_part *par
 		set->policy.ciphers = set->ciphers = copy(policy->ciphers);
 		set->policy.groups = set->groups_list = copy(policy->groups);
 		good = set->ciphers && set->groups_list &&
+		       (!policy->client_authorities ||
+			X509_STORE_up_ref(policy->client_authorities) == 1) &&
 		       ticket_open(&set->tickets, policy->tickets);
 	}
 	if (!good)
@@ -359,6 +355,7 @@ void tls_set_free(struct tls_set *set)
 	for (unsigned i = 0; i < set->names; i++)
 		free(set->name[i].text);
 	ticket_close(&set->tickets);
+	X509_STORE_free(set->policy.client_authorities);
 	free(set->group);
 	free(set->name);
 	free(set->ciphers);

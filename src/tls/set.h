@@ -26,7 +26,8 @@ struct tls_policy {
 	const char *groups;
 	unsigned ticket_hours;		   /* 0: no tickets */
 	const struct ticket_page *tickets; /* there as long as the set */
-	const char *client_ca;		   /* a file; NULL: no certificate is asked for */
+	bool client_asked;		   /* for a certificate: client.h */
+	X509_STORE *client_authorities;	   /* then; NULL: none. The caller's */
 };
 
 /* What is taken where a list is empty. */

@@ -167,7 +167,7 @@ static void what_is_no_image_is_refused(void **state)
 	assert_int_equal(pread(fd, copy, (size_t)st.st_size, 0), st.st_size);
 	close(fd);
 	/* The mark, and every place and length behind it. */
-	for (size_t at = 0; at < 64 + 9 * 8; at++) {
+	for (size_t at = 0; at < 64 + 11 * 8; at++) {
 		uint8_t was = copy[at];
 
 		other = memfd_create("other", MFD_CLOEXEC);
