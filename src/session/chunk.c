@@ -174,6 +174,7 @@ static void move_more(struct session *s)
 		receive(s);
 		return;
 	}
+	transfer_return_buffers(s); /* the last step may have been received */
 	queued = stream_unread(&s->client.stream);
 	if (queued > 0) {
 		uint64_t n = no_more_than(s->dialog.message.left,

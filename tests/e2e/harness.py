@@ -517,11 +517,12 @@ class Caronte(Program):
 
 class Sink(Program):
     """caronte-sink with these arguments, a transcript, raw octets and a report; at a Unix socket in
-    its directory where `unix` says so."""
+    its directory where `unix` says so. Not `told`: only the report, so it waits for no disk."""
     unix = False
 
-    def __init__(self, *arguments, maildir=False, digest=False, unix=None):
+    def __init__(self, *arguments, maildir=False, digest=False, unix=None, told=True):
         super().__init__("sink")
+        self.files = ["--transcript", "transcript", "--raw", "raw"] if told else []
         self.place = "unix:%s/socket" % self.dir if self.unix or unix else None
         if TestCase.gateway and "--name" in arguments:  # see name_of()
             name = arguments[arguments.index("--name") + 1]
@@ -535,8 +536,7 @@ class Sink(Program):
         for chance in range(5):
             port = self.port or free_port()
             self.launch([SINK, "--listen", self.place or "127.0.0.1:%d" % port, "--name",
-                         "sink.test", "--transcript", "transcript", "--raw", "raw", "--report",
-                         "report", *self.arguments])
+                         "sink.test", *self.files, "--report", "report", *self.arguments])
             if self.wait_ready():
                 self.port = port
                 return self

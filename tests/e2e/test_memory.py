@@ -25,6 +25,17 @@ def pss(daemon):
     return total
 
 
+def queued(port):
+    """Octets in the kernel that have come from, or are to go to, connections with PORT."""
+    total = 0
+    with open("/proc/net/tcp", encoding="ascii") as f:
+        for line in list(f)[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            if "%04X" % port in (local[-4:], remote[-4:]):
+                total += sum(int(n, 16) for n in queues.split(":"))
+    return total
+
+
 def settled(daemon):
     """Nothing of it is given back any more."""
     before = pss(daemon)
@@ -40,7 +51,7 @@ class Crowd(harness.TestCase):
         harness.allow_descriptors(6 * self.COUNT)
         if "-asan" in harness.BUILD.name:
             self.skipTest("memory of AddressSanitizer's own would be counted")
-        with harness.Sink() as sink, self.caronte(
+        with harness.Sink(told=False) as sink, self.caronte(
                 sink, MAX_SESSIONS=2 * self.COUNT, MAX_SESSIONS_PER_ADDRESS=0,
                 **settings) as daemon, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(test_limits.come_from("127.0.0.1", daemon.port))
@@ -50,7 +61,7 @@ class Crowd(harness.TestCase):
                 c.send(EHLO)
                 c.reply()
             harness.wait_until(lambda: settled(daemon))
-            yield daemon, clients, pss(daemon)
+            yield daemon, sink, clients, pss(daemon)
 
     def each(self, clients, octets, codes=()):
         for c in clients:
@@ -64,28 +75,55 @@ class Stalled(Crowd):
     """Clients that stop in the middle of a message, and say an octet now and then."""
     MOST = 8 * MIB
 
-    def check(self, daemon, before):
-        harness.wait_until(lambda: pss(daemon) - before < self.MOST)
+    def check(self, daemon, sink, before):
+        try:
+            harness.wait_until(lambda: pss(daemon) - before < self.MOST)
+        except AssertionError as fault:
+            raise AssertionError("%s: %d KiB more than before, %d octets are in clients' sockets "
+                                 "and %d in those with the sink" % (
+                                     fault, (pss(daemon) - before) >> 10, queued(daemon.port),
+                                     queued(sink.port))) from fault
 
     def test_bodies(self):
         for settings in {}, {"BARE_NEWLINE_NORMALIZE": True}, {"BODY_SPLICE": True}:
-            with puppet.case(settings), self.crowd(**settings) as (daemon, clients, before):
+            with puppet.case(settings), self.crowd(**settings) as (daemon, sink, clients, before):
                 self.each(clients, MAIL + RCPT + DATA, (250, 250, 354))
                 self.each(clients, HEAD + LINE * 1000)
-                self.check(daemon, before)
+                self.check(daemon, sink, before)
                 for _ in range(3):
                     self.each(clients, b"y")
-                self.check(daemon, before)
+                self.check(daemon, sink, before)
                 self.each(clients, b"\r\n.\r\n", (250,))
 
     def test_chunks(self):
         octets = HEAD + LINE * 1000
         for settings in {}, {"BODY_COPY": True}:
-            with puppet.case(settings), self.crowd(**settings) as (daemon, clients, before):
+            with puppet.case(settings), self.crowd(**settings) as (daemon, sink, clients, before):
                 self.each(clients, MAIL + RCPT + b"BDAT %d LAST\r\n" % (len(octets) + 1) + octets,
                           (250, 250))
-                self.check(daemon, before)
+                self.check(daemon, sink, before)
                 self.each(clients, b"\n", (250,))
+
+
+class Pipes(Crowd):
+    """Clients whose chunks are received while others have all pipes, and spliced when one is
+    free."""
+    COUNT = 600
+    PIPES = 256  # WORKER_PIPES
+
+    def test(self):
+        part = LINE * 500
+        begin = MAIL + RCPT + b"BDAT %d LAST\r\n" % (len(HEAD) + 2 * len(part) + 1) + HEAD + part
+        with self.crowd(WORKERS=1) as (daemon, sink, clients, before):
+            first, others = clients[:self.PIPES], clients[self.PIPES:]
+            self.each(first, begin, (250, 250))
+            self.each(others, begin, (250, 250))
+            self.each(first, part + b"\n", (250,))
+            self.each(others, part)
+            Stalled.check(self, daemon, sink, before)
+            self.each(others, b"\n", (250,))
+
+    MOST = 8 * MIB
 
 
 class Unread(harness.TestCase):
@@ -128,7 +166,7 @@ class Burst(Crowd):
 
     def test(self):
         """What many needed at the same time is given back within seconds, though they stay."""
-        with self.crowd(WORKERS=1) as (daemon, clients, before):
+        with self.crowd(WORKERS=1) as (daemon, _, clients, before):
             for _ in range(2):
                 self.each(clients, b"NOOP\r\nNOOP", (250,))
                 busy = pss(daemon) - before

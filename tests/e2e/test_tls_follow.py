@@ -13,6 +13,7 @@ import unittest.mock
 
 import harness
 import test_tls_certificates
+import test_upgrade
 import tls
 from puppet import case
 from tls import Secure
@@ -30,8 +31,15 @@ class Following(test_tls_certificates.Directory):
         self.put("first")
 
     def follow(self, sink, **settings):
-        return self.caronte(sink, **{"TLS_CERTIFICATE": str(self.chain), "TLS_KEY": str(self.key),
-                                     "TLS_FOLLOW_SECONDS": 1, **settings})
+        return self.caronte(sink, **{**self.settings(), **settings})
+
+    def settings(self):
+        return {"TLS_CERTIFICATE": str(self.chain), "TLS_KEY": str(self.key),
+                "TLS_FOLLOW_SECONDS": 1}
+
+    def follow_replaceable(self, sink):
+        """A daemon whose program USER can execute again, wherever it was built."""
+        return test_upgrade.copy(self, sink, **self.settings())
 
     def new(self, label, names=("mx.test",), **how):
         """A pair that is not in place yet: certificate and key."""
@@ -228,7 +236,7 @@ class Renewals(Following):
 
     def test_upgrade(self):
         """The next program goes on with it."""
-        with harness.Sink() as sink, self.follow(sink) as daemon:
+        with harness.Sink() as sink, self.follow_replaceable(sink) as daemon:
             self.put("second")
             self.wait_for(daemon, "second")
             daemon.process.send_signal(signal.SIGUSR2)

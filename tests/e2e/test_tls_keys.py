@@ -187,7 +187,7 @@ class Keys(Following):
 
     def test_upgrade(self):
         """The next program has a process of its own, and the one before serves its workers on."""
-        with harness.Sink() as sink, self.follow(sink) as daemon, \
+        with harness.Sink() as sink, self.follow_replaceable(sink) as daemon, \
                 Secure(daemon.port) as client:
             client.reply()
             before = self.key_process(daemon)
