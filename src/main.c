@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -223,6 +224,9 @@ int main(int argc, char **argv)
 	struct arguments a = { .file = DEFAULT_FILE, .adopt = -1 };
 	int status;
 
+	/* Memory has private keys, other people's mail and, in passing, their passwords: no core
+	 * files, and no other process of USER looks into it. An exec undoes that (--adopt). */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (!open_standard_streams())
 		return EX_OSERR;
 	a.overrides = calloc((size_t)argc, sizeof(*a.overrides));

@@ -318,7 +318,7 @@ static int build(struct certificates *found, const struct pairs *pairs, struct c
 
 	if (!err)
 		err = take_faults(file[FAULTS], c);
-	if (!err)
+	if (!err && !answer->err)
 		err = take(found, answer, file[CHAINS]);
 	return err;
 }

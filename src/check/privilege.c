@@ -167,11 +167,8 @@ int privilege_drop(const struct privilege_id *id, char *why, size_t cap)
 		return err;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return fail(why, cap, "no_new_privs");
-	/*
-	 * A change of user leaves this to fs.suid_dumpable. The memory holds other people's mail
-	 * and, in passing, their passwords: no core files, no tracing by other processes of USER.
-	 */
-	if (root && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
+	/* A change of user leaves this to fs.suid_dumpable. */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		return fail(why, cap, "forbidding core files");
 	errno = EPERM;
 	if (root && !ids_are(id))

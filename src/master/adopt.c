@@ -312,9 +312,6 @@ int master_adopt(const struct master_start *start, int fd, bool only_check)
 		return status;
 	}
 	close(fd);
-	/* An exec makes a process open to its user's eyes again. */
-	if (!s.dumpable)
-		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	prctl(PR_SET_NAME, "caronte");
 	start_nothing(&m, start);
 	status = adopt(&m, &s);

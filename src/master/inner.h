@@ -179,6 +179,9 @@ int signing_begin(struct master *m) __attribute__((warn_unused_result));
 /* The version is another one; OLDEST: the oldest that a worker uses. What it signs with is there
  * when this returns, and whoever asks meanwhile is answered. */
 void signing_take(struct master *m, uint64_t oldest);
+/* A worker, of that number, has died: whoever takes its place speaks over another pair, since this
+ * one may have been tampered with. */
+void signing_worker_died(struct master *m, unsigned i);
 /* Starts it where it is to run and does not. */
 void signing_run(struct master *m, uint64_t now_ms);
 /* Keys are apart from the workers (TLS_KEY_PROCESS). */

@@ -201,6 +201,8 @@ static void worker_ended(struct master *m, unsigned slot, int status)
 	c->ready = false;
 	if (ended_as_asked(m, slot, status))
 		return;
+	if (slot / m->rt.workers == m->generation)
+		signing_worker_died(m, slot % m->rt.workers);
 	master_fault(m, "worker-died", "worker %u: %s, %u sessions lost", slot, text, seats);
 	if (m->state != STARTING || was_ready || m->upgraded)
 		return;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * signing: the process with the private keys (tls/signer.h) as a child of the master, which itself
- * holds the files of keys and maps none. It keeps both ends of each pair of sockets, so that a
- * worker can be started again, and so can the process: what a worker has asked meanwhile waits in
- * its socket, and what was being answered is asked for again.
+ * holds the files of keys and maps none. It keeps both ends of each pair of sockets, so that the
+ * process can be started again: what a worker has asked meanwhile waits in its socket, and what was
+ * being answered is asked for again. A worker that has died is followed by one with another pair.
  *
  * Other keys need another process. It has those of earlier versions too, as long as a worker uses
  * one. It ends with the last worker: after an upgrade the one from before goes on for the workers
@@ -184,6 +184,31 @@ void signing_take(struct master *m, uint64_t oldest)
 
 /* ---- beginning and end ---- */
 
+/* 0 or -errno. */
+static int open_pair(struct signing_pair *p)
+{
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) != 0)
+		return -errno;
+	*p = (struct signing_pair){ fd[0], fd[1] };
+	return 0;
+}
+
+void signing_worker_died(struct master *m, unsigned i)
+{
+	struct signing_pair pair;
+
+	if (!m->signing.pair || open_pair(&pair) != 0)
+		return; /* without descriptors the next one has that of before */
+	close_pair(&m->signing.pair[i]);
+	m->signing.pair[i] = pair;
+	if (m->signing.process.pid) {
+		end(m);
+		begin(m);
+	}
+}
+
 int signing_begin(struct master *m)
 {
 	struct signing *s = &m->signing;
@@ -195,11 +220,10 @@ int signing_begin(struct master *m)
 	if (!s->pair)
 		return -ENOMEM;
 	for (unsigned i = 0; i < m->rt.workers; i++) {
-		int fd[2];
+		int err = open_pair(&s->pair[i]);
 
-		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fd) != 0)
-			return -errno;
-		s->pair[i] = (struct signing_pair){ fd[0], fd[1] };
+		if (err)
+			return err;
 	}
 	added = add(m, m->rt.number);
 	return added < 0 ? added : 0;

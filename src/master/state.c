@@ -96,7 +96,6 @@ int state_write(int fd, const struct state *s)
 	put_one(out, "reload", s->reload);
 	put_one(out, "upgrade", s->upgrade);
 	put_one(out, "handed", s->handed);
-	put_one(out, "dumpable", s->dumpable);
 	put_one(out, "writer", s->writer);
 	put_lists(out, s);
 	fputs("end\n", out);
@@ -379,8 +378,6 @@ static bool take_line(struct reading *r, const char *word, char *rest)
 		return take_bool(rest, &s->upgrade);
 	if (strcmp(word, "handed") == 0)
 		return take_bool(rest, &s->handed);
-	if (strcmp(word, "dumpable") == 0)
-		return take_bool(rest, &s->dumpable);
 	return take_listed(r, word, rest);
 }
 

@@ -69,7 +69,6 @@ struct state {
 	struct version_files found; /* empty, for what the new program finds */
 	bool reload, upgrade;	    /* asked for and not begun: HUP and USR2 that came meanwhile */
 	bool handed;		    /* the listening sockets are not ours to end */
-	bool dumpable;		    /* the processes may be looked into by their user */
 	pid_t writer;		    /* 0: not running */
 	unsigned listen_count;	    /* addresses */
 	int *listen_fds;	    /* workers * listen_count; owned */

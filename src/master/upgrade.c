@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -177,7 +176,6 @@ static int describe(struct master *m, struct state *s)
 		.listen_fds = m->listen_fds,
 		.other_count = m->other_count,
 		.slots = m->slots,
-		.dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 1,
 	};
 	for (unsigned i = 0; i < m->other_count; i++)
 		s->other_seats[i] = m->other[i].fd;

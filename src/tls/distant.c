@@ -58,8 +58,10 @@ static bool hear(struct distant *d, struct signing_answer *answer, int wait_ms)
 
 		if (n == (ssize_t)sizeof(*answer) && answer->number == d->number)
 			return true;
-		if (n > 0)
-			continue; /* to a question that was given up */
+		if (n > 0) {
+			d->silent = false; /* to a question that was given up: it is late */
+			continue;
+		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR) || left <= 0)
 			return false;
 		(void)!poll(&p, 1, (int)left);

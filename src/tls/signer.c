@@ -7,6 +7,7 @@
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -71,7 +72,8 @@ struct signer *signer_make(const struct span *packed, unsigned count)
 		signer_free(s);
 		return NULL;
 	}
-	qsort(s->held, s->count, sizeof(*s->held), compare);
+	if (s->count)
+		qsort(s->held, s->count, sizeof(*s->held), compare);
 	return s;
 }
 
@@ -90,7 +92,8 @@ void signer_free(struct signer *s)
 static EVP_PKEY *find(struct signer *s, const uint8_t digest[TLS_DIGEST])
 {
 	const struct held want = { .digest = span_of(digest, TLS_DIGEST) };
-	struct held *h = bsearch(&want, s->held, s->count, sizeof(*s->held), compare);
+	struct held *h =
+		s->count ? bsearch(&want, s->held, s->count, sizeof(*s->held), compare) : NULL;
 	const unsigned char *p;
 	EVP_PKEY *key;
 
@@ -107,10 +110,64 @@ static EVP_PKEY *find(struct signer *s, const uint8_t digest[TLS_DIGEST])
 
 /* ---- signing ---- */
 
-/* Every block of PSS ends so (RFC 8017 9.1.1, step 12): what was encrypted for the key does not. */
+/* XORs N octets of MGF1 of the seed onto DB (RFC 8017 B.2.1). */
+static bool unmask(uint8_t *db, size_t n, struct span seed, const EVP_MD *md)
+{
+	uint8_t mask[EVP_MAX_MD_SIZE];
+	size_t len = (size_t)EVP_MD_get_size(md);
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	bool good = ctx != NULL;
+
+	for (size_t at = 0; good && at < n; at += len) {
+		const uint8_t counter[4] = { 0, 0, 0, (uint8_t)(at / len) };
+
+		good = EVP_DigestInit_ex(ctx, md, NULL) == 1 &&
+		       EVP_DigestUpdate(ctx, seed.p, seed.n) == 1 &&
+		       EVP_DigestUpdate(ctx, counter, sizeof(counter)) == 1 &&
+		       EVP_DigestFinal_ex(ctx, mask, NULL) == 1;
+		for (size_t i = 0; good && i < len && at + i < n; i++)
+			db[at + i] ^= mask[i];
+	}
+	EVP_MD_CTX_free(ctx);
+	return good;
+}
+
+/* Whether EM, whose first octet has BITS bits, is a block of PSS with a salt as long as the digest,
+ * as TLS has it (RFC 8017 9.1.2, steps 4 to 10; RFC 8446 4.2.3). */
+static bool is_block(struct span em, unsigned bits, const EVP_MD *md)
+{
+	uint8_t db[SIGNING_MOST];
+	size_t len = (size_t)EVP_MD_get_size(md), zeros;
+
+	if (em.n < 2 * len + 2 || em.p[em.n - 1] != 0xbc || em.p[0] >> bits)
+		return false;
+	memcpy(db, em.p, em.n - len - 1);
+	if (!unmask(db, em.n - len - 1, span_of(em.p + em.n - len - 1, len), md))
+		return false;
+	db[0] &= (uint8_t)(0xff >> (8 - bits));
+	zeros = em.n - 2 * len - 2;
+	for (size_t i = 0; i < zeros; i++)
+		if (db[i])
+			return false;
+	return db[zeros] == 1;
+}
+
+/* A number that somebody has encrypted for the key has no such form, and cannot be given one. */
 static bool is_padded(const struct signing_ask *ask, const EVP_PKEY *key)
 {
-	return ask->n == (uint32_t)EVP_PKEY_get_size(key) && ask->octets[ask->n - 1] == 0xbc;
+	unsigned bits = (unsigned)EVP_PKEY_get_bits(key) - 1;
+	struct span em = span_of(ask->octets, ask->n);
+
+	if (em.n != (size_t)EVP_PKEY_get_size(key))
+		return false;
+	if (bits % 8 == 0) { /* the number is an octet longer than the block */
+		if (em.p[0])
+			return false;
+		em = span_from(em, 1);
+	}
+	bits = bits % 8 ? bits % 8 : 8;
+	return is_block(em, bits, EVP_sha256()) || is_block(em, bits, EVP_sha384()) ||
+	       is_block(em, bits, EVP_sha512());
 }
 
 /* RSA's padding for ASK, which KEY can answer; 0: it has none; -1: it cannot. */
@@ -136,8 +193,7 @@ void signer_answer(struct signer *s, const struct signing_ask *ask, struct signi
 	EVP_PKEY_CTX *ctx = padding >= 0 ? EVP_PKEY_CTX_new(key, NULL) : NULL;
 	size_t n = SIGNING_MOST;
 
-	answer->number = ask->number;
-	answer->n = 0;
+	*answer = (struct signing_answer){ .number = ask->number };
 	if (ctx && EVP_PKEY_sign_init(ctx) == 1 &&
 	    (padding == 0 || EVP_PKEY_CTX_set_rsa_padding(ctx, padding) == 1) &&
 	    EVP_PKEY_sign(ctx, answer->octets, &n, ask->octets, ask->n) == 1)
@@ -147,6 +203,14 @@ void signer_answer(struct signer *s, const struct signing_ask *ask, struct signi
 }
 
 /* ---- serving ---- */
+
+/* The other end is closed. (A packet of no octets is told in the same way by recv(2).) */
+static bool is_over(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
+}
 
 /* The newest question: whoever asks again waits for no answer to the one before. False: nobody asks
  * any more. */
@@ -161,7 +225,7 @@ static bool next_ask(int fd, struct signing_ask *ask)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n < 0 || (n == 0 && is_over(fd)))
 			return any;
 		if (n != (ssize_t)sizeof(got))
 			continue;

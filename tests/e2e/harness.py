@@ -239,6 +239,12 @@ def child_pids(pid):
     return []
 
 
+def only_root_sees():
+    """What stands in memory and descriptors of Caronte's processes."""
+    if not ROOT:
+        raise unittest.SkipTest("only root can look into Caronte's processes")
+
+
 def state_of(pid):
     """The letter of a process's state, as in /proc/PID/stat; "X" once it is reaped."""
     with contextlib.suppress(OSError):

@@ -479,6 +479,7 @@ class Moving(harness.TestCase):
 
     def test_memory_of_sessions_between_chunks(self):
         """No pipe and no buffer is left behind: many sessions in turn, many chunks each."""
+        harness.only_root_sees()
         with harness.Sink("--count") as sink, self.caronte(sink, WORKERS=1) as daemon:
             worker, = daemon.workers()
 

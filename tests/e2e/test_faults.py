@@ -51,6 +51,7 @@ class Base(harness.TestCase):
 
     def descriptors(self, daemon, destination):
         """… when none of them is a connection that the gateway dialog keeps."""
+        harness.only_root_sees()
         if destination.idle:
             destination.idle.drop()
             harness.wait_until(lambda: not harness.connections_to(destination.port))

@@ -550,6 +550,7 @@ class Stress(harness.TestCase):
                 client.hello()
                 client.quit()
             worker, = daemon.workers()
+            harness.only_root_sees()
             usual = self.limit_descriptors(worker, "")
             self.limit_descriptors(worker, max(map(int, os.listdir("/proc/%d/fd" % worker))) + 8)
             clients = [stack.enter_context(come_from("127.0.0.1", daemon.port))

@@ -17,6 +17,7 @@ LINE = b"x" * 78 + b"\r\n"
 def pss(daemon):
     """Octets of memory of all of Caronte's processes, what they share counted once: without those
     of files, of which other daemons on the machine bear a part while they run."""
+    harness.only_root_sees()
     total = 0
     for pid in [daemon.pid, *daemon.processes()]:
         with open("/proc/%d/smaps_rollup" % pid, encoding="ascii") as f:

@@ -18,6 +18,7 @@ import puppet
 
 def open_files(pid):
     """What the descriptors of a process stand for; one that is closed meanwhile may be missing."""
+    harness.only_root_sees()
     for each in pathlib.Path("/proc/%d/fd" % pid).iterdir():
         with contextlib.suppress(FileNotFoundError):
             yield os.readlink(each)
@@ -25,6 +26,7 @@ def open_files(pid):
 
 def memory_of_versions(daemon):
     """The images that are in memory, whoever holds them: by descriptor or mapped."""
+    harness.only_root_sees()
     found = set()
     for pid in (daemon.pid, *daemon.processes()):
         place = pathlib.Path("/proc/%d" % pid)

@@ -4,6 +4,8 @@ import hashlib
 import pathlib
 import signal
 import ssl
+import time
+import unittest.mock
 
 import harness
 import tls
@@ -17,6 +19,16 @@ def fingerprint(chain):
     der = ssl.PEM_cert_to_DER_cert(chain.read_text().split("-----END")[0] +
                                    "-----END CERTIFICATE-----\n")
     return "sha256:" + hashlib.sha256(der).hexdigest()
+
+
+def one_by_one(client):
+    """Secure.flush(), a record at a time."""
+    octets = client.outgoing.read()
+    while octets:
+        n = 5 + int.from_bytes(octets[3:5], "big")
+        client.socket.sendall(octets[:n])
+        octets = octets[n:]
+        time.sleep(0.05)
 
 
 class Clients(tls.TlsCase):
@@ -109,7 +121,7 @@ class Clients(tls.TlsCase):
                     self.assertFalse(client.tls.session and client.tls.session.has_ticket)
 
     def test_long_chain(self):
-        """One of more than 16 KiB is no certificate of anybody's."""
+        """One of more than 8 KiB is no certificate of anybody's."""
         chain, key = self.signed("A friend")
         long = self.place / "long.pem"
         long.write_text(chain.read_text() + 40 * self.ca.read_text())
@@ -120,6 +132,18 @@ class Clients(tls.TlsCase):
             for fault in daemon.records("fault", what="tls-handshake", count=2):
                 self.assertRegex(fault.get("detail"), "excessive message size")
             self.deliver(daemon, None, (chain, key))
+
+    def test_another_authority_of_the_same_name(self):
+        """Whose signatures are not good; and records that come one by one."""
+        (self.place / "other").mkdir()
+        ca, key = tls.make_pair(self.place / "other", ["An authority"], name="ca")
+        pair = self.signed("A friend")
+        with harness.Sink() as sink, self.ask(sink, TLS_CLIENT_CA_FILE=str(ca)) as daemon:
+            for count, version in enumerate(VERSIONS, 1):
+                with case(version), unittest.mock.patch.object(Secure, "flush", one_by_one):
+                    self.deliver(daemon, version, pair)
+                    self.assertEqual(self.peers(daemon, count), [fingerprint(pair[0])] * count)
+            self.assertEqual(daemon.records("fault"), [])
 
     def test_wrong_file(self):
         for text, said in (None, "No such file"), ("", "no certificate that can be read"):

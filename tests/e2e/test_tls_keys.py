@@ -89,6 +89,7 @@ class Keys(Following):
         """Which processes have some of them, by name."""
         if "-asan" in harness.BUILD.name:
             self.skipTest("AddressSanitizer has terabytes of memory, and keeps what was given back")
+        harness.only_root_sees()
         found = {}
         for pid, name in [(daemon.pid, "caronte"), *daemon.processes().items()]:
             if secrets_in(pid, secrets):
@@ -153,6 +154,23 @@ class Keys(Following):
                     each.join()
             self.assertEqual(faults, [])
             self.shakes(daemon)
+
+    def test_worker_that_died(self):
+        """The next one speaks over another pair of sockets, and is served."""
+        with harness.Sink() as sink, self.follow(sink, WORKERS=1) as daemon:
+            daemon.may_die = True
+            before = self.key_process(daemon)
+            worker, = daemon.workers()
+            os.kill(worker, signal.SIGKILL)
+            harness.wait_until(lambda: daemon.workers() not in ([], [worker]))
+            harness.wait_until(lambda: self.key_process(daemon) != before)
+            self.shakes(daemon)
+
+    def test_looked_into_by_root_alone(self):
+        """… whoever has started it: another process of USER takes nothing out of it."""
+        with harness.Sink() as sink, self.follow(sink) as daemon:
+            for pid in daemon.pid, *daemon.processes():
+                self.assertEqual(os.stat("/proc/%d/mem" % pid).st_uid, 0)
 
     def test_stopped_key_process(self):
         """One that does not answer: the handshake fails with a reason, mail in clear goes on, and

@@ -112,7 +112,8 @@ class Upgrade(Base):
                 daemon.replace(daemon.program.read_bytes())
                 self.assertTrue(self.upgrade(daemon))
                 # The same process, another file, other workers; the session goes on.
-                self.assertNotEqual(os.stat("/proc/%d/exe" % daemon.pid).st_ino, program)
+                if harness.ROOT:
+                    self.assertNotEqual(os.stat("/proc/%d/exe" % daemon.pid).st_ino, program)
                 self.assertEqual(pathlib.Path("/proc/%d/comm" % daemon.pid).read_text(),
                                  "caronte\n")
                 self.deliver(daemon)
@@ -129,6 +130,7 @@ class Upgrade(Base):
 
     def test_by_its_symbolic_link(self):
         """What the name leads to at the time, whether it was given in full or found in PATH."""
+        harness.only_root_sees()
         for in_path in False, True:
             with self.subTest(in_path=in_path), harness.Sink() as sink:
                 daemon = self.copy(sink)
@@ -160,7 +162,7 @@ class Upgrade(Base):
             self.assertTrue(self.upgrade(daemon))
             self.assertEqual(facts(daemon.pid), before)
             # Root's: nobody of the user's other processes can look into it.
-            self.assertEqual(os.stat("/proc/%d/fd" % daemon.pid).st_uid, owner)
+            self.assertEqual({owner, os.stat("/proc/%d/fd" % daemon.pid).st_uid}, {0})
 
     def test_bad_program(self):
         with harness.Sink() as sink, self.copy(sink) as daemon:
@@ -295,6 +297,7 @@ class Upgrade(Base):
         return re.sub(rb"(yout )\d(\0\0)", rb"\1x\2", program)
 
     def assert_tables(self, daemon, change):
+        harness.only_root_sees()
         maps = pathlib.Path("/proc/%d/maps" % daemon.pid).read_text()
         self.assertEqual(len(set(re.findall(r"(\d+) +/memfd:caronte-seats", maps))),
                          2 if change == self.other_layout else 1)

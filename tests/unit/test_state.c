@@ -46,7 +46,6 @@ static struct state example(void)
 		.reload = true,
 		.upgrade = false,
 		.handed = true,
-		.dumpable = false,
 		.writer = 77,
 		.listen_count = ADDRESSES,
 		.listen_fds = listen_fds,
@@ -138,7 +137,7 @@ static void comes_back_as_it_was(void **state)
 	assert_true(state_oldest(&r) == 11);
 	assert_int_equal(r.found.image, 24);
 	assert_int_equal(r.found.keys, 25);
-	assert_true(r.handed && !r.dumpable);
+	assert_true(r.handed);
 	assert_int_equal(r.writer, 77);
 	assert_int_equal(r.other_count, 1);
 	assert_int_equal(r.other_seats[0], 31);
