@@ -238,7 +238,8 @@ static void check_tls_port(struct check *k, struct config *c, bool handed)
 			     "is LISTEN_PORT too, where clients begin with SMTP");
 	else if (handed && !listen_has_port(&k->listen, port))
 		config_fault(c, SETTING_LISTEN_TLS_PORT,
-			     "none of the sockets that were handed over listens there");
+			     "none of the sockets that were handed over listens there: "
+			     "caronte.socket wants a ListenStream= with this port, too");
 	else if (!handed && !listen_add_port(&k->listen, port))
 		config_fault(c, SETTING_LISTEN_TLS_PORT,
 			     "with it, %d addresses are allowed at most in LISTEN_ADDRESS",
@@ -339,6 +340,12 @@ static bool has_user(const struct check *k)
 	return !k->id.change || k->id.uid != 0;
 }
 
+static void note_denied(struct check *k, const char *path)
+{
+	if (path)
+		snprintf(k->denied, sizeof(k->denied), "%s", path);
+}
+
 static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 {
 	struct tables_plan plan;
@@ -358,7 +365,7 @@ static int check_files(struct check *k, struct config *c, char *why, size_t cap)
 		if (!status)
 			err = tables_build_sized(&k->policy, &k->tables, &plan, c);
 		if (!status && !err) {
-			pairs_open_rest(&pairs, c);
+			note_denied(k, pairs_open_rest(&pairs, c));
 			err = certificates_build(&k->certificates, &pairs, c, &torn);
 			authorities_read(k->authorities, &plan, c);
 		}
@@ -548,6 +555,11 @@ void check_print_notes(const struct check *k, const struct config *c, FILE *out)
 		fprintf(out,
 			"caronte: %s: cannot be read by user %s (%s): each reload will be refused\n",
 			c->path, c->set.user, k->probe.unreadable);
+	if (*k->denied)
+		fprintf(out,
+			"caronte: %s: cannot be read by user %s: a renewal is not noticed, and each reload "
+			"and upgrade will be refused; \"Certificates by ACME\" in recipes.md has a way\n",
+			k->denied, c->set.user);
 	if (k->sessions_wished)
 		fprintf(out,
 			"caronte: MAX_SESSIONS is %d and not %u: RLIMIT_NOFILE allows no more open "

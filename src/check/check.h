@@ -28,6 +28,7 @@ struct check {
 	struct policy policy;
 	struct tables_size tables;
 	struct certificates certificates;
+	char denied[PAIR_PATH_MAX]; /* a file of certificates that USER may not read, or "" */
 	struct tables_text authorities[AUTHORITIES]; /* none: nobody needs them */
 	struct addr metrics;		/* METRICS_ADDRESS; family 0: none */
 	unsigned workers; /* the number in WORKERS, or one for each processor available */

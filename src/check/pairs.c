@@ -294,13 +294,16 @@ static void list_denied(struct pairs *p, struct config *c)
 		config_fault(c, SETTING_TLS_CERTIFICATE_DIR, "%s", why);
 }
 
-void pairs_open_rest(struct pairs *p, struct config *c)
+const char *pairs_open_rest(struct pairs *p, struct config *c)
 {
+	const char *denied = NULL;
 	char why[1024];
 	int err;
 
-	if (p->dir_denied)
+	if (p->dir_denied) {
 		list_denied(p, c);
+		denied = c->set.tls_certificate_dir;
+	}
 	for (unsigned i = 0; i < p->count; i++) {
 		struct pair_file *f = &p->file[i];
 
@@ -309,8 +312,10 @@ void pairs_open_rest(struct pairs *p, struct config *c)
 		err = tables_open(&f->file, why, sizeof(why));
 		if (!err) {
 			pairs_take(f, f->file.fd, c);
+			denied = denied ? denied : f->file.path;
 			continue;
 		}
 		config_fault(c, f->file.setting, "%s", why);
 	}
+	return denied;
 }

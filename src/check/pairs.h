@@ -58,8 +58,9 @@ int pairs_list(struct pairs *p, const char *dir, char *why, size_t cap)
 void pairs_add(struct pairs *p, enum setting s, const char *path, size_t n, bool is_key);
 /* Reads what was opened as FD and closes it; what is wrong is a fault. */
 void pairs_take(struct pair_file *f, int fd, struct config *c);
-/* Opens, as who we are, those that USER may not read. */
-void pairs_open_rest(struct pairs *p, struct config *c);
+/* Opens, as who we are, those that USER may not read. Returns the path of one of them, NULL: there
+ * is none. */
+const char *pairs_open_rest(struct pairs *p, struct config *c);
 void pairs_free(struct pairs *p);
 
 #endif

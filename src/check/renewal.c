@@ -145,8 +145,8 @@ bool renewal_fits(struct span in_use, struct span next, int64_t now_s, char why[
 		if (has_successor(&about, next))
 			continue;
 		snprintf(why, RENEWAL_WHY,
-			 "%.*s: is not there any more, and its certificate is in use; a reload "
-			 "goes on without it",
+			 "%.*s: is not there any more, and its certificate is in use: nothing is "
+			 "renewed until a reload, which goes on without it",
 			 (int)about.file.n, (const char *)about.file.p);
 		return false;
 	}

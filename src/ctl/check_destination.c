@@ -187,12 +187,20 @@ static void check_address(struct destination_check *k)
 		"it must listen there (Postfix inet_interfaces and master.cf, Exim "
 		"local_interfaces, OpenSMTPD listen), no firewall be in between, and DESTINATIONS "
 		"of Caronte be right";
+	static const char insecure[] =
+		"its certificate must be as tls= in DESTINATIONS asks: of an authority in "
+		"TLS_DESTINATION_CA_FILE, with its intermediates, and for the name that name= says "
+		"(verify), or with a key of pin=; a port where TLS comes first wants wrap";
 	static const char here[] =
 		"it must listen there (Postfix master.cf: a service of the type unix), who runs "
 		"this must be permitted to (as USER of Caronte is), and DESTINATIONS of Caronte be "
 		"right";
 	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
+	if (err == -EPROTO && *k->smtp.why) {
+		destination_warn(k, insecure, "%s", probe_error(&k->smtp, err));
+		return;
+	}
 	if (err) {
 		destination_warn(k, k->at.path ? here : elsewhere, "cannot be connected to: %s",
 				 probe_error(&k->smtp, err));

@@ -283,10 +283,15 @@ int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 
 /* ---- ending ---- */
 
-void stream_half_close(struct stream *st)
+void stream_goodbye(struct stream *st)
 {
 	if (st->layer)
 		st->layer->kind->half_close(st->layer);
+}
+
+void stream_half_close(struct stream *st)
+{
+	stream_goodbye(st);
 	(void)shutdown(st->fd, SHUT_WR);
 }
 

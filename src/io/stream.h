@@ -187,7 +187,10 @@ int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 
 /* ---- at once: ending ---- */
 
-/* We say no more; the peer can go on. A peer that is gone already says so to who receives. */
+/* What a layer says at its end (close_notify), where it can: a close follows. */
+void stream_goodbye(struct stream *st);
+/* The same, and we say no more; the peer can go on. A peer that is gone already says so to who
+ * receives. */
 void stream_half_close(struct stream *st);
 /* Nothing more is said, and nothing more comes: what has come already is received, then the end. */
 void stream_cut(struct stream *st);

@@ -135,6 +135,8 @@ void session_leave(struct session *s)
 	bool quiet = s->dialog.end == END_QUIT && (!s->work || buf_len(&s->work->client_in) == 0) &&
 		     stream_unread(&s->client.stream) == 0;
 
+	if (quiet && s->state == SESSION_LEAVING)
+		stream_goodbye(&s->client.stream);
 	if (s->client.eof || s->client.broken || quiet || s->dialog.end == END_LOST_CLIENT ||
 	    s->left_bytes > LEAVE_BYTES) {
 		session_close_all(s);

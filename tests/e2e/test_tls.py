@@ -75,6 +75,17 @@ class Delivery(TlsCase):
             self.assertEqual(client.rest(), b"")
             self.assertEqual(sink.mails(), [BODY])
 
+    def test_goodbye(self):
+        """Our end is said (RFC 8446 6.1), after 221 as after last words."""
+        for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+            for last, code in (b"QUIT\r\n", b"221"), (b"GET / HTTP/1.0\r\n", b"521"):
+                with case(version, last), harness.Sink() as sink, \
+                        self.caronte(sink) as daemon, Secure(daemon.port) as client:
+                    client.secured(tls.context(version))
+                    client.send(last)
+                    self.assertEqual(client.reply()[:3], code)
+                    self.assertEqual(client.tls_read(), b"")
+
     def test_quit_without_close_notify_is_no_fault(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             client = smtplib.SMTP("127.0.0.1", daemon.port, "client.test",

@@ -288,7 +288,8 @@ class Check(Case):
                     status, said = self.check(place, "-o",
                                               "TLS_DESTINATION_CA_FILE=%s" % self.chain)
                     self.assertEqual(status, 1, said)
-                    self.assertRegex(said, "cannot be connected to: no TLS: .*" + why)
+                    self.assertRegex(said, "warning: no TLS: .*" + why)
+                    self.assertRegex(said, "cure: its certificate must be as tls= ")
 
     def test_may_be_in_clear(self):
         with harness.Sink() as sink:

@@ -269,8 +269,8 @@ class Renewals(Following):
                              ["TLS_CERTIFICATE_DIR"] * 2)
             (self.place / "b.pem").unlink()
             self.assertRegex(daemon.record("fault", what="certificate").get("detail"),
-                             "/b.pem: is not there any more, and its certificate is in use; a "
-                             "reload goes on without it")
+                             "/b.pem: is not there any more, and its certificate is in use: "
+                             "nothing is renewed until a reload, which goes on without it")
             self.assertEqual(self.served(daemon, "b.test"), "b")
             self.reload(daemon, "a")
             harness.wait_until(lambda: self.served(daemon, "b.test") == "a")
@@ -317,6 +317,8 @@ class Refusals(Following):
         """Its change is seen and told, and nothing else can be done."""
         os.chown(self.key, 0, 0)
         with harness.Sink() as sink, self.follow(sink) as daemon:
+            self.assertIn("/mx.key: cannot be read by user nobody: a renewal is not noticed, and "
+                          "each reload and upgrade will be refused", daemon.stderr())
             self.stays(daemon, "first")
             self.is_told_nothing(daemon)
             self.put("second")

@@ -149,6 +149,14 @@ class Secure(harness.Client):
             self.got += octets
             return octets
 
+    def tls_read(self):
+        """An octet; none at the peer's goodbye. An end without one is an error of OpenSSL's."""
+        while True:
+            try:
+                return self.tls.read(1)
+            except ssl.SSLWantReadError:
+                self.feed()
+
     def silent(self, seconds=0):
         """What is TLS's own, as tickets are, is no word."""
         until = time.monotonic() + seconds
