@@ -8,7 +8,10 @@
 #include "base/diag.h"
 #include "route/parse.h"
 #include "route/shared.h"
+#include "upstream/greeting.h"
 #include "upstream/secure.h"
+
+const char connect_insecure[] = "no TLS: see the fault destination-tls";
 
 static bool is_reached(int res)
 {
@@ -32,6 +35,9 @@ static void over(struct connect *c, enum connect_result how)
 		how = CONNECT_CANCELLED;
 	if (secure && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
 		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
+	/* Who visits says so himself. */
+	if (how == CONNECT_INSECURE && c->purpose == CONNECT_MAIL)
+		greeting_record_bad(c->ctx, c->rt, c->dest, c->search.began_ms, connect_insecure);
 	if (how != CONNECT_REACHED && how != CONNECT_CANCELLED)
 		stream_close(c->ctx->io, &c->stream);
 	c->done(c, how);

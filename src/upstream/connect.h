@@ -15,9 +15,10 @@
  *
  * Where a destination is spoken to by TLS (secure.h), that is settled here too, so that nobody
  * above has to know: what is reached is the stream that mail goes over. A destination with which
- * TLS cannot be had is neither down nor busy, and there is no other one in its place:
+ * TLS cannot be had is not down, and there is no other one in its place for this caller:
  *
- *   insecure   the connection stood, and was closed. A fault "destination-tls" says why.
+ *   insecure   the connection stood, and was closed. A fault "destination-tls" says why. In a
+ *              cluster it is busy (greeting.h), so the next sessions go elsewhere.
  *   slow       the same, and it has not even greeted in time.
  *
  * Which address comes next is the caller's: connect_next() for those that want this destination
@@ -34,6 +35,9 @@
  * which sessions begin with the address that was reached; the same to what is down, so that its
  * failure is no news. */
 enum connect_purpose { CONNECT_MAIL, CONNECT_VISIT, CONNECT_TRY };
+
+/* What people are told of one that is insecure. */
+extern const char connect_insecure[];
 
 enum connect_result {
 	CONNECT_REACHED,

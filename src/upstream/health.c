@@ -333,9 +333,12 @@ static void reached(struct visit *v, struct span said)
 }
 
 /* It is there, and mail cannot go to it all the same. */
-static void no_tls(struct visit *v, const char *what)
+static void no_tls(struct visit *v, enum connect_result how)
 {
-	found_odd(v, what);
+	if (how == CONNECT_INSECURE)
+		found_busy(v, connect_insecure);
+	else
+		found_odd(v, smtp_greeting_none);
 	end(v);
 }
 
@@ -346,10 +349,8 @@ static void connect_done(struct connect *c, enum connect_result how)
 	v->stream = stream_move(&c->stream);
 	if (how == CONNECT_REACHED)
 		reached(v, c->said);
-	else if (how == CONNECT_INSECURE)
-		no_tls(v, "no TLS: see the fault destination-tls");
-	else if (how == CONNECT_SLOW)
-		no_tls(v, smtp_greeting_none);
+	else if (how == CONNECT_INSECURE || how == CONNECT_SLOW)
+		no_tls(v, how);
 	else if (how == CONNECT_FAILED && connect_next(c))
 		connect_visit(v);
 	else

@@ -349,6 +349,25 @@ class Odd(Case):
             self.refused(daemon, "does not offer STARTTLS")
             self.assertNotIn("MAIL", {line.split()[0] for line in sink.commands()})
 
+    def test_cluster(self):
+        """One with which there is no TLS refuses its session, and the next ones go elsewhere."""
+        with harness.Sink() as bad, harness.Sink("--delay", "EOD=300") as good, \
+                self.front("127.0.0.1:%d,tls=require 127.0.0.1:%d" % (bad.port, good.port),
+                           COOPERATION_CLUSTER=True) as daemon:
+            refused = 0
+            for _ in range(20):
+                with harness.Client(daemon.port) as client:
+                    client.reply()
+                    client.send(b"EHLO client.test\r\n")
+                    if client.reply()[:3] == b"250":
+                        reply = client.send_message(b"Subject: x\r\n\r\n")
+                        refused += reply[:3] != b"250"
+                    else:
+                        refused += 1
+            self.assertLessEqual(refused, 3)
+            self.assertIn("no TLS", daemon.records("destination", state="busy")[0].get("why"))
+            self.assertNotIn("MAIL", {line.split()[0] for line in bad.commands()})
+
     def test_in_the_status(self):
         directory = self.new_dir("run")
         harness.give_to_user(directory)
