@@ -84,21 +84,33 @@ static struct span text_of(const struct pair_file *f)
 	return span_of(f->text.data, f->text.n);
 }
 
+/* WHY a pair is none. Of a key, which file it is in. */
+static void pair_fault(struct building *b, const struct source *from, const char *why)
+{
+	const struct tables_file *at = &from->chain->file;
+
+	if (!strstr(why, "private key"))
+		fault(b, at->setting, "%s: %s", at->path, why);
+	else if (from->key != from->chain)
+		fault(b, at->setting, "%s: %s; the key is in %s", at->path, why,
+		      from->key->file.path);
+	else
+		fault(b, at->setting, "%s: %s%s", at->path, why,
+		      at->setting == SETTING_TLS_CERTIFICATE
+			      ? "; TLS_KEY names the files of keys that stand apart"
+			      : "");
+}
+
 /* The pair in the contents of both files; what is wrong is a fault. */
 static bool read_pair(struct building *b, const struct source *from, struct tls_pair *pair)
 {
-	const struct tables_file *at = &from->chain->file;
-	bool may_stand_apart = at->setting == SETTING_TLS_CERTIFICATE && from->key == from->chain;
 	char why[TLS_WHY_MAX];
 
 	if (!from->chain->text.data || !from->key->text.data)
 		return false; /* a fault says why */
 	if (!tls_pair_read(pair, text_of(from->chain), text_of(from->key), why)) {
 		b->answer->torn++;
-		fault(b, at->setting, "%s: %s%s", at->path, why,
-		      may_stand_apart && strstr(why, "no private key")
-			      ? "; TLS_KEY names the files of keys that stand apart"
-			      : "");
+		pair_fault(b, from, why);
 		return false;
 	}
 	if (is_private(b, from->key) && may_be_apart(b, from->key, pair->key))

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "check/expiry.h"
+#include "route/parse.h"
 
 struct warning_to {
 	const struct config *config;
@@ -153,6 +154,30 @@ static void warn_of_passwords(struct warning_to *w, const struct check *k)
 	}
 }
 
+static bool has_port(const char *name, const char *port)
+{
+	const char *colon = strrchr(name, ':');
+
+	return colon && strcmp(colon + 1, port) == 0;
+}
+
+static void warn_of_destinations(struct warning_to *w, const struct check *k)
+{
+	for (unsigned i = 0; i < k->route.count; i++) {
+		const struct route_destination *d = &k->route.destination[i];
+		struct addr a;
+
+		if (has_port(d->name, "465") && !d->secure.wrap)
+			warn(w, SETTING_DESTINATIONS,
+			     "%s: at this port TLS comes first as a rule: wrap is meant", d->name);
+		if (d->secure.tls == ROUTE_TLS_VERIFY && !*d->secure.name &&
+		    route_literal(d->name, &a))
+			warn(w, SETTING_DESTINATIONS,
+			     "%s: its certificate must be for this address: name=HOST is meant",
+			     d->name);
+	}
+}
+
 static void warn_of_tls(struct warning_to *w, const struct check *k)
 {
 	const struct settings *set = &w->config->set;
@@ -181,6 +206,7 @@ unsigned check_print_warnings(const struct check *k, const struct config *c, FIL
 	warn_of_name(&w, k);
 	warn_of_certificates(&w, &k->certificates);
 	warn_of_tls(&w, k);
+	warn_of_destinations(&w, k);
 	if (c->set.log_level >= 4)
 		warn(&w, SETTING_LOG_LEVEL, "a copy of each message is kept in DEBUG_DIR");
 	return w.count;

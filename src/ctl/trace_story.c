@@ -178,6 +178,29 @@ static void add_note(const struct story_teller *t, struct story *s, const struct
 		add_fault(t, s, r);
 }
 
+/* How a connection is secured; nothing where it is not. */
+static void add_tls(const struct story_teller *t, struct story *s, const struct log_record *r)
+{
+	bool first = span_eq(log_record_get(r, "start"), SPAN("implicit"));
+
+	trace_value(&t->print, ", ", log_record_get(r, "tls"),
+		    first ? " from the beginning" : " by STARTTLS", &s->client);
+	trace_value(&t->print, ", its certificate ", log_record_get(r, "peer"), "", &s->client);
+}
+
+static void add_destination(const struct story_teller *t, struct story *s,
+			    const struct log_record *r)
+{
+	struct span trust = log_record_get(r, "destination-trust");
+
+	trace_value(&t->print, ", destination ", log_record_get(r, "destination"), "", &s->client);
+	trace_value(&t->print, " by ", log_record_get(r, "destination-tls"), "", &s->client);
+	if (span_eq(trust, SPAN("none")))
+		trace_add(&s->client, ", its certificate not looked at");
+	else
+		trace_value(&t->print, ", its certificate ", trust, "", &s->client);
+}
+
 /* Before the first record of one that has ended, by its own account, is its beginning. */
 static void end_session(const struct story_teller *t, struct story *s, const struct log_record *r,
 			int64_t us)
@@ -189,7 +212,8 @@ static void end_session(const struct story_teller *t, struct story *s, const str
 	trace_value(&t->print, "client ", log_record_get(r, "client"), "", &s->client);
 	trace_value(&t->print, ", HELO ", log_record_get(r, "helo"), "", &s->client);
 	trace_value(&t->print, ", logged in as <", log_record_get(r, "login"), ">", &s->client);
-	trace_value(&t->print, ", destination ", log_record_get(r, "destination"), "", &s->client);
+	add_tls(t, s, r);
+	add_destination(t, s, r);
 	trace_end(&t->print, s, r);
 }
 

@@ -269,6 +269,12 @@ class Warnings(Base):
             self.assertEqual(len(self.warnings(DESTINATIONS=place, **with_tls)), count, place)
         self.assertEqual(self.warnings(DESTINATIONS="192.0.2.1:25", TLS_REQUIRED_FOR_LOGIN=False,
                                        **with_tls), [])
+        ca = {"TLS_DESTINATION_CA_FILE": str(chain)}
+        self.assert_warns("DESTINATIONS", "wrap is meant", DESTINATIONS="192.0.2.1:465")
+        self.assert_warns("DESTINATIONS", "name=HOST is meant", **ca,
+                          DESTINATIONS="192.0.2.1:25,tls=verify")
+        for place in "192.0.2.1:465,tls=require,wrap", "192.0.2.1:25,tls=verify,name=a.test":
+            self.assertEqual(self.warnings(DESTINATIONS=place, **ca), [], place)
 
     def test_server_name(self):
         self.assert_warns("SERVER_NAME", "relay has no dot", SERVER_NAME="relay")

@@ -561,7 +561,9 @@ class Certificates(TlsCase):
         self.assertRegex(done.stderr, said)
 
     def test_wrong_pair(self):
-        self.refused(self.pair()[0], self.pair()[1], "belongs to none of the certificates")
+        chain, key = self.pair()[0], self.pair()[1]
+        self.refused(chain, key, "%s: the private key belongs to none of the certificates; the key "
+                                 "is in %s\n" % (chain, key))
 
     def test_world_readable(self):
         chain, key = self.pair()

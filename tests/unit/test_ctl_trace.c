@@ -393,6 +393,34 @@ static void test_whole_story(void **state)
 		"                | 421 4.7.0 Too many\n");
 }
 
+/* How the client's and the destination's connections were secured. */
+static void test_tls(void **state)
+{
+	static const char *const records[] = {
+		"session" AT("06.000000") "helo=c.test tls=TLSv1.3 cipher=X start=starttls peer=Ann "
+					  "destination=192.0.2.10:25 destination-tls=TLSv1.2 "
+					  "destination-cipher=Y destination-trust=verified "
+					  "messages=0 refusals=0 seconds=1.0 end=quit",
+		NULL,
+	};
+	static const char *const implicit[] = {
+		"session" AT("06.000000") "tls=TLSv1.2 cipher=X start=implicit "
+					  "destination=192.0.2.10:25 destination-tls=TLSv1.3 "
+					  "destination-cipher=Y destination-trust=none "
+					  "messages=0 refusals=0 seconds=1.0 end=quit",
+		NULL,
+	};
+
+	(void)state;
+	assert_non_null(strstr(tell("1a-2", records),
+			       "client 192.0.2.1:4711, HELO c.test, TLSv1.3 by STARTTLS, its "
+			       "certificate Ann, destination 192.0.2.10:25 by TLSv1.2, its "
+			       "certificate verified\n"));
+	assert_non_null(strstr(tell("1a-2", implicit),
+			       "client 192.0.2.1:4711, TLSv1.2 from the beginning, destination "
+			       "192.0.2.10:25 by TLSv1.3, its certificate not looked at\n"));
+}
+
 static void test_one_message_of_several(void **state)
 {
 	const char *told;
@@ -521,6 +549,7 @@ int main(void)
 		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_ids),
 		cmocka_unit_test(test_whole_story),
+		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_one_message_of_several),
 		cmocka_unit_test(test_without_an_end),
 		cmocka_unit_test(test_destinations),

@@ -183,7 +183,7 @@ static void nobody_signs(void **state)
 	since = seconds();
 	for (unsigned i = 0; i < 10; i++)
 		assert_false(shakes(&w, TLS1_3_VERSION, NULL, &error));
-	assert_true(seconds() - since < 1.9);
+	assert_true(seconds() - since < 15);
 	begin_serving(&w);
 	while (!shakes(&w, TLS1_3_VERSION, NULL, &error)) /* a busy machine takes a while for it */
 		assert_true(seconds() - since < 60);
