@@ -61,9 +61,10 @@ void context_version_put(struct context *ctx, struct context_version *v)
 
 _Static_assert(ROUTE_PIN == TLS_DIGEST, "both are SHA-256 of a public key");
 
-static struct tls_peer *load_peer(const struct route_destination *d, X509_STORE *authorities,
+static struct tls_peer *load_peer(const struct runtime *rt, unsigned dest, X509_STORE *authorities,
 				  char why[TLS_WHY_MAX])
 {
+	const struct route_destination *d = &rt->route->destination[dest];
 	const struct route_secure *s = &d->secure;
 	char host[DESTINATION_NAME_MAX];
 
@@ -78,6 +79,9 @@ static struct tls_peer *load_peer(const struct route_destination *d, X509_STORE 
 			.verify = s->tls == ROUTE_TLS_VERIFY ? authorities : NULL,
 			.pin = s->pin,
 			.pins = s->pins,
+			.others = rt->resumption,
+			.place = rt->slot[dest],
+			.version = rt->number,
 		},
 		why);
 }
@@ -92,7 +96,7 @@ static bool load_peers(struct context_version *v, char why[TLS_WHY_MAX])
 	for (unsigned i = 0; good && i < r->count; i++) {
 		if (r->destination[i].secure.tls == ROUTE_TLS_NONE)
 			continue;
-		v->peers[i] = load_peer(&r->destination[i], authorities, why);
+		v->peers[i] = load_peer(&v->rt, i, authorities, why);
 		good = v->peers[i] != NULL;
 	}
 	X509_STORE_free(authorities);

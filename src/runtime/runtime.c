@@ -15,6 +15,7 @@
 #include "check/listen.h"
 #include "route/shared.h"
 #include "shared/memory.h"
+#include "shared/resumption.h"
 #include "check/version.h"
 #include "tls/ticket.h"
 
@@ -210,6 +211,7 @@ static void begin(struct runtime *rt, struct version *v)
 		.files = { -1, -1, -1, -1 },
 		.results = results_make(),
 		.handshakes = shared_map(sizeof(struct rates)),
+		.resumption = resumption_make(),
 	};
 	uint64_t seed = 0;
 
@@ -223,8 +225,9 @@ int runtime_make(struct runtime *rt, struct version *v)
 	int err;
 
 	begin(rt, v);
-	err = rt->results && rt->handshakes ? make_seats(rt, (unsigned)v->config.set.max_sessions)
-					    : -ENOMEM;
+	err = rt->results && rt->handshakes && rt->resumption
+		      ? make_seats(rt, (unsigned)v->config.set.max_sessions)
+		      : -ENOMEM;
 	if (!err)
 		err = make_stats(rt);
 	if (!err)
@@ -247,7 +250,7 @@ int runtime_adopt(struct runtime *rt, struct version *v, const struct runtime_fi
 	begin(rt, v);
 	*other_seats = NULL;
 	rt->log_wake_fd = wake_fd;
-	if (!rt->results || !rt->handshakes)
+	if (!rt->results || !rt->handshakes || !rt->resumption)
 		return -ENOMEM;
 	err = adopt_seats(rt, files->seats, max, other_seats);
 	if (err == 1)

@@ -37,6 +37,7 @@ struct runtime_files {
 };
 
 struct version;
+struct resumption;
 struct ticket_page;
 
 struct runtime {
@@ -53,6 +54,7 @@ struct runtime {
 	struct stats *stats;
 	struct ticket_page *tickets; /* keys of TLS sessions: the master's to write */
 	struct rates *handshakes;    /* full ones, of each address */
+	struct resumption *resumption; /* of TLS sessions with destinations, by `slot` */
 	struct results *results;     /* of reloads, upgrades and the stop: the master's */
 	unsigned workers;
 	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */

@@ -21,6 +21,9 @@ struct tls_peer {
 	unsigned pins;
 	uint8_t (*pin)[TLS_DIGEST];
 	SSL_SESSION *session; /* the newest; NULL: none */
+	struct resumption *others;
+	unsigned place;
+	uint64_t version;
 };
 
 static bool refuse(char why[TLS_WHY_MAX], const char *what)
@@ -119,6 +122,32 @@ static int peer_index(void)
 	return index;
 }
 
+static void share(const struct tls_peer *peer, SSL_SESSION *session)
+{
+	unsigned char octets[RESUMPTION_MAX], *p = octets;
+	int n = peer->others ? i2d_SSL_SESSION(session, NULL) : 0;
+
+	if (n <= 0 || n > RESUMPTION_MAX)
+		return;
+	n = i2d_SSL_SESSION(session, &p);
+	resumption_keep(peer->others, peer->place, peer->version, span_of(octets, (size_t)n));
+	OPENSSL_cleanse(octets, sizeof(octets));
+}
+
+/* One that another worker has had; NULL: there is none. */
+static SSL_SESSION *shared_session(const struct tls_peer *peer)
+{
+	unsigned char octets[RESUMPTION_MAX];
+	const unsigned char *p = octets;
+	size_t n = peer->others
+			   ? resumption_get(peer->others, peer->place, peer->version, octets)
+			   : 0;
+	SSL_SESSION *session = n ? d2i_SSL_SESSION(NULL, &p, (long)n) : NULL;
+
+	OPENSSL_cleanse(octets, n);
+	return session;
+}
+
 static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
 	struct tls_peer *peer = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), peer_index());
@@ -127,6 +156,7 @@ static int keep_session(SSL *ssl, SSL_SESSION *session)
 		return 0;
 	SSL_SESSION_free(peer->session);
 	peer->session = session;
+	share(peer, session);
 	return 1; /* it is ours now */
 }
 
@@ -141,13 +171,22 @@ static bool resume(SSL *ssl, SSL_SESSION *session)
 	return good;
 }
 
+static bool resume_shared(SSL *ssl, const struct tls_peer *peer)
+{
+	SSL_SESSION *session = shared_session(peer);
+	bool good = !session || SSL_set_session(ssl, session) == 1;
+
+	SSL_SESSION_free(session);
+	return good;
+}
+
 bool tls_peer_prepare(SSL *ssl, const void *arg)
 {
 	const struct tls_peer *peer = arg;
 
 	if (*peer->name && !peer->is_address && SSL_set_tlsext_host_name(ssl, peer->name) != 1)
 		return false;
-	return !peer->session || resume(ssl, peer->session);
+	return peer->session ? resume(ssl, peer->session) : resume_shared(ssl, peer);
 }
 
 /* ---- life ---- */
@@ -159,6 +198,9 @@ static bool take_want(struct tls_peer *peer, const struct tls_peer_want *want)
 	peer->name = strdup(want->name);
 	peer->is_address = addr_parse_ip(&ip, want->name) == 0;
 	peer->pins = want->pins;
+	peer->others = want->others;
+	peer->place = want->place;
+	peer->version = want->version;
 	peer->pin = calloc(want->pins ? want->pins : 1, sizeof(*peer->pin));
 	if (!peer->name || !peer->pin)
 		return false;

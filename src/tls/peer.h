@@ -4,7 +4,8 @@
  * judged. Three ways: not at all; by an authority's signature for its name (RFC 6125, RFC 5280); by
  * its public key alone, whatever else the certificate says (RFC 7672 3.1.1).
  *
- * A session is resumed with the same peer alone, judged in the same way: it belongs to this struct.
+ * A session is resumed with the same peer alone, judged in the same way: it belongs to this struct,
+ * and to those of other workers for the same version of the configuration.
  * Refuses to speak anything older than TLS 1.2.
  */
 #ifndef TLS_PEER_H
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/span.h"
+#include "shared/resumption.h"
 #include "tls/pair.h"
 
 struct tls_peer;
@@ -27,6 +29,11 @@ struct tls_peer_want {
 	X509_STORE *verify; /* the authorities; NULL: it is not verified */
 	const uint8_t (*pin)[TLS_DIGEST];
 	unsigned pins; /* 0: none; else `verify` is NULL */
+	/* Where other workers have theirs, at which place, and of which version; NULL: there are
+	 * none. */
+	struct resumption *others;
+	unsigned place;
+	uint64_t version;
 };
 
 enum tls_trust { TLS_TRUST_NONE, TLS_TRUST_VERIFIED, TLS_TRUST_PINNED };

@@ -135,6 +135,21 @@ class Delivery(Case):
             if not self.gateway:  # where there is one connection for all of them
                 self.assertEqual(len(server.records("session", count=3, resumed="yes")), 3)
 
+    def test_resumption_across_workers(self):
+        """… and a worker that comes for the first time need not, where another one has been."""
+        if self.gateway:
+            self.skipTest("which keeps its connections")
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=require" % server.port, WORKERS=2) as daemon:
+            count, workers = 0, set()
+            while len(workers) < 2:
+                self.deliver(daemon)
+                count += 1
+                workers = {each.get("session").split("-")[0]
+                           for each in daemon.records("session", count=count)}
+            self.assertEqual(len(server.records("session", count=count - 1, resumed="yes")),
+                             count - 1)
+
     def test_pooled(self):
         """An idle connection of the gateway dialog is not given up for a ticket that comes."""
         if not self.gateway:
