@@ -70,10 +70,10 @@ include $(BUILD)/packages.mk
 endif
 
 # Those of a group, once for each build folder: packages-check, packages-analyze, packages-e2e,
-# packages-run. Where one of the last two is missing, something is left out.
+# packages-long, packages-run. Where one of the last three is missing, something is left out.
 $(BUILD)/packages-%: tools/packages tools/need
 	@mkdir -p $(@D)
-	@tools/need $(if $(filter e2e run,$*),--wanted) $*
+	@tools/need $(if $(filter e2e long run,$*),--wanted) $*
 	@touch $@
 
 # Mail servers that the end-to-end tests start themselves; peers of the benchmarks, of which one
@@ -212,6 +212,7 @@ run-tests  = $(PYTHON) tests/check --build $(BUILD)
 check: layers tidy circles check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
 	$(Q)$(run-tests) --fuzz-seconds 3 unit dialog engine fuzz e2e asan
 check-long: export CARONTE_LONG := 1
+check-long: $(BUILD)/packages-long
 check-long: check
 check-unit: tests
 	$(Q)$(run-tests) unit dialog engine

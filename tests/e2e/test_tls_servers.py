@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: ISC
 """TLS between Caronte and real mail servers: each of them as its destination, and as its client."""
+import json
 import pathlib
+import re
 import subprocess
+import unittest
 
 import exim
 import harness
@@ -32,6 +35,35 @@ class Wrapped(postfix.Postfix):
                 return client.reply()[:3] == b"220"
         except OSError:  # ssl.SSLError is one
             return False
+
+
+class Sender(exim.Exim):
+    """An Exim whose mail goes on to a port, by TLS alone, and to nobody unknown to CHAIN."""
+    ROUTER = """\
+driver = manualroute
+  route_list = * localhost byname
+  self = send
+  transport = out
+"""
+    TRANSPORT = """\
+out:
+  driver = smtp
+  port = %d
+  allow_localhost
+  hosts_require_tls = *
+  tls_verify_certificates = %s
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = *
+"""
+
+    def __init__(self, port, chain):
+        super().__init__(own="domainlist local_domains = nobody.test\n")
+        self.to, self.chain = port, chain
+
+    def configuration(self):
+        text = super().configuration()
+        return text.replace("driver = accept\n  transport = far\n", self.ROUTER) + \
+            self.TRANSPORT % (self.to, self.chain)
 
 
 class Destination(TlsCase):
@@ -84,7 +116,7 @@ class Destination(TlsCase):
 
 
 class Client(TlsCase):
-    """Postfix delivers through Caronte, as it would to any MX."""
+    """Servers deliver through Caronte, as they would to any MX."""
 
     def setUp(self):
         super().setUp()
@@ -111,6 +143,81 @@ class Client(TlsCase):
                     got, = harness.wait_until(sink.mails)
                     self.assertEqual(bodies([got]), bodies([mail(20000)]))
                 self.assertRegex(daemon.record("session").get("tls"), r"^TLSv1\.3$")
+
+    def test_exim(self):
+        """By GnuTLS, with chunks and without: a size that is one chunk of its own, and more."""
+        for size in SIZES:
+            with case(size), harness.Sink(maildir=True) as sink, \
+                    self.caronte(sink, TLS_CERTIFICATE=str(self.chain),
+                                 TLS_KEY=str(self.key)) as daemon:
+                with Sender(daemon.port, self.chain) as server, \
+                        harness.Client(server.port) as client:
+                    client.hello()
+                    self.assertEqual(client.send_message(mail(size))[:3], b"250")
+                    client.quit()
+                    got, = harness.wait_until(sink.mails)
+                    self.assertEqual(bodies([got]), bodies([mail(size)]))
+                session = daemon.record("session")
+                self.assertRegex(session.get("tls"), r"^TLSv1\.3$")
+                self.assertEqual(session.get("end"), "quit")
+                self.assertEqual(daemon.records("fault"), [])
+
+
+class Scan(TlsCase):
+    """testssl.sh, with the settings that Caronte has by itself and a certificate that an authority
+    has signed."""
+    each_engine = False
+    dialogs = ("sniff",)
+    ABOVE_LOW = {"MEDIUM", "HIGH", "CRITICAL", "FATAL"}
+    # What is not Caronte's to have: an authority that answers, and a zone.
+    BESIDE = re.compile("OCSP|CAA|revoc|transparency|chain_of_trust", re.I)
+    EXTENSIONS = """\
+subjectAltName=DNS:mx.test
+basicConstraints=CA:false
+extendedKeyUsage=serverAuth,clientAuth
+keyUsage=digitalSignature
+"""
+
+    def signed(self, where):
+        """A certificate of an authority's, with the authority behind it; key; and the authority."""
+        ca, ca_key = where / "ca.pem", where / "ca.key"
+        request, key, leaf, chain = (where / name for name in
+                                     ("request", "mx.key", "leaf.pem", "mx.pem"))
+        new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        tls.openssl("req", "-x509", *new, "-subj", "/CN=Test CA", "-keyout", ca_key, "-out", ca,
+                    "-days", 90, "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        tls.openssl("req", "-new", *new, "-subj", "/CN=mx.test", "-keyout", key, "-out", request)
+        (where / "extensions").write_text(self.EXTENSIONS)
+        tls.openssl("x509", "-req", "-in", request, "-CA", ca, "-CAkey", ca_key,
+                    "-CAcreateserial", "-days", 89, "-extfile", where / "extensions", "-out", leaf)
+        chain.write_text(leaf.read_text() + ca.read_text())
+        key.chmod(0o640)
+        return chain, key, ca
+
+    @unittest.skipUnless(harness.LONG, "takes minutes: CARONTE_LONG=1 runs it")
+    def test_testssl(self):
+        program = harness.shutil.which("testssl")
+        if not program:
+            harness.missing("testssl.sh is not installed")
+        where = pathlib.Path(self.new_dir("scan"))
+        chain, key, ca = self.signed(where)
+        with harness.Sink() as sink, self.caronte(
+                sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key), MAX_SESSIONS_PER_ADDRESS=0,
+                LISTEN_TLS_PORT=harness.free_port()) as daemon:
+            for how in (["--starttls", "smtp", "mx.test:%d" % daemon.port],
+                        ["mx.test:%d" % daemon.settings["LISTEN_TLS_PORT"]]):
+                out = where / "found.json"
+                out.unlink(missing_ok=True)
+                with case(how):
+                    subprocess.run([program, "--warnings", "off", "--color", "0", "--quiet",
+                                    "--ip", "127.0.0.1", "--add-ca", ca, "--jsonfile", out, *how],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   timeout=1200, check=False)
+                    found = json.loads(out.read_text())
+                    self.assertGreater(len(found), 100)
+                    self.assertEqual([each for each in found
+                                      if each["severity"] in self.ABOVE_LOW and
+                                      not self.BESIDE.search(each["id"])], [])
 
 
 class Tools(TlsCase):
