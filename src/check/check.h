@@ -30,7 +30,7 @@ struct check {
 	struct certificates certificates;
 	char denied[PAIR_PATH_MAX]; /* a file of certificates that USER may not read, or "" */
 	struct tables_text authorities[AUTHORITIES]; /* none: nobody needs them */
-	struct addr metrics;		/* METRICS_ADDRESS; family 0: none */
+	struct addr metrics;			     /* METRICS_ADDRESS; family 0: none */
 	unsigned workers; /* the number in WORKERS, or one for each processor available */
 	/* MAX_SESSIONS where it is not set and RLIMIT_NOFILE carries fewer, which the configuration
 	 * then says; 0: it was left as it is. */

@@ -179,9 +179,8 @@ int version_renew(const struct version_files *files, const struct version *v,
 	};
 	check.probe.looks = looks;
 	for (unsigned a = 0; a < AUTHORITIES; a++)
-		check.authorities[a] = (struct tables_text){
-			(char *)(uintptr_t)v->authorities[a].p, v->authorities[a].n
-		};
+		check.authorities[a] = (struct tables_text){ (char *)(uintptr_t)v->authorities[a].p,
+							     v->authorities[a].n };
 	return version_write(files, &v->config, &check);
 }
 

@@ -28,8 +28,8 @@ struct version {
 	size_t size;
 	struct config config; /* .set alone, its strings in the image */
 	struct policy policy;
-	struct span chains;	  /* of clients' certificates: tls/keyring.h */
-	const uint8_t *keys_mark; /* SHA-256 of their private keys */
+	struct span chains;		      /* of clients' certificates: tls/keyring.h */
+	const uint8_t *keys_mark;	      /* SHA-256 of their private keys */
 	struct span authorities[AUTHORITIES]; /* PEM; empty: nobody needs them */
 	const struct route *route;
 	const struct listen_set *listen;

@@ -52,10 +52,10 @@ struct runtime {
 	uint8_t slot[DESTINATIONS_MAX]; /* where each destination is counted, in seats and stats */
 	struct seats *seats;
 	struct stats *stats;
-	struct ticket_page *tickets; /* keys of TLS sessions: the master's to write */
-	struct rates *handshakes;    /* full ones, of each address */
+	struct ticket_page *tickets;   /* keys of TLS sessions: the master's to write */
+	struct rates *handshakes;      /* full ones, of each address */
 	struct resumption *resumption; /* of TLS sessions with destinations, by `slot` */
-	struct results *results;     /* of reloads, upgrades and the stop: the master's */
+	struct results *results;       /* of reloads, upgrades and the stop: the master's */
 	unsigned workers;
 	unsigned slots;	       /* workers * RUNTIME_GENERATIONS */
 	unsigned generation;   /* the one that accepts connections */

@@ -139,9 +139,8 @@ static SSL_SESSION *shared_session(const struct tls_peer *peer)
 {
 	unsigned char octets[RESUMPTION_MAX];
 	const unsigned char *p = octets;
-	size_t n = peer->others
-			   ? resumption_get(peer->others, peer->place, peer->version, octets)
-			   : 0;
+	size_t n =
+		peer->others ? resumption_get(peer->others, peer->place, peer->version, octets) : 0;
 	SSL_SESSION *session = n ? d2i_SSL_SESSION(NULL, &p, (long)n) : NULL;
 
 	OPENSSL_cleanse(octets, n);

@@ -397,10 +397,11 @@ static void test_whole_story(void **state)
 static void test_tls(void **state)
 {
 	static const char *const records[] = {
-		"session" AT("06.000000") "helo=c.test tls=TLSv1.3 cipher=X start=starttls peer=Ann "
-					  "destination=192.0.2.10:25 destination-tls=TLSv1.2 "
-					  "destination-cipher=Y destination-trust=verified "
-					  "messages=0 refusals=0 seconds=1.0 end=quit",
+		"session" AT(
+			"06.000000") "helo=c.test tls=TLSv1.3 cipher=X start=starttls peer=Ann "
+				     "destination=192.0.2.10:25 destination-tls=TLSv1.2 "
+				     "destination-cipher=Y destination-trust=verified "
+				     "messages=0 refusals=0 seconds=1.0 end=quit",
 		NULL,
 	};
 	static const char *const implicit[] = {

@@ -419,9 +419,9 @@ static void wrong_octets(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(handshakes),  cmocka_unit_test(nobody_signs),
-		cmocka_unit_test(asked_again), cmocka_unit_test(refusals),
-		cmocka_unit_test(kinds),       cmocka_unit_test(wrong_octets),
+		cmocka_unit_test(handshakes),	 cmocka_unit_test(nobody_signs),
+		cmocka_unit_test(asked_again),	 cmocka_unit_test(refusals),
+		cmocka_unit_test(kinds),	 cmocka_unit_test(wrong_octets),
 		cmocka_unit_test(blocks_of_pss), cmocka_unit_test(slow_after_silence),
 		cmocka_unit_test(empty_packets),
 	};
