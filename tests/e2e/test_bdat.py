@@ -318,6 +318,7 @@ class Moving(harness.TestCase):
 
     def spliced(self, daemon, do):
         """How many octets the worker splices meanwhile, in and out."""
+        harness.only_root_sees()
         if not shutil.which("strace"):
             harness.missing("strace is not here")
         worker, = daemon.workers()
