@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +19,7 @@
 #include "tls/distant.h"
 #include "tls/grouping.h"
 
-/* What the process that reads them answers, beside the files. */
+/* The reader process fills this in. Certificates, keys and faults come back in files. */
 struct answer {
 	int err; /* -errno; 0: whole */
 	unsigned count, torn;
@@ -33,7 +32,7 @@ struct source {
 	const struct pair_file *chain, *key;
 };
 
-/* What all certificates are put into. */
+/* The reader's work so far: the certificates that it has read, and where it writes faults. */
 struct building {
 	const struct settings *settings;
 	struct keyring keyring;
@@ -274,53 +273,41 @@ static int run(const struct pairs *pairs, struct config *c, const int file[FILES
 
 /* ---- and who asked it ---- */
 
-/* All that FD has, with a NUL behind it; NULL: no memory. */
-static char *read_whole(int fd, size_t *n)
+/* All that the reader process has written to FD. 0 or -errno. */
+static int read_back(int fd, struct tables_text *t)
 {
-	struct stat st;
-	char *all = fstat(fd, &st) == 0 ? malloc((size_t)st.st_size + 1) : NULL;
-
-	*n = 0;
-	while (all && *n < (size_t)st.st_size) {
-		ssize_t got = pread(fd, all + *n, (size_t)st.st_size - *n, (off_t)*n);
-
-		if (got <= 0) {
-			free(all);
-			return NULL;
-		}
-		*n += (size_t)got;
-	}
-	if (all)
-		all[*n] = '\0';
-	return all;
+	*t = (struct tables_text){ 0 };
+	return lseek(fd, 0, SEEK_SET) == 0 ? tables_read_whole(fd, t) : -errno;
 }
 
 static int take_faults(int fd, struct config *c)
 {
-	size_t n;
-	char *all = read_whole(fd, &n);
+	struct tables_text all;
+	int err = read_back(fd, &all);
 
-	if (!all)
-		return -ENOMEM;
-	for (char *at = all; at < all + n; at += strlen(at) + 1) {
+	for (char *at = all.data; !err && at < all.data + all.n; at += strlen(at) + 1) {
 		char *text;
 		long s = strtol(at, &text, 10);
 
-		CHECK(s >= 0 && s < SETTING_COUNT && *text == ' ');
+		CHECK(all.data[all.n - 1] == '\0' && s >= 0 && s < SETTING_COUNT && *text == ' ');
 		config_fault(c, (enum setting)s, "%s", text + 1);
 	}
-	free(all);
-	return 0;
+	free(all.data);
+	return err;
 }
 
 static int take(struct certificates *found, const struct answer *a, int chains)
 {
+	struct tables_text all;
+	int err = read_back(chains, &all);
+
 	found->count = a->count;
 	found->named = a->named;
 	memcpy(found->mark, a->mark, TLS_DIGEST);
 	memcpy(found->named_mark, a->named_mark, TLS_DIGEST);
-	found->chains = (uint8_t *)read_whole(chains, &found->chains_n);
-	return found->chains && found->chains_n == a->chains_n ? 0 : -ENOMEM;
+	found->chains = (uint8_t *)all.data;
+	found->chains_n = all.n;
+	return err || all.n == a->chains_n ? err : -EIO;
 }
 
 static int build(struct certificates *found, const struct pairs *pairs, struct config *c,
@@ -328,11 +315,10 @@ static int build(struct certificates *found, const struct pairs *pairs, struct c
 {
 	int err = run(pairs, c, file, answer);
 
-	if (!err)
-		err = take_faults(file[FAULTS], c);
-	if (!err && !answer->err)
-		err = take(found, answer, file[CHAINS]);
-	return err;
+	if (err || answer->err) /* what an early end has left is not whole */
+		return err;
+	err = take_faults(file[FAULTS], c);
+	return err ? err : take(found, answer, file[CHAINS]);
 }
 
 int certificates_build(struct certificates *found, const struct pairs *pairs, struct config *c,

@@ -127,8 +127,7 @@ void tables_free(struct tables_plan *plan)
 	*plan = (struct tables_plan){ 0 };
 }
 
-/* Reads FD to its end or to the size that it had. 0 or -errno. */
-static int read_whole(int fd, struct tables_text *t)
+int tables_read_whole(int fd, struct tables_text *t)
 {
 	struct stat st;
 
@@ -204,7 +203,7 @@ static void on_fault(struct policy_faults *base, unsigned line, const char *what
 
 bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c)
 {
-	int err = read_whole(f->fd, t);
+	int err = tables_read_whole(f->fd, t);
 
 	if (!err)
 		return true;

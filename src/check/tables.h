@@ -45,7 +45,10 @@ struct tables_text {
 /* Adds a file of setting S to the plan. 0 or -ENOMEM. */
 int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
 	__attribute__((warn_unused_result));
-/* Reads an open file, whole; the caller frees T->data. False: a fault says why. */
+/* Reads FD to its end, or to the size that it had; the caller frees T->data in any case. 0 or
+ * -errno. */
+int tables_read_whole(int fd, struct tables_text *t) __attribute__((warn_unused_result));
+/* The same for an open file of the plan. False: a fault says why, and there is nothing to free. */
 bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c);
 /* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
 int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));

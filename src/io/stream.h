@@ -187,7 +187,8 @@ int stream_timing(struct io *io, struct stream *st, struct stream_timing *t)
 
 /* ---- at once: ending ---- */
 
-/* What a layer says at its end (close_notify), where it can: a close follows. */
+/* Tells the peer, through a layer, that no more comes (close_notify in TLS). Without a layer,
+ * nothing is sent. The caller closes the stream next. */
 void stream_goodbye(struct stream *st);
 /* The same, and we say no more; the peer can go on. A peer that is gone already says so to who
  * receives. */

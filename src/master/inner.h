@@ -173,8 +173,8 @@ int children_grace(const struct master *m, unsigned slot);
 
 /* ---- signing.c: the process with the private keys ---- */
 
-/* What it and the workers speak over, and the keys of the version, of which nobody is told yet. 0
- * or -errno. */
+/* Makes a pair of sockets for each worker, and takes the keys of the version. signing_run() starts
+ * the process. 0 or -errno. */
 int signing_begin(struct master *m) __attribute__((warn_unused_result));
 /* The version is another one; OLDEST: the oldest that a worker uses. What it signs with is there
  * when this returns, and whoever asks meanwhile is answered. */
@@ -182,11 +182,11 @@ void signing_take(struct master *m, uint64_t oldest);
 /* A worker, of that number, has died: whoever takes its place speaks over another pair, since this
  * one may have been tampered with. */
 void signing_worker_died(struct master *m, unsigned i);
-/* Starts it where it is to run and does not. */
+/* Starts the process if it should be running and is not. */
 void signing_run(struct master *m, uint64_t now_ms);
 /* Keys are apart from the workers (TLS_KEY_PROCESS). */
 bool signing_apart(const struct master *m);
-/* It is to run. */
+/* There are keys, so the process should be running. */
 bool signing_any(const struct master *m);
 void signing_ended(struct master *m, int status);
 /* In a child: closes all of it. */

@@ -40,9 +40,9 @@ bool signing_any(const struct master *m)
 
 /* ---- the process ---- */
 
-/* What it needs, and is not closed with all else. */
+/* The descriptors that the process keeps; all others are closed in it. */
 struct needs {
-	int *fds; /* its ends */
+	int *fds; /* its ends of the pairs, one for each worker */
 	struct signing_file file[SIGNING_FILES];
 	unsigned files;
 };
@@ -94,7 +94,8 @@ static _Noreturn void signer_child(struct master *m)
 	_exit(0);
 }
 
-/* A worker must not lose its key because the master has gone: it ends with the last one. */
+/* The process outlives a master that was killed, and ends with the last worker: sessions may still
+ * have to shake hands. */
 static void begin(struct master *m)
 {
 	pid_t pid = process_fork("caronte-keys", 0);
@@ -122,7 +123,7 @@ void signing_ended(struct master *m, int status)
 		master_fault(m, "key-process-died", "%s", text);
 }
 
-/* It takes nothing with it that is not asked for again. */
+/* Kills the process and waits for its end. Workers ask again for what it leaves unanswered. */
 static void end(struct master *m)
 {
 	kill(m->signing.process.pid, SIGKILL);
@@ -141,7 +142,8 @@ static void forget(struct signing *s, unsigned n)
 	memmove(s->file, s->file + n, s->files * sizeof(*s->file));
 }
 
-/* Those that no version from OLDEST on has; and at least one, where there is no room. */
+/* Closes the files that no version from OLDEST on uses. If the list is full, its first file goes in
+ * any case. */
 static void forget_unused(struct signing *s, uint64_t oldest)
 {
 	unsigned n = s->files == SIGNING_FILES;

@@ -6,12 +6,11 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "base/diag.h"
 #include "base/siphash.h"
 #include "shared/memory.h"
-#include "shared/seats.h"
+#include "shared/seats_inner.h"
 
 #define WORDS	(RESUMPTION_MAX / 8)
 #define DEAD_MS 1000 /* a writer that takes longer has died in the middle, or is stopped */
@@ -34,14 +33,6 @@ struct resumption {
 	struct place place[SEATS_DESTINATIONS];
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
-
 struct resumption *resumption_make(void)
 {
 	struct resumption *r = shared_map(sizeof(*r));
@@ -62,7 +53,7 @@ static uint64_t hash_of(const struct kept *k)
 /* True: it is the caller's to write, from the odd *TURN on. */
 static bool enter(struct place *p, uint64_t *turn)
 {
-	uint64_t now = now_ms(), was = atomic_load_explicit(&p->turn, memory_order_acquire);
+	uint64_t now = seats_now_ms(), was = atomic_load_explicit(&p->turn, memory_order_acquire);
 	bool free = was % 2 == 0;
 
 	if (!free && now - atomic_load(&p->since_ms) < DEAD_MS)

@@ -35,7 +35,7 @@ static void over(struct connect *c, enum connect_result how)
 		how = CONNECT_CANCELLED;
 	if (secure && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
 		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
-	/* Who visits says so himself. */
+	/* A visit judges that itself: health.c. */
 	if (how == CONNECT_INSECURE && c->purpose == CONNECT_MAIL)
 		greeting_record_bad(c->ctx, c->rt, c->dest, c->search.began_ms, connect_insecure);
 	if (how != CONNECT_REACHED && how != CONNECT_CANCELLED)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Certificates that change on disk are taken without a signal, whole or not at all, and never one
 that is older than what is in use."""
+import contextlib
 import os
 import re
 import shutil
@@ -70,6 +71,33 @@ class Following(test_tls_certificates.Directory):
         self.stays(daemon, "first")
         self.assertEqual(len(daemon.records("fault", what="certificate")), 1)
         self.assertEqual(daemon.stderr().count(fault.get("detail")), 1)
+
+    def shake_on(self, daemon, over, seen, faults):
+        try:
+            while not over.is_set():
+                with Secure(daemon.port) as client:
+                    client.secured()
+                    seen.append(client.tls.getpeercert(True))
+                    client.quit()
+        except (AssertionError, OSError) as fault:
+            faults.append(repr(fault))
+
+    @contextlib.contextmanager
+    def shaking(self, daemon, count):
+        """Clients that shake hands all the time, none of which may fail; what certificates they
+        got."""
+        seen, faults, over = [], [], threading.Event()
+        clients = [threading.Thread(target=self.shake_on, args=(daemon, over, seen, faults))
+                   for _ in range(count)]
+        for each in clients:
+            each.start()
+        try:
+            yield seen
+        finally:
+            over.set()
+            for each in clients:
+                each.join()
+        self.assertEqual(faults, [])
 
     def is_told_nothing(self, daemon):
         """(A client that only looks at the certificate is a fault of its handshake.)"""
@@ -330,35 +358,15 @@ class Refusals(Following):
 
 
 class Load(Following):
-    def shake_on(self, daemon, over, seen, faults):
-        try:
-            while not over.is_set():
-                with Secure(daemon.port) as client:
-                    client.secured()
-                    seen.append(client.tls.getpeercert(True))
-                    client.quit()
-        except (AssertionError, OSError) as fault:
-            faults.append(repr(fault))
-
     def test_ten_renewals_under_load(self):
         """No connection is lost, and no client gets a pair that does not match."""
-        seen, faults, over = [], [], threading.Event()
         with harness.Sink() as sink, \
                 self.follow(sink, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
-            clients = [threading.Thread(target=self.shake_on, args=(daemon, over, seen, faults))
-                       for _ in range(4)]
-            for each in clients:
-                each.start()
-            try:
+            with self.shaking(daemon, 4) as seen:
                 for turn in range(10):
                     self.put("turn %d" % turn)
                     daemon.records("reload", count=turn + 1)
                     self.assertEqual(self.served(daemon, "mx.test"), "turn %d" % turn)
-            finally:
-                over.set()
-                for each in clients:
-                    each.join()
-            self.assertEqual(faults, [])
             self.is_told_nothing(daemon)
             self.assertEqual(set(seen) - set(self.ders.values()), set())
             self.assertGreater(len(set(seen)), 8)

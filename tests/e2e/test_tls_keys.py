@@ -6,7 +6,6 @@ import re
 import signal
 import struct
 import subprocess
-import threading
 import time
 
 import harness
@@ -129,30 +128,13 @@ class Keys(Following):
 
     def test_key_process_killed_mid_handshake(self):
         """It is started again, and who shakes hands meanwhile waits."""
-        faults, over = [], threading.Event()
-
-        def shake_on():
-            try:
-                while not over.is_set():
-                    self.shakes(daemon)
-            except (AssertionError, OSError) as fault:
-                faults.append(repr(fault))
-
         with harness.Sink() as sink, self.follow(sink, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
-            clients = [threading.Thread(target=shake_on) for _ in range(3)]
-            for each in clients:
-                each.start()
-            try:
+            with self.shaking(daemon, 3):
                 for turn in range(3):
                     before = self.key_process(daemon)
                     os.kill(before, signal.SIGKILL)
                     harness.wait_until(lambda: self.key_process(daemon) != before)
                     daemon.records("fault", what="key-process-died", count=turn + 1)
-            finally:
-                over.set()
-                for each in clients:
-                    each.join()
-            self.assertEqual(faults, [])
             self.shakes(daemon)
 
     def test_worker_that_died(self):
