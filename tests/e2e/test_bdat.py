@@ -664,9 +664,9 @@ class Ends(harness.TestCase):
             with puppet_destination(rcvbuf=2048) as destination, case(body), \
                     self.caronte(destination, **{body: True}) as daemon, \
                     session(daemon, destination) as s:
-                octets = noise(300000)
-                s.client.send(bdat(octets, True))
-                s.server.expect(b"BDAT 300000 LAST\r\n")
+                command = b"BDAT 300000 LAST\r\n"
+                s.client.send(command + noise(300000))
+                self.assertEqual(s.server.socket.recv(len(command), socket.MSG_WAITALL), command)
                 time.sleep(0.2)
                 s.server.send(OK)
                 self.assertEqual(s.client.reply()[:9], b"451 4.3.0")
