@@ -272,10 +272,11 @@ void record_refusal(struct dialog *d, struct span reply, const struct dialog_ask
 
 static void put_tls(struct xmllog *log, const struct dialog *d)
 {
-	const struct dialog_secure *how = d->more ? &d->more->secure : NULL;
+	const struct dialog_secure *how;
 
-	if (d->tls != DIALOG_SECURE)
+	if (d->tls != DIALOG_SECURE || !d->more)
 		return;
+	how = &d->more->secure;
 	xmllog_text(log, XMLLOG_A_TLS, how->version);
 	xmllog_text(log, XMLLOG_A_CIPHER, how->cipher);
 	xmllog_text(log, XMLLOG_A_START, how->first ? "implicit" : "starttls");

@@ -354,12 +354,13 @@ static int hex_digit(char c)
 
 static void parse_pin(struct parser *p, const char *value, struct route_secure *s)
 {
-	uint8_t *pin = s->pin[s->pins];
+	uint8_t *pin;
 
 	if (s->pins == ROUTE_PINS) {
 		fault(p, "\"%s\": too many pins, %d are allowed", p->quote, ROUTE_PINS);
 		return;
 	}
+	pin = s->pin[s->pins];
 	for (unsigned i = 0; i < ROUTE_PIN; i++) {
 		int high = hex_digit(value[2 * i]);
 		int low = high < 0 ? -1 : hex_digit(value[2 * i + 1]);

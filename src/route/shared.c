@@ -510,6 +510,12 @@ static void carry_one(struct route_shared *s, unsigned to, struct route_shared *
 		route_drain(s, to, true);
 }
 
+static bool same_secure(const struct route_secure *a, const struct route_secure *b)
+{
+	return a->tls == b->tls && a->wrap == b->wrap && strcmp(a->name, b->name) == 0 &&
+	       a->pins == b->pins && memcmp(a->pin, b->pin, a->pins * sizeof(a->pin[0])) == 0;
+}
+
 void route_carry_over(struct route_shared *s, const struct route *r, struct route_shared *old,
 		      const struct route *old_route)
 {
@@ -517,9 +523,8 @@ void route_carry_over(struct route_shared *s, const struct route *r, struct rout
 		for (unsigned k = 0; k < old_route->count; k++)
 			if (strcmp(r->destination[i].name, old_route->destination[k].name) == 0)
 				carry_one(s, i, old, k,
-					  memcmp(&r->destination[i].secure,
-						 &old_route->destination[k].secure,
-						 sizeof(struct route_secure)) == 0);
+					  same_secure(&r->destination[i].secure,
+						      &old_route->destination[k].secure));
 }
 
 /* ---- resolving ---- */

@@ -2,7 +2,9 @@
 /* results: see results.h. */
 #include "shared/results.h"
 
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -129,16 +131,35 @@ void results_print(const struct results *r, FILE *out)
 
 /* ---- reading ---- */
 
-static bool parse_head(const char *line, struct result *x)
+/* A number at *AT, which moves to what follows the blank or the newline behind it. */
+static bool parse_number(const char **at, uint64_t *out)
 {
-	char how[16] = "";
+	char *end;
 
-	*x = (struct result){ 0 };
-	if (sscanf(line, "%lu %lu %15s %lu", &x->begun, &x->ended, how, &x->at_s) != 4)
+	errno = 0;
+	*out = strtoull(*at, &end, 10);
+	if (end == *at || errno || (*end != ' ' && *end != '\n'))
 		return false;
-	while (x->how < RESULTS_HOWS && strcmp(hows[x->how], how) != 0)
-		x->how++;
-	return x->how < RESULTS_HOWS;
+	*at = end + 1;
+	return true;
+}
+
+static bool parse_how(const char **at, enum results_how *out)
+{
+	size_t n = strcspn(*at, " ");
+
+	for (*out = 0; *out < RESULTS_HOWS; (*out)++)
+		if (strlen(hows[*out]) == n && strncmp(hows[*out], *at, n) == 0)
+			break;
+	*at += n + ((*at)[n] == ' ');
+	return *out < RESULTS_HOWS;
+}
+
+static bool parse_head(const char *at, struct result *x)
+{
+	*x = (struct result){ 0 };
+	return parse_number(&at, &x->begun) && parse_number(&at, &x->ended) &&
+	       parse_how(&at, &x->how) && parse_number(&at, &x->at_s);
 }
 
 bool results_parse(const char *text, enum results_kind kind, struct result *out)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-static const char name[] = "message-id";
+static const uint8_t name[] = "message-id";
 
 static bool is_blank(uint8_t c)
 {

@@ -86,16 +86,24 @@ static enum smtp_order_event fatal(struct smtp_order_step *step, enum smtp_words
 	return SMTP_ORDER_FATAL;
 }
 
+/* FAULT is that of its syntax, or NULL. */
+static const char *starttls_fault(const struct smtp_order *s, struct smtp_order_view view,
+				  const char *fault)
+{
+	if (s->logged_in)
+		return smtp_words(WORD_SEQUENCE);
+	if (fault)
+		return fault;
+	if (!view.tls_offered && !s->tls)
+		return smtp_words(WORD_NO_STARTTLS);
+	return view.tls_offered && s->state == SMTP_ORDER_READY ? NULL : smtp_words(WORD_SEQUENCE);
+}
+
 /* STARTTLS, with nothing open. */
 static enum smtp_order_event judge_starttls(const struct smtp_order *s, struct smtp_order_view view,
 					    struct smtp_order_step *step, const char *fault)
 {
-	if (s->logged_in)
-		fault = smtp_words(WORD_SEQUENCE);
-	else if (!fault && !view.tls_offered)
-		fault = smtp_words(s->tls ? WORD_SEQUENCE : WORD_NO_STARTTLS);
-	else if (!fault && s->state != SMTP_ORDER_READY)
-		fault = smtp_words(WORD_SEQUENCE);
+	fault = starttls_fault(s, view, fault);
 	return fault ? local(step, fault) : SMTP_ORDER_START_TLS;
 }
 

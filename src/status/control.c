@@ -414,9 +414,8 @@ static int loop(struct control *k)
 	}
 }
 
-int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
+static int run(struct control *k, const struct runtime *rt, int control_fd, int metrics_fd)
 {
-	struct control *k = calloc(1, sizeof(*k));
 	sigset_t term;
 
 	/* TERM comes from the master, or at its death. As a descriptor it is seen beside whatever
@@ -425,7 +424,7 @@ int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	sigprocmask(SIG_BLOCK, &term, NULL);
-	if (!k || (k->term_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
+	if ((k->term_fd = signalfd(-1, &term, SFD_CLOEXEC | SFD_NONBLOCK)) < 0 ||
 	    figures_init(&k->figures, rt, now_ms()) != 0)
 		return EX_OSERR;
 	k->rt = rt;
@@ -440,4 +439,13 @@ int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
 			return EX_OSERR;
 	}
 	return loop(k);
+}
+
+int control_main(const struct runtime *rt, int control_fd, int metrics_fd)
+{
+	struct control *k = calloc(1, sizeof(*k));
+	int status = k ? run(k, rt, control_fd, metrics_fd) : EX_OSERR;
+
+	free(k);
+	return status;
 }

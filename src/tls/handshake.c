@@ -75,6 +75,7 @@ static void over(struct tls_conn *c, int res)
 {
 	struct io_op *op = c->shaking;
 
+	CHECK(op); /* a handshake ends once */
 	c->shaking = NULL;
 	tls_handshake_leave(c);
 	if (res == 0)
