@@ -227,10 +227,12 @@ run: all | $(BUILD)/packages-run
 	$(Q)tools/run $(BUILD)
 
 # BENCH= holds further arguments of bench/run.
-bench: all $(BUILD)/unpacked/.bench
+bench: all $(BUILD)/unpacked/.bench $(BUILD)/packages-run
 	$(Q)$(PYTHON) bench/run $(BENCH) $(BUILD)
 bench-quick: all $(BUILD)/unpacked/.bench
 	$(Q)$(PYTHON) bench/run --quick $(BENCH) $(BUILD)
+bench-tls: all $(BUILD)/unpacked/.bench $(BUILD)/packages-run
+	$(Q)$(PYTHON) bench/run --tls $(BENCH) $(BUILD)
 
 # ---- checks of the sources ---------------------------------------------------------------------
 C_FILES := $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
@@ -335,6 +337,7 @@ make defconfig     writes a configuration file with every default: CONFIG=FILE (
 make savedefconfig writes only what differs from the defaults: DEFCONFIG=FILE ($(DEFCONFIG))
 make bench         measures Caronte and its peers, into $(BUILD)/bench-results (BENCH='--help')
 make bench-quick   the same for the table of targets alone, in five minutes
+make bench-tls     the same for TLS alone
 make install       DESTDIR= prefix=$(prefix) sysconfdir=$(sysconfdir)
 make clean         removes $(BUILD), $(ASAN) and $(FUZZ)
 
@@ -346,7 +349,7 @@ help:
 
 .PHONY: all run check check-long check-unit check-e2e check-clang check-man asan fuzz analyze \
 	analyze-cppcheck layers tidy circles format format-check menuconfig defconfig \
-	savedefconfig bench bench-quick install clean help tests build-asan build-fuzz \
+	savedefconfig bench bench-quick bench-tls install clean help tests build-asan build-fuzz \
 	fuzz-programs FORCE
 
 -include $(shell find $(addprefix $(BUILD)/,src tests bench gen clang) -name '*.d' 2>/dev/null)

@@ -121,6 +121,10 @@ static void say_step(struct load_connection *c)
 		say(c, LOAD_WANT_EHLO, "EHLO %s\r\n", o->helo);
 		c->step = LOAD_NOTHING;
 		break;
+	case LOAD_SAY_STARTTLS:
+		say(c, LOAD_WANT_STARTTLS, "STARTTLS\r\n");
+		c->step = LOAD_NOTHING;
+		break;
 	case LOAD_MAIL:
 		say(c, LOAD_WANT_MAIL, "MAIL FROM:<%s>\r\n", o->sender);
 		c->step = LOAD_RCPT;
@@ -214,22 +218,33 @@ static bool offers(const struct smtp_reply *r, struct span keyword)
 	return false;
 }
 
+/* What the load is about is not to be had here: nothing more is begun. */
+static enum load_verdict not_offered(struct load_connection *c)
+{
+	c->load->figures.troubles[LOAD_NOT_OFFERED]++;
+	c->load->stop = true;
+	failed(c);
+	c->step = LOAD_QUIT;
+	return LOAD_GO_ON;
+}
+
 static enum load_verdict on_ehlo(struct load_connection *c, const struct smtp_reply *r)
 {
 	const struct load_options *o = c->load->opt;
 
+	if (o->tls == LOAD_STARTTLS && !c->ssl) {
+		if (!offers(r, SPAN("STARTTLS")))
+			return not_offered(c);
+		c->step = LOAD_SAY_STARTTLS;
+		return LOAD_GO_ON;
+	}
 	c->up = true;
 	if (o->idle) {
 		load_idle(c);
 		return LOAD_GO_ON;
 	}
-	if (o->bdat && !offers(r, SPAN("CHUNKING"))) {
-		c->load->figures.troubles[LOAD_NOT_OFFERED]++;
-		c->load->stop = true;
-		failed(c);
-		c->step = LOAD_QUIT;
-		return LOAD_GO_ON;
-	}
+	if (o->bdat && !offers(r, SPAN("CHUNKING")))
+		return not_offered(c);
 	c->pipelining = o->pipelining && offers(r, SPAN("PIPELINING"));
 	c->step = LOAD_MAIL;
 	return LOAD_GO_ON;
@@ -239,9 +254,10 @@ static enum load_verdict on_ehlo(struct load_connection *c, const struct smtp_re
 static unsigned expected(const struct load_connection *c, enum load_reply w)
 {
 	static const uint16_t codes[] = {
-		[LOAD_WANT_GREETING] = 220, [LOAD_WANT_EHLO] = 250, [LOAD_WANT_MAIL] = 250,
-		[LOAD_WANT_RCPT] = 250,	    [LOAD_WANT_DATA] = 354, [LOAD_WANT_END] = 250,
-		[LOAD_WANT_CHUNK] = 250,    [LOAD_WANT_RSET] = 250, [LOAD_WANT_QUIT] = 221,
+		[LOAD_WANT_GREETING] = 220, [LOAD_WANT_EHLO] = 250,  [LOAD_WANT_MAIL] = 250,
+		[LOAD_WANT_STARTTLS] = 220, [LOAD_WANT_RCPT] = 250,  [LOAD_WANT_DATA] = 354,
+		[LOAD_WANT_END] = 250,	    [LOAD_WANT_CHUNK] = 250, [LOAD_WANT_RSET] = 250,
+		[LOAD_WANT_QUIT] = 221,
 	};
 
 	return w == LOAD_WANT_RCPT && c->load->opt->refused ? 550 : codes[w];
@@ -261,6 +277,10 @@ static enum load_verdict on_reply(struct load_connection *c, enum load_reply w,
 		return LOAD_GO_ON;
 	case LOAD_WANT_EHLO:
 		return on_ehlo(c, r);
+	case LOAD_WANT_STARTTLS:
+		load_secure_begin(c);
+		c->step = LOAD_EHLO;
+		return LOAD_GO_ON;
 	case LOAD_WANT_RCPT:
 		if (c->load->opt->refused)
 			message_over(c, true);

@@ -15,6 +15,7 @@
 #ifndef INNER_H
 #define INNER_H
 
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,6 +36,19 @@ struct load_size {
 	uint32_t octets, weight;
 };
 
+enum load_tls {
+	LOAD_CLEAR,
+	LOAD_TLS_FIRST, /* from the first octet (RFC 8314) */
+	LOAD_STARTTLS,	/* RFC 3207 */
+};
+
+/* Where connections that are held stop. */
+enum load_half_open {
+	LOAD_NOT_HALF,
+	LOAD_BEFORE_HELLO,
+	LOAD_BEHIND_HELLO,
+};
+
 struct load_options {
 	struct addr to;
 	struct addr from[LOAD_SOURCES_MAX]; /* addresses to come from, in turn */
@@ -47,6 +61,9 @@ struct load_options {
 	uint32_t chunk; /* octets; 0: the whole message is one chunk */
 	double rate;	/* messages a second; 0: closed loop */
 	unsigned idle;	/* connections to hold; 0: send mail */
+	enum load_tls tls;
+	bool resume; /* the session of a connection before */
+	enum load_half_open half_open;
 	unsigned timeout_s;
 	uint64_t seed;
 	const char *helo, *sender, *recipient;
@@ -101,6 +118,7 @@ enum load_trouble {
 	LOAD_TIMED_OUT, /* nothing came, or nothing could be sent, for so long */
 	LOAD_MALFORMED, /* no reply of RFC 5321 */
 	LOAD_NOT_OFFERED,
+	LOAD_NO_TLS, /* the handshake failed */
 	LOAD_NO_221, /* closed in place of an answer to QUIT: no message fails by it */
 	LOAD_TROUBLES
 };
@@ -108,6 +126,7 @@ enum load_trouble {
 struct load_figures {
 	uint64_t done, refused, failed, octets;
 	uint64_t connections; /* made */
+	uint64_t handshakes, resumed;
 	uint64_t replies[600];
 	uint64_t troubles[LOAD_TROUBLES];
 	uint64_t began_us, ended_us; /* CLOCK_MONOTONIC */
@@ -125,6 +144,7 @@ void load_report(FILE *f, const struct load_options *o, const struct load_figure
 enum load_step {
 	LOAD_NOTHING,
 	LOAD_EHLO,
+	LOAD_SAY_STARTTLS,
 	LOAD_MAIL,
 	LOAD_RCPT,
 	LOAD_DATA,
@@ -138,6 +158,7 @@ enum load_step {
 enum load_reply {
 	LOAD_WANT_GREETING,
 	LOAD_WANT_EHLO,
+	LOAD_WANT_STARTTLS,
 	LOAD_WANT_MAIL,
 	LOAD_WANT_RCPT,
 	LOAD_WANT_DATA,
@@ -158,7 +179,9 @@ struct load_connection {
 	struct load *load;
 	struct list link; /* load.busy by last activity, load.waiting, or load.unused */
 	int fd;		  /* -1: none */
-	bool connecting, writable, ended;
+	bool connecting;
+	bool shaking;	    /* hands: nothing else is said or heard */
+	SSL *ssl;	    /* NULL: in clear */
 	bool pipelining;    /* wanted and offered */
 	bool carries;	    /* a message */
 	bool up;	    /* EHLO has been answered */
@@ -189,6 +212,8 @@ struct load {
 	struct load_figures figures;
 	uint8_t *acknowledged; /* a bit for each message, where digests are wanted */
 	int epoll;
+	SSL_CTX *tls;
+	SSL_SESSION *session; /* the last that a server has offered, or NULL */
 	uint64_t now_us;
 	uint64_t next; /* messages given out */
 	unsigned active, from_next, rising;
@@ -206,6 +231,18 @@ void load_wait(struct load_connection *c);
 /* C's EHLO has been answered, where connections are only held. */
 void load_idle(struct load_connection *c);
 uint64_t load_clock_us(void);
+
+/* secure.c: TLS. Nobody's certificate is verified. */
+void load_secure_make(struct load *l);
+/* The connection shakes hands from now on. */
+void load_secure_begin(struct load_connection *c);
+enum load_shaken { LOAD_SHAKES, LOAD_SHAKEN, LOAD_SHAKE_FAILED };
+enum load_shaken load_secure_shake(struct load_connection *c);
+/* As sendmsg(2) of C's pieces and recv(2), with errno. */
+ssize_t load_secure_send(struct load_connection *c);
+ssize_t load_secure_receive(struct load_connection *c, void *room, size_t n);
+/* Says close_notify where TIDY. */
+void load_secure_end(struct load_connection *c, bool tidy);
 
 /* dialog.c: what is said and answered. */
 void load_dialog_begin(struct load_connection *c);

@@ -111,6 +111,7 @@ static void drop(struct load_connection *c)
 	struct load *l = c->load;
 
 	lower(c);
+	load_secure_end(c, c->want_count == 0);
 	close(c->fd);
 	c->fd = -1;
 	l->active--;
@@ -145,7 +146,7 @@ static bool flush(struct load_connection *c)
 			return true;
 		msg.msg_iov = &c->pieces[c->piece_at];
 		msg.msg_iovlen = c->piece_count - c->piece_at;
-		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+		n = c->ssl ? load_secure_send(c) : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 		if (n < 0 && errno == EAGAIN)
 			return true;
 		if (n < 0) {
@@ -173,7 +174,8 @@ static bool hear(struct load_connection *c)
 	for (;;) {
 		room = buf_room(&c->in, 1);
 		CHECK(room); /* a reply that fills the buffer is malformed */
-		n = recv(c->fd, room, c->in.cap - c->in.tail, 0);
+		n = c->ssl ? load_secure_receive(c, room, c->in.cap - c->in.tail)
+			   : recv(c->fd, room, c->in.cap - c->in.tail, 0);
 		if (n < 0 && errno == EAGAIN)
 			return true;
 		if (n <= 0) {
@@ -186,9 +188,46 @@ static bool hear(struct load_connection *c)
 			drop(c);
 			return false;
 		}
-		if (c->in.tail < c->in.cap)
+		if (c->shaking || (!c->ssl && c->in.tail < c->in.cap))
 			return true; /* the next octet is another edge */
 	}
+}
+
+/* False: nothing else may be done yet, or the connection is gone. */
+static bool shake(struct load_connection *c)
+{
+	const struct load_options *o = c->load->opt;
+
+	switch (load_secure_shake(c)) {
+	case LOAD_SHAKEN:
+		touch(c);
+		return true;
+	case LOAD_SHAKE_FAILED:
+		fail(c, LOAD_NO_TLS);
+		return false;
+	default:
+		if (o->half_open == LOAD_BEHIND_HELLO && !c->up) {
+			c->up = true;
+			load_idle(c);
+		}
+		return false;
+	}
+}
+
+/* The connection stands. False: nothing else may be done yet. */
+static bool connected(struct load_connection *c)
+{
+	const struct load_options *o = c->load->opt;
+
+	c->connecting = false;
+	if (o->half_open == LOAD_BEFORE_HELLO) {
+		c->up = true;
+		load_idle(c);
+		return false;
+	}
+	if (o->tls == LOAD_TLS_FIRST)
+		load_secure_begin(c);
+	return true;
 }
 
 static int connect_from(struct load *l, int fd)
@@ -260,9 +299,20 @@ static void on_event(struct load_connection *c, uint32_t events)
 			fail(c, LOAD_NO_CONNECTION);
 			return;
 		}
-		c->connecting = false;
+		if (!connected(c))
+			return;
 	}
-	if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && !hear(c))
+	if (c->up && c->load->opt->half_open) {
+		if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+			fail(c, LOAD_LOST);
+		return;
+	}
+	if (c->shaking && !shake(c))
+		return;
+	/* TLS may have received octets of a reply with the end of the handshake. */
+	if ((c->ssl || events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) && !hear(c))
+		return;
+	if (c->shaking && !shake(c))
 		return;
 	if (!flush(c))
 		return;
@@ -412,6 +462,7 @@ void load_run(struct load *l)
 
 	sigaction(SIGINT, &ends, NULL);
 	sigaction(SIGTERM, &ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
 	make_connections(l, l->opt->idle ? l->opt->idle : l->opt->connections);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (l->epoll < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * caronte-load: start and end. Exit: 0 every message went as it should; 64 wrong arguments; 69
- * nothing answers, or BDAT is not offered; 71 the system refused something; 73, 74 the file of
+ * nothing answers, or BDAT or STARTTLS is not offered; 71 the system refused something; 73, 74 the file of
  * digests cannot be opened, written; 76 some message did not go as it should.
  */
 #include "inner.h"
@@ -74,6 +74,8 @@ int main(int argc, char **argv)
 		if (!load.acknowledged)
 			err(EX_OSERR, "digests");
 	}
+	if (options.tls)
+		load_secure_make(&load);
 	load_run(&load);
 	load_report(stdout, &options, &load.figures);
 	if (load.acknowledged)

@@ -41,6 +41,11 @@ static const char help[] =
 	"  -r, --rate R             open loop: R messages a second are due, whatever becomes of them;\n"
 	"                           without it the next begins when one is done\n"
 	"      --from ADDRESS,...   IP addresses to come from, in turn\n"
+	"      --tls                TLS from the first octet; certificates are not verified\n"
+	"      --starttls           TLS by STARTTLS, where offered\n"
+	"      --resume             TLS sessions of connections before are resumed\n"
+	"      --half-open WHERE    with --idle and --tls: connections stop before their ClientHello\n"
+	"                           (connect) or behind it (hello)\n"
 	"      --timeout S          seconds without any progress that end a connection (60)\n"
 	"      --helo NAME          name in EHLO (load.test)\n"
 	"      --sender ADDRESS     (load@client.test)\n"
@@ -55,6 +60,10 @@ enum {
 	KEY_CHUNK = 256,
 	KEY_SEED,
 	KEY_FROM,
+	KEY_TLS,
+	KEY_STARTTLS,
+	KEY_RESUME,
+	KEY_HALF_OPEN,
 	KEY_TIMEOUT,
 	KEY_HELO,
 	KEY_SENDER,
@@ -75,6 +84,10 @@ static const struct option keys[] = {
 	{ "pipelining", no_argument, NULL, 'p' },
 	{ "rate", required_argument, NULL, 'r' },
 	{ "from", required_argument, NULL, KEY_FROM },
+	{ "tls", no_argument, NULL, KEY_TLS },
+	{ "starttls", no_argument, NULL, KEY_STARTTLS },
+	{ "resume", no_argument, NULL, KEY_RESUME },
+	{ "half-open", required_argument, NULL, KEY_HALF_OPEN },
 	{ "timeout", required_argument, NULL, KEY_TIMEOUT },
 	{ "helo", required_argument, NULL, KEY_HELO },
 	{ "sender", required_argument, NULL, KEY_SENDER },
@@ -193,6 +206,23 @@ static void take_rate(struct load_options *o, const char *text)
 		wrong("--rate", text, "a number of messages a second, more than 0");
 }
 
+static void take_tls(struct load_options *o, enum load_tls tls)
+{
+	if (o->tls && o->tls != tls)
+		errx(EX_USAGE, "--tls and --starttls exclude one another");
+	o->tls = tls;
+}
+
+static void take_half_open(struct load_options *o, const char *text)
+{
+	if (strcmp(text, "connect") == 0)
+		o->half_open = LOAD_BEFORE_HELLO;
+	else if (strcmp(text, "hello") == 0)
+		o->half_open = LOAD_BEHIND_HELLO;
+	else
+		wrong("--half-open", text, "`connect' or `hello'");
+}
+
 static bool take_long(struct load_options *o, int key, char *arg)
 {
 	switch (key) {
@@ -204,6 +234,18 @@ static bool take_long(struct load_options *o, int key, char *arg)
 		return true;
 	case KEY_FROM:
 		take_from(o, arg);
+		return true;
+	case KEY_TLS:
+		take_tls(o, LOAD_TLS_FIRST);
+		return true;
+	case KEY_STARTTLS:
+		take_tls(o, LOAD_STARTTLS);
+		return true;
+	case KEY_RESUME:
+		o->resume = true;
+		return true;
+	case KEY_HALF_OPEN:
+		take_half_open(o, arg);
 		return true;
 	case KEY_TIMEOUT:
 		o->timeout_s = (unsigned)number(arg, "--timeout", 1, 86400);
@@ -293,6 +335,10 @@ void load_options_read(struct load_options *o, int argc, char **argv)
 		errx(EX_USAGE, "--refused, --idle and --bdat exclude one another");
 	if (o->chunk && !o->bdat)
 		errx(EX_USAGE, "--chunk is for --bdat");
+	if (o->half_open && (!o->idle || o->tls != LOAD_TLS_FIRST))
+		errx(EX_USAGE, "--half-open is for --idle with --tls");
+	if (o->resume && !o->tls)
+		errx(EX_USAGE, "--resume is for --tls and --starttls");
 	for (unsigned i = 0; i < o->from_count; i++)
 		if (o->from[i].family != o->to.family)
 			errx(EX_USAGE, "--from: not of the family of %s", argv[optind]);

@@ -3,9 +3,13 @@
 #include "inner.h"
 
 static const char *const troubles[LOAD_TROUBLES] = {
-	[LOAD_NO_CONNECTION] = "no-connection", [LOAD_LOST] = "lost",
-	[LOAD_TIMED_OUT] = "timeout",		[LOAD_MALFORMED] = "malformed",
-	[LOAD_NOT_OFFERED] = "not-offered",	[LOAD_NO_221] = "no-221",
+	[LOAD_NO_CONNECTION] = "no-connection",
+	[LOAD_LOST] = "lost",
+	[LOAD_TIMED_OUT] = "timeout",
+	[LOAD_MALFORMED] = "malformed",
+	[LOAD_NOT_OFFERED] = "not-offered",
+	[LOAD_NO_221] = "no-221",
+	[LOAD_NO_TLS] = "no-tls",
 };
 
 static void errors(FILE *f, const struct load_figures *g)
@@ -59,6 +63,8 @@ void load_report(FILE *f, const struct load_options *o, const struct load_figure
 		(unsigned long long)(g->done - g->refused), (unsigned long long)g->refused,
 		(unsigned long long)g->failed, g->idle, (unsigned long long)g->connections,
 		(unsigned long long)g->octets, seconds);
+	fprintf(f, "\"handshakes\": %llu, \"resumed\": %llu, ", (unsigned long long)g->handshakes,
+		(unsigned long long)g->resumed);
 	fprintf(f,
 		"\"messages_per_second\": %.3f, \"megabytes_per_second\": %.6f, "
 		"\"cpu_seconds\": %.6f, \"late\": %llu",

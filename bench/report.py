@@ -18,6 +18,16 @@ TARGETS = [
     ("1m-bdat", "1 MB, BDAT", "0.55", "0.55"),
     ("refused", "refused spam, one RCPT", "0.58", "0.30, no connection"),
 ]
+# The same for TLS, where the targets are for the HAProxy of the same OpenSSL: this Debian's. Full
+# handshakes are those of a Caronte without a key process, whose cost has a line of its own.
+WITHOUT_KEYS = "tls-2k", "tls-2k-rsa"
+TLS_TARGETS = [
+    ("tls-2k", "2 KB, a full handshake each, P-256", "0.85", "0.73"),
+    ("tls-2k-resumed", "2 KB, a resumed session each", "0.88", "0.76"),
+    ("tls-2k-rsa", "2 KB, a full handshake each, RSA-2048", "0.95", "0.85"),
+    ("tls-2k-10", "2 KB, ten per connection", "0.90", "0.76"),
+    ("tls-1m", "1 MB", "0.85", ""),
+]
 
 
 def haproxies(about):
@@ -73,17 +83,66 @@ def measured(results, about, load, subject, haproxy):
     return "- (no round counts)"
 
 
+def target_rows(results, about, targets, to, without_keys=()):
+    rows = [("load", "sniff target", *to, "gateway target", *to)]
+    for load, title, sniff, gateway in targets:
+        row = [title]
+        more = "-without-key-process" if load in without_keys else ""
+        for target, subject in ((sniff, "caronte-sniff"), (gateway, "caronte-gateway")):
+            row += [target, *([measured(results, about, load, subject + more, haproxy)
+                               for haproxy, _ in haproxies(about)] or ["- (no HAProxy)"])]
+        rows.append(row)
+    return rows
+
+
+def key_process_line(results):
+    texts = []
+    for load in WITHOUT_KEYS:
+        for dialog in ("sniff", "gateway"):
+            base = results.samples.get((load, "caronte-%s-without-key-process" % dialog), {})
+            mine = results.samples.get((load, "caronte-" + dialog), {})
+            ratios = [mine[n].cpu_us / base[n].cpu_us for n in mine if n in base]
+            if ratios:
+                texts.append("%s, %s %.2f" % (load, dialog, statistics.median(ratios)))
+    return "The key process, as a ratio to none (target: 1.15 at most): " + ", ".join(texts)
+
+
+def tls_table(results, about):
+    if not any(load in results_loads(results) for load, *_ in TLS_TARGETS):
+        return None
+    versions_of = [version for _, version in haproxies(about)]
+    rows = target_rows(results, about, TLS_TARGETS, ["to " + version for version in versions_of] or
+                       ["measured"], WITHOUT_KEYS)
+    return ("TLS: processor time of the proxy per message, as a ratio to HAProxy; the targets are "
+            "for %s, whose OpenSSL is the same\n" % (versions_of or ["none"])[-1] + table(rows) +
+            "\n" + key_process_line(results))
+
+
+def results_loads(results):
+    return {load for load, _ in results.samples}
+
+
+def half_open_table(found):
+    rows = [("subject", "beside", "MB more", "p99 us of others", "ratio", "rounds")]
+    for (name, where), by_round in found.items():
+        base = found.get((name, ""), {})
+        ratios = [by_round[n][2] / base[n][2] for n in by_round if n in base]
+        sessions = next(iter(by_round.values()))[0]
+        rows.append((name, "%d %s" % (sessions, sample.HALF_OPEN[where]) if where else "nobody",
+                     number(statistics.median(one[1] for one in by_round.values()) / 1e6, 1),
+                     number(statistics.median(one[2] for one in by_round.values())),
+                     number(statistics.median(ratios) if ratios else None, 2), str(len(by_round))))
+    if len(rows) == 1:
+        return None
+    return ("Half-open handshakes: 2 KB messages of 8 honest clients, a full handshake each, beside "
+            "them\n" + table(rows))
+
+
 def target_table(results, about):
     found = haproxies(about)
     versions_of = [version for _, version in found]
     to = ["to " + version for version in versions_of] or ["measured"]
-    rows = [("load", "sniff target", *to, "gateway target", *to)]
-    for load, title, sniff, gateway in TARGETS:
-        row = [title]
-        for target, subject in ((sniff, "caronte-sniff"), (gateway, "caronte-gateway")):
-            row += [target, *([measured(results, about, load, subject, haproxy)
-                               for haproxy, _ in found] or ["- (no HAProxy)"])]
-        rows.append(row)
+    rows = target_rows(results, about, TARGETS, to)
     beside = "3.2, which was not measured"
     if found and found[0][0] == subjects.HAPROXIES[0]:
         beside = versions_of[0]
@@ -264,8 +323,9 @@ def half_line(results, about):
         ", ".join(texts)
 
 
-def write(where, about, results, chosen, idle, scaling):
+def write(where, about, results, chosen, measuring):
     """Writes all files below WHERE; the text for a person."""
+    idle = measuring.idle
     loads = [(load.name, load.title) for load in sample.LOADS]
     loads.append(("half", "2 KB at half of HAProxy's highest rate (open loop)"))
     if not results.samples and not idle:
@@ -274,8 +334,12 @@ def write(where, about, results, chosen, idle, scaling):
     if results.samples:
         parts += [engines(results) + "\n" + foreign_line(results)]
     parts += [load_table(results, about, name, title, chosen) for name, title in loads]
-    parts += [cluster_table(results, chosen), idle_table(idle), scaling_line(results, scaling),
-              half_line(results, about), target_table(results, about)]
+    parts += [cluster_table(results, chosen), idle_table(idle),
+              half_open_table(measuring.half_open)]
+    if not measuring.options.tls:
+        parts += [scaling_line(results, measuring.scaling), half_line(results, about),
+                  target_table(results, about)]
+    parts += [tls_table(results, about)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_csv(where, about, results, idle)
     write_plots(where, about, results, chosen, idle)

@@ -34,9 +34,13 @@ class Load:
     refused: bool = False
     big: bool = False  # the way of the body matters
     extra: bool = False  # not in the table of targets; full runs only
+    tls: str = ""  # "tls" from the first octet, "starttls"
+    key: str = "p256"  # of the certificate
+    resumed: bool = False
 
     def words(self, messages):
-        return [*self.arguments, "-c", str(self.connections), "-k", str(self.per_connection),
+        return [*self.arguments, *(["--" + self.tls] if self.tls else []),
+                *(["--resume"] if self.resumed else []), "-c", str(self.connections), "-k", str(self.per_connection),
                 "-m", str(messages)]
 
 
@@ -54,7 +58,20 @@ LOADS = [
     Load("2k-10-pipelined", "2 KB, pipelined, ten per connection", ("-s", "2048", "-p"), 32, 10000,
          0, warm=320, per_connection=10, extra=True),
     Load("mail", "sizes as of real mail", ("-s", "mail"), 32, 2000, 0, octets=0, extra=True),
+    Load("tls-2k", "TLS, 2 KB, a full handshake each, P-256", ("-s", "2048"), 32, 3000, 2000,
+         tls="tls"),
+    Load("tls-2k-resumed", "TLS, 2 KB, a resumed session each", ("-s", "2048"), 32, 3000, 2000,
+         tls="tls", resumed=True),
+    Load("tls-2k-rsa", "TLS, 2 KB, a full handshake each, RSA-2048", ("-s", "2048"), 32, 3000, 2000,
+         tls="tls", key="rsa"),
+    Load("tls-2k-10", "TLS, 2 KB, ten per connection", ("-s", "2048"), 32, 6000, 4000, warm=320,
+         per_connection=10, tls="tls"),
+    Load("tls-1m", "TLS, 1 MB", ("-s", "1048576"), 8, 300, 200, warm=8, octets=1 << 20, tls="tls"),
+    Load("starttls-2k", "STARTTLS, 2 KB, a full handshake each, P-256", ("-s", "2048"), 32, 3000,
+         2000, tls="starttls"),
 ]
+HALF_OPEN = {"": "nobody", "connect": "connections without a ClientHello",
+             "hello": "connections that stop behind their ClientHello"}
 REFUSE = "RCPT:@stranger.test=550 5.7.1 Relaying denied. "
 
 
@@ -130,6 +147,15 @@ def figures_of(bench, subject, program):
     return figures
 
 
+def check_handshakes(load, connections, figures):
+    """All as they should have been; the first on each connection have nothing to resume."""
+    if figures["handshakes"] != (figures["connected"] if load.tls else 0) or \
+            figures["resumed"] < (figures["connected"] - 2 * connections if load.resumed else 0) or \
+            figures["resumed"] and not load.resumed:
+        raise Fault("%d handshakes, of which %d resumed, on %d connections" % (
+            figures["handshakes"], figures["resumed"], figures["connected"]))
+
+
 def run_load(bench, subject, words, digests, generators=1):
     """The figures of a load, which several generators may share (then a latency is the worst of
     theirs)."""
@@ -138,8 +164,8 @@ def run_load(bench, subject, words, digests, generators=1):
         "%s-%d" % (digests, n), "%s:%d" % (subject.host, subject.port)]) for n in range(generators)]
     every = [figures_of(bench, subject, program) for program in programs]
     merged = {key: sum(figures[key] for figures in every) for key in (
-        "messages", "refused", "connected", "octets", "cpu_seconds", "messages_per_second",
-        "megabytes_per_second")}
+        "messages", "refused", "connected", "handshakes", "resumed", "octets", "cpu_seconds",
+        "messages_per_second", "megabytes_per_second")}
     merged["seconds"] = max(figures["seconds"] for figures in every)
     merged["latency_us"] = {key: max(figures["latency_us"][key] for figures in every)
                             for key in every[0]["latency_us"]}
@@ -174,7 +200,7 @@ def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(),
         # Under overload there are more sessions than connections: some are still being ended.
         sessions = 2 * connections * generators
         targets = Sinks(bench, subject, sinks, sessions, sink_options)
-        subject.start(targets.addresses(), sessions)
+        subject.start(targets.addresses(), sessions, bench.secure(load.tls, load.key))
         subject.mark()
         subject.settle(run_load(bench, subject, [*load.words(load.warm), "--seed", "7"],
                                 "warm.digests"))
@@ -185,6 +211,7 @@ def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(),
                            "sent.digests", generators)
         busy = meter.busy_s() - busy
         around = bench.around.cpu_us() + (subject.group.cpu_us() if subject.group else 0) - around
+        check_handshakes(load, connections * generators, figures)
         subject.settle(figures)
         cpu = subject.group.cpu_us() - cpu if subject.group else 0
         memory = subject.group.pss() if subject.group else 0
@@ -204,27 +231,61 @@ def measure(bench, subject, load, messages, rate=None, sinks=1, sink_options=(),
                   max(0, busy - around / 1e6) / max(busy, 1e-9), ring)
 
 
-def idle_memory(bench, subject, sessions):
+def hold(bench, subject, sessions, words):
+    """A load generator that holds so many connections."""
+    program = subjects.Program(bench, "held", "outside", [
+        bench.build / "caronte-load", "-i", str(sessions), *words,
+        "%s:%d" % (subject.host, subject.port)])
+    subjects.wait_until(lambda: "idle, " in program.text() or not program.alive(),
+                        "idle connections", 120)
+    if "idle, %d connections" % sessions not in program.text():
+        raise Fault("%s: not all connections came up: %s" % (subject.name, program.text()))
+    return program
+
+
+def idle_memory(bench, subject, sessions, tls=""):
     """Octets for each idle session (greeted, EHLO done) above the empty program: of its processes,
     and of the kernel for it (None: the kernel does not say)."""
     bench.new_dir()
     try:
         targets = Sinks(bench, subject, 1, sessions)
-        subject.start(targets.addresses(), sessions)
+        subject.start(targets.addresses(), sessions, bench.secure(tls))
         time.sleep(1)
         before, kernel_before = subject.group.pss(), subject.group.kernel()
-        program = subjects.Program(bench, "load", "outside", [
-            bench.build / "caronte-load", "-i", str(sessions), "%s:%d" % (subject.host,
-                                                                         subject.port)])
-        subjects.wait_until(lambda: "idle, " in program.text() or not program.alive(),
-                            "idle connections", 60)
-        if "idle, %d connections" % sessions not in program.text():
-            raise Fault("%s: not all connections came up: %s" % (subject.name, program.text()))
+        program = hold(bench, subject, sessions, ["--" + tls] if tls else [])
         time.sleep(IDLE_S)
         after, kernel_after = subject.group.pss(), subject.group.kernel()
         program.stop(signal.SIGINT)
         kernel = None if kernel_before is None else (kernel_after - kernel_before) / sessions
         return (after - before) / sessions, kernel, before
+    finally:
+        bench.end_all()
+        subject.stop()
+
+
+def half_open(bench, subject, sessions, where, messages):
+    """Beside so many connections from elsewhere that stop WHERE (of HALF_OPEN) in their handshake:
+    octets that the subject's processes have grown by, and the figures of honest clients, who
+    shake hands for each message of 2 KB."""
+    load = next(load for load in LOADS if load.name == "tls-2k")
+    bench.new_dir()
+    try:
+        targets = Sinks(bench, subject, 1, sessions)
+        # Twice as many places as connections: no limit is near.
+        subject.start(targets.addresses(), 2 * sessions, bench.secure("tls"))
+        run_load(bench, subject, [*load.words(load.warm), "--seed", "7"], "warm.digests")
+        time.sleep(1)
+        before = subject.group.pss()
+        if where:
+            program = hold(bench, subject, sessions, ["--tls", "--half-open", where,
+                                                      *bench.place.elsewhere()])
+        grown = subject.group.pss() - before
+        words = load.words(messages)
+        words[words.index("-c") + 1] = "8"
+        figures = run_load(bench, subject, words, "sent.digests")
+        if where:
+            program.stop(signal.SIGINT)
+        return grown, figures
     finally:
         bench.end_all()
         subject.stop()

@@ -53,6 +53,10 @@ class Place:
 
     outside = inside = "127.0.0.1"
 
+    def elsewhere(self):
+        """Arguments of caronte-load for clients with other addresses."""
+        return ["--from", ",".join("127.0.9.%d" % n for n in range(1, 65))]
+
     def command(self, side, argv):
         """What starts ARGV on a side, "inside" (the proxy's) or "outside"."""
         return argv
@@ -63,6 +67,9 @@ class Place:
 
 class Veth(Place):
     outside, inside = "10.99.0.1", "10.99.0.2"
+
+    def elsewhere(self):
+        return []
 
     def __init__(self):
         if not ROOT:
@@ -155,6 +162,27 @@ class Program:
             return self.process.wait()
 
 
+GREETED = r"""
+import socket, ssl, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as s:
+    if sys.argv[3] == "tls":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        s = context.wrap_socket(s)
+    ok = s.recv(4) == b"220 "
+    s.sendall(b"QUIT\r\n")
+    s.recv(100)
+sys.exit(not ok)
+"""
+
+
+class Secure:
+    """TLS of a sample: how it begins, and the file with key and certificate."""
+
+    def __init__(self, how, pem):
+        self.how, self.pem = how, pem
+
+
 class Subject:
     """One way between client and destination."""
     name = None
@@ -162,6 +190,8 @@ class Subject:
     holds_idle = True  # can hold ten thousand idle connections
     adds_header = False
     skips_221 = False  # closes the connection behind a refusal
+    secures = ()  # "tls" from the first octet, "starttls": what it can be measured with
+    secure = None  # of the sample that runs
 
     def __init__(self, bench):
         self.bench = bench
@@ -189,9 +219,10 @@ class Subject:
         self.group = meter.Group("caronte-bench-%d" % os.getpid())
         self.program = Program(self.bench, self.name, "inside", argv, group=self.group, **how)
 
-    def start(self, sinks, sessions):
+    def start(self, sinks, sessions, secure=None):
         """Starts, before SINKS ("HOST:PORT" of each), for so many sessions at once."""
         self.host, self.port = self.bench.place.inside, free_port()
+        self.secure = secure
         self.open(sinks, sessions)
         wait_until(self.greets, self.name)
 
@@ -199,10 +230,8 @@ class Subject:
         """Whether it serves."""
         self.refuse_death()
         done = subprocess.run(self.bench.place.command("outside", [
-            "/usr/bin/python3", "-c", "import socket,sys\n"
-            "with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as s:\n"
-            " ok = s.recv(4) == b'220 '; s.sendall(b'QUIT\\r\\n'); s.recv(100)\n"
-            "sys.exit(not ok)", self.host, str(self.port)]), stderr=subprocess.DEVNULL)
+            "/usr/bin/python3", "-c", GREETED, self.host, str(self.port),
+            self.secure.how if self.secure else ""]), stderr=subprocess.DEVNULL)
         return done.returncode == 0
 
     def refuse_death(self):
@@ -240,17 +269,19 @@ class Direct(Subject):
     """No proxy: the limit of client and sink."""
     name = "direct"
 
-    def start(self, sinks, sessions):
+    def start(self, sinks, sessions, secure=None):
         self.host, self.port = sinks[0].rsplit(":", 1)
         self.port = int(self.port)
 
 
 class Caronte(Subject):
+    secures = "tls", "starttls"
 
-    def __init__(self, bench, dialog="sniff", engine="auto", body="auto", options=""):
-        self.dialog, self.engine, self.body, self.options = dialog, engine, body, options
+    def __init__(self, bench, dialog="sniff", engine="auto", body="auto", keys=True):
+        self.dialog, self.engine, self.body, self.keys = dialog, engine, body, keys
         self.name = "-".join(["caronte", dialog, *[word for word in (engine, body)
-                                                   if word != "auto"]])
+                                                   if word != "auto"],
+                              *([] if keys else ["without-key-process"])])
         super().__init__(bench)
 
     def check(self):
@@ -265,7 +296,16 @@ class Caronte(Subject):
         lines = ["CONFIG_ENGINE_%s=y" % self.engine.upper(), "CONFIG_BODY_%s=y" % self.body.upper()]
         if self.bench.has_setting("DIALOG_SNIFF"):
             lines.append("CONFIG_DIALOG_%s=y" % self.dialog.upper())
-        return "\n".join(lines) + "\n" + self.options
+        if self.secure:
+            lines.append('CONFIG_TLS_CERTIFICATE="%s"' % self.secure.pem)
+            if not self.keys:
+                lines.append("# CONFIG_TLS_KEY_PROCESS is not set")
+        if self.secure and self.secure.how == "tls":
+            lines.append("CONFIG_LISTEN_TLS_PORT=%d" % self.port)
+        return "\n".join(lines) + "\n"
+
+    def smtp_port(self):
+        return free_port() if self.secure and self.secure.how == "tls" else self.port
 
     def open(self, sinks, sessions):
         top = self.bench.dir
@@ -275,7 +315,7 @@ class Caronte(Subject):
                 os.chown(top / name, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
         (top / "recipients").write_text("@local.test\n")
         more = "CONFIG_COOPERATION_CLUSTER=y\n" if len(sinks) > 1 else ""
-        path = self.write("caronte.conf", HOST=self.host, PORT=self.port, USER=USER,
+        path = self.write("caronte.conf", HOST=self.host, PORT=self.smtp_port(), USER=USER,
                           WORKERS=self.bench.workers, DESTINATIONS=" ".join(sinks), DIR=top,
                           MAX=sessions + 64, VARIANT=self.variant() + more)
         self.log = top / "log/caronte.xml"
@@ -358,6 +398,7 @@ class Peer(Subject):
 
 class HAProxy(Peer):
     binary = "usr/sbin/haproxy"
+    secures = "tls",
 
     def __init__(self, bench, package, splice):
         self.package, self.splice = package, splice
@@ -367,8 +408,9 @@ class HAProxy(Peer):
     def open(self, sinks, sessions):
         servers = "".join("\tserver s%d %s\n" % item for item in enumerate(sinks))
         path = self.write("haproxy.cfg", SPLICE="option splice-auto" if self.splice else "",
-                          MAX=sessions + 16, WORKERS=self.bench.workers, LISTEN=self.listen(),
-                          SERVERS=servers)
+                          MAX=sessions + 16, WORKERS=self.bench.workers, SERVERS=servers,
+                          LISTEN=self.listen() + (" ssl crt %s" % self.secure.pem if self.secure
+                                                  else ""))
         self.launch(self.command("-db", "-q", "-f", path), env=self.environment())
 
     def version(self):
@@ -387,8 +429,13 @@ class Nginx(Peer):
             raise Missing("%s is not unpacked" % self.module)
 
     def run(self, sessions, **names):
+        how, secured = self.secure.how if self.secure else "", ""
+        if self.secure:
+            secured = "ssl_certificate %s; ssl_certificate_key %s;%s" % (
+                self.secure.pem, self.secure.pem, " starttls on;" if how == "starttls" else "")
         path = self.write(self.template, MODULES=self.modules, WORKERS=self.bench.workers,
-                          FILES=self.bench.files, DIR=self.bench.dir, LISTEN=self.listen(),
+                          FILES=self.bench.files, DIR=self.bench.dir,
+                          LISTEN=self.listen() + (" ssl" if how == "tls" else ""), SECURED=secured,
                           CONNECTIONS=min(3 * sessions + 64, self.bench.files - 64), **names)
         self.launch(self.command("-c", path, "-p", self.bench.dir, "-e", "stderr"),
                     env=self.environment())
@@ -400,6 +447,7 @@ class Nginx(Peer):
 
 class NginxStream(Nginx):
     name, module, template = "nginx-stream", "libnginx-mod-stream", "nginx-stream.conf"
+    secures = "tls",
 
     def open(self, sinks, sessions):
         self.run(sessions, SERVERS="".join("\t\tserver %s;\n" % sink for sink in sinks))
@@ -407,6 +455,7 @@ class NginxStream(Nginx):
 
 class NginxMail(Nginx):
     skips_221 = True
+    secures = "tls", "starttls"
     name, module, template = "nginx-mail", "libnginx-mod-mail", "nginx-mail.conf"
 
     def open(self, sinks, sessions):
@@ -469,7 +518,8 @@ def variants(bench):
                  lambda d=dialog: Caronte(bench, d, engine="epoll"),
                  lambda d=dialog: Caronte(bench, d, body="splice"),
                  lambda d=dialog: Caronte(bench, d, body="copy"),
-                 lambda d=dialog: Caronte(bench, d, engine="epoll", body="splice")]
+                 lambda d=dialog: Caronte(bench, d, engine="epoll", body="splice"),
+                 lambda d=dialog: Caronte(bench, d, keys=False)]
     return made
 
 

@@ -8,13 +8,14 @@ import time
 import unittest
 
 import harness
+import tls
 
 LOAD = harness.BUILD / "caronte-load"
 EX_USAGE, EX_UNAVAILABLE, EX_PROTOCOL = 64, 69, 76
 
 
 @unittest.skipUnless(LOAD.exists(), "caronte-load is not built")
-class Load(harness.TestCase):
+class LoadCase(harness.TestCase):
     def load(self, port, *arguments, status=0, seconds=harness.PATIENCE_S):
         """The figures of a run."""
         done = subprocess.run([LOAD, *map(str, arguments), "127.0.0.1:%d" % port], text=True,
@@ -22,6 +23,8 @@ class Load(harness.TestCase):
         self.assertEqual((done.returncode, done.stderr), (status, ""), done.stdout)
         return json.loads(done.stdout)
 
+
+class Load(LoadCase):
     def bodies_equal(self, *arguments, count):
         with harness.Sink(digest=True) as sink:
             figures = self.load(sink.port, "-m", count, "--digests", self.dir / "sent", *arguments)
@@ -129,14 +132,71 @@ class Load(harness.TestCase):
             self.assertEqual(json.loads(held.communicate()[0])["idle"], 100)
             self.assertEqual(held.returncode, 0)
 
+    def test_starttls_not_offered(self):
+        with harness.Sink() as sink:
+            figures = self.load(sink.port, "--starttls", "-m", 10, "-c", 1, status=EX_UNAVAILABLE)
+        self.assertEqual((figures["messages"], figures["errors"]), (0, {"not-offered": 1}))
+
+    def test_tls_with_somebody_who_has_none(self):
+        with harness.Sink() as sink:
+            figures = self.load(sink.port, "--tls", "-m", 3, "-c", 1, status=EX_PROTOCOL)
+        self.assertEqual((figures["messages"], figures["errors"]), (0, {"no-tls": 3}))
+
     def test_wrong_arguments(self):
         for words in ([], ["here"], ["127.0.0.1"], ["127.0.0.1:0"], ["::1:25"], ["-m", "0"],
                       ["-m", "x"], ["-s", "127"], ["-s", "2000:0"], ["-s", "2000,"], ["-r", "0"],
                       ["-r", "nan"], ["-x", "-b"], ["--chunk", "5"], ["--from", "::1"],
-                      ["--sender", "a\r\nb"], ["--nonsense"], ["-i", "1", "-x"]):
+                      ["--sender", "a\r\nb"], ["--nonsense"], ["-i", "1", "-x"], ["--resume"],
+                      ["--tls", "--starttls"], ["--half-open", "hello"],
+                      ["-i", "1", "--tls", "--half-open", "never"]):
             to = [] if words and not words[0].startswith("-") else ["127.0.0.1:1"]
             done = subprocess.run([LOAD, *words, *(to if words else [])], text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   timeout=harness.PATIENCE_S)
             self.assertEqual((done.returncode, done.stdout), (EX_USAGE, ""), words)
             self.assertIn("caronte-load: ", done.stderr)
+
+
+class Secured(LoadCase, tls.TlsCase):
+    """Through a Caronte, which has a certificate."""
+
+    def bodies_equal(self, *arguments, count):
+        with harness.Sink(digest=True) as sink, self.caronte(
+                sink, LISTEN_TLS_PORT=harness.free_port(), MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            port = daemon.settings["LISTEN_TLS_PORT" if "--tls" in arguments else "LISTEN_PORT"]
+            figures = self.load(port, "-m", count, "--digests", self.dir / "sent", *arguments)
+            report = sink.report()
+        self.assertEqual((figures["messages"], figures["failed"], figures["errors"]),
+                         (count, 0, {}))
+        self.assertEqual(collections.Counter((self.dir / "sent").read_text().split()),
+                         collections.Counter(each["sha256"] for each in report["digests"]))
+        return figures
+
+    def test_data(self):
+        for how in "--tls", "--starttls":
+            figures = self.bodies_equal(how, "-s", "5000:9,100000:1", count=60)
+            self.assertEqual((figures["handshakes"], figures["resumed"]), (60, 0))
+
+    def test_resumed(self):
+        for how in "--tls", "--starttls":
+            figures = self.bodies_equal(how, "--resume", "-c", 2, count=40)
+            self.assertEqual(figures["handshakes"], 40)
+            self.assertGreaterEqual(figures["resumed"], 36)
+
+    def test_chunks(self):
+        figures = self.bodies_equal("--tls", "-b", "-p", "--chunk", 999, "-s", 100000, "-k", 5,
+                                    "-c", 2, count=20)
+        self.assertLess(figures["handshakes"], 6)
+
+    def test_held(self):
+        with harness.Sink() as sink, self.caronte(
+                sink, LISTEN_TLS_PORT=harness.free_port(), MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            to = "127.0.0.1:%d" % daemon.settings["LISTEN_TLS_PORT"]
+            for more in [], ["--half-open", "connect"], ["--half-open", "hello"]:
+                held = subprocess.Popen([LOAD, "-i", "40", "--tls", *more, to], text=True,
+                                        stdout=subprocess.PIPE)
+                self.assertEqual(held.stdout.readline(), "caronte-load: idle, 40 connections\n")
+                held.send_signal(signal.SIGTERM)
+                figures = json.loads(held.communicate()[0])
+                self.assertEqual((figures["idle"], figures["handshakes"]),
+                                 (40, 0 if more else 40))
