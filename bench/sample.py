@@ -40,7 +40,8 @@ class Load:
 
     def words(self, messages):
         return [*self.arguments, *(["--" + self.tls] if self.tls else []),
-                *(["--resume"] if self.resumed else []), "-c", str(self.connections), "-k", str(self.per_connection),
+                *(["--resume"] if self.resumed else []), "-c", str(self.connections), "-k",
+                str(self.per_connection),
                 "-m", str(messages)]
 
 
@@ -149,9 +150,9 @@ def figures_of(bench, subject, program):
 
 def check_handshakes(load, connections, figures):
     """All as they should have been; the first on each connection have nothing to resume."""
+    full = figures["connected"] - figures["resumed"]
     if figures["handshakes"] != (figures["connected"] if load.tls else 0) or \
-            figures["resumed"] < (figures["connected"] - 2 * connections if load.resumed else 0) or \
-            figures["resumed"] and not load.resumed:
+            (full > 2 * connections if load.resumed else figures["resumed"]):
         raise Fault("%d handshakes, of which %d resumed, on %d connections" % (
             figures["handshakes"], figures["resumed"], figures["connected"]))
 
