@@ -110,6 +110,12 @@ static bool may_say(const struct load_connection *c)
 	}
 }
 
+static void say_alone(struct load_connection *c, enum load_reply reply, const char *verb)
+{
+	say(c, reply, "%s\r\n", verb);
+	c->step = LOAD_NOTHING;
+}
+
 static void say_step(struct load_connection *c)
 {
 	const struct load_options *o = c->load->opt;
@@ -122,8 +128,7 @@ static void say_step(struct load_connection *c)
 		c->step = LOAD_NOTHING;
 		break;
 	case LOAD_SAY_STARTTLS:
-		say(c, LOAD_WANT_STARTTLS, "STARTTLS\r\n");
-		c->step = LOAD_NOTHING;
+		say_alone(c, LOAD_WANT_STARTTLS, "STARTTLS");
 		break;
 	case LOAD_MAIL:
 		say(c, LOAD_WANT_MAIL, "MAIL FROM:<%s>\r\n", o->sender);
@@ -134,8 +139,7 @@ static void say_step(struct load_connection *c)
 		c->step = o->refused ? LOAD_NOTHING : o->bdat ? LOAD_CHUNK : LOAD_DATA;
 		break;
 	case LOAD_DATA:
-		say(c, LOAD_WANT_DATA, "DATA\r\n");
-		c->step = LOAD_NOTHING;
+		say_alone(c, LOAD_WANT_DATA, "DATA");
 		break;
 	case LOAD_BODY:
 		add(c, c->head, LOAD_HEAD);
@@ -147,12 +151,10 @@ static void say_step(struct load_connection *c)
 		say_chunk(c);
 		break;
 	case LOAD_RSET:
-		say(c, LOAD_WANT_RSET, "RSET\r\n");
-		c->step = LOAD_NOTHING;
+		say_alone(c, LOAD_WANT_RSET, "RSET");
 		break;
 	case LOAD_QUIT:
-		say(c, LOAD_WANT_QUIT, "QUIT\r\n");
-		c->step = LOAD_NOTHING;
+		say_alone(c, LOAD_WANT_QUIT, "QUIT");
 		break;
 	}
 }

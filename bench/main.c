@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * caronte-load: start and end. Exit: 0 every message went as it should; 64 wrong arguments; 69
- * nothing answers, or BDAT or STARTTLS is not offered; 71 the system refused something; 73, 74 the file of
- * digests cannot be opened, written; 76 some message did not go as it should.
+ * nothing answers, or BDAT or STARTTLS is not offered; 71 the system refused something; 73, 74 the
+ * file of digests cannot be opened, written; 76 some message did not go as it should.
  */
 #include "inner.h"
 

@@ -134,8 +134,8 @@ def half_open_table(found):
                      number(statistics.median(ratios) if ratios else None, 2), str(len(by_round))))
     if len(rows) == 1:
         return None
-    return ("Half-open handshakes: 2 KB messages of 8 honest clients, a full handshake each, beside "
-            "them\n" + table(rows))
+    return ("Half-open handshakes: 2 KB messages of 8 honest clients, a full handshake each, "
+            "beside them\n" + table(rows))
 
 
 def target_table(results, about):
