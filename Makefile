@@ -82,6 +82,9 @@ $(BUILD)/unpacked/.done: tools/packages tools/need
 	@mkdir -p $(@D)
 	@tools/need --unpack $(@D) unpack
 	@touch $@
+$(BUILD)/unpacked/.kernel: tools/packages tools/need | $(BUILD)/unpacked/.done
+	@tools/need --unpack $(@D) kernel
+	@touch $@
 $(BUILD)/unpacked/.bench: tools/packages tools/need tools/unpack-newer | $(BUILD)/unpacked/.done
 	@tools/need --unpack $(@D) bench
 	@tools/unpack-newer $(@D) haproxy 3.2 forky
@@ -212,7 +215,7 @@ run-tests  = $(PYTHON) tests/check --build $(BUILD)
 check: layers tidy circles check-clang check-man tests build-asan build-fuzz | $(e2e-peers)
 	$(Q)$(run-tests) --fuzz-seconds 3 unit dialog engine fuzz e2e asan
 check-long: export CARONTE_LONG := 1
-check-long: $(BUILD)/packages-long
+check-long: $(BUILD)/packages-long $(BUILD)/unpacked/.kernel
 check-long: check
 check-unit: tests
 	$(Q)$(run-tests) unit dialog engine

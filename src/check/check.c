@@ -443,6 +443,8 @@ static bool needs_restart(enum setting s)
 	case SETTING_ENGINE_IO_URING:
 	case SETTING_ENGINE_EPOLL:
 	case SETTING_TLS_KEY_PROCESS:
+	case SETTING_TLS_KERNEL_OFF:
+	case SETTING_TLS_KERNEL_AUTO:
 		return true;
 	default:
 		return false;

@@ -14,18 +14,30 @@ static const int64_t left[] = {
 	[EXPIRY_OVER] = 0,
 };
 
-enum expiry expiry_of(int64_t left_s)
+static bool is_step_of(const struct keyring_about *about, enum expiry e)
 {
-	enum expiry e = EXPIRY_FAR;
-
-	while (e < EXPIRY_OVER && left_s <= left[e + 1])
-		e++;
-	return e;
+	return 3 * left[e] <= about->until_s - about->from_s;
 }
 
-int64_t expiry_next_s(enum expiry now)
+enum expiry expiry_of(const struct keyring_about *about, int64_t now_s)
 {
-	return left[now + 1];
+	int64_t left_s = about->until_s - now_s;
+	enum expiry e = EXPIRY_FAR;
+
+	if (left_s <= 0)
+		return EXPIRY_OVER;
+	while (e + 1 < EXPIRY_OVER && left_s <= left[e + 1])
+		e++;
+	return e > EXPIRY_FAR && is_step_of(about, e) ? e : EXPIRY_FAR;
+}
+
+int64_t expiry_next_s(const struct keyring_about *about, enum expiry now)
+{
+	enum expiry e = now + 1;
+
+	while (e < EXPIRY_OVER && !is_step_of(about, e))
+		e++;
+	return left[e];
 }
 
 /* "6 days", to the nearest; less than two of them in hours, and so on. */

@@ -28,6 +28,7 @@
 #include "check/pidfile.h"
 #include "check/limits.h"
 #include "route/parse.h"
+#include "tls/offload.h"
 #include "xmllog/check.h"
 #include "xmllog/writer.h"
 
@@ -40,6 +41,7 @@ enum answer_kind {
 	ANSWER_DENIED,	   /* USER may not look into it */
 	ANSWER_PAIR,	   /* the descriptor of a certificate's file, or a key's; text: why not */
 	ANSWER_ENGINE,	   /* n: enum io_engine; text: why not io_uring */
+	ANSWER_KERNEL_TLS, /* n: whether it works; text: why not */
 	ANSWER_ADDRESSES,  /* n addresses of a destination */
 	ANSWER_NAME,	   /* text: what we call ourselves */
 	ANSWER_UNREADABLE, /* text: why the configuration file is none for USER */
@@ -255,6 +257,16 @@ static void try_engine(int to, const struct settings *set, unsigned workers)
 	tell(to, &a, -1);
 }
 
+static void try_kernel_tls(int to, const struct settings *set)
+{
+	struct answer a = { .kind = ANSWER_KERNEL_TLS };
+
+	_Static_assert(PROBE_TEXT_MAX >= TLS_WHY_MAX, "the reason fits");
+	if (set->tls_kernel == TLS_KERNEL_AUTO)
+		a.n = offload_works(a.text);
+	tell(to, &a, -1);
+}
+
 /* A fault for each Unix socket that USER may not connect to. No connection is tried: the server
  * would log a client that leaves without a word. */
 static void try_sockets(int to, const struct probe *p)
@@ -324,6 +336,7 @@ static _Noreturn void child(int to, const struct probe *p, const struct config *
 	try_debug_dir(to, &c->set);
 	try_control(to, &c->set);
 	try_engine(to, &c->set, p->workers);
+	try_kernel_tls(to, &c->set);
 	find_name(to, &c->set);
 	if (p->route) {
 		try_sockets(to, p);
@@ -372,6 +385,18 @@ static void take_pair(struct pairs *p, struct config *c, const struct answer *a,
 	}
 }
 
+/* What the kernel offers. */
+static void take_means(struct probe *p, const struct answer *a)
+{
+	if (a->kind == ANSWER_ENGINE) {
+		p->engine = a->n == IO_ENGINE_URING ? IO_ENGINE_URING : IO_ENGINE_EPOLL;
+		memcpy(p->engine_why, a->text, sizeof(p->engine_why));
+	} else {
+		p->kernel_tls = a->n;
+		memcpy(p->kernel_tls_why, a->text, sizeof(p->kernel_tls_why));
+	}
+}
+
 static void take(struct probe *p, struct config *c, const struct answer *a, int fd)
 {
 	switch (a->kind) {
@@ -396,8 +421,8 @@ static void take(struct probe *p, struct config *c, const struct answer *a, int 
 		take_pair(p->pairs, c, a, fd);
 		break;
 	case ANSWER_ENGINE:
-		p->engine = a->n == IO_ENGINE_URING ? IO_ENGINE_URING : IO_ENGINE_EPOLL;
-		memcpy(p->engine_why, a->text, sizeof(p->engine_why));
+	case ANSWER_KERNEL_TLS:
+		take_means(p, a);
 		break;
 	case ANSWER_ADDRESSES:
 		CHECK(a->index < DESTINATIONS_MAX && a->n > 0 && a->n <= NET_RESOLVE_MAX);

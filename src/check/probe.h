@@ -34,6 +34,8 @@ struct probe {
 	enum io_engine engine;
 	char engine_why[PROBE_TEXT_MAX]; /* what io_uring lacked when epoll was taken for it, or ""
 					  */
+	bool kernel_tls;		 /* TLS_KERNEL_AUTO, and it works */
+	char kernel_tls_why[PROBE_TEXT_MAX]; /* why not, or "" */
 	uint64_t looks;			 /* follow_looks(), from before certificates were read */
 	char unreadable[PROBE_TEXT_MAX]; /* why USER cannot read the configuration file, or "" */
 	char name[NAME_MAX_OCTETS + 1];	 /* SERVER_NAME, or else what name_find() found */

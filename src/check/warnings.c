@@ -122,7 +122,7 @@ static void warn_of_certificates(struct warning_to *w, const struct certificates
 
 		if (!keyring_next_about(&r, &about))
 			return;
-		if (expiry_of(about.until_s - now_s) == EXPIRY_FAR)
+		if (expiry_of(&about, now_s) == EXPIRY_FAR)
 			continue;
 		expiry_words(&about, now_s, words);
 		warn(w, named ? SETTING_TLS_CERTIFICATE : SETTING_TLS_CERTIFICATE_DIR, "%s", words);

@@ -13,7 +13,6 @@
 #define SESSIONS_PERCENT 90   /* of MAX_SESSIONS */
 #define DISK_PERCENT	 5    /* free */
 #define DROPPED_S	 3600 /* records that were lost are told of for so long */
-#define CERTIFICATE_DAYS 21   /* left */
 #define DAY		 86400.0
 #define TEXT_MAX	 4096
 
@@ -143,7 +142,9 @@ static void look_at_certificates(struct findings *f, const json_t *certificates)
 	{
 		double left = number(c, "seconds_left");
 
-		near += left <= CERTIFICATE_DAYS * DAY;
+		if (!json_is_true(json_object_get(c, "ends_soon")))
+			continue;
+		near++;
 		if (!first || left < least) {
 			first = c;
 			least = left;
@@ -153,8 +154,8 @@ static void look_at_certificates(struct findings *f, const json_t *certificates)
 		return;
 	name = json_string_value(json_array_get(json_object_get(first, "names"), 0));
 	if (near > 1)
-		snprintf(others, sizeof(others), ", and %u more end%s within %d days", near - 1,
-			 near == 2 ? "s" : "", CERTIFICATE_DAYS);
+		snprintf(others, sizeof(others), ", and %u more end%s soon", near - 1,
+			 near == 2 ? "s" : "");
 	if (least > 0)
 		find(f, STATUS_WARNING, "the certificate of %s ends in %.1f days%s",
 		     name ? name : "?", least / DAY, others);

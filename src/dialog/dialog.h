@@ -88,7 +88,8 @@ struct dialog_secure {
 	const char *name;	      /* that the client has asked for; NULL: none */
 	char client[80];	      /* what its certificate says: tls/client.h; "": it has none */
 	bool resumed;
-	bool first; /* it stood before the greeting (RFC 8314 3.3) */
+	bool first;  /* it stood before the greeting (RFC 8314 3.3) */
+	bool kernel; /* has the records */
 };
 
 /* The destination's TLS, for the log; all NULL: it is spoken to in clear. Texts are constants. */

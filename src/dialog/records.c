@@ -284,6 +284,8 @@ static void put_tls(struct xmllog *log, const struct dialog *d)
 		xmllog_text(log, XMLLOG_A_SNI, how->name);
 	if (how->resumed)
 		xmllog_text(log, XMLLOG_A_RESUMED, "yes");
+	if (how->kernel)
+		xmllog_text(log, XMLLOG_A_KERNEL, "yes");
 	if (*how->client)
 		xmllog_text(log, XMLLOG_A_PEER, how->client);
 }

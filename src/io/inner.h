@@ -28,6 +28,7 @@ enum io_kind {
 #define IO_OP_REFUSED 0x0004u /* never reached the backend */
 #define IO_OP_LAZY    0x0008u /* send: IO_SEND_LAZY */
 #define IO_OP_SHARED  0x0010u /* accept: others accept there too */
+#define IO_OP_PARTS   0x0040u /* send: IO_SEND_PARTS */
 #define IO_OP_PATH    0x0020u /* connect: to a Unix socket; the backend never hears of it */
 #define IO_OP_BACKEND 0x10000u
 

@@ -288,7 +288,8 @@ void io_recv_block(struct io *io, struct io_op *op, int fd)
 void io_send(struct io *io, struct io_op *op, int fd, const void *buf, size_t len, unsigned how)
 {
 	CHECK(len > 0 && len <= INT32_MAX);
-	op->flags = (how & IO_SEND_MORE ? IO_OP_MORE : 0) | (how & IO_SEND_LAZY ? IO_OP_LAZY : 0);
+	op->flags = (how & IO_SEND_MORE ? IO_OP_MORE : 0) | (how & IO_SEND_LAZY ? IO_OP_LAZY : 0) |
+		    (how & IO_SEND_PARTS ? IO_OP_PARTS : 0);
 	op->buf = (uint8_t *)(uintptr_t)buf;
 	op->len = len;
 	submit(io, op, IO_KIND_SEND, fd);

@@ -115,6 +115,7 @@ enum io_send_how {
 	IO_SEND_MORE = 1, /* further octets follow at once (MSG_MORE) */
 	IO_SEND_LAZY = 2, /* nobody waits for the completion: it may come with the next event of any
 			     other operation or timer, and before its callback */
+	IO_SEND_PARTS = 4, /* the socket may not be asked to take all at once (MSG_WAITALL) */
 };
 /* Sends all LEN (1 to INT32_MAX) octets, however many system calls it takes. LEN, or -errno with
  * op->moved octets sent before the fault. */

@@ -53,7 +53,8 @@ static void prep_connect(struct uring *u, struct io_op *op, struct io_uring_sqe 
 
 static void prep_send(struct io_op *op, struct io_uring_sqe *sqe)
 {
-	int flags = MSG_NOSIGNAL | MSG_WAITALL | (op->flags & IO_OP_MORE ? MSG_MORE : 0);
+	int flags = MSG_NOSIGNAL | (op->flags & IO_OP_PARTS ? 0 : MSG_WAITALL) |
+		    (op->flags & IO_OP_MORE ? MSG_MORE : 0);
 
 	io_uring_prep_send(sqe, op->fd, op->buf + op->moved, op->len - op->moved, flags);
 }

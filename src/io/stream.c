@@ -90,6 +90,11 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
 		io_cancel(io, op);
 }
 
+bool stream_can_splice(const struct stream *st)
+{
+	return !st->layer || st->layer->splices;
+}
+
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count)
 {

@@ -29,8 +29,8 @@
  *     complete in vain, with -EAGAIN from stream_take(). stream_silent() and stream_heard() take
  *     such a record in and go on calling the stream silent.
  *   - The end of what we say is a record (close_notify): stream_half_close().
- *   - Octets cannot be left in the kernel's queue and read, nor moved by the kernel: who wants that
- *     asks stream_can_peek() and stream_can_splice() first.
+ *   - Octets cannot be left in the kernel's queue and read: who wants that asks stream_can_peek()
+ *     first. Nor can the kernel move them, but where it is the layer itself: stream_can_splice().
  */
 #ifndef IO_STREAM_H
 #define IO_STREAM_H
@@ -111,11 +111,7 @@ static inline bool stream_can_peek(const struct stream *st)
 }
 
 /* Whether the kernel can move octets from it, and to it. */
-static inline bool stream_can_splice(const struct stream *st)
-{
-	return !st->layer;
-}
-
+bool stream_can_splice(const struct stream *st);
 /* Moves COUNT octets: see io_splice_start(). Both can splice. */
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count);
@@ -224,6 +220,7 @@ struct stream_kind {
 struct stream_layer {
 	const struct stream_kind *kind;
 	uint64_t marked; /* sent() at stream_mark() */
+	bool splices;	 /* the kernel can move octets from the socket, and to it */
 };
 
 /* L stands on ST's socket from now on. No operation is in flight, and nothing was read ahead. */

@@ -78,7 +78,7 @@ void expiring_run(struct master *m, uint64_t now_ms)
 		return;
 	for (unsigned i = 0; i < MASTER_CERTIFICATES && keyring_next_about(&r, &about); i++) {
 		int64_t left_s = about.until_s - now_s, next_s;
-		enum expiry e = expiry_of(left_s);
+		enum expiry e = expiry_of(&about, now_s);
 
 		if (e > m->expiry_told[i]) {
 			if (told++ == AT_A_TIME) {
@@ -88,7 +88,7 @@ void expiring_run(struct master *m, uint64_t now_ms)
 			tell(m, &about, now_s);
 			m->expiry_told[i] = (uint8_t)e;
 		}
-		next_s = e < EXPIRY_OVER ? left_s - expiry_next_s(e) : LOOK_MS / 1000;
+		next_s = e < EXPIRY_OVER ? left_s - expiry_next_s(&about, e) : LOOK_MS / 1000;
 		if (next_s < LOOK_MS / 1000 && (uint64_t)next_s * 1000 < wait_ms)
 			wait_ms = (uint64_t)next_s * 1000;
 	}

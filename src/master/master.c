@@ -48,6 +48,9 @@ static void log_notes(struct master *m)
 	if (set->engine == ENGINE_AUTO && m->rt.engine != IO_ENGINE_URING)
 		master_fault(m, "engine", "epoll is used, for io_uring does not work here: %s",
 			     m->version->probe->engine_why);
+	if (set->tls_kernel == TLS_KERNEL_AUTO && !m->rt.kernel_tls)
+		master_fault(m, "kernel-tls", "OpenSSL makes all records of TLS: %s",
+			     m->version->probe->kernel_tls_why);
 	master_warn_guard(m);
 	master_name_missing(m);
 }

@@ -82,6 +82,7 @@ static struct tls_peer *load_peer(const struct runtime *rt, unsigned dest, X509_
 			.others = rt->resumption,
 			.place = rt->slot[dest],
 			.version = rt->number,
+			.kernel = rt->kernel_tls,
 		},
 		why);
 }
@@ -127,6 +128,7 @@ static bool begin_loading(struct context *ctx, struct context_version *v,
 	struct span text = of->authorities[AUTHORITIES_CLIENTS];
 	bool good;
 
+	policy.kernel = v->rt.kernel_tls;
 	policy.client_authorities = text.n ? tls_authorities(text, why) : NULL;
 	good = (text.n == 0 || policy.client_authorities) &&
 	       tls_load_begin(loading, &policy, of->chains, &keys, why);

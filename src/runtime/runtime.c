@@ -199,6 +199,7 @@ static void begin(struct runtime *rt, struct version *v)
 	*rt = (struct runtime){
 		.number = 1,
 		.engine = v->probe->engine,
+		.kernel_tls = v->probe->kernel_tls,
 		.workers = v->workers,
 		.slots = v->workers * RUNTIME_GENERATIONS,
 		.listen_count = v->listen->count,

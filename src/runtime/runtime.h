@@ -46,6 +46,7 @@ struct runtime {
 	const struct config *config;
 	const char *name;      /* what we call ourselves */
 	enum io_engine engine; /* probed as USER: IO_ENGINE_URING or IO_ENGINE_EPOLL */
+	bool kernel_tls;       /* the same: TLS_KERNEL_AUTO, and it works */
 	struct policy policy;
 	const struct route *route;
 	struct route_shared *route_shared;

@@ -68,8 +68,8 @@ static void note_peer(struct session *s)
 	struct dialog_peer how = { 0 };
 
 	if (t) {
-		how.version = SSL_get_version(t->ssl);
-		how.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(t->ssl));
+		how.version = t->version;
+		how.cipher = t->cipher;
 		how.trust = tls_trust_name(tls_peer_trust(peer));
 	}
 	dialog_note_peer(&s->dialog, &how);

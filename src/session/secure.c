@@ -11,6 +11,7 @@
 #include "smtp/words.h"
 #include "tls/client.h"
 #include "tls/handshake.h"
+#include "tls/kernel.h"
 
 /* TLS_HANDSHAKES_PER_ADDRESS is reached. */
 static bool has_too_many(const struct session *s)
@@ -82,12 +83,13 @@ void session_secure_ends(struct session *s)
 		client_fault(s, late_fault(c->fault), tls_conn_why(c, why));
 }
 
-static void secured(struct session *s, SSL *ssl)
+static void secured(struct session *s, struct tls_conn *c)
 {
+	SSL *ssl = c->ssl;
 	bool first = s->state == SESSION_CONNECTING;
 	struct dialog_secure how = {
-		.version = SSL_get_version(ssl),
-		.cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl)),
+		.version = c->version,
+		.cipher = c->cipher,
 		.name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name),
 		.resumed = SSL_session_reused(ssl),
 		.first = first,
@@ -99,7 +101,9 @@ static void secured(struct session *s, SSL *ssl)
 	if (!how.resumed)
 		rates_add(s->rt->handshakes, &s->dialog.client_addr, io_now_ms(s->ctx->io));
 	s->client.broken = false;
+	how.kernel = tls_kernel_take_over(c);
 	dialog_tls_done(&s->dialog, &how);
+	tls_kernel_settle(c);
 	if (first)
 		session_begin(s);
 }
@@ -122,12 +126,12 @@ static void lost(struct session *s)
 static void shaken(struct io_op *op, int res)
 {
 	struct session *s = container_of(op, struct session, client.recv);
-	const struct tls_conn *c = tls_of(&s->client.stream);
+	struct tls_conn *c = tls_of(&s->client.stream);
 
 	session_changed(s);
 	s->progress++;
 	if (res == 0 && is_open(s)) {
-		secured(s, c->ssl);
+		secured(s, c);
 		return;
 	}
 	if (res < 0 && s->dialog.end != END_STOP)

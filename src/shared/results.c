@@ -131,16 +131,16 @@ void results_print(const struct results *r, FILE *out)
 
 /* ---- reading ---- */
 
-/* A number at *AT, which moves to what follows the blank or the newline behind it. */
+/* A number at *AT, which moves to what follows it: behind a blank, or the end of the line. */
 static bool parse_number(const char **at, uint64_t *out)
 {
 	char *end;
 
 	errno = 0;
 	*out = strtoull(*at, &end, 10);
-	if (end == *at || errno || (*end != ' ' && *end != '\n'))
+	if (end == *at || errno || (*end && *end != ' ' && *end != '\n'))
 		return false;
-	*at = end + 1;
+	*at = end + (*end == ' ');
 	return true;
 }
 

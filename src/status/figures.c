@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "check/expiry.h"
 #include "check/version.h"
 #include "route/busy.h"
 #include "route/shared.h"
@@ -274,7 +275,8 @@ static void put_certificate(FILE *out, const struct keyring_about *about, int64_
 	put_span(out, about->file);
 	putc(',', out);
 	put_time(out, "until", about->until_s > 0 ? (uint64_t)about->until_s * 1000000 : 0);
-	fprintf(out, ",\"seconds_left\":%" PRId64 ",\"tlsa\":\"3 1 1 ", about->until_s - now_s);
+	fprintf(out, ",\"seconds_left\":%" PRId64 ",\"ends_soon\":%s,\"tlsa\":\"3 1 1 ",
+		about->until_s - now_s, expiry_of(about, now_s) == EXPIRY_FAR ? "false" : "true");
 	for (size_t i = 0; i < about->digest.n; i++)
 		fprintf(out, "%02x", about->digest.p[i]);
 	fputs("\"}", out);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/diag.h"
+#include "tls/kernel.h"
 #include "tls/inner.h"
 
 enum { READ_NOTHING, READ_OCTETS, READ_BLOCK, READ_AWAIT };
@@ -51,6 +52,8 @@ static ssize_t take(struct tls_conn *c, uint8_t *buf, size_t len)
 
 	if (c->state != TLS_OPEN)
 		return -EPROTO;
+	if (c->kernel)
+		return tls_kernel_read(c, buf, len);
 	ERR_clear_error();
 	while (n < len) {
 		size_t got = 0;
@@ -101,6 +104,8 @@ static int look(struct tls_conn *c)
 
 	if (c->state != TLS_OPEN)
 		return -EPROTO;
+	if (c->kernel)
+		return tls_kernel_look(c);
 	ERR_clear_error();
 	if (SSL_peek_ex(c->ssl, &octet, 1, &n) == 1)
 		ret = SSL_pending(c->ssl);
@@ -151,7 +156,7 @@ static void begin_read(struct tls_conn *c, struct io_op *op, unsigned how, void 
 	c->reading = (struct tls_reading){ .op = op, .how = (uint8_t)how, .buf = buf, .len = len };
 	c->rx.done = readable;
 	stream_op_begin(op);
-	if (is_over(c) || SSL_has_pending(c->ssl))
+	if (is_over(c) || (!c->kernel && SSL_has_pending(c->ssl)))
 		io_defer(c->tls->io, &c->read_task);
 	else
 		wait_for_octets(c);
@@ -197,7 +202,8 @@ static bool conn_silent(struct stream_layer *l)
 {
 	struct tls_conn *c = conn_of(l);
 
-	return look_now(c) == 0 && !is_over(c) && !tls_conn_is_between(c);
+	return look_now(c) == 0 && !is_over(c) &&
+	       !(c->kernel ? tls_kernel_is_between(c) : tls_conn_is_between(c));
 }
 
 /* ---- writing ---- */
@@ -273,6 +279,14 @@ static void octets_sent(struct tls_conn *c, int res)
 		write_over(c, (int)w->len);
 }
 
+static void kernel_sent(struct io_op *op, int res)
+{
+	struct tls_conn *c = container_of(op, struct tls_conn, tx);
+
+	c->writing.left = c->writing.len - op->moved;
+	write_over(c, res);
+}
+
 static void conn_send(struct stream_layer *l, struct io_op *op, const void *buf, size_t len,
 		      unsigned how)
 {
@@ -283,7 +297,11 @@ static void conn_send(struct stream_layer *l, struct io_op *op, const void *buf,
 		.op = op, .octets = buf, .left = len, .len = len, .how = how
 	};
 	stream_op_begin(op);
-	write_on(c);
+	if (!c->kernel || c->state != TLS_OPEN) {
+		write_on(c);
+		return;
+	}
+	tls_kernel_send(c, buf, len, kernel_sent);
 }
 
 static void conn_say(struct stream_layer *l, const void *octets, size_t n)
@@ -293,6 +311,10 @@ static void conn_say(struct stream_layer *l, const void *octets, size_t n)
 
 	if (c->state != TLS_OPEN || c->writing.op)
 		return;
+	if (c->kernel) {
+		tls_kernel_say(c, octets, n);
+		return;
+	}
 	ERR_clear_error();
 	if (SSL_write_ex(c->ssl, octets, n, &done) != 1)
 		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
@@ -302,14 +324,16 @@ static void conn_say(struct stream_layer *l, const void *octets, size_t n)
 
 static uint64_t conn_sent(const struct stream_layer *l)
 {
-	return container_of(l, const struct tls_conn, layer)->sent;
+	const struct tls_conn *c = container_of(l, const struct tls_conn, layer);
+
+	return c->kernel ? tls_kernel_sent(c) : c->sent;
 }
 
 static uint64_t conn_own(const struct stream_layer *l)
 {
 	const struct tls_conn *c = container_of(l, const struct tls_conn, layer);
 
-	return c->sent > c->said ? c->sent - c->said : 0;
+	return !c->kernel && c->sent > c->said ? c->sent - c->said : 0;
 }
 
 /* ---- ending ---- */
@@ -335,6 +359,10 @@ static void conn_half_close(struct stream_layer *l)
 
 	if (c->state != TLS_OPEN || c->writing.op)
 		return;
+	if (c->kernel) {
+		tls_kernel_goodbye(c);
+		return;
+	}
 	ERR_clear_error();
 	(void)SSL_shutdown(c->ssl);
 	tls_conn_send_now(c);
@@ -349,6 +377,7 @@ void tls_end(struct tls_conn *c)
 	/* Or OpenSSL would resume no session of which the end was not said. */
 	if (c->ssl && c->state == TLS_OPEN)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	tls_kernel_settle(c);
 	SSL_free(c->ssl);
 	tls_came_free(&c->came);
 	pool_put(&t->outs, c->out);

@@ -17,6 +17,9 @@
  *   - in one turn of the loop a few steps are made, and the others in the next.
  * How long one may take is its owner's to say: stream_cancel().
  *
+ * Behind the handshake the kernel may take over (kernel.h): then all of this is its socket's work,
+ * and OpenSSL's object is no more.
+ *
  * Refuses to know what TLS is for: certificates, names and versions are those of the SSL_CTX.
  */
 #ifndef TLS_CONN_H
@@ -90,15 +93,27 @@ struct tls_conn {
 	int fd;
 	enum tls_state state;
 	enum tls_fault fault;
-	unsigned long reason; /* OpenSSL's error code; 0: none */
-	int error;	      /* -errno that the socket has ended with; 0: none */
-	bool eof;	      /* the peer's stream has ended */
-	bool tidy;	      /* … or the peer said that it will */
-	bool counted;	      /* among those under way */
-	uint16_t late;	      /* handshake messages of the peer behind the handshake */
+	unsigned long reason;	      /* OpenSSL's error code; 0: none */
+	int error;		      /* -errno that the socket has ended with; 0: none */
+	bool eof;		      /* the peer's stream has ended */
+	bool tidy;		      /* … or the peer said that it will */
+	bool counted;		      /* among those under way */
+	bool kernel;		      /* has the records: kernel.h */
+	uint16_t late;		      /* handshake messages of the peer behind the handshake */
+	const char *version, *cipher; /* once TLS_OPEN: "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
 	/* Of the record that has begun to come: octets of its header, and of the rest to come. */
 	uint8_t header[5], header_n;
 	uint16_t record_left;
+	/* For kernel.c: what it must know of the handshake, */
+	struct tls_secrets *secrets; /* NULL: none */
+	bool finished;		     /* our Finished of TLS 1.2 has gone, with this nonce */
+	uint8_t nonce[8];
+	uint8_t tickets; /* that we have sent in TLS 1.3 */
+	/* … and of what comes beside octets: the beginning of an alert, or of a message and how
+	 * much of it is to come. */
+	bool is_1_3;
+	uint8_t renewals, beside[4], beside_n;
+	uint32_t beside_left;
 	struct io_op rx, tx;
 	struct io_task read_task;  /* octets wait inside for a reader, or it was cancelled */
 	struct io_task write_task; /* what was to be sent cannot be */

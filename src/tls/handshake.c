@@ -78,8 +78,11 @@ static void over(struct tls_conn *c, int res)
 	CHECK(op); /* a handshake ends once */
 	c->shaking = NULL;
 	tls_handshake_leave(c);
-	if (res == 0)
+	if (res == 0) {
 		c->state = TLS_OPEN;
+		c->version = SSL_get_version(c->ssl);
+		c->cipher = SSL_CIPHER_standard_name(SSL_get_current_cipher(c->ssl));
+	}
 	stream_op_end(op, res);
 }
 
@@ -98,6 +101,8 @@ static bool make_ssl(struct tls_conn *c)
 	c->ssl = SSL_new(c->role.ctx);
 	if (!c->ssl || !SSL_set_app_data(c->ssl, c) || !tls_wire_to(c, c->tls->method))
 		return false;
+	if (c->tls->kernel)
+		SSL_set_read_ahead(c->ssl, 0); /* what it has read the kernel cannot */
 	if (c->role.server)
 		SSL_set_accept_state(c->ssl);
 	else

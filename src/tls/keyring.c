@@ -111,15 +111,14 @@ static int add_names(struct keyring *k, const struct tls_pair *pair)
 static int add_about(struct keyring *k, unsigned group, const char *file,
 		     const struct tls_pair *pair)
 {
-	int64_t until_s = tls_pair_until_s(pair);
+	int64_t life[2] = { tls_pair_from_s(pair), tls_pair_until_s(pair) };
 	uint8_t digest[TLS_DIGEST];
 	char kind[64];
 	int err = add_number(&k->chains, &k->chains_n, group);
 
 	tls_pair_kind(pair, kind, sizeof(kind));
 	if (!err)
-		err = add_octets(&k->chains, &k->chains_n, (const uint8_t *)&until_s,
-				 sizeof(until_s));
+		err = add_octets(&k->chains, &k->chains_n, (const uint8_t *)life, sizeof(life));
 	if (!err)
 		err = add_text(k, file);
 	if (!err)
@@ -192,17 +191,20 @@ static X509 *next_certificate(struct keyring_reader *r)
 /* And how many certificates follow. */
 static bool read_about(struct keyring_reader *r, struct keyring_about *about, uint32_t *certs)
 {
-	struct span until;
+	struct span life;
+	int64_t at[2];
 	uint32_t group;
 
-	if (!next_number(r, &group) || !next_octets(r, &until) ||
-	    until.n != sizeof(about->until_s) || !next_octets(r, &about->file) ||
-	    !next_octets(r, &about->names) || !next_octets(r, &about->kind) ||
-	    !next_octets(r, &about->digest) || about->digest.n != TLS_DIGEST ||
-	    !next_number(r, certs) || *certs == 0 || *certs > TLS_CHAIN_MAX)
+	if (!next_number(r, &group) || !next_octets(r, &life) || life.n != sizeof(at) ||
+	    !next_octets(r, &about->file) || !next_octets(r, &about->names) ||
+	    !next_octets(r, &about->kind) || !next_octets(r, &about->digest) ||
+	    about->digest.n != TLS_DIGEST || !next_number(r, certs) || *certs == 0 ||
+	    *certs > TLS_CHAIN_MAX)
 		return false;
 	about->group = group;
-	memcpy(&about->until_s, until.p, sizeof(about->until_s));
+	memcpy(at, life.p, sizeof(at));
+	about->from_s = at[0];
+	about->until_s = at[1];
 	return true;
 }
 

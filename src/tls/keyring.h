@@ -40,11 +40,11 @@ bool keyring_next(struct keyring_reader *r, unsigned *group, struct tls_pair *pa
 /* What is told of a certificate. */
 struct keyring_about {
 	unsigned group;
-	int64_t until_s;    /* its end, since 1970 */
-	struct span file;   /* where it stands */
-	struct span names;  /* those of tls_pair_name(), a blank between two */
-	struct span kind;   /* tls_pair_kind() */
-	struct span digest; /* tls_key_digest(), TLS_DIGEST octets */
+	int64_t from_s, until_s; /* its beginning and its end, since 1970 */
+	struct span file;	 /* where it stands */
+	struct span names;	 /* those of tls_pair_name(), a blank between two */
+	struct span kind;	 /* tls_pair_kind() */
+	struct span digest;	 /* tls_key_digest(), TLS_DIGEST octets */
 };
 
 /* That of the next pair, which is passed over. False: there is none, or it cannot be read. */

@@ -168,13 +168,21 @@ void tls_pair_free(struct tls_pair *pair)
 
 /* ---- what it says ---- */
 
-int64_t tls_pair_until_s(const struct tls_pair *pair)
+static int64_t seconds_of(const ASN1_TIME *time)
 {
 	struct tm tm = { 0 };
 
-	if (!ASN1_TIME_to_tm(X509_get0_notAfter(pair->own), &tm))
-		return 0;
-	return timegm(&tm);
+	return ASN1_TIME_to_tm(time, &tm) ? timegm(&tm) : 0;
+}
+
+int64_t tls_pair_from_s(const struct tls_pair *pair)
+{
+	return seconds_of(X509_get0_notBefore(pair->own));
+}
+
+int64_t tls_pair_until_s(const struct tls_pair *pair)
+{
+	return seconds_of(X509_get0_notAfter(pair->own));
 }
 
 int64_t tls_pair_left_s(const struct tls_pair *pair, int64_t now_s)

@@ -37,7 +37,8 @@ void tls_pair_free(struct tls_pair *pair);
 
 /* Seconds until it is no longer valid, from NOW_S on; negative: since then. */
 int64_t tls_pair_left_s(const struct tls_pair *pair, int64_t now_s);
-/* Its end, in seconds since 1970. */
+/* Its beginning and its end, in seconds since 1970. */
+int64_t tls_pair_from_s(const struct tls_pair *pair);
 int64_t tls_pair_until_s(const struct tls_pair *pair);
 
 /* Room for a DNS name, with its NUL. */

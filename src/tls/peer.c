@@ -212,7 +212,7 @@ static bool set_up(struct tls_peer *peer, const struct tls_peer_want *want)
 {
 	SSL_CTX *ctx = peer->ctx;
 
-	tls_context_usual(ctx);
+	tls_context_usual(ctx, want->kernel);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, keep_session);
 	return SSL_CTX_set_ex_data(ctx, peer_index(), peer) == 1 &&

@@ -34,6 +34,7 @@ struct tls_peer_want {
 	struct resumption *others;
 	unsigned place;
 	uint64_t version;
+	bool kernel; /* may have the records: kernel.h */
 };
 
 enum tls_trust { TLS_TRUST_NONE, TLS_TRUST_VERIFIED, TLS_TRUST_PINNED };

@@ -10,6 +10,7 @@
 #include "base/diag.h"
 #include "tls/client.h"
 #include "tls/conn.h"
+#include "tls/secrets.h"
 
 /* A name that a group is for. */
 struct name {
@@ -43,27 +44,29 @@ static bool refuse(char why[TLS_WHY_MAX], const char *what)
 
 /* ---- one context ---- */
 
-/* What the peer says behind the handshake is counted. */
+/* What the peer says behind the handshake is counted, and the tickets that we send. */
 static void on_message(int sent, int version, int type, const void *p, size_t n, SSL *ssl,
 		       void *unused)
 {
 	struct tls_conn *c = SSL_get_app_data(ssl);
 
-	(void)version;
-	(void)p;
-	(void)n;
 	(void)unused;
+	if (sent && type == SSL3_RT_HANDSHAKE && version == TLS1_3_VERSION && n > 0 &&
+	    *(const uint8_t *)p == SSL3_MT_NEWSESSION_TICKET)
+		c->tickets++;
 	if (!sent && type == SSL3_RT_HANDSHAKE && c->state == TLS_OPEN && c->late < UINT16_MAX)
 		c->late++;
 }
 
-void tls_context_usual(SSL_CTX *ctx)
+void tls_context_usual(SSL_CTX *ctx, bool kernel)
 {
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_read_ahead(ctx, 1);
 	SSL_CTX_set_msg_callback(ctx, on_message);
+	if (kernel)
+		tls_secrets_told(ctx);
 }
 
 /* "smtp" is what some devices ask for, and nothing registered says otherwise. A client that asks
@@ -116,7 +119,7 @@ static SSL_CTX *make_context(struct tls_set *set, enum tls_part *part, char why[
 		refuse(why, "no memory");
 		return NULL;
 	}
-	tls_context_usual(ctx);
+	tls_context_usual(ctx, p->kernel);
 	SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, set);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);

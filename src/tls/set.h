@@ -28,6 +28,7 @@ struct tls_policy {
 	const struct ticket_page *tickets; /* there as long as the set */
 	bool client_asked;		   /* for a certificate: client.h */
 	X509_STORE *client_authorities;	   /* then; NULL: none. The caller's */
+	bool kernel;			   /* may have the records: kernel.h */
 };
 
 /* What is taken where a list is empty. */
@@ -38,7 +39,7 @@ struct tls_policy {
 #define TLS_GROUPS_USUAL "X25519:P-256"
 
 /* What any context of ours has, on either side: conn.h counts on it. */
-void tls_context_usual(SSL_CTX *ctx);
+void tls_context_usual(SSL_CTX *ctx, bool kernel);
 
 struct tls_set;
 

@@ -6,9 +6,9 @@
 
 #include "tls/inner.h"
 
-int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most)
+int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most, bool kernel)
 {
-	*t = (struct tls){ .io = io, .most = most };
+	*t = (struct tls){ .io = io, .kernel = kernel, .most = most };
 	list_init(&t->waiting);
 	list_init(&t->due);
 	io_task_init(&t->task, tls_handshake_task);

@@ -8,6 +8,7 @@
 #define TLS_TLS_H
 
 #include <openssl/bio.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -19,6 +20,7 @@ struct tls {
 	struct io *io;
 	struct pool conns, outs;
 	BIO_METHOD *method;
+	bool kernel;		  /* may have records: kernel.h */
 	unsigned most, under_way; /* handshakes */
 	struct list waiting;	  /* for their turn to begin one */
 	struct list due;	  /* those whose next step can be made */
@@ -26,9 +28,9 @@ struct tls {
 	uint8_t block[16384]; /* for stream_recv_block(), and to look at what has come */
 };
 
-/* CONNECTIONS: how many may be there at a time; MOST: how many of them may shake hands. 0 or
- * -errno. */
-int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most)
+/* CONNECTIONS: how many may be there at a time; MOST: how many of them may shake hands;
+ * KERNEL: it works (offload.h). 0 or -errno. */
+int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most, bool kernel)
 	__attribute__((warn_unused_result));
 /* No connection is left. */
 void tls_destroy(struct tls *t);

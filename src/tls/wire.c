@@ -113,6 +113,19 @@ size_t tls_conn_room(struct tls_conn *c)
 	return c->out ? sizeof(c->out->octets) - c->out->n : 0;
 }
 
+/* Our Finished of TLS 1.2 with AES-GCM ends what the handshake writes: a record of 40 octets that
+ * begins with its nonce (RFC 5246 7.4.9, RFC 5288 3). */
+static void note_nonce(struct tls_conn *c, const char *octets, size_t n)
+{
+	static const char head[] = { 22, 3, 3, 0, 40 };
+	const char *at = octets + n - sizeof(head) - 40;
+
+	if (n < sizeof(head) + 40 || memcmp(at, head, sizeof(head)) != 0)
+		return;
+	memcpy(c->nonce, at + sizeof(head), sizeof(c->nonce));
+	c->finished = true;
+}
+
 static int wire_write(BIO *bio, const char *octets, int len)
 {
 	struct tls_conn *c = BIO_get_data(bio);
@@ -127,6 +140,8 @@ static int wire_write(BIO *bio, const char *octets, int len)
 	}
 	if (n > (size_t)len)
 		n = (size_t)len;
+	if (c->tls->kernel && c->state == TLS_SHAKING)
+		note_nonce(c, octets, n);
 	memcpy(c->out->octets + c->out->n, octets, n);
 	c->out->n += (uint32_t)n;
 	return (int)n;

@@ -9,6 +9,7 @@
 #include "route/shared.h"
 #include "tls/conn.h"
 #include "tls/handshake.h"
+#include "tls/kernel.h"
 
 static const struct route_secure *wanted(const struct connect *c)
 {
@@ -88,11 +89,15 @@ static void shaken(struct io_op *op, int res)
 	struct connect *c = container_of(op, struct connect, op);
 	struct secure *s = c->secure;
 
+	struct tls_conn *t = tls_of(&c->stream);
+
 	if (res == 0) {
+		(void)tls_kernel_take_over(t);
+		tls_kernel_settle(t);
 		keep_greeting(s);
 		over(s, CONNECT_REACHED);
 	} else {
-		fail(s, tls_of(&c->stream));
+		fail(s, t);
 	}
 }
 

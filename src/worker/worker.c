@@ -122,7 +122,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 		res = make_engine(w, &why);
 	if (res == 0)
 		res = tls_init(&w->ctx.tls, w->ctx.io, tls_connections(rt),
-			       (unsigned)rt->config->set.tls_handshakes);
+			       (unsigned)rt->config->set.tls_handshakes, rt->kernel_tls);
 	if (res == 0)
 		res = health_make(&w->health, &w->ctx);
 	if (res == 0)

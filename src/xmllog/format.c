@@ -31,6 +31,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_CIPHER] = "cipher",
 	[XMLLOG_A_SNI] = "sni",
 	[XMLLOG_A_RESUMED] = "resumed",
+	[XMLLOG_A_KERNEL] = "kernel",
 	[XMLLOG_A_PEER] = "peer",
 	[XMLLOG_A_START] = "start",
 	[XMLLOG_A_DESTINATION_TLS] = "destination-tls",

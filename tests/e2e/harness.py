@@ -96,6 +96,8 @@ DEFAULTS = {
     "STOP_GRACE": 2,
     "SERVER_NAME": "caronte.test",  # the host's own name may be a question to a name server
 }
+if os.environ.get("CARONTE_TLS_KERNEL"):  # see test_tls_kernel.py
+    DEFAULTS["TLS_KERNEL_AUTO"] = True
 
 
 def wait_until(condition, seconds=PATIENCE_S):

@@ -103,7 +103,8 @@ class Shares(ClusterCase):
 
     def test_least_sessions(self):
         with self.sinks(4) as sinks, \
-                self.cluster(self.weighted(sinks), MAX_SESSIONS=SESSIONS) as daemon:
+                self.cluster(self.weighted(sinks), MAX_SESSIONS=SESSIONS,
+                             TIMEOUT_COMMAND=3600) as daemon:
             self.come(daemon, SESSIONS)
             self.assert_shares(sinks, SESSIONS)
             # Whoever goes, what comes next evens it out: most of two destinations' leave.

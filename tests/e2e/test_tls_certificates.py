@@ -415,10 +415,11 @@ class Told(Directory):
                 self.assertEqual(each.pop("until"), until)
             self.assertEqual(one, {
                 "names": ["mx.test", "*.wild.test", "two.test"], "key": "ECDSA P-256",
-                "file": str(self.place / "a.pem"), "tlsa": tlsa_of(self.place / "a.pem")})
+                "file": str(self.place / "a.pem"), "ends_soon": False,
+                "tlsa": tlsa_of(self.place / "a.pem")})
             self.assertEqual(other, {
                 "names": ["b.test"], "key": "RSA 2048", "file": str(self.place / "b.crt"),
-                "tlsa": tlsa_of(self.place / "b.crt")})
+                "ends_soon": True, "tlsa": tlsa_of(self.place / "b.crt")})
 
     def test_table(self):
         with harness.Sink() as sink, self.serve(sink):

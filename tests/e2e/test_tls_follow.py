@@ -23,6 +23,10 @@ DAY = 86400
 QUIET_S = 2  # until what has changed is read
 
 
+def days_from_now(days):
+    return int(time.time()) + days * DAY
+
+
 class Following(test_tls_certificates.Directory):
     """A pair of files in a place of its own, named by TLS_CERTIFICATE and TLS_KEY."""
 
@@ -245,16 +249,16 @@ class Renewals(Following):
 
     def test_expiry_is_told_once(self):
         """Of one that is not renewed nothing is told again; of one that is, what is true of it."""
-        self.pem("a", "a.test", days=10)
+        self.pem("a", "a.test", until=days_from_now(10))
         with harness.Sink() as sink, \
                 self.follow(sink, TLS_CERTIFICATE_DIR=str(self.place)) as daemon:
             first = daemon.record("fault", what="certificate").get("detail")
             self.assertRegex(first, "^a.test, .*/a.pem: ends in 10 days")
             self.put("second", days=40)
             daemon.record("reload")
-            self.pem("b", "b.test", days=15)
+            self.pem("b", "b.test", until=days_from_now(15))
             daemon.records("reload", count=2)
-            self.pem("a", "a.test", days=12)
+            self.pem("a", "a.test", until=days_from_now(12))
             self.assertRegex(daemon.records("fault", what="certificate", count=3)[2].get("detail"),
                              "^a.test, .*/a.pem: ends in 12 days")
             told = [each.get("detail") for each in daemon.records("fault", what="certificate")]

@@ -59,8 +59,8 @@ static void open_world(struct env *e, struct world *w, unsigned most)
 	assert_true(tls_set_add(w->set, 0, &pair, why));
 	assert_true(tls_set_ready(w->set));
 	w->client = SSL_CTX_new(TLS_client_method());
-	tls_context_usual(w->client);
-	assert_int_equal(tls_init(&w->tls, e->io, 8, most), 0);
+	tls_context_usual(w->client, false);
+	assert_int_equal(tls_init(&w->tls, e->io, 8, most, false), 0);
 }
 
 static void close_world(struct world *w)

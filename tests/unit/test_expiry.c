@@ -2,6 +2,7 @@
 /* When the end of a certificate is told of, and in which words. */
 #include <stdarg.h>
 #include <setjmp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
@@ -31,13 +32,41 @@ static void steps(void **state)
 		{ INT64_MIN / 2, EXPIRY_OVER },
 	};
 
+	const struct keyring_about quarter = { .until_s = 90 * DAY };
+
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-		assert_int_equal(expiry_of(rows[i].left_s), rows[i].want);
-	/* Where the next one begins, it is that. */
-	for (enum expiry e = EXPIRY_FAR; e < EXPIRY_OVER; e++) {
-		assert_int_equal(expiry_of(expiry_next_s(e)), e + 1);
-		assert_int_equal(expiry_of(expiry_next_s(e) + 1), e);
+		assert_int_equal(expiry_of(&quarter, 90 * DAY - rows[i].left_s), rows[i].want);
+}
+
+/* By how long they live: those of which the first ones are passed over. */
+static void short_lives(void **state)
+{
+	static const struct {
+		int64_t days;
+		enum expiry first;
+	} rows[] = {
+		{ 398, EXPIRY_21_DAYS }, { 63, EXPIRY_21_DAYS }, { 62, EXPIRY_7_DAYS },
+		{ 45, EXPIRY_7_DAYS },	 { 21, EXPIRY_7_DAYS },	 { 20, EXPIRY_1_DAY },
+		{ 6, EXPIRY_1_DAY },	 { 3, EXPIRY_1_DAY },	 { 2, EXPIRY_OVER },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		const struct keyring_about about = { .from_s = 1000000,
+						     .until_s = 1000000 + rows[i].days * DAY };
+		enum expiry e = EXPIRY_FAR;
+
+		/* Where the next one begins, it is that, and not a second before. */
+		for (bool first = true; e < EXPIRY_OVER; first = false) {
+			int64_t at_s = about.until_s - expiry_next_s(&about, e);
+
+			assert_int_equal(expiry_of(&about, at_s - 1), e);
+			e = expiry_of(&about, at_s);
+			if (first)
+				assert_int_equal(e, rows[i].first);
+		}
+		assert_int_equal(expiry_of(&about, about.from_s), EXPIRY_FAR);
 	}
 }
 
@@ -74,6 +103,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(steps),
+		cmocka_unit_test(short_lives),
 		cmocka_unit_test(words),
 	};
 

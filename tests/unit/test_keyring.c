@@ -111,6 +111,7 @@ static void about_each(void **state)
 
 		assert_true(keyring_next_about(&r, &about));
 		assert_int_equal(about.group, rows[i].group);
+		assert_int_equal(about.from_s, tls_pair_from_s(&pair[i]));
 		assert_int_equal(about.until_s, tls_pair_until_s(&pair[i]));
 		assert_true(span_eq(about.file, span_str(rows[i].file)));
 		for (; rows[i].names[n]; n++)

@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: ISC
+"""TLS_KERNEL: the kernel's record layer. Where this machine's kernel has none, its tests run in a
+virtual machine with the kernel of Debian (tests/vm)."""
+import os
+import pathlib
+import signal
+import socket
+import ssl
+import subprocess
+import unittest
+
+import harness
+import puppet
+import test_bdat
+import test_upgrade
+import tls
+from puppet import case
+from tls import Secure, TlsCase
+
+TCP_ULP = 31
+VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+TAKEN = rb"^250 2\.0\.0 Ok"
+EVIL = b"MAIL FROM:<evil@evil.test>\r\nRCPT TO:<victim@far.test>\r\n"
+
+
+def kernel_has_tls():
+    """Its module is there (any cipher is tried by Caronte itself)."""
+    with socket.create_server(("127.0.0.1", 0)) as server, \
+            socket.create_connection(server.getsockname()) as client:
+        try:
+            client.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"tls")
+        except OSError:
+            return False
+    return True
+
+
+HERE = kernel_has_tls()
+
+
+def body(octets):
+    line = b"kernel " * 10 + b"\r\n"
+    return b"Subject: k\r\n\r\n" + line * (octets // len(line))
+
+
+class Probe(TlsCase):
+    each_engine = False
+    dialogs = ("sniff",)
+
+    @unittest.skipIf(HERE, "this kernel has TLS")
+    def test_probe_off_here(self):
+        """The start says why not, and all goes on with OpenSSL."""
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, TLS_KERNEL_AUTO=True) as daemon:
+            fault = daemon.record("fault", what="kernel-tls")
+            self.assertRegex(fault.get("detail"), "the kernel has no TLS, or its module is not "
+                                                  "loaded")
+            with Secure(daemon.port) as client:
+                client.secured()
+                self.assertRegex(client.send_message(body(1000)), TAKEN)
+                client.quit()
+            self.assertIsNone(daemon.record("session").get("kernel"))
+
+    def test_needs_a_restart(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            daemon.configure(TLS_KERNEL_AUTO=True)
+            done = harness.run_caronte("-c", daemon.conf, "-t")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            os.kill(daemon.pid, signal.SIGHUP)
+            fault = daemon.record("fault", what="configuration")
+            self.assertRegex(fault.get("detail"), "TLS_KERNEL.*needs a restart")
+
+
+class Kernel(TlsCase):
+    def caronte(self, destination=None, **settings):
+        return super().caronte(destination, TLS_KERNEL_AUTO=True, **settings)
+
+    def is_kernels(self, daemon, count=1):
+        for session in daemon.records("session", count=count):
+            self.assertEqual(session.get("kernel"), "yes")
+
+    def test_bodies_equal(self):
+        """Both versions, both lengths of a key."""
+        ciphers = {"AES128": "ECDHE-ECDSA-AES128-GCM-SHA256",
+                   "AES256": "ECDHE-ECDSA-AES256-GCM-SHA384"}
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
+            sizes = (100, 16 << 10, 200 << 10, 1 << 20)
+            sent = 0
+            for version in VERSIONS:
+                for cipher in ciphers.values():
+                    how = tls.context(version)
+                    how.set_ciphers(cipher)
+                    with case(version, cipher), Secure(daemon.port) as client:
+                        client.secured(how)
+                        for size in sizes:
+                            self.assertRegex(client.send_message(body(size)), TAKEN)
+                            sent += 1
+                        client.quit()
+            mails = sink.mails()
+            self.assertEqual(len(mails), sent)
+            self.assertEqual(set(mails), {body(size) for size in sizes})
+            self.is_kernels(daemon, 4)
+            self.assertEqual(daemon.records("fault"), [])
+
+    def test_from_the_first_octet(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon, \
+                Secure(daemon.settings["LISTEN_TLS_PORT"]) as client:
+            client.shake(tls.context())
+            client.hello()
+            self.assertRegex(client.send_message(body(50000)), TAKEN)
+            client.quit()
+            self.is_kernels(daemon)
+            self.assertEqual(sink.mails(), [body(50000)])
+
+    def test_resumed(self):
+        """Tickets that were sent before the kernel took over are counted."""
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
+            for version in VERSIONS:
+                how, session = tls.context(version), None
+                for resumed in False, True, True:
+                    with case(version, resumed), Secure(daemon.port) as client:
+                        client.secured(how, session=session)
+                        self.assertEqual(client.tls.session_reused, resumed)
+                        self.assertRegex(client.send_message(body(30000)), TAKEN)
+                        session = client.tls.session
+                        client.quit()
+            self.assertEqual(len(sink.mails()), 6)
+            self.is_kernels(daemon, 6)
+
+    def test_fallback_chacha(self):
+        how = tls.context(ssl.TLSVersion.TLSv1_2)
+        how.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305")
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured(how)
+            self.assertRegex(client.send_message(body(50000)), TAKEN)
+            client.quit()
+            self.assertIsNone(daemon.record("session").get("kernel"))
+            self.assertEqual(sink.mails(), [body(50000)])
+
+    def test_destination(self):
+        """Both sides, by both ways of a body, in both versions of TLS."""
+        chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
+        for least in "TLS_MIN_VERSION_1_2", "TLS_MIN_VERSION_1_3":
+            for chunks in True, False:
+                with case(least, chunks), harness.Sink(maildir=True) as sink, \
+                        super().caronte(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
+                                        **{least: True}) as server, \
+                        self.caronte("127.0.0.1:%d,tls=require" % server.port,
+                                     DATA_AS_BDAT=chunks) as daemon:
+                    with Secure(daemon.port) as client:
+                        client.secured()
+                        for size in 100, 300000:
+                            self.assertRegex(client.send_message(body(size)), TAKEN)
+                        client.quit()
+                    self.assertEqual(sorted(map(len, sink.mails())),
+                                     sorted(len(body(size)) for size in (100, 300000)))
+                    self.is_kernels(daemon)
+                    self.assertEqual(daemon.records("fault"), [])
+
+    def test_bdat_splice_both(self):
+        """Chunks go from a TLS connection to another one, unread by anybody."""
+        chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
+        mail = EVIL + b".\r\n" + body(600000)
+        for version in VERSIONS:
+            with case(version), harness.Sink(maildir=True) as sink, \
+                    super().caronte(sink, TLS_CERTIFICATE=str(chain),
+                                    TLS_KEY=str(key)) as server, \
+                    self.caronte("127.0.0.1:%d,tls=require" % server.port,
+                                 WORKERS=1) as daemon:
+                with Secure(daemon.port) as client:
+                    client.secured(tls.context(version))
+                    client.envelope()
+
+                    def message():
+                        client.send(b"BDAT 300000\r\n" + mail[:300000])
+                        self.assertRegex(client.reply(), rb"^250 ")
+                        rest = mail[300000:]
+                        client.send(b"BDAT %d LAST\r\n" % len(rest) + rest + b"NOOP\r\n")
+                        self.assertRegex(client.reply(), TAKEN)
+                        self.assertRegex(client.reply(), rb"^250 ")
+
+                    moved = test_bdat.Moving.spliced(self, daemon, message)
+                    client.quit()
+                # The second chunk, in and out, but for what came with its command: the header is
+                # over there.
+                self.assertGreater(moved, 2 * (len(mail) - 300000 - 16384))
+                self.assertEqual(sink.mails(), [mail])
+                self.is_kernels(daemon)
+
+    def test_keyupdate_dies_loudly(self):
+        """Before a body and within one: no message, and the log says why."""
+        for within in False, True:
+            with case(within), harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
+                with subprocess.Popen(
+                        ["openssl", "s_client", "-starttls", "smtp", "-tls1_3", "-crlf",
+                         "-connect", "127.0.0.1:%d" % daemon.port], stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as client:
+                    def say(line, answer):
+                        os.write(client.stdin.fileno(), line)
+                        while answer and answer not in client.stdout.readline():
+                            pass
+
+                    say(b"EHLO x\n", b"250 ")
+                    if within:
+                        say(b"mail FROM:<a@client.test>\n", b"250 ")
+                        say(b"rcpt TO:<b@local.test>\n", b"250 ")
+                        say(b"data\n", b"354 ")
+                    say(b"k\n", b"")
+                    fault = daemon.record("fault", what="tls-key-update")
+                    client.kill()
+                self.assertRegex(fault.get("detail"), "^key-update$")
+                self.assertEqual(sink.mails(), [])
+
+    def test_close_notify_and_fin(self):
+        """An end in a body is no message, however it comes; at rest it is no fault."""
+        for how in "close_notify", "fin", "reset":
+            for where in "rest", "body":
+                with case(how, where), harness.Sink(maildir=True) as sink, \
+                        self.caronte(sink) as daemon:
+                    with Secure(daemon.port) as client:
+                        client.secured()
+                        if where == "body":
+                            client.envelope()
+                            client.command("DATA", 354)
+                            client.send(body(3000))
+                        if how == "close_notify":
+                            try:
+                                client.tls.unwrap()
+                            except ssl.SSLWantReadError:
+                                client.flush()
+                        if how == "reset":
+                            client.reset()
+                        else:
+                            client.end()
+                            client.rest()
+                    self.assertEqual(daemon.record("session").get("end"), "lost-client")
+                    self.assertEqual(daemon.records("fault"), [])
+                    self.assertEqual(sink.mails(), [])
+
+    def test_goodbye(self):
+        """221 and close_notify, then the end."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
+            client.secured()
+            client.command("QUIT", 221)
+            self.assertEqual(client.tls_read(), b"")
+
+    def test_bad_record(self):
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
+            with Secure(daemon.port) as client:
+                client.secured()
+                client.envelope()
+                client.command("DATA", 354)
+                record = bytearray(client.records(body(3000) + b".\r\n"))
+                record[-1] ^= 1
+                client.socket.sendall(record)
+                self.assertIn(client.rest(), (b"", puppet.RESET))
+            self.assertEqual(daemon.record("fault").get("what"), "tls-record")
+            self.assertEqual(sink.mails(), [])
+
+    def test_one_octet_records(self):
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured()
+            client.envelope()
+            client.command("DATA", 354)
+            mail = body(300) + b"..x\r\n"
+            for octet in mail + b".\r\n":
+                client.send(bytes([octet]))
+            self.assertRegex(client.reply(), TAKEN)
+            client.quit()
+            self.assertEqual(sink.mails(), [body(300) + b".x\r\n"])
+
+    def test_normalize(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, BARE_NEWLINE_NORMALIZE=True) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured()
+            self.assertRegex(client.send_message(b"Subject: x\n\na\nb\r\n"), TAKEN)
+            client.quit()
+            self.assertEqual(sink.mails(), [b"Subject: x\r\n\r\na\r\nb\r\n"])
+
+    def test_upgrade_with_kernel_sessions(self):
+        """Old sessions go on, new ones begin."""
+        chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
+        harness.give_to_user(key)
+        with harness.Sink(maildir=True) as sink, test_upgrade.copy(
+                self, sink, TLS_KERNEL_AUTO=True, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
+                STOP_GRACE=60) as daemon, Secure(daemon.port) as old:
+            old.secured()
+            os.kill(daemon.pid, signal.SIGUSR2)
+            daemon.records("reload", count=1, changed="program")
+            self.assertRegex(old.send_message(body(20000)), TAKEN)
+            with Secure(daemon.port) as new:
+                new.secured()
+                self.assertRegex(new.send_message(body(20000)), TAKEN)
+                new.quit()
+            old.quit()
+            self.assertEqual(sink.mails(), [body(20000)] * 2)
+            self.is_kernels(daemon, 2)
+
+
+if not HERE:  # then Machine has them run where it has
+    del Kernel
+
+
+class Machine(harness.TestCase):
+    """The same in a virtual machine, and some of the tests of TLS, with Debian's kernel. It is
+    emulated where it cannot run by itself, so minutes pass."""
+    each_engine = False
+    dialogs = ("sniff",)
+    ALSO = ("test_tls.Cut", "test_tls.Records", "test_tls.Injection")
+
+    @unittest.skipIf(HERE, "this kernel has TLS itself")
+    @unittest.skipUnless(harness.LONG, "takes minutes: CARONTE_LONG=1 runs it")
+    def test_in_a_virtual_machine(self):
+        tests = harness.SOURCES / "tests"
+        command = "CARONTE_TLS_KERNEL=1 %s/e2e/run --jobs 1 %s test_tls_kernel." \
+            "Kernel %s" % (tests, harness.BUILD, " ".join(self.ALSO))
+        done = subprocess.run([tests / "vm", harness.BUILD / "unpacked", command],
+                              stdout=subprocess.PIPE, text=True, errors="replace", timeout=3600)
+        if done.returncode == os.EX_UNAVAILABLE:
+            self.skipTest(done.stdout.strip().splitlines()[-1])
+        self.assertEqual(done.returncode, 0, done.stdout[-5000:])
+        self.assertRegex(done.stdout, r"(?m)^[1-9][0-9]+ passed, 0 failed")
