@@ -351,8 +351,9 @@ static void put_daemon(FILE *out, const struct runtime *rt)
 	put_time(out, "time", us);
 	fprintf(out, ",\"uptime\":%.3f,",
 		us > rt->stats->started_us ? (double)(us - rt->stats->started_us) / 1e6 : 0.0);
-	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,", figures_guard(rt) ? "true" : "false",
-		seats_stressed(rt->seats) ? "true" : "false");
+	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,\"kernel_tls\":%s,",
+		figures_guard(rt) ? "true" : "false", seats_stressed(rt->seats) ? "true" : "false",
+		rt->kernel_tls ? "true" : "false");
 }
 
 void figures_json(struct figures *f, uint64_t now_ms, FILE *out)

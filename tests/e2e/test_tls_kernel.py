@@ -309,13 +309,15 @@ class Machine(harness.TestCase):
     emulated where it cannot run by itself, so minutes pass."""
     each_engine = False
     dialogs = ("sniff",)
-    ALSO = ("test_tls.Cut", "test_tls.Records", "test_tls.Injection")
+    ALSO = ("test_tls.Cut", "test_tls.Records", "test_tls.Injection", "test_tls.Order",
+            "test_tls.Behind.test_certificate", "test_tls.Behind.test_key_updates")
 
     @unittest.skipIf(HERE, "this kernel has TLS itself")
+    @unittest.skipIf("-asan" in harness.BUILD.name, "terabytes of shadow memory, emulated")
     @unittest.skipUnless(harness.LONG, "takes minutes: CARONTE_LONG=1 runs it")
     def test_in_a_virtual_machine(self):
         tests = harness.SOURCES / "tests"
-        command = "CARONTE_TLS_KERNEL=1 %s/e2e/run --jobs 1 %s test_tls_kernel." \
+        command = "CARONTE_TLS_KERNEL=1 %s/e2e/run --jobs 2 %s test_tls_kernel." \
             "Kernel %s" % (tests, harness.BUILD, " ".join(self.ALSO))
         done = subprocess.run([tests / "vm", harness.BUILD / "unpacked", command],
                               stdout=subprocess.PIPE, text=True, errors="replace", timeout=3600)
