@@ -118,6 +118,20 @@ def tls_table(results, about):
             "\n" + key_process_line(results))
 
 
+def beside_line(results):
+    texts = []
+    for load, subject in results.samples:
+        if not subject.startswith("beside-"):
+            continue
+        base = results.samples[load, subject]
+        mine = results.samples.get((load, subject.replace("beside", "caronte", 1)), {})
+        ratios = [mine[n].cpu_us / base[n].cpu_us for n in mine if n in base]
+        if ratios:
+            texts.append("%s, %s %.3f" % (load, subject[7:], statistics.median(ratios)))
+    return "Processor time, as a ratio to the build beside it: " + ", ".join(texts) if texts else \
+        None
+
+
 def results_loads(results):
     return {load for load, _ in results.samples}
 
@@ -298,7 +312,7 @@ def versions(about):
 def engines(results):
     rings = {subject: any(s.uses_io_uring for s in rounds.values())
              for (load, subject), rounds in results.samples.items()
-             if subject.startswith("caronte")}
+             if subject.startswith(("caronte", "beside"))}
     return "Engines: " + ", ".join("%s %s" % (name, "io_uring" if ring else "epoll")
                                    for name, ring in rings.items())
 
@@ -339,7 +353,7 @@ def write(where, about, results, chosen, measuring):
     if not measuring.options.tls:
         parts += [scaling_line(results, measuring.scaling), half_line(results, about),
                   target_table(results, about)]
-    parts += [tls_table(results, about)]
+    parts += [tls_table(results, about), beside_line(results)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_csv(where, about, results, idle)
     write_plots(where, about, results, chosen, idle)

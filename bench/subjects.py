@@ -277,16 +277,17 @@ class Direct(Subject):
 class Caronte(Subject):
     secures = "tls", "starttls"
 
+    prefix = "caronte"
+
     def __init__(self, bench, dialog="sniff", engine="auto", body="auto", keys=True):
         self.dialog, self.engine, self.body, self.keys = dialog, engine, body, keys
-        self.name = "-".join(["caronte", dialog, *[word for word in (engine, body)
+        self.build = bench.build
+        self.name = "-".join([self.prefix, dialog, *[word for word in (engine, body)
                                                    if word != "auto"],
                               *([] if keys else ["without-key-process"])])
         super().__init__(bench)
 
     def check(self):
-        if not (self.bench.build / "caronte").exists():
-            raise Missing("not built")
         if self.dialog == "gateway" and not self.bench.has_setting("DIALOG_GATEWAY"):
             raise Missing("this Caronte has no DIALOG_GATEWAY")
         if self.engine == "io_uring" and not self.bench.has_io_uring():
@@ -319,7 +320,7 @@ class Caronte(Subject):
                           WORKERS=self.bench.workers, DESTINATIONS=" ".join(sinks), DIR=top,
                           MAX=sessions + 64, VARIANT=self.variant() + more)
         self.log = top / "log/caronte.xml"
-        self.launch([self.bench.build / "caronte", "-c", path])
+        self.launch([self.build / "caronte", "-c", path])
 
     def greets(self):
         self.refuse_death()
@@ -360,8 +361,18 @@ class Caronte(Subject):
             raise Fault("%s: the log has other records than one a message" % self.name)
 
     def version(self):
-        return "Caronte " + subprocess.run([self.bench.build / "caronte", "-V"], text=True,
+        return "Caronte " + subprocess.run([self.build / "caronte", "-V"], text=True,
                                            stdout=subprocess.PIPE).stdout.split()[-1]
+
+
+class Beside(Caronte):
+    """Another build, to see what a change has cost: its log and settings are as ours."""
+    prefix = "beside"
+    secures = ()
+
+    def check(self):
+        super().check()
+        self.build = self.bench.beside
 
 
 class Peer(Subject):
@@ -520,6 +531,8 @@ def variants(bench):
                  lambda d=dialog: Caronte(bench, d, body="copy"),
                  lambda d=dialog: Caronte(bench, d, engine="epoll", body="splice"),
                  lambda d=dialog: Caronte(bench, d, keys=False)]
+        if bench.beside:
+            made.append(lambda d=dialog: Beside(bench, d))
     return made
 
 

@@ -174,6 +174,9 @@ static void look(struct findings *f, const json_t *now)
 	if (json_is_false(json_object_get(reload, "success")))
 		find(f, STATUS_WARNING, "the last reload or upgrade was refused, %s",
 		     text(reload, "time"));
+	if (json_is_true(json_object_get(now, "renewal_refused")))
+		find(f, STATUS_WARNING,
+		     "certificates that have changed are not taken: see the log");
 	look_at_certificates(f, json_object_get(now, "certificates"));
 	look_at_log(f, now);
 	look_at_sessions(f, now);

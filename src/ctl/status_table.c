@@ -170,6 +170,9 @@ static void put_totals(FILE *out, const json_t *now, const json_t *before)
 	put_counts(out, "replies", json_object_get(now, "replies"));
 	if (json_is_false(json_object_get(now, "relay_guard")))
 		fprintf(out, "%-12soff: everybody may relay\n", "relay guard");
+	if (json_is_true(json_object_get(now, "renewal_refused")))
+		fprintf(out, "%-12scertificates that have changed are not taken: see the log\n",
+			"renewal");
 	put_reload(out, json_object_get(now, "reload"));
 	if (whole(now, "log_dropped"))
 		fprintf(out, "%-12s%" PRIu64 " records lost\n", "log", whole(now, "log_dropped"));

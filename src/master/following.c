@@ -106,11 +106,29 @@ static enum follow_found hear(struct master *m, int status)
 	return FOLLOW_FAILED;
 }
 
+/* For the status. What nothing is known of stays as it was. */
+static void note(struct master *m, enum follow_found found)
+{
+	if (found == FOLLOW_SAME)
+		stats_renewed(m->rt.stats, true);
+	else if (found > FOLLOW_TORN || (found == FOLLOW_TORN && watch_told(&m->watch, found)))
+		stats_renewed(m->rt.stats, false);
+}
+
+static void take(struct master *m, struct version_files *files)
+{
+	char why[1024];
+	bool good = reload_take(m, files, true, why, sizeof(why)) == 0;
+
+	stats_renewed(m->rt.stats, good);
+	if (!good && watch_tells(&m->watch, FOLLOW_NEW))
+		fault(m, why);
+}
+
 void following_answered(struct master *m, int status)
 {
 	enum follow_found found = hear(m, status);
 	struct version_files files = m->asked_files;
-	char why[1024];
 
 	m->asked_files = (struct version_files){ -1, -1 };
 	if (m->state >= STOPPING) {
@@ -119,9 +137,9 @@ void following_answered(struct master *m, int status)
 	}
 	if (watch_saw(&m->watch, found, m->answer->looks, master_now_ms(), every_ms(m)))
 		fault(m, m->answer->why);
-	if (found != FOLLOW_NEW)
+	note(m, found);
+	if (found == FOLLOW_NEW)
+		take(m, &files);
+	else
 		version_close_files(&files);
-	else if (reload_take(m, &files, true, why, sizeof(why)) != 0 &&
-		 watch_tells(&m->watch, FOLLOW_NEW))
-		fault(m, why);
 }

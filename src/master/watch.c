@@ -12,9 +12,14 @@ uint64_t watch_quiet(const struct watch *w, uint64_t now_ms)
 	return w->seen != w->in_use && now_ms - w->seen_ms >= WATCH_QUIET_MS ? w->seen : 0;
 }
 
+bool watch_told(const struct watch *w, enum follow_found kind)
+{
+	return w->told & 1u << kind;
+}
+
 bool watch_tells(struct watch *w, enum follow_found kind)
 {
-	bool is_first = !(w->told & 1u << kind);
+	bool is_first = !watch_told(w, kind);
 
 	w->told |= 1u << kind;
 	return is_first;

@@ -59,8 +59,15 @@ void stats_ended(struct stats *s, unsigned worker, unsigned lost)
 	stats_set(&s->worker[worker].open, 0);
 }
 
+void stats_renewed(struct stats *s, bool good)
+{
+	stats_set(&s->renewal_refused, !good);
+}
+
 void stats_reloaded(struct stats *s, bool good, uint64_t now_us)
 {
+	if (good)
+		stats_renewed(s, true);
 	stats_set(&s->refused, !good);
 	stats_set(&s->reloaded_us, now_us);
 }

@@ -92,6 +92,7 @@ struct stats {
 	uint64_t started_us; /* the daemon's start, since 1970 */
 	_Atomic uint64_t reloaded_us; /* the last reload or upgrade (0: none), which was REFUSED */
 	_Atomic uint64_t refused;
+	_Atomic uint64_t renewal_refused; /* certificates on disk are not taken */
 	unsigned workers; /* slots (runtime.h): one without a start was never used */
 	_Alignas(64) struct stats_worker worker[];
 };
@@ -107,6 +108,8 @@ struct stats_worker *stats_begin(struct stats *s, unsigned worker, pid_t pid, ui
 void stats_ended(struct stats *s, unsigned worker, unsigned lost);
 /* Sessions that have ended: all of them, and those that a stop or a worker's death cut off. */
 void stats_count_ends(const struct stats *s, uint64_t ends[2]);
+/* Certificates that have changed on disk are taken (or what is there is in use), or not. */
+void stats_renewed(struct stats *s, bool good);
 /* A reload or an upgrade has ended, said by the master. */
 void stats_reloaded(struct stats *s, bool good, uint64_t now_us);
 /* Destination number DEST, which no worker counts any more, begins anew: it is another one's now.

@@ -201,7 +201,7 @@ static inline size_t next_column(size_t column, uint64_t lf)
 }
 
 /* Passes the blocks from P + I on in which nothing can begin or end; IN has no dot and no lead.
- * COUNTED: a dot alone can. */
+ * COUNTED: a dot alone can, and the column is nobody's. */
 __attribute__((target("avx2"), always_inline)) static inline size_t
 pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 {
@@ -218,7 +218,8 @@ pass_quiet(const uint8_t *p, size_t n, size_t i, struct carry *in, bool counted)
 			break;
 		cr_in = cr >> 63;
 		start_in = lf >> 63;
-		column = next_column(column, lf);
+		if (!counted)
+			column = next_column(column, lf);
 	}
 	*in = (struct carry){ .cr = cr_in, .start = start_in, .column = column };
 	return i;

@@ -351,9 +351,10 @@ static void put_daemon(FILE *out, const struct runtime *rt)
 	put_time(out, "time", us);
 	fprintf(out, ",\"uptime\":%.3f,",
 		us > rt->stats->started_us ? (double)(us - rt->stats->started_us) / 1e6 : 0.0);
-	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,\"kernel_tls\":%s,",
+	fprintf(out, "\"relay_guard\":%s,\"stress\":%s,\"kernel_tls\":%s,\"renewal_refused\":%s,",
 		figures_guard(rt) ? "true" : "false", seats_stressed(rt->seats) ? "true" : "false",
-		rt->kernel_tls ? "true" : "false");
+		rt->kernel_tls ? "true" : "false",
+		figures_get(&rt->stats->renewal_refused) ? "true" : "false");
 }
 
 void figures_json(struct figures *f, uint64_t now_ms, FILE *out)

@@ -223,6 +223,8 @@ static void settings(FILE *out, const struct runtime *rt)
 	gauge(out, "stress", "1 while most of MAX_SESSIONS is in use.", seats_stressed(rt->seats));
 	gauge(out, "last_reload_successful", "0 when the last reload or upgrade was refused.",
 	      !figures_get(&rt->stats->refused));
+	gauge(out, "certificates_taken", "0 while certificates that have changed are not taken.",
+	      !figures_get(&rt->stats->renewal_refused));
 	gauge(out, "last_reload_timestamp_seconds",
 	      "When the last reload or upgrade was, or the start, since 1970.",
 	      (double)(us ? us : rt->stats->started_us) / 1e6);

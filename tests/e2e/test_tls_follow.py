@@ -309,6 +309,30 @@ class Renewals(Following):
 
 
 class Refusals(Following):
+    def test_monitor(self):
+        """It hears that certificates are not taken, and that they are."""
+        run = self.new_dir("run")
+        harness.give_to_user(run)
+
+        def check():
+            return harness.ctl("status", "--check", "--socket", run / "control").stdout
+        with harness.Sink() as sink, \
+                self.follow(sink, CONTROL_SOCKET=str(run / "control")) as daemon:
+            self.assertRegex(check(), "^OK: ")
+            self.put("older", days=20)
+            self.refused(daemon, "before the one in use")
+            harness.wait_until(lambda: re.search(
+                "^WARNING: certificates that have changed are not taken: see the log", check()))
+            self.assertRegex(harness.ctl("status", "--socket", run / "control").stdout,
+                             "\nrenewal +certificates that have changed are not taken")
+            self.put("newer", days=40)
+            self.wait_for(daemon, "newer")
+            harness.wait_until(lambda: check().startswith("OK: "))
+            self.put("older", days=20)
+            harness.wait_until(lambda: check().startswith("WARNING: "))
+            self.reload(daemon, "older")
+            self.assertRegex(check(), "^OK: ")
+
     def test_older_pair_ignored(self):
         with harness.Sink() as sink, self.follow(sink) as daemon:
             self.put("older", days=20)
