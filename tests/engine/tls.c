@@ -17,6 +17,8 @@
 #include "io/stream.h"
 #include "tls/conn.h"
 #include "tls/handshake.h"
+#include "tls/kernel.h"
+#include "tls/secrets.h"
 #include "tls/set.h"
 
 #define LARGE (300 * 1000)
@@ -39,14 +41,15 @@ static struct tls_pair usual_pair(void)
 	return pair;
 }
 
-static void open_world(struct env *e, struct world *w, unsigned most)
+static void open_world_for(struct env *e, struct world *w, unsigned most, bool kernel)
 {
 	struct tls_pair pair = usual_pair();
 	struct tls_policy policy = { .min_version = TLS1_2_VERSION,
 				     .level = 2,
 				     .ciphers = "",
 				     .groups = "",
-				     .ticket_hours = 2 };
+				     .ticket_hours = 2,
+				     .kernel = kernel };
 	char why[TLS_WHY_MAX];
 	enum tls_part part;
 
@@ -59,8 +62,13 @@ static void open_world(struct env *e, struct world *w, unsigned most)
 	assert_true(tls_set_add(w->set, 0, &pair, why));
 	assert_true(tls_set_ready(w->set));
 	w->client = SSL_CTX_new(TLS_client_method());
-	tls_context_usual(w->client, false);
-	assert_int_equal(tls_init(&w->tls, e->io, 8, most, false), 0);
+	tls_context_usual(w->client, kernel);
+	assert_int_equal(tls_init(&w->tls, e->io, 8, most, kernel), 0);
+}
+
+static void open_world(struct env *e, struct world *w, unsigned most)
+{
+	open_world_for(e, w, most, false);
 }
 
 static void close_world(struct world *w)
@@ -183,6 +191,137 @@ static void carry(struct env *e, struct stream *from, struct stream *to, size_t 
 	assert_int_equal(outcome(e, &w), n);
 	stream_count(from, (int)n);
 	assert_true(stream_has_sent(from));
+}
+
+/* ---- keys for the kernel (tls/secrets.h) ---- */
+
+static const struct {
+	int version;
+	const char *name; /* of the cipher */
+	size_t key_n;	  /* 0: none for the kernel */
+} ciphers[] = {
+	{ TLS1_2_VERSION, "ECDHE-ECDSA-AES128-GCM-SHA256", 16 },
+	{ TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384", 32 },
+	{ TLS1_2_VERSION, "ECDHE-ECDSA-CHACHA20-POLY1305", 0 },
+	{ TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256", 16 },
+	{ TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384", 32 },
+	{ TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256", 0 },
+};
+#define CIPHERS (sizeof(ciphers) / sizeof(*ciphers))
+
+static struct pair meet_by(struct env *e, struct world *w, size_t cipher)
+{
+	SSL_CTX *ctx = w->client;
+
+	SSL_CTX_set_min_proto_version(ctx, ciphers[cipher].version);
+	SSL_CTX_set_max_proto_version(ctx, ciphers[cipher].version);
+	if (ciphers[cipher].version == TLS1_3_VERSION)
+		assert_int_equal(SSL_CTX_set_ciphersuites(ctx, ciphers[cipher].name), 1);
+	else
+		assert_int_equal(SSL_CTX_set_cipher_list(ctx, ciphers[cipher].name), 1);
+	return meet(e, w);
+}
+
+/* Opens the record of N octets at R, whose header is among them, as the kernel would: with K. How
+ * many octets; OUT gets them, in TLS 1.3 with the type of the record behind them. */
+static int open_record(const struct offload *o, const struct offload_keys *k, const uint8_t *r,
+		       size_t n, uint8_t *out)
+{
+	const EVP_CIPHER *kind = o->key_n == 16 ? EVP_aes_128_gcm() : EVP_aes_256_gcm();
+	bool new = o->version == TLS1_3_VERSION;
+	size_t at = new ? 5 : 13, text = n - at - 16;
+	uint8_t nonce[OFFLOAD_NONCE], with[13], tag[16];
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	int len, last;
+
+	memcpy(nonce, k->nonce, sizeof(nonce));
+	for (size_t i = 0; i < OFFLOAD_SEQUENCE && new; i++)
+		nonce[OFFLOAD_SALT + i] ^= k->sequence[i];
+	if (!new) /* the kernel's next one is what OpenSSL takes next */
+		assert_memory_equal(r + 5, k->nonce + OFFLOAD_SALT, 8);
+	memcpy(with, new ? r : k->sequence, new ? 5 : 8);
+	if (!new) {
+		memcpy(with + 8, r, 3);
+		with[11] = (uint8_t)(text >> 8);
+		with[12] = (uint8_t)text;
+	}
+	memcpy(tag, r + n - 16, sizeof(tag));
+	assert_int_equal(EVP_DecryptInit_ex(ctx, kind, NULL, k->key, nonce), 1);
+	assert_int_equal(EVP_DecryptUpdate(ctx, NULL, &len, with, new ? 5 : 13), 1);
+	assert_int_equal(EVP_DecryptUpdate(ctx, out, &len, r + at, (int)text), 1);
+	assert_int_equal(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, 16, tag), 1);
+	assert_int_equal(EVP_DecryptFinal_ex(ctx, out + len, &last), 1);
+	EVP_CIPHER_CTX_free(ctx);
+	return len + last;
+}
+
+/* What FROM says next is a record that its own keys open, at the place that they are for. */
+static void says(struct env *e, struct stream *from, struct stream *to, const struct offload *o)
+{
+	uint8_t raw[2048], text[2048];
+	ssize_t n;
+	size_t at = 0;
+
+	send_all(e, from, "word", 4);
+	n = recv(to->fd, raw, sizeof(raw), 0);
+	assert_true(n > 0);
+	/* A ticket of TLS 1.3 may stand before it. */
+	for (size_t len; at + (len = 5 + (size_t)(raw[at + 3] << 8 | raw[at + 4])) < (size_t)n;)
+		at += len;
+	n = open_record(o, &o->ours, raw + at, (size_t)n - at, text);
+	assert_int_equal(n, o->version == TLS1_3_VERSION ? 5 : 4);
+	assert_memory_equal(text, "word", 4);
+}
+
+static void keys(struct env *e)
+{
+	struct offload server, client;
+	struct world w;
+	struct pair p;
+
+	open_world_for(e, &w, 2, true);
+	for (size_t i = 0; i < CIPHERS; i++) {
+		p = meet_by(e, &w, i);
+		assert_int_equal(tls_secrets_keys(tls_of(&p.server), &server),
+				 ciphers[i].key_n > 0);
+		assert_int_equal(tls_secrets_keys(tls_of(&p.client), &client),
+				 ciphers[i].key_n > 0);
+		assert_int_equal(server.key_n, ciphers[i].key_n);
+		if (ciphers[i].key_n) {
+			assert_memory_equal(server.ours.key, client.theirs.key, OFFLOAD_KEY);
+			assert_memory_equal(server.theirs.key, client.ours.key, OFFLOAD_KEY);
+			says(e, &p.server, &p.client, &server);
+			says(e, &p.client, &p.server, &client);
+		}
+		part(e, &p);
+	}
+	close_world(&w);
+}
+
+/* Whether the kernel takes them over or not, they talk. */
+static void taken_over(struct env *e)
+{
+	struct world w;
+	struct pair p;
+
+	open_world_for(e, &w, 2, true);
+	for (size_t i = 0; i < CIPHERS; i++) {
+		struct stream *both[2] = { &p.server, &p.client };
+
+		p = meet_by(e, &w, i);
+		for (size_t k = 0; k < 2; k++) {
+			bool taken = tls_kernel_take_over(tls_of(both[k]));
+
+			tls_kernel_settle(tls_of(both[k]));
+			assert_int_equal(tls_of(both[k])->ssl == NULL, taken);
+			assert_null(tls_of(both[k])->secrets);
+			assert_false(taken && !ciphers[i].key_n);
+		}
+		carry(e, &p.server, &p.client, LARGE, 0);
+		carry(e, &p.client, &p.server, LARGE, 0);
+		part(e, &p);
+	}
+	close_world(&w);
 }
 
 /* ---- talking ---- */
@@ -648,6 +787,8 @@ static void left_alone(struct env *e)
 const struct engine_case tls_cases[] = {
 	{ .name = "tls 1.3 talks", .run = tls13_talks, .seeds = 4 },
 	{ .name = "tls 1.2 talks", .run = tls12_talks, .seeds = 4 },
+	{ .name = "tls keys for the kernel", .run = keys },
+	{ .name = "tls taken over by the kernel", .run = taken_over },
 	{ .name = "tls octets inside", .run = octets_inside },
 	{ .name = "tls tickets are silent", .run = tickets_are_silent },
 	{ .name = "tls tidy end", .run = tidy_end },
