@@ -90,9 +90,9 @@ void stream_cancel(struct io *io, struct stream *st, struct io_op *op)
 		io_cancel(io, op);
 }
 
-bool stream_can_splice(const struct stream *st)
+bool stream_can_splice(const struct stream *from, const struct stream *to)
 {
-	return !st->layer || st->layer->splices;
+	return !from->layer && (!to->layer || to->layer->splices);
 }
 
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,

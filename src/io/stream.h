@@ -30,7 +30,8 @@
  *     such a record in and go on calling the stream silent.
  *   - The end of what we say is a record (close_notify): stream_half_close().
  *   - Octets cannot be left in the kernel's queue and read: who wants that asks stream_can_peek()
- *     first. Nor can the kernel move them, but where it is the layer itself: stream_can_splice().
+ *     first. Nor can the kernel move them, but to a socket where it is the layer itself (from one
+ *     it may lose some: tls/kernel.h): stream_can_splice().
  */
 #ifndef IO_STREAM_H
 #define IO_STREAM_H
@@ -110,9 +111,9 @@ static inline bool stream_can_peek(const struct stream *st)
 	return !st->layer;
 }
 
-/* Whether the kernel can move octets from it, and to it. */
-bool stream_can_splice(const struct stream *st);
-/* Moves COUNT octets: see io_splice_start(). Both can splice. */
+/* Whether the kernel can move octets from FROM to TO. */
+bool stream_can_splice(const struct stream *from, const struct stream *to);
+/* Moves COUNT octets: see io_splice_start(). It can. */
 void stream_splice(struct io *io, struct io_splice *s, struct io_pipe *pipe, struct stream *from,
 		   struct stream *to, uint64_t count);
 
@@ -220,7 +221,7 @@ struct stream_kind {
 struct stream_layer {
 	const struct stream_kind *kind;
 	uint64_t marked; /* sent() at stream_mark() */
-	bool splices;	 /* the kernel can move octets from the socket, and to it */
+	bool splices;	 /* the kernel can move octets to the socket */
 };
 
 /* L stands on ST's socket from now on. No operation is in flight, and nothing was read ahead. */

@@ -102,6 +102,8 @@ static void secured(struct session *s, struct tls_conn *c)
 		rates_add(s->rt->handshakes, &s->dialog.client_addr, io_now_ms(s->ctx->io));
 	s->client.broken = false;
 	how.kernel = tls_kernel_take_over(c);
+	if (how.kernel)
+		how.name = c->name;
 	dialog_tls_done(&s->dialog, &how);
 	tls_kernel_settle(c);
 	if (first)

@@ -194,7 +194,7 @@ void transfer_send(struct session *s, struct span octets, bool more,
 
 bool transfer_can_splice(const struct session *s)
 {
-	return stream_can_splice(&s->client.stream) && stream_can_splice(&s->dest.stream);
+	return stream_can_splice(&s->client.stream, &s->dest.stream);
 }
 
 static void splice_done(struct io_splice *sp, int res)

@@ -6,11 +6,14 @@
 #include <openssl/err.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/diag.h"
 #include "tls/kernel.h"
 #include "tls/inner.h"
+
+#define PAUSE_MS 10
 
 enum { READ_NOTHING, READ_OCTETS, READ_BLOCK, READ_AWAIT };
 
@@ -85,12 +88,39 @@ static void wait_for_octets(struct tls_conn *c)
 	io_poll(c->tls->io, &c->rx, c->fd, POLLIN);
 }
 
+/* It was said that there is something to read, and nothing is. Before Linux 6.5 any part of a
+ * record does that to a socket whose records are the kernel's, and it would be said again and again
+ * until the rest is there. */
+static void wait_again(struct tls_conn *c)
+{
+	c->reading.rested = c->kernel;
+	if (c->kernel)
+		io_timer_set(c->tls->io, &c->pause, PAUSE_MS);
+	else
+		wait_for_octets(c);
+}
+
+static void paused(struct io_timer *t)
+{
+	wait_for_octets(container_of(t, struct tls_conn, pause));
+}
+
+/* True: a reader who waited in vain waits no more. */
+static bool end_pause(struct tls_conn *c)
+{
+	if (!list_linked(&c->pause.link))
+		return false;
+	io_timer_stop(c->tls->io, &c->pause);
+	io_defer(c->tls->io, &c->read_task);
+	return true;
+}
+
 static void try_octets(struct tls_conn *c, uint8_t *buf, size_t len)
 {
 	ssize_t n = take(c, buf, len);
 
 	if (n == -EAGAIN)
-		wait_for_octets(c);
+		wait_again(c);
 	else
 		read_over(c, (int)n);
 }
@@ -121,8 +151,8 @@ static void try_read(struct tls_conn *c)
 
 	if (r->cancelled) {
 		read_over(c, -ECANCELED);
-	} else if (r->how == READ_AWAIT && look(c) == 0 && !is_over(c)) {
-		wait_for_octets(c); /* part of a record, or one that brings no octet */
+	} else if (r->how == READ_AWAIT && look(c) == 0 && !is_over(c) && !r->rested) {
+		wait_again(c); /* part of a record, or one that brings no octet */
 	} else if (r->how == READ_AWAIT) {
 		read_over(c, POLLIN);
 	} else if (r->how == READ_BLOCK) {
@@ -187,7 +217,7 @@ static int look_now(struct tls_conn *c)
 {
 	int n = look(c);
 
-	if ((n != 0 || is_over(c)) && c->reading.op && io_in_flight(&c->rx))
+	if ((n != 0 || is_over(c)) && c->reading.op && !end_pause(c) && io_in_flight(&c->rx))
 		io_cancel(c->tls->io, &c->rx);
 	return n;
 }
@@ -346,7 +376,8 @@ static void conn_cancel(struct stream_layer *l, struct io_op *op)
 		tls_handshake_cancel(c);
 	} else if (op == c->reading.op) {
 		c->reading.cancelled = true;
-		io_cancel(c->tls->io, &c->rx);
+		if (!end_pause(c))
+			io_cancel(c->tls->io, &c->rx);
 	} else if (op == c->writing.op) {
 		c->writing.fault = -ECANCELED;
 		io_cancel(c->tls->io, &c->tx);
@@ -378,6 +409,7 @@ void tls_end(struct tls_conn *c)
 	if (c->ssl && c->state == TLS_OPEN)
 		SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	tls_kernel_settle(c);
+	free(c->name);
 	SSL_free(c->ssl);
 	tls_came_free(&c->came);
 	pool_put(&t->outs, c->out);
@@ -414,6 +446,7 @@ struct tls_conn *tls_begin(struct tls *t, int fd, const struct tls_role *role)
 	*c = (struct tls_conn){ .layer.kind = &kind, .tls = t, .role = *role, .fd = fd };
 	list_init(&c->link);
 	io_task_init(&c->read_task, read_task);
+	io_timer_init(&c->pause, paused);
 	io_task_init(&c->write_task, write_task);
 	return c;
 }

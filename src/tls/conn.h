@@ -74,6 +74,7 @@ struct tls_reading {
 	struct io_op *op; /* NULL: nothing */
 	uint8_t how;	  /* conn.c */
 	bool cancelled;
+	bool rested; /* it has waited in vain: see wait_again() */
 	void *buf;
 	size_t len;
 };
@@ -93,13 +94,14 @@ struct tls_conn {
 	int fd;
 	enum tls_state state;
 	enum tls_fault fault;
-	unsigned long reason;	      /* OpenSSL's error code; 0: none */
-	int error;		      /* -errno that the socket has ended with; 0: none */
-	bool eof;		      /* the peer's stream has ended */
-	bool tidy;		      /* … or the peer said that it will */
-	bool counted;		      /* among those under way */
-	bool kernel;		      /* has the records: kernel.h */
-	uint16_t late;		      /* handshake messages of the peer behind the handshake */
+	unsigned long reason; /* OpenSSL's error code; 0: none */
+	int error;	      /* -errno that the socket has ended with; 0: none */
+	bool eof;	      /* the peer's stream has ended */
+	bool tidy;	      /* … or the peer said that it will */
+	bool counted;	      /* among those under way */
+	bool kernel;	      /* has the records: kernel.h */
+	uint16_t late;	      /* handshake messages of the peer behind the handshake */
+	char *name;	      /* that the client has asked for, where the kernel has the records */
 	const char *version, *cipher; /* once TLS_OPEN: "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
 	/* Of the record that has begun to come: octets of its header, and of the rest to come. */
 	uint8_t header[5], header_n;
@@ -112,10 +114,11 @@ struct tls_conn {
 	/* … and of what comes beside octets: the beginning of an alert, or of a message and how
 	 * much of it is to come. */
 	bool is_1_3;
-	uint8_t renewals, beside[4], beside_n;
+	uint8_t renewals, beside[4], beside_n, beside_type;
 	uint32_t beside_left;
 	struct io_op rx, tx;
 	struct io_task read_task;  /* octets wait inside for a reader, or it was cancelled */
+	struct io_timer pause;	   /* of a reader that waits in vain */
 	struct io_task write_task; /* what was to be sent cannot be */
 	struct list link;	   /* among those that wait, or are due */
 	struct tls_reading reading;

@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -28,8 +29,13 @@ enum { ALERT_CLOSE_NOTIFY = 0, ALERT_USER_CANCELED = 90, ALERT_NO_RENEGOTIATION 
 /* OpenSSL holds nothing of the peer's, and nothing of ours is to go. */
 static bool is_clean(const struct tls_conn *c)
 {
-	return c->state == TLS_OPEN && c->ssl && !c->eof && !c->came.octets && !c->out &&
-	       !c->flying && c->late == 0 && !SSL_has_pending(c->ssl) && !tls_conn_is_between(c);
+	const SSL_SESSION *session = c->ssl ? SSL_get0_session(c->ssl) : NULL;
+
+	/* The kernel makes records of 16 KB, whatever was agreed on (RFC 6066 4). */
+	if (!session || SSL_SESSION_get_max_fragment_length(session))
+		return false;
+	return c->state == TLS_OPEN && !c->eof && !c->came.octets && !c->out && !c->flying &&
+	       c->late == 0 && !SSL_has_pending(c->ssl) && !tls_conn_is_between(c);
 }
 
 /* As offload_give(). */
@@ -42,6 +48,14 @@ static int take(const struct tls_conn *c)
 	return res;
 }
 
+/* OpenSSL's goes with its object. */
+static void keep_name(struct tls_conn *c)
+{
+	const char *name = SSL_get_servername(c->ssl, TLSEXT_NAMETYPE_host_name);
+
+	c->name = name ? strdup(name) : NULL;
+}
+
 bool tls_kernel_take_over(struct tls_conn *c)
 {
 	int res = c->tls->kernel && is_clean(c) ? take(c) : -EOPNOTSUPP;
@@ -49,6 +63,8 @@ bool tls_kernel_take_over(struct tls_conn *c)
 	if (res == -EPROTO)
 		tls_conn_failed(c, TLS_FAULT_RESOURCES);
 	c->kernel = c->layer.splices = res == 0;
+	if (c->kernel && c->role.server)
+		keep_name(c);
 	c->is_1_3 = c->kernel && SSL_version(c->ssl) == TLS1_3_VERSION;
 	return c->kernel;
 }
@@ -128,7 +144,7 @@ static void on_alert(struct tls_conn *c, uint8_t level, uint8_t what)
 {
 	if (what == ALERT_CLOSE_NOTIFY) {
 		c->tidy = true;
-	} else if (what != ALERT_USER_CANCELED && level != 1) {
+	} else if (what != ALERT_USER_CANCELED && (level != 1 || c->is_1_3)) {
 		ERR_raise(ERR_LIB_SSL, SSL_AD_REASON_OFFSET + what); /* as OpenSSL says it */
 		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
 	}
@@ -176,6 +192,10 @@ static void handle(struct tls_conn *c, uint8_t type, const uint8_t *octets, size
 		tls_conn_failed(c, TLS_FAULT_KEY_UPDATE);
 	else if (type != RECORD_ALERT && type != RECORD_HANDSHAKE)
 		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+	/* Nothing of another kind may stand within a message (RFC 8446 5.1). */
+	if ((c->beside_n > 0 || c->beside_left > 0) && c->beside_type != type)
+		tls_conn_failed(c, TLS_FAULT_PROTOCOL);
+	c->beside_type = type;
 	for (size_t i = 0; i < n && c->state == TLS_OPEN; i++)
 		handle_octet(c, type, octets[i]);
 }
@@ -212,8 +232,10 @@ ssize_t tls_kernel_read(struct tls_conn *c, uint8_t *buf, size_t len)
 			n += (size_t)got;
 		else
 			handle(c, type, buf + n, (size_t)got);
-		if (c->state != TLS_OPEN)
-			return -EPROTO;
+		if (c->state != TLS_OPEN) {
+			res = -EPROTO; /* what came before it counts */
+			break;
+		}
 	}
 	if (n > 0)
 		return (ssize_t)n;

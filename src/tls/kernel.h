@@ -2,9 +2,12 @@
 /*
  * kernel: the kernel's record layer (TLS_KERNEL). Once the handshake is over, its keys are ours to
  * give to the kernel, and OpenSSL's object goes. From then on the socket takes and gives the
- * peers' octets, so that the kernel can move them (splice), and what comes beside them, alerts and
- * messages of the handshake, is ours to handle. OpenSSL's own way (SSL_OP_ENABLE_KTLS) is not used:
- * in 3.0 it knows half of the cases, and goes on sending with a key that is no more.
+ * peers' octets, and what comes beside them, alerts and messages of the handshake, is ours to
+ * handle. OpenSSL's own way (SSL_OP_ENABLE_KTLS) is not used: in 3.0 it knows half of the cases,
+ * and goes on sending with a key that is no more.
+ *
+ * The kernel can move octets to such a socket (splice). From one it can, too, but where a record
+ * does not fit into a pipe's places, the rest of it is lost: so that is not done.
  *
  * Both directions or none. AES-GCM in TLS 1.2 and 1.3; other ciphers stay with OpenSSL. A peer that
  * wants new keys (KeyUpdate) ends its connection: kernels before 6.14 cannot change them. Tickets

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 import unittest
 
 import harness
@@ -77,6 +78,7 @@ class Kernel(TlsCase):
     def is_kernels(self, daemon, count=1):
         for session in daemon.records("session", count=count):
             self.assertEqual(session.get("kernel"), "yes")
+            self.assertEqual(session.get("sni"), "mx.test")
 
     def test_bodies_equal(self):
         """Both versions, both lengths of a key."""
@@ -139,54 +141,50 @@ class Kernel(TlsCase):
             self.assertEqual(sink.mails(), [body(50000)])
 
     def test_destination(self):
-        """Both sides, by both ways of a body, in both versions of TLS."""
+        """Both sides, by both ways of a body."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
-        for least in "TLS_MIN_VERSION_1_2", "TLS_MIN_VERSION_1_3":
-            for chunks in True, False:
-                with case(least, chunks), harness.Sink(maildir=True) as sink, \
-                        super().caronte(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
-                                        **{least: True}) as server, \
-                        self.caronte("127.0.0.1:%d,tls=require" % server.port,
-                                     DATA_AS_BDAT=chunks) as daemon:
-                    with Secure(daemon.port) as client:
-                        client.secured()
-                        for size in 100, 300000:
-                            self.assertRegex(client.send_message(body(size)), TAKEN)
-                        client.quit()
-                    self.assertEqual(sorted(map(len, sink.mails())),
-                                     sorted(len(body(size)) for size in (100, 300000)))
-                    self.is_kernels(daemon)
-                    self.assertEqual(daemon.records("fault"), [])
+        for chunks in True, False:
+            with case(chunks), harness.Sink(maildir=True) as sink, \
+                    super().caronte(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key)) as server, \
+                    self.caronte("127.0.0.1:%d,tls=require" % server.port,
+                                 DATA_AS_BDAT=chunks) as daemon:
+                with Secure(daemon.port) as client:
+                    client.secured()
+                    for size in 100, 300000:
+                        self.assertRegex(client.send_message(body(size)), TAKEN)
+                    client.quit()
+                self.assertEqual(sorted(map(len, sink.mails())),
+                                 sorted(len(body(size)) for size in (100, 300000)))
+                self.is_kernels(daemon)
+                self.assertEqual(daemon.records("fault"), [])
 
-    def test_bdat_splice_both(self):
-        """Chunks go from a TLS connection to another one, unread by anybody."""
+    def test_bdat_splice(self):
+        """Chunks of a client in clear go to a TLS connection, unread by anybody."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
         mail = EVIL + b".\r\n" + body(600000)
-        for version in VERSIONS:
-            with case(version), harness.Sink(maildir=True) as sink, \
-                    super().caronte(sink, TLS_CERTIFICATE=str(chain),
-                                    TLS_KEY=str(key)) as server, \
-                    self.caronte("127.0.0.1:%d,tls=require" % server.port,
-                                 WORKERS=1) as daemon:
-                with Secure(daemon.port) as client:
-                    client.secured(tls.context(version))
-                    client.envelope()
+        with harness.Sink(maildir=True) as sink, \
+                super().caronte(sink, TLS_CERTIFICATE=str(chain),
+                                TLS_KEY=str(key)) as server, \
+                self.caronte("127.0.0.1:%d,tls=require" % server.port,
+                             WORKERS=1) as daemon:
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.envelope()
 
-                    def message():
-                        client.send(b"BDAT 300000\r\n" + mail[:300000])
-                        self.assertRegex(client.reply(), rb"^250 ")
-                        rest = mail[300000:]
-                        client.send(b"BDAT %d LAST\r\n" % len(rest) + rest + b"NOOP\r\n")
-                        self.assertRegex(client.reply(), TAKEN)
-                        self.assertRegex(client.reply(), rb"^250 ")
+                def message():
+                    client.send(b"BDAT 300000\r\n" + mail[:300000])
+                    self.assertRegex(client.reply(), rb"^250 ")
+                    rest = mail[300000:]
+                    client.send(b"BDAT %d LAST\r\n" % len(rest) + rest + b"NOOP\r\n")
+                    self.assertRegex(client.reply(), TAKEN)
+                    self.assertRegex(client.reply(), rb"^250 ")
 
-                    moved = test_bdat.Moving.spliced(self, daemon, message)
-                    client.quit()
-                # The second chunk, in and out, but for what came with its command: the header is
-                # over there.
-                self.assertGreater(moved, 2 * (len(mail) - 300000 - 16384))
-                self.assertEqual(sink.mails(), [mail])
-                self.is_kernels(daemon)
+                moved = test_bdat.Moving.spliced(self, daemon, message)
+                client.quit()
+            # The second chunk, in and out, but for what came with its command: the header is
+            # over there.
+            self.assertGreater(moved, 2 * (len(mail) - 300000 - 16384))
+            self.assertEqual(sink.mails(), [mail])
 
     def test_keyupdate_dies_loudly(self):
         """Before a body and within one: no message, and the log says why."""
@@ -270,6 +268,40 @@ class Kernel(TlsCase):
             self.assertRegex(client.reply(), TAKEN)
             client.quit()
             self.assertEqual(sink.mails(), [body(300) + b".x\r\n"])
+
+    def test_half_a_record(self):
+        """Nobody is busy with it until the rest has come."""
+        def seconds(pid):
+            fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()
+            return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+        with harness.Sink() as sink, self.caronte(sink, WORKERS=1) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured()
+            record = client.records(b"NOOP\r\n")
+            client.socket.sendall(record[:10])
+            worker, = daemon.workers()
+            time.sleep(1)
+            before = seconds(worker)
+            time.sleep(3)
+            self.assertLess(seconds(worker) - before, 1)
+            client.socket.sendall(record[10:])
+            self.assertRegex(client.reply(), rb"^250 ")
+            client.quit()
+
+    def test_small_records_were_agreed_on(self):
+        """The kernel knows nothing of that: OpenSSL goes on."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with subprocess.Popen(
+                    ["openssl", "s_client", "-starttls", "smtp", "-maxfraglen", "512", "-crlf",
+                     "-connect", "127.0.0.1:%d" % daemon.port], stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+                client.stdin.write(b"quit\n")
+                client.stdin.flush()
+                session = daemon.record("session")
+                client.kill()
+            self.assertEqual(session.get("tls"), "TLSv1.3")
+            self.assertIsNone(session.get("kernel"))
 
     def test_normalize(self):
         with harness.Sink(maildir=True) as sink, \

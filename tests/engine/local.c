@@ -445,7 +445,7 @@ static void local_splices(struct env *e)
 	small_buffer(to.st.fd);
 	assert_int_equal(io_pipes_init(&pipes, 1), 0);
 	pipe = io_pipe_get(&pipes);
-	assert_true(pipe && stream_can_splice(&to.st));
+	assert_true(pipe && stream_can_splice(&from, &to.st));
 	for (int step = 0; step < 4; step++) {
 		for (size_t i = 0; i < sizeof(octets); i++)
 			octets[i] = pattern(5, put++);

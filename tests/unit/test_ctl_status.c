@@ -12,14 +12,16 @@
 
 #include "ctl/status_check.c"
 
-#define UP(name)		"{\"name\":\"" name "\",\"state\":\"up\",\"drained\":false}"
-#define SESSIONS(n)		"\"sessions\":{\"open\":" #n ",\"max\":100}"
-#define HEAD			"{\"version\":\"1\","
-#define ONE			"\"destinations\":[" UP("a:25") "],"
-#define GOOD			HEAD ONE SESSIONS(10)
-#define CERTIFICATE(name, left) "{\"names\":[\"" name "\",\"z.test\"],\"seconds_left\":" #left "}"
-#define CERTIFICATES(list)	",\"certificates\":[" list "]}"
-#define DISK(f, what)		"\"" what "\":{\"free\":" #f ",\"size\":1000}"
+#define UP(name)	  "{\"name\":\"" name "\",\"state\":\"up\",\"drained\":false}"
+#define SESSIONS(n)	  "\"sessions\":{\"open\":" #n ",\"max\":100}"
+#define HEAD		  "{\"version\":\"1\","
+#define ONE		  "\"destinations\":[" UP("a:25") "],"
+#define GOOD		  HEAD ONE SESSIONS(10)
+#define LASTS(name, left) "{\"names\":[\"" name "\",\"z.test\"],\"seconds_left\":" #left "}"
+#define CERTIFICATE(name, left)                                                                    \
+	"{\"names\":[\"" name "\",\"z.test\"],\"ends_soon\":true,\"seconds_left\":" #left "}"
+#define CERTIFICATES(list) ",\"certificates\":[" list "]}"
+#define DISK(f, what)	   "\"" what "\":{\"free\":" #f ",\"size\":1000}"
 
 static void test_check(void **state)
 {
@@ -73,20 +75,20 @@ static void test_check(void **state)
 		  "\"destinations\":[{\"name\":\"b:25\",\"state\":\"up\",\"drained\":true}]," SESSIONS(
 			  1) "}",
 		  STATUS_CRITICAL, "CRITICAL: no destination is up; b:25 is drained\n" },
-		{ GOOD CERTIFICATES(CERTIFICATE("a.test", 1814401)), STATUS_GOOD,
+		{ GOOD CERTIFICATES(LASTS("a.test", 1814401)), STATUS_GOOD,
 		  "OK: 1 destination up, 10 of 100 sessions\n" },
 		{ GOOD CERTIFICATES(CERTIFICATE("a.test", 1814400)), STATUS_WARNING,
 		  "WARNING: the certificate of a.test ends in 21.0 days\n" },
-		{ GOOD CERTIFICATES(CERTIFICATE("a.test", 9999999) "," CERTIFICATE(
+		{ GOOD CERTIFICATES(LASTS("a.test", 1000) "," CERTIFICATE(
 			  "b.test", 86400) "," CERTIFICATE("c.test", 172800)),
 		  STATUS_WARNING,
-		  "WARNING: the certificate of b.test ends in 1.0 days, and 1 more ends within 21 "
-		  "days\n" },
+		  "WARNING: the certificate of b.test ends in 1.0 days, and 1 more ends soon\n" },
 		{ GOOD CERTIFICATES(CERTIFICATE("a.test", 1) "," CERTIFICATE(
 			  "b.test", 0) "," CERTIFICATE("c.test", 2)),
 		  STATUS_CRITICAL,
-		  "CRITICAL: the certificate of b.test has ended, and 2 more end within 21 "
-		  "days\n" },
+		  "CRITICAL: the certificate of b.test has ended, and 2 more end soon\n" },
+		{ GOOD ",\"renewal_refused\":true}", STATUS_WARNING,
+		  "WARNING: certificates that have changed are not taken: see the log\n" },
 		{ "{}", STATUS_CRITICAL, "CRITICAL: no daemon answers at /run/x\n" },
 		{ NULL, STATUS_CRITICAL, "CRITICAL: no daemon answers at /run/x\n" },
 	};
