@@ -78,7 +78,8 @@ class Kernel(TlsCase):
     def is_kernels(self, daemon, count=1):
         for session in daemon.records("session", count=count):
             self.assertEqual(session.get("kernel"), "yes")
-            self.assertEqual(session.get("sni"), "mx.test")
+            if not session.get("resumed"):  # in TLS 1.2 OpenSSL does not say then
+                self.assertEqual(session.get("sni"), "mx.test")
 
     def test_bodies_equal(self):
         """Both versions, both lengths of a key."""
