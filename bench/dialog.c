@@ -220,7 +220,7 @@ static bool offers(const struct smtp_reply *r, struct span keyword)
 	return false;
 }
 
-/* What the load is about is not to be had here: nothing more is begun. */
+/* The server does not offer what the load needs: no further message begins. */
 static enum load_verdict not_offered(struct load_connection *c)
 {
 	c->load->figures.troubles[LOAD_NOT_OFFERED]++;

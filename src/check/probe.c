@@ -385,7 +385,7 @@ static void take_pair(struct pairs *p, struct config *c, const struct answer *a,
 	}
 }
 
-/* What the kernel offers. */
+/* Keeps an answer about the engine, or about the kernel's TLS. */
 static void take_means(struct probe *p, const struct answer *a)
 {
 	if (a->kind == ANSWER_ENGINE) {

@@ -31,7 +31,7 @@ void watch_begin(struct watch *w, uint64_t in_use, uint64_t now_ms, uint64_t eve
 uint64_t watch_quiet(const struct watch *w, uint64_t now_ms);
 /* Whether no fault of this kind was told yet; it counts as told from then on. */
 bool watch_tells(struct watch *w, enum follow_found kind);
-/* It was. */
+/* Whether a fault of this kind was told already. */
 bool watch_told(const struct watch *w, enum follow_found kind);
 /* A look has ended with this. True: its fault is to be told. */
 bool watch_saw(struct watch *w, enum follow_found found, uint64_t looks, uint64_t now_ms,

@@ -88,9 +88,9 @@ static void wait_for_octets(struct tls_conn *c)
 	io_poll(c->tls->io, &c->rx, c->fd, POLLIN);
 }
 
-/* It was said that there is something to read, and nothing is. Before Linux 6.5 any part of a
- * record does that to a socket whose records are the kernel's, and it would be said again and again
- * until the rest is there. */
+/* The kernel said that there is something to read, and there is nothing yet. Where it has the
+ * records, it says so of any part of one before Linux 6.5, again and again until the rest is there:
+ * so the reader rests for a moment. */
 static void wait_again(struct tls_conn *c)
 {
 	c->reading.rested = c->kernel;

@@ -86,7 +86,7 @@ static bool connect_pair(int fd[2])
 	return fd[1] >= 0;
 }
 
-/* What one end says the other one must read. */
+/* Sends a word from the first end and reads it at the second. */
 static int exchange(const int fd[2])
 {
 	char word[4] = "";
