@@ -281,8 +281,8 @@ void tls_kernel_say(const struct tls_conn *c, const void *octets, size_t n)
 	(void)!send(c->fd, octets, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* The sum of what waits and what is acknowledged. What waits is asked for first: so an octet that is
- * acknowledged between the two questions counts twice, and none is left out. */
+/* The sum of what waits and what is acknowledged. What waits is asked for first: so an octet that
+ * is acknowledged between the two questions counts twice, and none is left out. */
 uint64_t tls_kernel_sent(const struct tls_conn *c)
 {
 	struct tcp_info info = { 0 };
