@@ -325,7 +325,7 @@ define HELP
 make [all]         builds the programs and manual pages into $(BUILD)/
 make run           starts Caronte and a sink, sends a message through, shows what became of it
 make check         all tests, plain and under ASan and UBSan, a few seconds of fuzzing
-make check-long    the same with every end-to-end test at full size, with both engines under ASan
+make check-long    the same with every end-to-end test at full size, with both engines each time
 make check-unit    unit, dialog and engine tests alone; check-e2e: the end-to-end tests alone
 make asan          the tests under ASan and UBSan alone
 make fuzz          every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS)) seconds
