@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: ISC
 """TLS with clients: STARTTLS and what may not slip past it, ends that are none, records of every
 kind, certificates, and what the log says."""
+import base64
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import smtplib
 import socket
 import ssl
@@ -12,6 +15,8 @@ import subprocess
 import time
 
 import harness
+import libssl
+import puppet
 import tls
 from puppet import RESET, case
 from tls import Secure, TlsCase
@@ -106,18 +111,75 @@ class Injection(TlsCase):
             client.hello()
             for piece in pieces:
                 client.send(piece)
-            said = client.rest()  # it may be reset, with octets of ours unread
-            self.assertTrue(said is RESET or b"220 " not in said, said)
+                time.sleep(0.05 * (len(pieces) > 1))
+            self.ended(client, daemon)
+        self.assertNotIn("MAIL", {line.split()[0] for line in sink.commands()})
+
+    def ended(self, client, daemon):
+        """Without a word of TLS."""
+        said = client.rest()  # it may be reset, with octets of ours unread
+        self.assertTrue(said is RESET or b"220 " not in said, said)
         self.assertEqual(daemon.record("session", end="protocol").get("reason"),
                          "starttls-injection")
         self.assertEqual(len(daemon.records("fault", what="starttls-injection", count=1)), 1)
-        self.assertNotIn("MAIL", {line.split()[0] for line in sink.commands()})
 
     def test_starttls_injected_command_same_segment(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             self.refused(daemon, sink, b"STARTTLS\r\nMAIL FROM:<a@client.test>\r\n")
 
-    def test_starttls_ehlo_starttls_mail_pipelined(self):
+    @contextlib.contextmanager
+    def stopped(self, daemon):
+        """Its workers see nothing for a while."""
+        workers = daemon.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+    def test_starttls_injected_command_next_segment_before_220(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
+            client.hello()
+            with self.stopped(daemon):
+                client.send(b"STARTTLS\r\n")
+                time.sleep(0.05)
+                client.send(b"MAIL FROM:<evil@client.test>\r\n")
+                time.sleep(0.05)
+            self.ended(client, daemon)
+            self.assertFalse([line for line in sink.commands() if "evil" in line])
+
+    def test_starttls_injected_command_next_segment_while_it_waits(self):
+        """The 220 cannot be said yet, since the destination owes an answer: what comes by then
+        stays in the kernel."""
+        if self.gateway:
+            self.skipTest("where no destination owes anything then")
+        with puppet.Destination() as destination, self.caronte(destination) as daemon, \
+                Secure(daemon.port) as client:
+            server = destination.accept()
+            server.send(puppet.GREETING)
+            client.reply()
+            client.send(puppet.EHLO)
+            server.expect(puppet.EHLO)
+            server.send(puppet.EXTENSIONS)
+            client.reply()
+            client.send(b"NOOP\r\nSTARTTLS\r\n")
+            server.expect(b"NOOP\r\n")
+            client.send(b"MAIL FROM:<evil@client.test>\r\n")
+            time.sleep(0.1)
+            server.send(puppet.OK)
+            self.assertEqual(client.reply(), puppet.OK)
+            self.ended(client, daemon)
+            self.assertNotIn(b"evil", server.rest())
+            server.close()
+
+    def test_starttls_injected_command_split_mid_line(self):
+        """In the middle of STARTTLS, and of what comes behind it."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            self.refused(daemon, sink, b"STARTT", b"LS\r\nMAIL FR", b"OM:<a@client.test>\r\n")
+
+    def test_starttls_injected_command_ehlo_starttls_mail_pipelined(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             self.refused(daemon, sink, b"EHLO x.test\r\nSTARTTLS\r\nMAIL FROM:<a@client.test>\r\n")
 
@@ -146,7 +208,7 @@ class Injection(TlsCase):
             self.assertEqual(daemon.record("session").get("end"), "lost-client")
             self.assertEqual(daemon.records("fault", what="starttls-injection"), [])
 
-    def test_next_segment(self):
+    def test_starttls_injected_command_next_segment(self):
         """Whether it comes before the 220 or behind it: nothing of it reaches anybody."""
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             for delay in (0, 0.0001, 0.0005, 0.001, 0.003):
@@ -162,7 +224,9 @@ class Injection(TlsCase):
 
 
 class Order(TlsCase):
-    def test_capabilities(self):
+    LOGIN = "AUTH PLAIN AGpvZQBzZWNyZXQ="
+
+    def test_ehlo_capabilities_stripped_and_restored(self):
         with harness.Sink("--auth", "joe:secret") as sink, self.caronte(sink) as daemon, \
                 Secure(daemon.port) as client:
             clear = client.hello()
@@ -172,22 +236,133 @@ class Order(TlsCase):
             secure = client.hello_again()
             self.assertNotIn("STARTTLS", secure)
             self.assertIn("AUTH PLAIN LOGIN", secure)
-            client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 235)
-            client.command("STARTTLS", 503)
+            self.assertEqual(set(clear) - {"STARTTLS"}, set(secure) - {"AUTH PLAIN LOGIN"})
+            client.command(self.LOGIN, 235)
             client.quit()
             self.assertEqual(daemon.record("login").get("tls"), "yes")
 
-    def test_auth_in_clear_530_nothing_reaches_destination(self):
-        with harness.Sink("--auth", "joe:secret") as sink, \
-                self.caronte(sink, LOG_LEVEL=3) as daemon, Secure(daemon.port) as client:
+    def test_starttls_twice(self):
+        """Over TLS it comes too late, and two in clear are one and an injected one."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            with Secure(daemon.port) as client:
+                client.secured()
+                client.command("STARTTLS", 503)
+                self.assertRegex(client.send_message(BODY), TAKEN)
+                client.quit()
+            with Secure(daemon.port) as client:
+                client.hello()
+                client.send(b"STARTTLS\r\nSTARTTLS\r\n")
+                self.assertIn(client.rest(), (b"", RESET))
+            self.assertEqual(daemon.record("session", end="protocol").get("reason"),
+                             "starttls-injection")
+
+    def test_starttls_with_argument(self):
+        with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
             client.hello()
-            client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 530)
+            for argument in "now", "TLSv1.3 now", ";":
+                client.command("STARTTLS " + argument, 501)
+            client.begin_tls()
+            client.hello_again()
+            self.assertRegex(client.send_message(BODY), TAKEN)
+            client.quit()
+
+    def test_starttls_after_login(self):
+        """Who has logged in in clear, where that is allowed, cannot begin anew."""
+        with harness.Sink("--auth", "joe:secret") as sink, \
+                self.caronte(sink, TLS_REQUIRED_FOR_LOGIN=False) as daemon:
+            for first in False, True:
+                with case(first), Secure(daemon.port) as client:
+                    client.secured() if first else client.hello()
+                    client.command(self.LOGIN, 235)
+                    client.command("STARTTLS", 503)
+                    client.command("STARTTLS now", 503)
+                    self.assertRegex(client.send_message(BODY, recipients=["b@elsewhere.test"]),
+                                     TAKEN)
+                    client.quit()
+
+    def test_starttls_in_transaction(self):
+        """It is refused, and the transaction goes on in clear."""
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
+                Secure(daemon.port) as client:
+            client.hello()
+            client.command("MAIL FROM:<a@client.test>", 250)
+            client.command("STARTTLS", 503)
+            client.command("RCPT TO:<b@local.test>", 250)
+            client.command("STARTTLS", 503)
+            client.command("DATA", 354)
+            client.send(BODY + b".\r\n")
+            self.assertRegex(client.reply(), TAKEN)
+            self.assertEqual(sink.mails(), [BODY])
+            client.begin_tls()
+            client.hello_again()
+            client.quit()
+
+    def test_mail_without_new_ehlo(self):
+        """EHLO from before the handshake was somebody's, and not the secure session's."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
+            client.hello("first.test")
+            client.begin_tls()
+            client.command("MAIL FROM:<a@client.test>", 503)
+            client.hello_again("second.test")
+            self.assertRegex(client.send_message(BODY), TAKEN)
+            client.quit()
+            self.assertEqual(sum(line.startswith("MAIL") for line in sink.commands()), 1)
+
+    def test_plus_and_external_never_offered(self):
+        """A destination may offer them, in clear and over TLS: whose certificate, and whose channel
+        they stand for, it cannot know."""
+        offer = b"250-puppet.test\r\n250-AUTH EXTERNAL SCRAM-SHA-256-PLUS PLAIN\r\n" \
+            b"250-AUTH=EXTERNAL SCRAM-SHA-1-PLUS PLAIN\r\n250 8BITMIME\r\n"
+        with puppet.Destination(extensions=offer) as destination, \
+                self.caronte(destination, TLS_REQUIRED_FOR_LOGIN=False) as daemon, \
+                Secure(daemon.port) as client:
+            server = None if self.gateway else destination.accept()
+            for begin in client.reply, client.begin_tls:
+                if server and begin == client.reply:
+                    server.send(puppet.GREETING)
+                begin()
+                client.send(puppet.EHLO)
+                if server:
+                    server.expect(puppet.EHLO)
+                    server.send(offer)
+                said = client.reply()
+                self.assertRegex(said, rb"250.AUTH PLAIN\r\n")
+                self.assertNotIn(b"EXTERNAL", said)
+                self.assertNotIn(b"PLUS", said)
+                for name in "EXTERNAL", "SCRAM-SHA-256-PLUS", "scram-sha-1-plus":
+                    client.command("AUTH %s AAAA" % name, 504)
+            if server:
+                self.assertTrue(server.silent(0.1))
+                server.close()
+
+    def test_auth_in_clear_530_nothing_reaches_destination(self):
+        with harness.Sink("--auth", "joe:secret") as sink, self.caronte(sink) as daemon, \
+                Secure(daemon.port) as client:
+            client.hello()
+            client.command(self.LOGIN, 530)
             client.command("AUTH LOGIN", 530)
             client.quit()
             daemon.record("session")
             self.assertFalse([line for line in sink.commands() if line.startswith("AUTH")])
+            self.assertNotIn(b"AGpvZQ", sink.raw() if sink.commands() else b"")
             self.assertEqual(daemon.records("login"), [])
-            self.assertNotIn(b"AGpvZQ", daemon.log.read_bytes())
+
+    def test_credentials_of_refused_auth_not_logged(self):
+        """Neither behind AUTH nor in a line of their own."""
+        words = [base64.b64encode(each).decode() for each in (b"joe", b"secret of joe")]
+        with harness.Sink("--auth", "joe:secret") as sink, \
+                self.caronte(sink, LOG_LEVEL=3) as daemon, Secure(daemon.port) as client:
+            client.hello()
+            client.command("AUTH PLAIN " + words[1], 530)
+            client.command("AUTH LOGIN", 530)
+            for word in words:  # it waits for no answer, as some do
+                client.command(word, 500)
+            client.quit()
+            daemon.record("session")
+            logged = daemon.log.read_bytes()
+            self.assertIn(b"AUTH", logged)
+            for word in words:
+                self.assertNotIn(word.encode(), logged)
 
     def test_login_in_clear_where_it_may(self):
         with harness.Sink("--auth", "joe:secret") as sink, \
@@ -199,20 +374,31 @@ class Order(TlsCase):
             self.assertEqual(daemon.record("login").get("tls"), "no")
 
     def test_state_before_tls_forgotten(self):
-        """EHLO and recipients from before do not count, nor does a login that was tried."""
-        with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
+        """EHLO, sender, recipients and size from before do not count, nor does a login that was
+        tried."""
+        with harness.Sink("--auth", "joe:secret", maildir=True) as sink, \
+                self.caronte(sink, TLS_REQUIRED_FOR_LOGIN=False) as daemon, \
+                Secure(daemon.port) as client:
             client.hello("first.test")
-            client.envelope()
-            client.command("STARTTLS", 503)  # in a transaction
+            client.command("MAIL FROM:<first@client.test> SIZE=20", 250)
+            client.command("RCPT TO:<first@local.test>", 250)
             client.command("RSET", 250)
+            client.command("AUTH PLAIN AGpvZQB3cm9uZw==", 535)
             client.begin_tls()
-            client.command("MAIL FROM:<a@client.test>", 503)
             client.command("RCPT TO:<b@local.test>", 503)
+            client.command("DATA", 503)
             client.hello_again("second.test")
             client.command("RCPT TO:<b@local.test>", 503)
+            client.command("MAIL FROM:<a@client.test>", 250)
+            client.command("RCPT TO:<b@elsewhere.test>", 550)
+            client.command("DATA", 554)
+            client.command("RSET", 250)
             self.assertRegex(client.send_message(BODY), TAKEN)
             client.quit()
+            self.assertEqual(sink.mails(), [BODY])
             self.assertEqual(daemon.record("session").get("helo"), "second.test")
+            told = daemon.records("message", count=1)[-1]
+            self.assertEqual(told.get("sender"), "a@client.test")
 
     def test_clients_required(self):
         with harness.Sink() as sink, \
@@ -237,15 +423,19 @@ class Order(TlsCase):
 class Cut(TlsCase):
     """A message that was cut off is none, however its connection ended."""
 
-    def cut(self, end, before=BODY):
+    def cut(self, end, before=BODY, begin=b"DATA\r\n", how=None):
         with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
             with Secure(daemon.port) as client:
-                client.secured()
+                client.secured(how)
                 client.envelope()
-                client.command("DATA", 354)
+                client.send(begin)
+                if begin.startswith(b"DATA"):
+                    self.assertEqual(client.reply()[:3], b"354")
                 client.send(before)
                 time.sleep(0.1)
                 end(client)
+                said = client.rest()
+                self.assertTrue(said is RESET or b"250" not in said, said)
             self.assertIn(daemon.record("session").get("end"), ("lost-client", "protocol"))
             self.assertEqual(sink.mails(), [])
             self.assertEqual(daemon.records("message", reply=None, verdict="accept"), [])
@@ -267,7 +457,25 @@ class Cut(TlsCase):
         def end(client):
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.socket.close()
+            client.rest = bytes
         self.cut(end)
+
+    def test_fin_mid_bdat(self):
+        for last in b"", b" LAST":
+            with case(last):
+                self.cut(lambda client: client.socket.shutdown(socket.SHUT_WR),
+                         begin=b"BDAT %d%s\r\n" % (len(BODY) + 1, last))
+
+    def test_close_notify_then_data(self):
+        """What comes behind the last word is none (RFC 8446 6.1), and completes nothing."""
+        for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+            for begin, rest in (b"DATA\r\n", b".\r\n"), (
+                    b"BDAT %d LAST\r\n" % (len(BODY) + 1), b"x"):
+                def end(client, rest=rest):
+                    client.tls.unwrap()
+                    client.socket.sendall(client.outgoing.read() + client.records(rest))
+                with case(version, begin):
+                    self.cut(end, begin=begin, how=libssl.Context(version))
 
     def test_fin_inside_record(self):
         def end(client):
@@ -298,16 +506,34 @@ class Cut(TlsCase):
 
 
 class Records(TlsCase):
-    def deliver(self, send):
+    def deliver(self, send, mail=BODY):
         with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
                 Secure(daemon.port) as client:
             client.secured()
             client.envelope()
             client.command("DATA", 354)
-            send(client, BODY + b".\r\n")
+            send(client, mail + b".\r\n")
             self.assertRegex(client.reply(), TAKEN)
             client.quit()
-            self.assertEqual(sink.mails(), [BODY])
+            self.assertEqual(sink.mails(), [mail])
+
+    def test_16K_records(self):
+        """The largest that there may be."""
+        def send(client, octets):
+            for at in range(0, len(octets), 16384):
+                record = client.records(octets[at:at + 16384])
+                self.assertEqual(len(record), 5 + 16384 + 17)
+                client.socket.sendall(record)
+        line = b"x" * 62 + b"\r\n"
+        self.deliver(send, b"Subject: x\r\n\r\n" + (5 * 16384 - 17) // 64 * line +
+                     b"y" * 45 + b"\r\n")
+
+    def test_record_across_blocks(self):
+        """Records of which none ends where a buffer of the reader's does."""
+        def send(client, octets):
+            client.socket.sendall(b"".join(client.records(octets[at:at + 10007])
+                                           for at in range(0, len(octets), 10007)))
+        self.deliver(send, body(1 << 20))
 
     def test_one_octet_records_body(self):
         def send(client, octets):
@@ -342,7 +568,26 @@ class Records(TlsCase):
                     self.assertRegex(client.reply(), TAKEN)
                     client.quit()
 
-    def test_end_of_data_split_over_records(self):
+    def test_CR_LF_split(self):
+        """Each CR ends a record, and its LF begins the next one; an octet of another kind between
+        them does not go through."""
+        def send(client, octets):
+            *lines, _ = octets.split(b"\r\n")
+            client.socket.sendall(b"".join(
+                client.records((b"\n" if i else b"") + line + b"\r")
+                for i, line in enumerate(lines)) + client.records(b"\n"))
+        self.deliver(send)
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
+                Secure(daemon.port) as client:
+            client.secured()
+            client.envelope()
+            client.command("DATA", 354)
+            client.socket.sendall(b"".join(map(client.records, (
+                BODY + b"one\r", b"\n.\r", b"x\r\n.\r", b"\n"))))
+            self.assertRegex(client.reply(), rb"^5")
+            self.assertEqual(sink.mails(), [])
+
+    def test_dot_split_over_records(self):
         for cut in range(1, 5):
             def send(client, octets, cut=cut):
                 client.send(octets[:-cut])
@@ -387,7 +632,7 @@ class Handshakes(TlsCase):
     def test_version(self):
         self.refused(tls.context(ssl.TLSVersion.TLSv1_2), "^version", TLS_MIN_VERSION_1_3=True)
 
-    def test_slow_drip_deadline(self):
+    def test_handshake_slow_drip_deadline(self):
         """TIMEOUT_TLS is for the whole of it, not for each octet."""
         with harness.Sink() as sink, self.caronte(sink, TIMEOUT_TLS=2) as daemon:
             with Secure(daemon.port) as client:
@@ -528,7 +773,7 @@ class Behind(TlsCase):
                     client.tls = None
                 self.told(daemon, "tls-handshake", "^certificate: .*alert unknown ca")
 
-    def test_key_updates_without_end(self):
+    def test_keyupdate_flood(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             with subprocess.Popen(
                     ["openssl", "s_client", "-starttls", "smtp", "-tls1_3", "-connect",

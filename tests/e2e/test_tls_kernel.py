@@ -81,7 +81,7 @@ class Kernel(TlsCase):
             if not session.get("resumed"):  # in TLS 1.2 OpenSSL does not say then
                 self.assertEqual(session.get("sni"), "mx.test")
 
-    def test_bodies_equal(self):
+    def test_12_13_rx_bodies_equal(self):
         """Both versions, both lengths of a key."""
         ciphers = {"AES128": "ECDHE-ECDSA-AES128-GCM-SHA256",
                    "AES256": "ECDHE-ECDSA-AES256-GCM-SHA384"}
@@ -141,7 +141,7 @@ class Kernel(TlsCase):
             self.assertIsNone(daemon.record("session").get("kernel"))
             self.assertEqual(sink.mails(), [body(50000)])
 
-    def test_destination(self):
+    def test_tx_bodies_equal(self):
         """Both sides, by both ways of a body."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
         for chunks in True, False:
@@ -159,7 +159,7 @@ class Kernel(TlsCase):
                 self.is_kernels(daemon)
                 self.assertEqual(daemon.records("fault"), [])
 
-    def test_bdat_splice(self):
+    def test_bdat_splice_both(self):
         """Chunks of a client in clear go to a TLS connection, unread by anybody."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
         mail = EVIL + b".\r\n" + body(600000)
@@ -187,7 +187,7 @@ class Kernel(TlsCase):
             self.assertGreater(moved, 2 * (len(mail) - 300000 - 16384))
             self.assertEqual(sink.mails(), [mail])
 
-    def test_keyupdate_dies_loudly(self):
+    def test_keyupdate_61_dies_loudly(self):
         """Before a body and within one: no message, and the log says why."""
         for within in False, True:
             with case(within), harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon:
@@ -211,7 +211,7 @@ class Kernel(TlsCase):
                 self.assertRegex(fault.get("detail"), "^key-update$")
                 self.assertEqual(sink.mails(), [])
 
-    def test_close_notify_and_fin(self):
+    def test_close_notify_vs_fin(self):
         """An end in a body is no message, however it comes; at rest it is no fault."""
         for how in "close_notify", "fin", "reset":
             for where in "rest", "body":
@@ -343,7 +343,7 @@ class Machine(harness.TestCase):
     each_engine = False
     dialogs = ("sniff",)
     ALSO = ("test_tls.Cut", "test_tls.Records", "test_tls.Injection", "test_tls.Order",
-            "test_tls.Behind.test_certificate", "test_tls.Behind.test_key_updates")
+            "test_tls.Behind.test_certificate", "test_tls.Behind.test_keyupdate_flood")
 
     @unittest.skipIf(HERE, "this kernel has TLS itself")
     @unittest.skipIf("-asan" in harness.BUILD.name, "terabytes of shadow memory, emulated")
