@@ -132,14 +132,17 @@ class Door(FirstCase):
             self.assertEqual(daemon.record("fault").get("detail"), "timeout")
             self.assertEqual(self.met(sink), 0)
 
-    def test_half_a_hello_then_whole(self):
-        """clienthello_fragmented_1_octet"""
+    def test_clienthello_fragmented_1_octet(self):
+        """In segments, and in records."""
         with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
-                First(daemon.port, shakes=False) as client:
-            client.shake_slowly()
-            client.hello()
-            self.assertRegex(client.send_message(BODY), TAKEN)
-            self.assertEqual(sink.mails(), [BODY])
+                First(daemon.port, shakes=False) as segments, \
+                First(daemon.port, shakes=False) as records:
+            segments.shake_slowly()
+            records.shake_in_small_records()
+            for client in segments, records:
+                client.hello()
+                self.assertRegex(client.send_message(BODY), TAKEN)
+            self.assertEqual(sink.mails(), [BODY] * 2)
 
     def test_too_many_of_an_address(self):
         with harness.Sink() as sink, self.caronte(sink, MAX_SESSIONS_PER_ADDRESS=2) as daemon:

@@ -125,7 +125,7 @@ class Renewals(Following):
                 client.quit()
             self.is_told_nothing(daemon)
 
-    def test_renew_by_rename(self):
+    def test_renew_rename(self):
         self.renewed(lambda daemon: self.put("second"))
 
     def test_renew_in_place_half_written(self):
@@ -157,19 +157,17 @@ class Renewals(Following):
             self.assertEqual(self.served(daemon, "mx.test"), "mx.test")
             self.is_told_nothing(daemon)
 
-    def by_turns(self, *order):
-        def change(daemon):
-            new = dict(zip((self.chain, self.key), self.new("second")))
-            new[order[0]].rename(order[0])
-            self.stays(daemon, "first")
-            new[order[1]].rename(order[1])
-        self.renewed(change)
-
-    def test_renew_key_first(self):
-        self.by_turns(self.key, self.chain)
-
-    def test_renew_cert_first(self):
-        self.by_turns(self.chain, self.key)
+    def test_renew_key_first_cert_first(self):
+        """Nothing is taken until both are there, whichever comes first."""
+        for order in (self.key, self.chain), (self.chain, self.key):
+            def change(daemon, order=order):
+                new = dict(zip((self.chain, self.key), self.new("second")))
+                new[order[0]].rename(order[0])
+                self.stays(daemon, "first")
+                new[order[1]].rename(order[1])
+            with case(order):
+                self.renewed(change)
+                self.put("first")
 
     def test_same_key(self):
         """Of what has changed the certificate alone is named."""

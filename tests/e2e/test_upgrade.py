@@ -80,25 +80,45 @@ class Tls(Base):
     each_engine = False
     dialogs = ("sniff",)
 
-    def test_sessions_are_resumed(self):
-        """The new program knows the keys of tickets that the old one gave away."""
+    def change(self, daemon, by):
+        """A reload, or an upgrade."""
+        if by == "reload":
+            daemon.configure(MAX_ERRORS=daemon.settings.get("MAX_ERRORS", 20) + 1)
+            done = len(daemon.records("reload"))
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.records("reload", count=done + 1)
+        else:
+            daemon.replace(daemon.program.read_bytes())
+            self.assertTrue(self.upgrade(daemon))
+
+    def test_reload_and_upgrade_keep_tickets_and_sessions(self):
+        """Any program and any version know the keys of tickets that those before gave away, and
+        who has begun with one of them goes on, in the middle of a message too."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("tls")))
         harness.give_to_user(key)  # an upgrade is not root any more
         how = tls.context(ssl.TLSVersion.TLSv1_2)
         session = None
-        with harness.Sink() as sink, \
-                self.copy(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key)) as daemon:
-            for upgrades in range(3):
-                if upgrades:
-                    daemon.replace(daemon.program.read_bytes())
-                    self.assertTrue(self.upgrade(daemon))
-                with tls.Secure(daemon.port) as client:
+        with harness.Sink(maildir=True) as sink, self.copy(
+                sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key), STOP_GRACE=60) as daemon, \
+                tls.Secure(daemon.port) as kept:
+            kept.secured()
+            kept.envelope()
+            kept.command("DATA", 354)
+            for by in None, "reload", "upgrade", "reload", "upgrade":
+                if by:
+                    self.change(daemon, by)
+                kept.send(b"%a\r\n" % by)
+                with puppet.case(by), tls.Secure(daemon.port) as client:
                     client.hello()
                     client.begin_tls(how, session=session)
                     client.hello_again()
-                    self.assertEqual(client.tls.session_reused, upgrades > 0)
+                    self.assertEqual(client.tls.session_reused, by is not None)
                     session = session or client.tls.session
                     client.quit()
+            kept.send(b".\r\n")
+            self.assertEqual(kept.reply()[:3], b"250")
+            kept.quit()
+            self.assertEqual(sink.mails(), [b"None\r\n" + b"'reload'\r\n'upgrade'\r\n" * 2])
 
 
 class Upgrade(Base):

@@ -224,6 +224,18 @@ class First(Secure):
         self.shake(context())
         self.socket = socket_of_its_own
 
+    def shake_in_small_records(self):
+        """The ClientHello is in records of one octet each."""
+        plain = self.flush
+
+        def split():
+            self.flush = plain
+            record = self.outgoing.read()
+            self.socket.sendall(b"".join(record[:3] + b"\0\1" + bytes([octet])
+                                         for octet in record[5:]))
+        self.flush = split
+        self.shake(context())
+
 
 class Slow:
     """A socket whose first octets go one by one."""
