@@ -359,7 +359,7 @@ static void tls12_talks(struct env *e)
 }
 
 /* Octets that wait inside of the layer wake a reader, who sees nothing in the socket. */
-static void octets_inside(struct env *e)
+static void pending_data_and_engine_silent(struct env *e)
 {
 	struct world w;
 	struct pair p;
@@ -497,7 +497,7 @@ static void key_updates(struct env *e)
 }
 
 /* More of them in one go than anybody needs: the peer is read no further, whatever it has sent. */
-static void key_update_flood(struct env *e)
+static void keyupdate_flood(struct env *e)
 {
 	struct world w;
 	struct pair p;
@@ -789,13 +789,13 @@ const struct engine_case tls_cases[] = {
 	{ .name = "tls 1.2 talks", .run = tls12_talks, .seeds = 4 },
 	{ .name = "tls keys for the kernel", .run = keys },
 	{ .name = "tls taken over by the kernel", .run = taken_over },
-	{ .name = "tls octets inside", .run = octets_inside },
+	{ .name = "tls pending_data_and_engine_silent", .run = pending_data_and_engine_silent },
 	{ .name = "tls tickets are silent", .run = tickets_are_silent },
 	{ .name = "tls tidy end", .run = tidy_end },
 	{ .name = "tls untidy end", .run = untidy_end },
 	{ .name = "tls changed record", .run = changed_record },
 	{ .name = "tls key updates", .run = key_updates, .seeds = 4 },
-	{ .name = "tls key update flood", .run = key_update_flood, .seeds = 2 },
+	{ .name = "tls keyupdate_flood", .run = keyupdate_flood, .seeds = 2 },
 	{ .name = "tls cancelled while it comes", .run = cancelled_while_it_comes },
 	{ .name = "tls cancels", .run = cancels, .seeds = 4 },
 	{ .name = "tls peers that speak none", .run = peers_that_speak_no_tls, .seeds = 4 },
