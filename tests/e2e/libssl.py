@@ -68,6 +68,7 @@ aes_256_gcm = declare(CRYPTO, "EVP_aes_256_gcm", POINTER)
 encrypt_init = declare(CRYPTO, "EVP_EncryptInit_ex", INT, POINTER, POINTER, POINTER, TEXT, TEXT)
 encrypt = declare(CRYPTO, "EVP_EncryptUpdate", INT, POINTER, POINTER, ctypes.POINTER(INT), TEXT,
                   INT)
+encrypt_final = declare(CRYPTO, "EVP_EncryptFinal_ex", INT, POINTER, POINTER, ctypes.POINTER(INT))
 cipher_ctrl = declare(CRYPTO, "EVP_CIPHER_CTX_ctrl", INT, POINTER, INT, INT, POINTER)
 
 WANT_READ, ZERO_RETURN = 2, 6  # of SSL_get_error()
@@ -208,6 +209,7 @@ def seal(key, nonce, with_it, octets):
     encrypt(ctx, None, n, with_it, len(with_it))
     if octets:
         encrypt(ctx, out, n, octets, len(octets))
+    encrypt_final(ctx, tag, n)
     cipher_ctrl(ctx, GET_TAG, 16, tag)
     cipher_free(ctx)
     return out.raw[:len(octets)] + tag.raw
