@@ -443,6 +443,8 @@ struct tls_conn *tls_begin(struct tls *t, int fd, const struct tls_role *role)
 
 	if (!c)
 		return NULL;
+	if (t->conns.in_use > t->crowd)
+		t->crowd = t->conns.in_use;
 	*c = (struct tls_conn){ .layer.kind = &kind, .tls = t, .role = *role, .fd = fd };
 	list_init(&c->link);
 	io_task_init(&c->read_task, read_task);

@@ -3,8 +3,11 @@
 #include "tls/tls.h"
 
 #include <errno.h>
+#include <malloc.h>
 
 #include "tls/inner.h"
+
+#define CROWD_LEAST 64 /* connections: about a MB */
 
 int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most, bool kernel)
 {
@@ -19,6 +22,14 @@ int tls_init(struct tls *t, struct io *io, unsigned connections, unsigned most, 
 		return -ENOMEM;
 	}
 	return 0;
+}
+
+void tls_trim(struct tls *t)
+{
+	if (t->crowd < CROWD_LEAST || t->conns.in_use > t->crowd / 2)
+		return;
+	(void)malloc_trim(0);
+	t->crowd = t->conns.in_use;
 }
 
 void tls_destroy(struct tls *t)

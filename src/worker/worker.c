@@ -37,6 +37,7 @@ static void on_tick(struct io_timer *t)
 
 	stress_look(w);
 	context_tell_faults(&w->ctx);
+	tls_trim(&w->ctx.tls);
 	if (works || bodies || records)
 		io_timer_set(w->ctx.io, &w->trim_timer, TRIM_MS);
 	if (works || bodies || records || w->ctx.open_count)
