@@ -29,6 +29,7 @@
 #define EVENTS_MAX    512
 #define ACCEPTS_MAX   64	    /* of one listener in a turn */
 #define UNWAITED_MAX  16	    /* turns that may pass without asking the kernel for events */
+#define UNWAITED_US   1000	    /* … and time, since some turns are long: handshakes of TLS */
 #define OP_WOKEN      IO_OP_BACKEND /* poll: op->res is the answer */
 #define EPOLL_BROKEN  (EPOLLHUP | EPOLLERR)
 #define EPOLL_READ    (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLL_BROKEN)
@@ -49,6 +50,7 @@ struct epoll_fd {
 struct epoll {
 	int fd;
 	unsigned unwaited;
+	uint64_t asked_us;
 	struct list ready; /* to be tried */
 	struct epoll_fd *fds;
 	struct epoll_event events[EVENTS_MAX];
@@ -427,7 +429,7 @@ static int epoll_turn(struct io *io, int64_t wait_us)
 
 	if (try_ready(io)) {
 		/* There is something to go on with; the kernel is asked now and then only. */
-		if (++e->unwaited < UNWAITED_MAX)
+		if (++e->unwaited < UNWAITED_MAX && io->now_us - e->asked_us < UNWAITED_US)
 			return 0;
 		wait_us = 0;
 	}
@@ -436,6 +438,7 @@ static int epoll_turn(struct io *io, int64_t wait_us)
 	e->unwaited = 0;
 	n = epoll_wait(e->fd, e->events, EVENTS_MAX, timeout_ms(wait_us));
 	io_tick(io);
+	e->asked_us = io->now_us;
 	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	/* All events before any callback, which might close a descriptor that an event names. */
