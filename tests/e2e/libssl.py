@@ -85,7 +85,7 @@ class Context:
 
     def __init__(self, version=None, groups=None, padding=0, pair=None):
         self.ctx = ctx_new(server_method() if pair else client_method())
-        self.secrets = {}
+        self.secrets, self.own = {}, {}
         self.keep = KEYLOG(self.on_secret)
         ctx_keylog(self.ctx, self.keep)
         set_ciphers(self.ctx, CIPHERS)
@@ -103,10 +103,11 @@ class Context:
     def __del__(self):
         ctx_free(self.ctx)
 
-    def on_secret(self, _, line):
-        """Of the newest connection."""
+    def on_secret(self, connection, line):
+        """As SSLKEYLOGFILE has them: `secrets` of the newest connection."""
         label, _, secret = line.split()
-        self.secrets[label.decode()] = bytes.fromhex(secret.decode())
+        for secrets in self.secrets, self.own.setdefault(connection, {}):
+            secrets[label.decode()] = bytes.fromhex(secret.decode())
 
     def wrap_bio(self, incoming, outgoing, server_side=False, server_hostname=None, session=None):
         return Connection(self, incoming, outgoing, server_side, server_hostname)
@@ -220,15 +221,15 @@ class Forger:
     say nothing more: they count records together."""
 
     def __init__(self, connection):
-        secrets = connection.context.secrets
+        secrets = connection.context.own[connection.ssl]
         self.new = connection.version() == "TLSv1.3"
         if self.new:
             secret = secrets["CLIENT_TRAFFIC_SECRET_0"]
             self.key, self.nonce = expand(secret, b"key", 32), expand(secret, b"iv", 12)
         else:
-            theirs, ours = (self.random(connection, each) for each in (client_random,
-                                                                       server_random))
-            block = prf(secrets["CLIENT_RANDOM"], b"key expansion" + ours + theirs, 72)
+            seed = b"".join(self.random(connection, each) for each in (server_random,
+                                                                       client_random))
+            block = prf(secrets["CLIENT_RANDOM"], b"key expansion" + seed, 72)
             self.key, self.nonce = block[:32], block[64:68]
         self.number = connection.written + (not self.new)  # there Finished is the first
 

@@ -4,6 +4,7 @@ of the test's own that does what no server should."""
 import contextlib
 import hashlib
 import pathlib
+import signal
 import socket
 import ssl
 import subprocess
@@ -11,6 +12,8 @@ import threading
 import time
 
 import harness
+import libssl
+import puppet
 import tls
 from puppet import case
 from tls import TlsCase
@@ -150,18 +153,53 @@ class Delivery(Case):
             self.assertEqual(len(server.records("session", count=count - 1, resumed="yes")),
                              count - 1)
 
-    def test_pooled(self):
-        """An idle connection of the gateway dialog is not given up for a ticket that comes."""
+    def test_warm_pool_over_tls_100_uses(self):
+        """So many messages go over one connection of the gateway dialog, and the next over another
+        one. (What was learnt may have been by one more.)"""
         if not self.gateway:
             self.skipTest("the gateway dialog keeps connections")
         with self.server() as server, self.front(
                 "127.0.0.1:%d,tls=require" % server.port, WORKERS=1) as daemon:
-            for _ in range(20):
+            for _ in range(101):
                 self.deliver(daemon)
-                time.sleep(0.05)
-            self.assertEqual(len(self.sink.mails()), 20)
+            self.assertEqual(len(self.sink.mails()), 101)
             daemon.stop()
-            self.assertLessEqual(len(server.records("session", tls="TLSv1.3")), 2)
+            counts = sorted(int(each.get("messages")) for each in server.records(
+                "session", tls="TLSv1.3", count=2))
+            self.assertEqual((sum(counts), counts[-1]), (101, 100))
+            self.assertLessEqual(len(counts), 3)
+            self.assertEqual(daemon.records("fault"), [])
+
+    def test_session_not_resumed_to_other_name_or_policy(self):
+        """What was agreed on under one configuration is of no use to another one, which may ask for
+        more. (The second time it is resumed, each time.)"""
+        if self.gateway:
+            self.skipTest("which keeps its connections")
+        pin = "pin=" + pin_of(self.chain)
+        with self.server() as server:
+            place = "127.0.0.1:%d," % server.port
+            ways = ("tls=require", "none"), ("tls=require,name=mx.test", "none"), \
+                ("tls=verify,name=mx.test", "verified"), (pin, "pinned")
+            with self.front(place + ways[0][0], WORKERS=1,
+                            TLS_DESTINATION_CA_FILE=str(self.chain)) as daemon:
+                for turn, (way, trust) in enumerate(ways):
+                    if turn:
+                        daemon.configure(DESTINATIONS=place + way)
+                        daemon.process.send_signal(signal.SIGHUP)
+                        daemon.records("reload", count=turn)
+                    for _ in range(2):
+                        self.deliver(daemon)
+                    with case(way):
+                        told = daemon.records("session", count=2 * turn + 2)[-2:]
+                        self.assertEqual([each.get("destination-trust") for each in told],
+                                         [trust] * 2)
+                        self.assertEqual([each.get("resumed") for each in server.records(
+                            "session", count=2 * turn + 2)[-2:]], [None, "yes"])
+                daemon.configure(DESTINATIONS=place + "pin=" + "00" * 32)
+                daemon.process.send_signal(signal.SIGHUP)
+                daemon.records("reload", count=len(ways))
+                with harness.Client(daemon.port) as client:
+                    self.assertEqual(client.meet()[:9], b"421 4.7.5")
 
     def test_half_handshakes_of_clients(self):
         """They keep other clients waiting, and no destination."""
@@ -211,7 +249,31 @@ class Trust(Case):
             self.refused(daemon, "certificate: hostname mismatch")
             self.assertEqual(self.sink.mails(), [])
 
-    def test_verify_an_address(self):
+    def test_verify_expired(self):
+        self.chain, self.key = tls.make_pair(pathlib.Path(self.new_dir("old")),
+                                             until=int(time.time()) - 3600)
+        with self.server() as server, self.front(
+                "127.0.0.1:%d,tls=verify,name=mx.test" % server.port,
+                TLS_DESTINATION_CA_FILE=str(self.chain)) as daemon:
+            self.refused(daemon, "certificate: certificate has expired")
+            self.assertEqual(self.sink.mails(), [])
+
+    def test_verify_partial_wildcard(self):
+        """A wildcard stands for a whole label (RFC 9525 6.3)."""
+        for name, good in ("*.wild.test", True), ("m*.wild.test", False):
+            chain, key = tls.make_pair(pathlib.Path(self.new_dir("wild")), names=(name,))
+            with case(name), harness.Sink(maildir=True) as sink:
+                relay = tls.Relay(sink.port, chain, key)
+                self.addCleanup(relay.close)
+                with self.front(relay.place + ",wrap,tls=verify,name=mx.wild.test",
+                                TLS_DESTINATION_CA_FILE=str(chain)) as daemon:
+                    if good:
+                        self.deliver(daemon)
+                    else:
+                        self.refused(daemon, "certificate: hostname mismatch")
+                self.assertEqual(len(sink.mails()), good)
+
+    def test_verify_IP(self):
         """Which the certificate is not for."""
         with self.server() as server, self.front(
                 "127.0.0.1:%d,tls=verify" % server.port,
@@ -235,15 +297,30 @@ class Trust(Case):
                 TLS_DESTINATION_CA_FILE=str(other)) as daemon:
             self.refused(daemon, "certificate: .*self.signed")
 
-    def test_pinned(self):
-        """Whatever name it is for; and a second pin for the key that comes next."""
-        pin, other = pin_of(self.chain), "00" * 32
-        for pins in (pin,), (other, pin):
-            with case(pins), self.server() as server, self.front(
-                    "127.0.0.1:%d,name=other.test%s" % (
-                        server.port, "".join(",pin=" + each for each in pins))) as daemon:
-                self.deliver(daemon)
-                self.assertEqual(daemon.record("session").get("destination-trust"), "pinned")
+    def pinned(self, server, *pins):
+        return self.front("127.0.0.1:%d,name=other.test%s" % (
+            server.port, "".join(",pin=" + each for each in pins)))
+
+    def test_pin_ok_with_expired_wrong_name(self):
+        """It is the key that is known, and nothing else is looked at (RFC 7672 3.1.1)."""
+        self.chain, self.key = tls.make_pair(pathlib.Path(self.new_dir("old")),
+                                             until=int(time.time()) - 3600)
+        with self.server() as server, self.pinned(server, pin_of(self.chain)) as daemon:
+            self.deliver(daemon)
+            self.assertEqual(daemon.record("session").get("destination-trust"), "pinned")
+
+    def test_pin_rollover_two(self):
+        """A second pin is for the key that comes next, of any kind; a third key is nobody's."""
+        pairs = [tls.make_pair(pathlib.Path(self.new_dir("key")), kind=kind)
+                 for kind in ("ec", "rsa", "ec")]
+        pins = [pin_of(chain) for chain, _ in pairs[:2]]
+        for turn, (self.chain, self.key) in enumerate(pairs):
+            with case(turn), self.server() as server, self.pinned(server, *pins) as daemon:
+                if turn < 2:
+                    self.deliver(daemon)
+                    self.assertEqual(daemon.record("session").get("destination-trust"), "pinned")
+                else:
+                    self.refused(daemon, "certificate: its key is none of those that are pinned")
 
     def test_another_key(self):
         with self.server() as server, self.front(
@@ -582,3 +659,167 @@ class Records(Case):
             except ssl.SSLWantReadError:
                 peer.sendall(outgoing.read())
                 incoming.write(peer.recv(1 << 16))
+
+
+class Played(Case):
+    """A server on whose TLS, and on whose words, the test has its hands."""
+
+    @contextlib.contextmanager
+    def played(self, version=None, more="", **settings):
+        with puppet.Destination() as destination:
+            by = tls.Puppeteer(destination.port, self.chain, self.key, version)
+            self.addCleanup(by.close)
+            with self.front(by.place + ",wrap" + more, WORKERS=1, **settings) as daemon:
+                yield daemon, destination, by
+
+    def begun(self, daemon, destination):
+        """A session up to the middle of a message."""
+        return puppet.Session(daemon.port, destination, "body")
+
+    def finish(self, session):
+        """The rest of its message goes through, and is taken."""
+        for octets in b"more of it\r\n", b".\r\n":
+            session.client.send(octets)
+            session.server.expect(octets)
+        session.server.send(puppet.OK)
+        session.client.expect(puppet.OK)
+
+    def lost(self, daemon, session):
+        """The client's message is not taken."""
+        reply = session.client.reply()
+        self.assertEqual(reply[:1], b"4", reply)
+        session.client.close()
+        self.assertEqual([each.get("reply")[:1] for each in daemon.records("message", count=1)],
+                         ["4"])
+
+    def test_keyupdate_mid_body(self):
+        for kind in libssl.KEEP_YOURS, libssl.NEW_ONES_TOO:
+            with case(kind), self.played(ssl.TLSVersion.TLSv1_3) as (daemon, destination, by), \
+                    self.begun(daemon, destination) as session:
+                secrets = by.context.secrets
+                theirs = secrets["CLIENT_TRAFFIC_SECRET_0"]
+                for turn in range(5):
+                    self.assertTrue(by.each(libssl.Connection.key_update, kind))
+                    session.client.send(b"line %d\r\n" % turn)
+                    session.server.expect(b"line %d\r\n" % turn)
+                self.finish(session)
+                self.assertEqual(secrets.get("CLIENT_TRAFFIC_SECRET_N", theirs) != theirs,
+                                 kind == libssl.NEW_ONES_TOO)
+                self.assertEqual(daemon.records("fault"), [])
+
+    def test_ticket_in_mid_dialog(self):
+        """Before each command and each answer."""
+        with self.played(ssl.TLSVersion.TLSv1_3) as (daemon, destination, by), \
+                puppet.Session(daemon.port, destination, "greeting") as session:
+            for step in "ehlo", "mail", "rcpt", "data", "body":
+                self.assertTrue(by.each(libssl.Connection.ticket))
+                getattr(session, "do_" + step)()
+            by.each(libssl.Connection.ticket)
+            session.client.send(b".\r\n")
+            session.server.expect(b".\r\n")
+            by.each(libssl.Connection.ticket)
+            session.server.send(puppet.OK)
+            session.client.expect(puppet.OK)
+            self.assertEqual(daemon.records("fault"), [])
+
+    def test_ticket_from_destination_while_warm(self):
+        """An idle connection is not given up for one: it says nothing."""
+        if not self.gateway:
+            self.skipTest("the gateway dialog keeps connections")
+        with self.played(ssl.TLSVersion.TLSv1_3) as (daemon, destination, by):
+            with self.begun(daemon, destination) as session:
+                self.finish(session)
+                session.client.send(b"QUIT\r\n")
+                session.client.reply()
+                server = session.server
+                count = len(by.lines)
+                for _ in range(5):
+                    self.assertTrue(by.each(libssl.Connection.ticket))
+                    time.sleep(0.1)
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+                    client.command("MAIL FROM:<a@client.test>", 250)
+                    client.send(puppet.RCPT)
+                    server.expect(puppet.MAIL + puppet.RCPT)
+                    server.send(puppet.SENDER_OK + puppet.OK)
+                    self.assertEqual(client.reply(), puppet.OK)
+                self.assertEqual(len(by.lines), count)
+
+    def test_a_word_while_warm(self):
+        """… and one that says something is."""
+        if not self.gateway:
+            self.skipTest("the gateway dialog keeps connections")
+        with self.played(ssl.TLSVersion.TLSv1_3) as (daemon, destination, by), \
+                self.begun(daemon, destination) as session:
+            self.finish(session)
+            session.client.send(b"QUIT\r\n")
+            session.client.reply()
+            session.server.send(b"250 what?\r\n")
+            self.assertNotIn(b"MAIL", session.server.rest())
+
+    def test_renegotiation_destination(self):
+        """It is refused (no_renegotiation), and OpenSSL, as a server, gives up then: so the message
+        is none, and that is said."""
+        with self.played(ssl.TLSVersion.TLSv1_2) as (daemon, destination, by):
+            with self.begun(daemon, destination) as session:
+                secret = by.context.secrets["CLIENT_RANDOM"]
+                self.assertTrue(by.each(libssl.Connection.renegotiate))
+                session.client.send(b"x\r\n.\r\n")
+                self.lost(daemon, session)
+                self.assertEqual(by.context.secrets["CLIENT_RANDOM"], secret)
+                self.assertEqual(by.lines[-1].fault, "no renegotiation")
+            with self.begun(daemon, destination) as session:
+                self.finish(session)
+
+    def test_destination_fin_in_reply(self):
+        """Half of an answer is none, whatever it begins with."""
+        for half in b"250 2.0.0 Ok: queued", b"250-2.0.0 Ok\r\n", b"25":
+            with case(half), self.played() as (daemon, destination, by), \
+                    self.begun(daemon, destination) as session:
+                session.client.send(b".\r\n")
+                session.server.expect(b".\r\n")
+                session.server.send(half)
+                session.server.close()
+                self.lost(daemon, session)
+
+    def test_destination_close_notify_before_250(self):
+        """Its last word was said by then: what comes behind it is none."""
+        for version in ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3:
+            with case(version), self.played(version) as (daemon, destination, by), \
+                    self.begun(daemon, destination) as session:
+                session.client.send(b".\r\n")
+                session.server.expect(b".\r\n")
+                by.each(libssl.Connection.unwrap)
+                session.server.send(puppet.OK)
+                self.lost(daemon, session)
+
+    def test_max_freed_with_close_notify(self):
+        """The end of a connection is said, and the place is another's when the server has said its
+        own, though its socket is open."""
+        if self.gateway:
+            self.skipTest("which keeps its connections")
+        with self.played(more=",max=1") as (daemon, destination, by):
+            waits = []
+            for turn in range(3):
+                first = puppet.client(daemon.port)
+                server = destination.accept()
+                server.send(puppet.GREETING)
+                first.expect(puppet.GREETING)
+                second = puppet.client(daemon.port)
+                self.assertTrue(second.silent(0.2))
+                first.close()
+                self.assertEqual(server.rest(), b"")
+                self.assertTrue(by.lines[-1].tidy)
+                self.assertTrue(second.silent(0.2))
+                self.assertEqual(len(by.lines), 2 * turn + 1)
+                began = time.monotonic()
+                by.each(libssl.Connection.unwrap)
+                later = destination.accept()
+                waits.append(time.monotonic() - began)
+                later.send(puppet.GREETING)
+                second.expect(puppet.GREETING)
+                server.close()
+                second.close()
+                later.close()
+            # A server that says nothing is waited for for two seconds.
+            self.assertLess(min(waits), 1.5)

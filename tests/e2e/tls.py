@@ -17,6 +17,7 @@ import time
 import unittest
 
 import harness
+import libssl
 import puppet
 
 
@@ -331,6 +332,107 @@ class Relay(threading.Thread):
 
     def close(self):
         self.socket.close()
+
+
+class Puppeteer(threading.Thread):
+    """The same by libssl: each connection, to PORT and back, is in the test's hands too, to say on
+    it what a server should not, or rarely does. `version`: of ssl.TLSVersion."""
+
+    def __init__(self, port, chain, key, version=None):
+        super().__init__(daemon=True)
+        self.behind = port
+        self.context = libssl.Context(version, pair=(chain, key))
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.place = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.lock = threading.Lock()
+        self.lines = []  # all that there have been
+        self.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                line = Line(self, self.socket.accept()[0])
+                self.lines.append(line)
+                line.start()
+
+    def each(self, do, *arguments):
+        """Connection.DO(…) on each that is open. How many were there."""
+        done = 0
+        for line in list(self.lines):
+            with self.lock, contextlib.suppress(OSError):  # ssl.SSLError is one
+                if line.opened:
+                    done += 1
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        do(line.tls, *arguments)
+                    line.flush()
+        return done
+
+    def close(self):
+        self.socket.close()
+
+
+class Line(threading.Thread):
+    """One connection of a Puppeteer."""
+
+    def __init__(self, puppeteer, near):
+        super().__init__(daemon=True)
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.by, self.near, self.opened = puppeteer, near, False
+        self.over = threading.Event()
+        self.tidy = self.fault = None  # whether it has heard close_notify before the end
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+
+    def flush(self):
+        self.near.sendall(self.outgoing.read())
+
+    def hear(self, step):
+        """What STEP gives once enough has come; b"" at the end, tidy or not."""
+        while True:
+            with self.by.lock:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    pass
+                except ssl.SSLZeroReturnError:
+                    self.tidy = True
+                    return b""
+                except ssl.SSLError as error:
+                    self.fault = error.strerror
+                    raise
+                finally:
+                    self.flush()
+            octets = self.near.recv(1 << 16)
+            if not octets:
+                self.tidy = False
+                return b""
+            with self.by.lock:
+                self.incoming.write(octets)
+
+    def run(self):
+        with contextlib.suppress(OSError), self.near:
+            self.tls = self.by.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+            if self.hear(self.tls.do_handshake) == b"":
+                return
+            with socket.create_connection(("127.0.0.1", self.by.behind)) as far:
+                threading.Thread(target=self.say_on, args=(far,), daemon=True).start()
+                try:
+                    self.opened = True
+                    while octets := self.hear(self.tls.read):
+                        far.sendall(octets)
+                finally:
+                    far.shutdown(socket.SHUT_WR)
+                self.over.wait()
+        self.opened = False
+
+    def say_on(self, far):
+        """What the server says, up to its end, which is one without a word."""
+        with contextlib.suppress(OSError):
+            while octets := far.recv(1 << 16):
+                with self.by.lock:
+                    self.tls.write(octets)
+                    self.flush()
+            self.near.shutdown(socket.SHUT_WR)
+        self.over.set()
 
 
 class OverTlsDestination(TlsCase):
