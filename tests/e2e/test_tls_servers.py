@@ -8,6 +8,7 @@ import unittest
 
 import exim
 import harness
+import opensmtpd
 import postfix
 import tls
 from puppet import case
@@ -33,6 +34,43 @@ class Wrapped(postfix.Postfix):
             with tls.Secure(self.port) as client:
                 client.shake(tls.context())
                 return client.reply()[:3] == b"220"
+        except OSError:  # ssl.SSLError is one
+            return False
+
+
+PKI = """\
+pki local.test cert "%s"
+pki local.test key "%s"
+"""
+WRAPPED = opensmtpd.RULES.replace("hostname", "smtps pki local.test hostname")
+OFFERED = opensmtpd.RULES.replace("hostname", "tls pki local.test hostname")
+# What comes to it goes on to a port, by TLS alone, and to nobody unknown to the authorities.
+ON = """\
+ca test cert "%s"
+listen on 127.0.0.1 port 225 hostname local.test
+action onward relay host "smtp+tls://localhost:%d" tls ca test
+match from local for any action onward
+"""
+
+
+class OpenSmtpd(opensmtpd.OpenSmtpd):
+    """One that TLS may come first to."""
+
+    def greets(self):
+        """… of which nothing is heard before a handshake."""
+        if "smtps" not in self.rules:
+            return super().greets()
+        return not harness.refuses(self.port)
+
+    def shakes(self, version=None):
+        try:
+            with tls.Secure(self.port) as client:
+                if "smtps" in self.rules:
+                    client.shake(tls.context(version))
+                else:
+                    client.hello()
+                    client.begin_tls(tls.context(version))
+                return True
         except OSError:  # ssl.SSLError is one
             return False
 
@@ -114,6 +152,15 @@ class Destination(TlsCase):
                     for path in list((server.mail / "box/new").iterdir()):
                         path.unlink()
 
+    def test_opensmtpd(self):
+        """(That of Debian 12, with OpenSSL 3.0, signs nothing.)"""
+        self.chain, self.key = tls.make_pair(pathlib.Path(self.new_dir("rsa")), kind="rsa")
+        for rules, options in (OFFERED, "tls=verify"), (WRAPPED, "tls=verify,wrap"):
+            with case(options), OpenSmtpd(PKI % (self.chain, self.key) + rules) as server:
+                if not server.shakes():
+                    self.skipTest("OpenSMTPD shakes hands with nobody here")
+                self.exchange(server, options + ",name=mx.test")
+
 
 class Client(TlsCase):
     """Servers deliver through Caronte, as they would to any MX."""
@@ -161,6 +208,22 @@ class Client(TlsCase):
                 self.assertRegex(session.get("tls"), r"^TLSv1\.3$")
                 self.assertEqual(session.get("end"), "quit")
                 self.assertEqual(daemon.records("fault"), [])
+
+
+    def test_opensmtpd(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, TLS_CERTIFICATE=str(self.chain),
+                             TLS_KEY=str(self.key)) as daemon:
+            with OpenSmtpd(ON % (self.chain, daemon.port)) as server, \
+                    harness.Client(server.port) as client:
+                client.hello()
+                self.assertEqual(client.send_message(mail(20000))[:3], b"250")
+                client.quit()
+                got, = harness.wait_until(sink.mails)
+                self.assertEqual(bodies([got]), bodies([mail(20000)]))
+            session = daemon.record("session")
+            self.assertRegex(session.get("tls"), r"^TLSv1\.3$")
+            self.assertEqual(session.get("messages"), "1")
 
 
 class Scan(TlsCase):
