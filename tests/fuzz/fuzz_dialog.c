@@ -14,6 +14,10 @@
  * all that is sent before an answer to any of it is here. Wherever it gives up, no transaction
  * begins in what it then takes for commands.
  *
+ * There may be a certificate. What the client has said before its handshake counts for nothing
+ * after it, octets that come behind STARTTLS before its answer end the session unsaid. What must
+ * not be said in clear never reaches the destination, nor does STARTTLS.
+ *
  * With the gateway dialog the destination hears of transactions alone, one at a time; a connection
  * that is given back owes nothing, is in the middle of nothing, and has no transaction open that
  * RSET is not said for. It then serves the next transaction, unless it turns out dead.
@@ -25,6 +29,7 @@
 #include "../dialog/stands.h"
 #include "dialog/dialog.h"
 
+#define CHOICES	   5 /* the first octets of the input */
 #define OUT_MAX	   (1u << 17)
 #define SIZE	   40
 #define HEADER_MAX 30
@@ -58,9 +63,23 @@ enum {
 	IS_FAR = 128,
 };
 
+/* What the fifth octet chooses. */
+enum {
+	WITH_CERTIFICATE = 1,
+	FOR_ALL = 2,	/* TLS_CLIENTS_REQUIRED */
+	FOR_LOGIN = 4,	/* TLS_REQUIRED_FOR_LOGIN */
+	FIRST = 8,	/* at a port where TLS comes first */
+	IS_LATER = 16,	/* the first one is told to come later */
+	FAILS = 32,	/* the handshake does */
+	IS_OFFERED = 64 /* by the destination */
+};
+
 /* The destination, and one connection to it. */
 struct model {
 	enum mode mode;
+	uint8_t tls;
+	bool clear;	/* the client has no TLS */
+	bool unhelloed; /* … has it, and has not said EHLO since */
 	uint8_t offers, seed;
 	bool early, spoke_early; /* it answers the first chunk in its middle */
 	bool dead;		 /* it reads and says nothing any more */
@@ -90,6 +109,9 @@ struct play {
 	size_t taken;	/* of `replies` */
 	uint8_t to_client[OUT_MAX], to_dest[OUT_MAX];
 	size_t client_n, dest_n;
+	/* What was said by the handshake, or before the session ended for what was injected. */
+	size_t clear_n, injected_n;
+	bool injected;
 	/* The gateway dialog: has a connection; there is one that was given back; how many so far.
 	 */
 	bool joined, idle;
@@ -173,6 +195,8 @@ static void greet(struct model *m, bool extended)
 		return;
 	}
 	say(m, "250-d\r\n");
+	if (m->tls & IS_OFFERED)
+		say(m, "250-STARTTLS\r\n");
 	if (m->offers & WITH_CHUNKING)
 		say(m, "250-CHUNKING\r\n");
 	if (m->offers & WITH_BINARYMIME)
@@ -227,12 +251,25 @@ static bool ends_message(enum smtp_verb verb)
 	       verb == SMTP_VERB_HELO || verb == SMTP_VERB_QUIT || verb == SMTP_VERB_MAIL;
 }
 
+static void check_tls(const struct model *m, enum smtp_verb verb)
+{
+	bool needed = (m->tls & WITH_CERTIFICATE) && m->clear;
+	bool mail = verb == SMTP_VERB_MAIL || verb == SMTP_VERB_RCPT || verb == SMTP_VERB_DATA ||
+		    verb == SMTP_VERB_BDAT;
+
+	CHECK(verb != SMTP_VERB_STARTTLS);
+	CHECK(!needed || !(m->tls & FOR_ALL) || (!mail && verb != SMTP_VERB_AUTH));
+	CHECK(!needed || !(m->tls & FOR_LOGIN) || verb != SMTP_VERB_AUTH);
+	CHECK(!m->unhelloed || (!mail && verb != SMTP_VERB_AUTH));
+}
+
 static void on_line(struct model *m, struct span line)
 {
 	struct smtp_command cmd;
 	bool no;
 
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff)); /* rebuilt, so to the letter */
+	check_tls(m, cmd.verb);
 	CHECK(!m->gateway || m->logged_in || is_its_business(cmd.verb));
 	/* What it refuses between chunks it may refuse for good, and the next one's octets too. */
 	CHECK(!m->chunked || ends_message(cmd.verb));
@@ -618,6 +655,68 @@ static bool dies(struct play *p)
 	return true;
 }
 
+/* ---- TLS ---- */
+
+/* The handshake is over, and the client has said nothing yet. */
+static void shaken(struct play *p, bool first)
+{
+	const struct dialog_secure how = { .version = "TLSv1.3", .cipher = "c", .first = first };
+
+	CHECK(p->in.n == 0 && p->client_n == p->clear_n);
+	dialog_tls_done(&p->d, &how);
+	CHECK(p->d.tls == DIALOG_SECURE && *dialog_helo(&p->d) == '\0' && !p->d.who.logged_in);
+	CHECK(first || p->d.server.state == SMTP_ORDER_START);
+	CHECK(p->d.message.state == MESSAGE_NONE);
+	/* Nobody who had logged in can begin anew, or who was in the middle of a message. */
+	CHECK(p->d.gateway.on || (!p->model.mail && !p->model.logged_in));
+	p->model.clear = false;
+}
+
+/* As session/secure.c does: true where STARTTLS was said, and something was done about it. */
+static bool secure(struct play *p)
+{
+	uint8_t *tls = &p->model.tls;
+
+	if (!dialog_tls_is_asked(&p->d))
+		return false;
+	CHECK((*tls & WITH_CERTIFICATE) && p->model.clear);
+	if (p->in.n > 0) {
+		p->injected = true;
+		p->injected_n = p->client_n;
+		dialog_tls_injected(&p->d);
+		CHECK(p->d.end == END_PROTOCOL);
+		return true;
+	}
+	if (*tls & IS_LATER) {
+		*tls &= (uint8_t)~IS_LATER;
+		dialog_tls_later(&p->d);
+		return true;
+	}
+	p->clear_n = p->client_n;
+	dialog_tls_begins(&p->d);
+	collect(p);
+	CHECK(p->client_n > p->clear_n && memcmp(p->to_client + p->clear_n, "220 ", 4) == 0);
+	p->clear_n = p->client_n;
+	if (*tls & FAILS)
+		dialog_client_lost(&p->d);
+	else
+		shaken(p, false);
+	return true;
+}
+
+/* What the client is told over TLS offers none of it, and no EXTERNAL at all. */
+static void check_offers(const struct play *p)
+{
+	struct span said = span_of(p->to_client + p->clear_n, p->client_n - p->clear_n);
+
+	CHECK(!p->injected || p->client_n == p->injected_n);
+	if (!p->model.clear && said.n > 0)
+		CHECK(!memmem(said.p, said.n, "STARTTLS\r\n", 10));
+	if (!(p->model.tls & WITH_CERTIFICATE) && p->client_n > 0)
+		CHECK(!memmem(p->to_client, p->client_n, "250-STARTTLS\r\n", 14) &&
+		      !memmem(p->to_client, p->client_n, "250 STARTTLS\r\n", 14));
+}
+
 static void settle(struct play *p)
 {
 	bool moved;
@@ -631,6 +730,7 @@ static void settle(struct play *p)
 		collect(p);
 		CHECK(stands(&p->d));
 		moved = n > 0;
+		p->model.unhelloed = p->d.tls == DIALOG_SECURE && !*dialog_helo(&p->d);
 		if (moved && p->far)
 			continue;
 		while (!link_closes(&p->d.link) &&
@@ -642,6 +742,8 @@ static void settle(struct play *p)
 		moved |= n > 0;
 		collect(p);
 		moved |= tend(p);
+		collect(p);
+		moved |= secure(p);
 		collect(p);
 		CHECK(stands(&p->d));
 		/* It has had the time to say that it has given up. */
@@ -683,7 +785,8 @@ static struct pool *more(void)
 	return &pool;
 }
 
-/* How many of its octets a client sends that waits after DATA and AUTH and the line after AUTH. */
+/* How many of its octets a client sends that waits after STARTTLS, DATA and AUTH and the line after
+ * AUTH. */
 static size_t until_it_waits(struct span octets, size_t at)
 {
 	bool login = false;
@@ -696,16 +799,17 @@ static size_t until_it_waits(struct span octets, size_t at)
 			continue;
 		login = span_starts_nocase(s, SPAN("AUTH"));
 		line = i + 1;
-		if (line > at && (was_login || login || span_starts_nocase(s, SPAN("DATA"))))
+		if (line > at && (was_login || login || span_starts_nocase(s, SPAN("DATA")) ||
+				  span_starts_nocase(s, SPAN("STARTTLS"))))
 			return line - at;
 	}
 	return octets.n - at;
 }
 
 /* The whole session; CUTS other than 0: the client's octets come in pieces. */
-static struct play *play(struct span octets, const uint8_t choice[4], uint32_t cuts)
+static struct play *play(struct span octets, const uint8_t choice[CHOICES], uint32_t cuts)
 {
-	uint8_t flags = choice[0], seed = choice[1];
+	uint8_t flags = choice[0], seed = choice[1], tls = choice[4];
 	bool waits = choice[2] < IMPATIENT;
 	struct play *p = calloc(1, sizeof(*p));
 	struct xmllog_session id = { 1, 1 };
@@ -723,6 +827,9 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	p->env.header_max = HEADER_MAX;
 	p->env.line_max = LINE_LIMIT;
 	p->env.message_max = MESSAGE_MAX;
+	p->env.starttls = tls & WITH_CERTIFICATE;
+	p->env.tls_required = tls & FOR_ALL;
+	p->env.tls_for_login = (tls & WITH_CERTIFICATE) && (tls & FOR_LOGIN);
 	p->deaths = flags & WITH_DEATHS;
 	xmllog_open(&p->log, NULL, -1, 0);
 	p->model = (struct model){
@@ -733,6 +840,8 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 		.sized = seed & 64,
 		.plain = seed % 16 == 3,
 		.gives_up = choice[3],
+		.tls = tls,
+		.clear = true,
 	};
 	p->far = choice[3] & IS_FAR;
 	dialog_work_init(&p->work);
@@ -740,6 +849,10 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 		make_offer(p);
 	dialog_init(&p->d, &p->env, &addr, false, &id);
 	p->d.work = &p->work;
+	if ((tls & WITH_CERTIFICATE) && (tls & FIRST)) {
+		dialog_tls_comes_first(&p->d);
+		shaken(p, true);
+	}
 	if (flags & WITH_GATEWAY) {
 		dialog_gateway_greet(&p->d);
 	} else {
@@ -768,6 +881,7 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 		settle(p);
 	}
 	CHECK(p->d.end != END_RUNS);
+	check_offers(p);
 	CHECK(p->d.messages == p->model.accepted);
 	CHECK(!p->model.spoke_early || !link_talks(&p->d.link) || p->model.gateway);
 	p->in = (struct span){ 0 };
@@ -777,13 +891,14 @@ static struct play *play(struct span octets, const uint8_t choice[4], uint32_t c
 	return p;
 }
 
-/* Octets behind DATA and AUTH are early only while there is no answer, and of a message that is
- * refused in its middle what has come is passed on: so there cuts do matter. */
+/* Octets behind STARTTLS, DATA and AUTH are early only while there is no answer, and of a message
+ * that is refused in its middle what has come is passed on: so there cuts do matter. */
 static bool cuts_matter(struct span octets)
 {
 	for (size_t i = 0; i + 4 <= octets.n; i++)
 		if (span_starts_nocase(span_from(octets, i), SPAN("DATA")) ||
-		    span_starts_nocase(span_from(octets, i), SPAN("AUTH")))
+		    span_starts_nocase(span_from(octets, i), SPAN("AUTH")) ||
+		    span_starts_nocase(span_from(octets, i), SPAN("STARTTLS")))
 			return true;
 	return false;
 }
@@ -791,7 +906,7 @@ static bool cuts_matter(struct span octets)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct span in = span_of(data, size);
-	uint8_t choice[4], flags;
+	uint8_t choice[CHOICES], flags;
 	struct play *whole, *cut;
 
 	for (size_t i = 0; i < sizeof(choice); i++)
