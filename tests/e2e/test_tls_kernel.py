@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """TLS_KERNEL: the kernel's record layer. Where this machine's kernel has none, its tests run in a
 virtual machine with the kernel of Debian (tests/vm)."""
+import contextlib
 import os
 import pathlib
 import signal
@@ -11,6 +12,7 @@ import time
 import unittest
 
 import harness
+import libssl
 import puppet
 import test_bdat
 import test_upgrade
@@ -80,6 +82,16 @@ class Kernel(TlsCase):
             self.assertEqual(session.get("kernel"), "yes")
             if not session.get("resumed"):  # in TLS 1.2 OpenSSL does not say then
                 self.assertEqual(session.get("sni"), "mx.test")
+
+    def test_probe_on(self):
+        """The start tries it, and has nothing to complain of; both versions are the kernel's."""
+        with harness.Sink() as sink, self.caronte(sink) as daemon:
+            for version in VERSIONS:
+                with Secure(daemon.port) as client:
+                    client.secured(tls.context(version))
+                    client.quit()
+            self.is_kernels(daemon, 2)
+            self.assertEqual(daemon.records("fault"), [])
 
     def test_12_13_rx_bodies_equal(self):
         """Both versions, both lengths of a key."""
@@ -160,7 +172,8 @@ class Kernel(TlsCase):
                 self.assertEqual(daemon.records("fault"), [])
 
     def test_bdat_splice_both(self):
-        """Chunks of a client in clear go to a TLS connection, unread by anybody."""
+        """Chunks of a client in clear go to a TLS connection, unread by anybody; those of one over
+        TLS are received, and are the same."""
         chain, key = tls.make_pair(pathlib.Path(self.new_dir("server")))
         mail = EVIL + b".\r\n" + body(600000)
         with harness.Sink(maildir=True) as sink, \
@@ -185,7 +198,57 @@ class Kernel(TlsCase):
             # The second chunk, in and out, but for what came with its command: the header is
             # over there.
             self.assertGreater(moved, 2 * (len(mail) - 300000 - 16384))
-            self.assertEqual(sink.mails(), [mail])
+            with Secure(daemon.port) as client:
+                client.secured()
+                client.envelope()
+                client.send(b"BDAT %d LAST\r\n" % len(mail) + mail)
+                self.assertRegex(client.reply(), TAKEN)
+                client.quit()
+            self.assertEqual(sink.mails(), [mail] * 2)
+
+    def test_control_record_at_head_of_splice(self):
+        """One that stands before the octets of a chunk is none of them: user_canceled says nothing,
+        and close_notify is the end."""
+        mail = body(100000)
+        for version in VERSIONS:
+            for alert, good in (libssl.USER_CANCELED, True), (libssl.CLOSE_NOTIFY, False):
+                with case(version, alert), harness.Sink(maildir=True) as sink, \
+                        self.caronte(sink) as daemon, Secure(daemon.port) as client:
+                    client.secured(libssl.Context(version))
+                    client.envelope()
+                    client.send(b"BDAT %d LAST\r\n" % len(mail))
+                    time.sleep(0.5)
+                    forger = libssl.Forger(client.tls)
+                    client.socket.sendall(
+                        forger.record(libssl.ALERT, bytes([libssl.WARNING, alert])) +
+                        b"".join(forger.record(libssl.DATA, mail[at:at + 16384])
+                                 for at in range(0, len(mail), 16384)))
+                    if good:
+                        self.assertRegex(client.reply(), TAKEN)
+                    else:
+                        self.assertIn(client.rest(), (b"", puppet.RESET))
+                        self.assertEqual(daemon.record("session").get("end"), "lost-client")
+                    self.assertEqual(sink.mails(), [mail] * good)
+
+    def growth(self, daemon):
+        """Octets of a worker that idle sessions have made necessary, all of them together."""
+        with contextlib.ExitStack() as stack:
+            before = 0
+            for count in range(60):
+                if count == 10:
+                    before = daemon.memory()
+                stack.enter_context(Secure(daemon.port)).secured()
+            return daemon.memory() - before
+
+    def test_memory(self):
+        """A session whose records the kernel has keeps nothing of OpenSSL's."""
+        with harness.Sink() as sink, self.caronte(
+                sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            kernels = self.growth(daemon)
+            self.is_kernels(daemon, 60)
+        with harness.Sink() as sink, super().caronte(
+                sink, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            self.assertLess(kernels, self.growth(daemon) / 2)
 
     def test_keyupdate_61_dies_loudly(self):
         """Before a body and within one: no message, and the log says why."""
