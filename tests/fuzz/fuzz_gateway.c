@@ -20,6 +20,9 @@
  *   looks for the end from there as if a line began, no transaction begins in what it then takes
  * for commands.
  *
+ * - Nothing that was said in clear counts after a handshake, what comes behind STARTTLS ends the
+ *   session unsaid, and what needs TLS goes to no destination in clear.
+ *
  * A destination that says more than it should (`odd`) only must not harm anybody but its client.
  */
 #include <stdio.h>
@@ -110,6 +113,7 @@ static void read_replies(struct client *c)
 	struct buf *b = &c->work.to_client;
 	const uint8_t *end;
 
+	CHECK(!c->injected || buf_len(b) == 0);
 	put(&c->out, buf_span(b));
 	buf_consume(b, buf_len(b));
 	while ((end = memchr(c->out.p + c->out.taken, '\n', c->out.n - c->out.taken)) != NULL) {
@@ -339,6 +343,40 @@ static bool hear(struct client *c, size_t n)
 	return n > 0;
 }
 
+/* STARTTLS was said: see session/secure.c. True where anything has changed. */
+static bool secure(struct client *c)
+{
+	const struct dialog_secure how = { .version = "TLSv1.3", .cipher = "c" };
+
+	if (!dialog_tls_is_asked(&c->d))
+		return false;
+	CHECK(all->env.starttls && !c->secure);
+	if (c->in.n > c->in.taken) {
+		c->injected = true;
+		dialog_tls_injected(&c->d);
+		return true;
+	}
+	if (choose(8) == 7) {
+		dialog_tls_later(&c->d);
+		return true;
+	}
+	dialog_tls_begins(&c->d);
+	collect(c);
+	CHECK(c->first == c->last && all->asked[c->starttls].good);
+	if (choose(8) == 7) {
+		dialog_client_lost(&c->d);
+		return true;
+	}
+	dialog_tls_done(&c->d, &how);
+	CHECK(!c->d.who.logged_in && *dialog_helo(&c->d) == '\0');
+	c->secure = all->count;
+	if (all->count + 20 < COMMANDS && choose(8)) {
+		put_text(&c->in, "EHLO c\r\n");
+		push(c, OTHER, 0);
+	}
+	return true;
+}
+
 static void turn(struct client *c, size_t heard)
 {
 	bool moved;
@@ -361,6 +399,8 @@ static void turn(struct client *c, size_t heard)
 		moved |= hear(c, heard);
 		collect(c);
 		moved |= tend(c);
+		collect(c);
+		moved |= secure(c);
 		collect(c);
 		CHECK(stands(&c->d));
 	} while (moved && c->d.end == END_RUNS);
@@ -403,9 +443,9 @@ static void begin(struct client *c)
 
 static void client_says(struct client *c)
 {
-	static const char *const others[] = { "RSET\r\n",     "NOOP\r\n",  "EHLO c\r\n",
-					      "HELO c\r\n",   "BOGUS\r\n", "MAIL FROM:<a\r\n",
-					      "RCPT TO:x\r\n" };
+	static const char *const others[] = { "RSET\r\n",      "NOOP\r\n",    "EHLO c\r\n",
+					      "HELO c\r\n",    "BOGUS\r\n",   "MAIL FROM:<a\r\n",
+					      "RCPT TO:x\r\n", "STARTTLS\r\n" };
 	static const char *const texts[] = { "text\r\n", "MAIL FROM:<>\r\n",
 					     "RCPT TO:<v@far.example>\r\n",
 					     "x.\r\nMAIL FROM:<>\r\nRCPT TO:<v@far.example>\r\n",
@@ -442,6 +482,8 @@ static void client_says(struct client *c)
 	if (youngest &&
 	    (youngest->kind == DATA || youngest->kind == AUTH || youngest->kind == MESSAGE) &&
 	    choose(255))
+		return;
+	if (youngest && c->waiting[c->last - 1] == c->starttls && choose(32))
 		return;
 	switch (what) {
 	case 0:
@@ -483,7 +525,10 @@ static void client_says(struct client *c)
 		push(c, AUTH, 0);
 		break;
 	default:
-		snprintf(text, sizeof(text), "%s", others[choose(7)]);
+		which = choose(9);
+		snprintf(text, sizeof(text), "%s", others[fuzz_min(which, 7)]);
+		if (which >= 7)
+			c->starttls = all->count;
 		push(c, OTHER, 0);
 	}
 	put_text(&c->in, text);
@@ -653,6 +698,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					.message_max = MESSAGE_MAX,
 					.more = more() };
 	all->env.data_as_bdat = choose(2);
+	all->env.starttls = choose(2);
+	all->env.tls_required = choose(4) == 3;
+	all->env.tls_for_login = all->env.starttls && choose(2);
 	xmllog_open(&all->log, NULL, -1, 0);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		begin(&all->client[i]);

@@ -102,6 +102,20 @@ static void hello(struct conn *c, bool extended)
 	put_text(&c->out, "250 X-MORE\r\n");
 }
 
+/* Whether a command of this kind may come over C, from the client that has it. */
+static void check_tls(const struct conn *c, enum smtp_verb verb)
+{
+	const struct client *from = owner(c);
+	bool needed = from && all->env.starttls && from->d.tls == DIALOG_CLEAR;
+
+	CHECK(verb != SMTP_VERB_STARTTLS);
+	if (c->odd || !needed)
+		return;
+	CHECK(!all->env.tls_for_login || verb != SMTP_VERB_AUTH);
+	CHECK(!all->env.tls_required || verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO ||
+	      verb == SMTP_VERB_RSET || verb == SMTP_VERB_QUIT);
+}
+
 static struct asked *asked_of(const struct conn *c, struct span local, char letter,
 			      unsigned *number)
 {
@@ -111,6 +125,8 @@ static struct asked *asked_of(const struct conn *c, struct span local, char lett
 	memcpy(text, local.p + 1, local.n - 1);
 	*number = (unsigned)atoi(text);
 	CHECK(*number < all->count && all->asked[*number].client == c->owner);
+	/* What was said in clear counts for nothing after a handshake. */
+	CHECK(!owner(c) || *number >= owner(c)->secure);
 	return &all->asked[*number];
 }
 
@@ -183,6 +199,7 @@ static void on_line(struct conn *c, struct span line)
 		return;
 	}
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff));
+	check_tls(c, cmd.verb);
 	CHECK(c->greeted || c->odd || cmd.verb == SMTP_VERB_EHLO || cmd.verb == SMTP_VERB_HELO);
 	switch (cmd.verb) {
 	case SMTP_VERB_EHLO:

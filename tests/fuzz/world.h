@@ -54,6 +54,9 @@ struct client {
 	struct octets in, out;	    /* what it has sent; the replies to it */
 	unsigned waiting[COMMANDS]; /* numbers of what is not answered, oldest first */
 	unsigned first, last, number;
+	unsigned starttls; /* the number of the last one; 0: none */
+	unsigned secure;   /* … of the first command behind the handshake; 0: it is in clear */
+	bool injected;	   /* something has come behind STARTTLS */
 	bool in_body, gone, at_gate;
 	bool odd; /* so was a destination of it */
 	/* Of a counted body, the chunks that have not reached the destination: where they end there
