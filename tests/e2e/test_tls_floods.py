@@ -41,7 +41,7 @@ class Silent(FirstCase):
             self.skipTest("memory of AddressSanitizer's own would be counted")
         harness.allow_descriptors(4 * CROWD)
         with harness.Sink(maildir=True) as sink, self.caronte(
-                sink, MAX_SESSIONS=2 * CROWD, MAX_SESSIONS_PER_ADDRESS=0, TIMEOUT_TLS=3600,
+                sink, MAX_SESSIONS=CROWD * 3 // 2, MAX_SESSIONS_PER_ADDRESS=0, TIMEOUT_TLS=3600,
                 LOG_LEVEL=2, **settings) as daemon, contextlib.ExitStack() as stack:
             with Secure(daemon.port) as kept:
                 kept.secured()

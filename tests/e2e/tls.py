@@ -226,7 +226,8 @@ class First(Secure):
         self.socket = socket_of_its_own
 
     def shake_in_small_records(self):
-        """The ClientHello is in records of one octet each."""
+        """The ClientHello is in records of one octet each. (A small one: six times as much must be
+        no more than may come.)"""
         plain = self.flush
 
         def split():
@@ -235,7 +236,7 @@ class First(Secure):
             self.socket.sendall(b"".join(record[:3] + b"\0\1" + bytes([octet])
                                          for octet in record[5:]))
         self.flush = split
-        self.shake(context())
+        self.shake(context(groups="prime256v1"))
 
 
 class Slow:
