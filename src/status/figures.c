@@ -24,6 +24,26 @@ static struct stats_sum *make_sum(const struct figures *f)
 	return calloc(1, stats_sum_room(f->rt->route->count));
 }
 
+static uint64_t clock_us(void)
+{
+	struct timespec clock = { 0 };
+
+	clock_gettime(CLOCK_REALTIME, &clock);
+	return (uint64_t)clock.tv_sec * 1000000 + (uint64_t)clock.tv_nsec / 1000;
+}
+
+/* The first minute of a daemon is all that it has done, however late this process looks. */
+static void begin_at_start(struct figures *f, uint64_t now_ms)
+{
+	uint64_t now_us = clock_us(), started_us = f->rt->stats->started_us;
+	uint64_t up_ms = now_us > started_us ? (now_us - started_us) / 1000 : 0;
+
+	if (up_ms >= FIGURES_STEP_MS * (FIGURES_READINGS - 1) || up_ms > now_ms)
+		return;
+	f->past[0].at_ms = now_ms - up_ms; /* when there was nothing yet */
+	f->kept = f->next = 1;
+}
+
 int figures_init(struct figures *f, const struct runtime *rt, uint64_t now_ms)
 {
 	*f = (struct figures){ .rt = rt };
@@ -37,6 +57,7 @@ int figures_init(struct figures *f, const struct runtime *rt, uint64_t now_ms)
 			return -ENOMEM;
 		}
 	}
+	begin_at_start(f, now_ms);
 	figures_keep(f, now_ms);
 	return 0;
 }
@@ -339,10 +360,7 @@ static void put_reload(FILE *out, const struct runtime *rt)
 /* What it is, and for how long. */
 static void put_daemon(FILE *out, const struct runtime *rt)
 {
-	struct timespec clock = { 0 };
-
-	clock_gettime(CLOCK_REALTIME, &clock);
-	uint64_t us = (uint64_t)clock.tv_sec * 1000000 + (uint64_t)clock.tv_nsec / 1000;
+	uint64_t us = clock_us();
 
 	fprintf(out, "{\"version\":\"%s\",\"pid\":%d,\"engine\":\"%s\",", CARONTE_VERSION,
 		(int)getppid(), figures_engine(rt));
