@@ -40,5 +40,10 @@ size_t addr_format(const struct addr *a, char *out);
 size_t addr_format_ip(const struct addr *a, char *out);
 /* Same family and IP, ports not compared. */
 bool addr_same_ip(const struct addr *a, const struct addr *b);
+/* The same in all. */
+static inline bool addr_same(const struct addr *a, const struct addr *b)
+{
+	return a->port == b->port && addr_same_ip(a, b);
+}
 
 #endif

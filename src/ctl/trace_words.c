@@ -62,6 +62,9 @@ static const struct word reasons[] = {
 	{ "destination-tls",
 	  "there was no TLS with the destination, which must have it (tls= in DESTINATIONS): the "
 	  "fault destination-tls says why" },
+	{ "identity",
+	  "the destination does not take the client's identity (identity= in DESTINATIONS): the fault "
+	  "identity says why" },
 	{ "full", "all destinations had their max= sessions for TIMEOUT_CONNECT" },
 	{ "closed", "the destination closed the connection" },
 	{ "timeout", "the destination was out of time (TIMEOUT_GREETING, TIMEOUT_REPLY, "

@@ -12,7 +12,7 @@
 #include "smtp/words.h"
 
 /* How much longer than its line a rebuilt command may be, and more. */
-#define ROOM_REBUILT (SMTP_REBUILT_MORE + 256)
+#define ROOM_REBUILT (SMTP_REBUILT_MORE + 256 + SMTP_IDENTITY_LINE_MAX)
 
 static struct policy_address address_of(const struct dialog *d, const struct smtp_path *path)
 {
@@ -190,8 +190,11 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	if (lacks) {
 		smtp_order_mail_refused(&d->server);
 		answer_local(d, cmd, lacks, REASON_NONE, false);
-	} else {
+	} else if (d->gateway.on || dialog_can_forward(d)) {
 		pass(d, cmd);
+	} else {
+		dialog_unidentified(d,
+				    SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"));
 	}
 }
 

@@ -42,8 +42,12 @@ static void on_reply(struct dialog *d, const struct smtp_reply *reply)
 
 	record_reply(d, reply->text, "from", "destination");
 	dialog_greeting_reply(d, reply);
+	if (dialog_identity_reply(d, reply, owed))
+		return;
 	switch (smtp_owed_judge(&d->destination, reply, owed)) {
 	case SMTP_OWED_ANSWER:
+		if (owed == SMTP_OWES_FORWARD)
+			break;
 		link_replied(&d->link);
 		link_was_answered(&d->link, reply->code, owed == SMTP_OWES_EOD);
 		if (dialog_gateway_answer(d, reply)) {

@@ -30,6 +30,7 @@
 #include "dialog/discard.h"
 #include "dialog/gateway.h"
 #include "dialog/held.h"
+#include "dialog/identity.h"
 #include "dialog/link.h"
 #include "dialog/message.h"
 #include "dialog/more.h"
@@ -193,6 +194,7 @@ struct dialog {
 	uint8_t begun;	      /* enum smtp_owes: what was owed when it began */
 	uint8_t greeting;     /* enum dialog_greeting; `words` when it is DIALOG_TURNED_AWAY */
 	uint8_t tls;	      /* enum dialog_tls */
+	uint8_t told;	      /* enum dialog_told: of whom the destination knows */
 	bool lmtp;	      /* it has said that it speaks LMTP */
 	bool auth_seen;	      /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	      /* an attempt to log in has no record yet */

@@ -159,8 +159,7 @@ void dialog_close(struct dialog *d, const char *reply, enum session_end end, enu
 	end_with(d, reply, end, why);
 }
 
-/* What the destination said against the protocol, or its beginning: its owner tells of it. */
-static void note_odd(struct dialog *d, struct span said)
+void dialog_note_odd(struct dialog *d, struct span said)
 {
 	struct dialog_work *w = d->work;
 
@@ -171,7 +170,7 @@ static void note_odd(struct dialog *d, struct span said)
 
 void dialog_desync(struct dialog *d, struct span said, enum reason why)
 {
-	note_odd(d, said);
+	dialog_note_odd(d, said);
 	link_part(d, LINK_CLOSES);
 	dialog_close(d, smtp_words(why == REASON_MALFORMED_REPLY ? WORD_MALFORMED : WORD_DESYNC),
 		     END_LOST_DESTINATION, why);

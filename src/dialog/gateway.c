@@ -172,17 +172,12 @@ void dialog_gateway_connected(struct dialog *d, const struct addr *destination)
 	dialog_learn_nothing(d);
 }
 
-void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max, const struct smtp_mechanisms *mechanisms,
-			  uint32_t refusals)
+void dialog_gateway_taken(struct dialog *d, const struct addr *destination,
+			  const struct smtp_owed *can, uint32_t refusals)
 {
 	d->destination_addr = *destination;
 	link_meets_as(d, LINK_USED, LINK_TOGETHER, refusals);
-	d->destination = (struct smtp_owed){
-		.ext = ext,
-		.size_max = size_max,
-		.mechanisms = *mechanisms,
-	};
+	d->destination = *can;
 	dialog_gateway_step(d);
 }
 
@@ -228,6 +223,11 @@ static bool again(struct dialog *d)
 	l->kind = LINK_FRESH;
 	dialog_give_again(d->work);
 	return true;
+}
+
+void dialog_gateway_wants_fresh(struct dialog *d)
+{
+	d->link.kind = LINK_FRESH;
 }
 
 bool dialog_gateway_again(struct dialog *d, bool timeout)
@@ -297,6 +297,15 @@ static void go_on(struct dialog *d)
 							      : LINK_GIVES_CLEAN);
 }
 
+/* MAIL is the next that the destination is to be given, and cannot go there. */
+static bool may_not_have_mail(const struct dialog *d)
+{
+	const struct held *h = &d->work->held;
+
+	return h->given == 0 && h->count > 0 && h->commands[h->head].verb == SMTP_VERB_MAIL &&
+	       !dialog_can_forward(d);
+}
+
 void dialog_gateway_step(struct dialog *d)
 {
 	struct dialog_gateway *g = &d->gateway;
@@ -314,6 +323,9 @@ void dialog_gateway_step(struct dialog *d)
 	if (l->state == LINK_TOGETHER && l->heard == LINK_HEARD_NOTHING && !g->refused &&
 	    held->given == 0 && held->count > 0 && !is_covered(d))
 		refuse(d, span_str(smtp_words(WORD_UNCOVERED)));
+	if (l->state == LINK_TOGETHER && may_not_have_mail(d))
+		dialog_unidentified(d,
+				    SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"));
 	if (g->refused)
 		answer_refused(d);
 	if (d->end != END_RUNS)
@@ -330,7 +342,7 @@ static void give_hello(struct dialog *d)
 {
 	struct smtp_command cmd = {
 		.verb = smtp_hello_says(d->gateway.hello),
-		.arg = span_str(d->env->name),
+		.arg = span_str(dialog_own_name(d)),
 	};
 
 	dialog_give(d, &cmd);

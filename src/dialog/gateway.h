@@ -21,7 +21,7 @@
 #include <stdint.h>
 
 #include "smtp/hello.h"
-#include "smtp/mechanism.h"
+#include "smtp/owed.h"
 
 struct addr;
 struct dialog;
@@ -36,13 +36,15 @@ struct dialog_gateway {
 
 /* The session begins: what the destinations can do is known. */
 void dialog_gateway_greet(struct dialog *d);
-/* A connection that was sought stands: a fresh one; or one that has been used, and whose EHLO said
- * EXT, SIZE_MAX (or our own limit in its place) and MECHANISMS, and over which there were REFUSALS
- * since the last message that was taken. A used one is given at once what is held. */
+/* A connection of the pool was of no use, and nothing was given to it: only a fresh one will do. */
+void dialog_gateway_wants_fresh(struct dialog *d);
+/* A connection that was sought stands: a fresh one; or one that has been used, owes nothing and CAN
+ * do what its EHLO said (with our own limits in place of those that it did not say), and over which
+ * there were REFUSALS since the last message that was taken. A used one is given at once what is
+ * held. */
 void dialog_gateway_connected(struct dialog *d, const struct addr *destination);
-void dialog_gateway_taken(struct dialog *d, const struct addr *destination, uint32_t ext,
-			  uint64_t size_max, const struct smtp_mechanisms *mechanisms,
-			  uint32_t refusals);
+void dialog_gateway_taken(struct dialog *d, const struct addr *destination,
+			  const struct smtp_owed *can, uint32_t refusals);
 /* The mechanism of the login that is held; empty: none is. */
 struct span dialog_gateway_login(const struct dialog *d);
 /* The connection is closed or given back, no operation uses it any more. */

@@ -6,6 +6,7 @@
 #include "dialog/inner.h"
 #include "dialog/records.h"
 #include "smtp/build.h"
+#include "smtp/identity.h"
 
 uint32_t dialog_usable(const struct dialog *d)
 {
@@ -23,6 +24,8 @@ static enum smtp_owes owed_for(enum smtp_verb verb)
 		return SMTP_OWES_BODY;
 	case SMTP_VERB_AUTH:
 		return SMTP_OWES_AUTH;
+	case SMTP_VERB_XFORWARD:
+		return SMTP_OWES_FORWARD;
 	default:
 		return SMTP_OWES_COMMAND;
 	}
@@ -67,8 +70,23 @@ static void given_last(struct dialog *d, const struct held_command *c)
 	given(d, c, span_from(all, all.n - c->n));
 }
 
+/* What goes with a command of this VERB, before it. */
+static void give_ahead(struct dialog *d, enum smtp_verb verb)
+{
+	size_t n = verb == SMTP_VERB_MAIL ? dialog_forward(d) : 0;
+	struct held_command c = {
+		.verb = SMTP_VERB_XFORWARD,
+		.n = (uint16_t)n,
+		.shown = (uint16_t)(n - 2),
+	};
+
+	if (n > 0)
+		given_last(d, &c);
+}
+
 void dialog_give(struct dialog *d, const struct smtp_command *cmd)
 {
+	give_ahead(d, cmd->verb);
 	struct held_command c = rebuild(d, cmd, &d->work->to_destination);
 
 	given_last(d, &c);
@@ -130,9 +148,14 @@ void dialog_give_held(struct dialog *d)
 
 	while (h->given < h->count && may_have(d)) {
 		const struct held_command *c = at(h, h->given);
+		struct buf *out = &d->work->to_destination;
 
-		if (buf_put(&d->work->to_destination, span_of(rest.p, c->n)) < 0)
+		if (buf_space(out) < c->n + (size_t)SMTP_IDENTITY_LINE_MAX)
 			return;
+		give_ahead(d, (enum smtp_verb)c->verb);
+		int res = buf_put(out, span_of(rest.p, c->n));
+
+		CHECK(res == 0);
 		h->given++;
 		given(d, c, span_of(rest.p, c->n));
 		rest = span_from(rest, c->n);

@@ -135,6 +135,24 @@ void dialog_discard_over(struct dialog *d);
  * alone, gets one 451. */
 void dialog_desync(struct dialog *d, struct span said, enum reason why);
 
+/* Keeps what the destination SAID against the protocol, or its beginning: its owner tells of it. */
+void dialog_note_odd(struct dialog *d, struct span said);
+
+/* ---- identity.c: whom the destination takes us for ---- */
+
+/* What we call ourselves in our own EHLO: the client's name where we speak as the client. */
+const char *dialog_own_name(const struct dialog *d);
+/* The destination does not take the client's identity, by what it SAID. */
+void dialog_unidentified(struct dialog *d, struct span said);
+/* REPLY came when OWED was the oldest open command. True: it says that the destination does not
+ * take the client's identity, and that was seen to. */
+bool dialog_identity_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed);
+/* False: MAIL may not go there, since XFORWARD cannot go with it (it is not offered, or no command
+ * may follow it at once). */
+bool dialog_can_forward(const struct dialog *d);
+/* Queues XFORWARD for the destination, where it is told so: its octets; 0: none. */
+size_t dialog_forward(struct dialog *d);
+
 /* ---- body.c, chunk.c: a message's octets ---- */
 
 /* True where a message that comes by DATA goes to this destination (or, before the gateway dialog

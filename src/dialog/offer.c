@@ -2,6 +2,8 @@
 /* What the destination offers, and its limits. */
 #include "dialog/inner.h"
 
+#include "smtp/identity.h"
+
 void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_offer *offer)
 {
 	struct smtp_owed *c = &d->destination;
@@ -11,6 +13,7 @@ void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_
 	c->ext = offer->ext;
 	c->size_max = offer->size_max;
 	c->mechanisms = offer->login;
+	c->forward = smtp_identity_offered(reply, SPAN("XFORWARD"));
 }
 
 /* (A SIZE that the connection has told before still holds.) */
@@ -21,6 +24,7 @@ void dialog_learn_nothing(struct dialog *d)
 	c->ext = 0;
 	c->size_max = smtp_size_bound(c->size_max, d->env->message_max);
 	c->mechanisms = (struct smtp_mechanisms){ 0 };
+	c->forward = 0;
 }
 
 bool dialog_size_is_ours(const struct dialog *d)

@@ -45,6 +45,22 @@ struct route_secure {
 	uint8_t pin[ROUTE_PINS][ROUTE_PIN];
 };
 
+/* How a destination is told whom a connection speaks for. */
+enum route_identity {
+	ROUTE_IDENTITY_NONE,	 /* it sees us */
+	ROUTE_IDENTITY_PROXY1,	 /* by the PROXY protocol's header, version 1 */
+	ROUTE_IDENTITY_PROXY2,	 /* … version 2 */
+	ROUTE_IDENTITY_XCLIENT,	 /* by Postfix's commands of that name */
+	ROUTE_IDENTITY_XFORWARD, /* … for its log alone */
+	ROUTE_IDENTITIES
+};
+
+/* A connection is one client's for good: none of another client, and none of the pool, will do. */
+static inline bool route_identity_binds(enum route_identity identity)
+{
+	return identity == ROUTE_IDENTITY_PROXY1 || identity == ROUTE_IDENTITY_PROXY2;
+}
+
 struct route_destination {
 	/* "HOST:PORT", a host name as configured, an address as addr_format() writes it; or
 	 * "unix:/path" */
@@ -52,11 +68,13 @@ struct route_destination {
 	unsigned weight; /* 1 to 1000 */
 	unsigned max;	 /* sessions at most, 0: no limit */
 	struct route_secure secure;
+	enum route_identity identity;
 };
 
 struct route {
 	enum route_cooperation cooperation;
 	enum route_balance balance;
+	bool identifies; /* some destination is told of the client */
 	unsigned count;
 	struct route_destination destination[DESTINATIONS_MAX];
 };

@@ -55,7 +55,7 @@ struct context {
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;
 	struct pool sessions, more, works, letters, reaches, bodies, splices, partings, warms;
-	struct pool secures; /* ways to destinations' TLS */
+	struct pool talks; /* what is said to destinations before mail */
 	struct io_pipes pipes;
 	struct tls tls;
 	struct distant *distant; /* who signs for this process; NULL: it has keys itself */

@@ -49,3 +49,8 @@ void session_refuse_insecure(struct session *s)
 {
 	session_refuse(s, smtp_words(WORD_NO_TLS), END_LOST_DESTINATION, REASON_DESTINATION_TLS);
 }
+
+void session_refuse_unidentified(struct session *s)
+{
+	session_refuse(s, smtp_words(WORD_NO_IDENTITY), END_LOST_DESTINATION, REASON_IDENTITY);
+}

@@ -17,5 +17,7 @@ void session_dest_broken(struct session *s);
 void session_refuse(struct session *s, const char *reply, enum session_end end, enum reason why);
 /* … for want of TLS with one. */
 void session_refuse_insecure(struct session *s);
+/* … that does not take the client's identity. */
+void session_refuse_unidentified(struct session *s);
 
 #endif

@@ -56,33 +56,64 @@ bool session_gateway_take(struct session *s, unsigned dest)
 
 	if (!s->version->warm || s->dialog.link.kind == LINK_FRESH)
 		return false;
-	return warm_take(
-		s->version->warm, dest, s->seat,
-		&(struct warm_need){ g->need, g->need_size, dialog_gateway_login(&s->dialog) },
-		&s->line);
+	return warm_take(s->version->warm, dest, s->seat,
+			 &(struct warm_need){
+				 .ext = g->need,
+				 .size = g->need_size,
+				 .login = dialog_gateway_login(&s->dialog),
+				 .client = &s->dialog.client_addr,
+			 },
+			 &s->line);
+}
+
+bool session_gateway_is_known(const struct session *s)
+{
+	return s->rt->route->destination[s->line.dest].identity != ROUTE_IDENTITY_XCLIENT ||
+	       addr_same(&s->line.speaks_for, &s->dialog.client_addr);
+}
+
+void session_gateway_presented(struct session *s, const struct connect *c)
+{
+	struct warm_line *l = &s->line;
+
+	l->ext = c->offer->ext;
+	l->size_max = smtp_size_bound(c->offer->size_max, s->version->env.message_max);
+	l->mechanisms = c->offer->login;
+	l->xclient = c->xclient;
+	l->speaks_for = s->dialog.client_addr;
 }
 
 void session_gateway_taken(struct session *s)
 {
+	const struct smtp_owed can = {
+		.ext = s->line.ext,
+		.size_max = s->line.size_max,
+		.mechanisms = s->line.mechanisms,
+		.forward = s->line.forward,
+	};
+
 	s->dest.stream = stream_move(&s->line.stream);
 	stream_mark(&s->dest.stream);
 	s->line.uses++;
 	s->taken_ms = io_now_ms(s->ctx->io);
-	dialog_gateway_taken(&s->dialog, &s->line.addr, s->line.ext, s->line.size_max,
-			     &s->line.mechanisms, s->line.refusals);
+	dialog_gateway_taken(&s->dialog, &s->line.addr, &can, s->line.refusals);
 	session_changed(s);
 }
 
-void session_gateway_connected(struct session *s, const struct addr *addr)
+void session_gateway_connected(struct session *s, const struct connect *c)
 {
 	s->line = (struct warm_line){
 		.stream = stream_of(-1),
 		.dest = s->dest_index,
-		.addr = *addr,
+		.addr = c->addr,
 		.born_ms = io_now_ms(s->ctx->io),
 		.uses = 1,
 	};
-	dialog_gateway_connected(&s->dialog, addr);
+	if (c->presented) {
+		s->line.xclient = c->xclient;
+		s->line.speaks_for = s->dialog.client_addr;
+	}
+	dialog_gateway_connected(&s->dialog, &c->addr);
 }
 
 /* Nothing has come over a connection of the pool. */
@@ -145,6 +176,7 @@ static bool hand_over(struct session *s, bool begun)
 	l->ext = c->ext;
 	l->size_max = c->size_max;
 	l->mechanisms = c->mechanisms;
+	l->forward = c->forward;
 	l->refusals = s->dialog.link.refusals;
 	if (s->rt->route->destination[s->dest_index].max) {
 		if (!seats_part(s->rt->seats, s->seat, &l->place))

@@ -11,8 +11,12 @@ bool session_gateway_begin(struct session *s);
  * session's with session_gateway_taken(). */
 bool session_gateway_take(struct session *s, unsigned dest);
 void session_gateway_taken(struct session *s);
-/* A connection of its own, to ADDR, stands. */
-void session_gateway_connected(struct session *s, const struct addr *addr);
+/* That connection speaks for the client already, or the destination is not told by commands. */
+bool session_gateway_is_known(const struct session *s);
+/* It does now, by connect_again(). */
+void session_gateway_presented(struct session *s, const struct connect *c);
+/* A connection of its own stands. */
+void session_gateway_connected(struct session *s, const struct connect *c);
 /* Sees whether a connection of the pool turns out dead without a word: in TIMEOUT_CONNECT nothing
  * that it was given was acknowledged. If so it is lost. */
 bool session_gateway_dead(struct session *s);

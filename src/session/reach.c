@@ -7,6 +7,7 @@
 #include "session/reach.h"
 
 #include "base/diag.h"
+#include "io/net.h"
 #include "route/pick.h"
 #include "route/shared.h"
 #include "session/deadline.h"
@@ -75,6 +76,21 @@ static void note_peer(struct session *s)
 	dialog_note_peer(&s->dialog, &how);
 }
 
+/* Whom it takes us for. */
+static void note_told(struct session *s)
+{
+	static const uint8_t told[ROUTE_IDENTITIES] = {
+		[ROUTE_IDENTITY_NONE] = DIALOG_UNTOLD,
+		[ROUTE_IDENTITY_PROXY1] = DIALOG_TOLD_AHEAD,
+		[ROUTE_IDENTITY_PROXY2] = DIALOG_TOLD_AHEAD,
+		[ROUTE_IDENTITY_XCLIENT] = DIALOG_TOLD,
+		[ROUTE_IDENTITY_XFORWARD] = DIALOG_FORWARDS,
+	};
+	enum route_identity identity = s->rt->route->destination[s->dest_index].identity;
+
+	dialog_note_told(&s->dialog, (enum dialog_told)told[identity]);
+}
+
 /* The session goes there. */
 static void count_session(struct session *s)
 {
@@ -99,13 +115,15 @@ static void over(struct session *s)
 static void reached(struct session *s, const struct connect *c)
 {
 	s->reach_ms = c->search.began_ms;
+	note_told(s);
 	if (s->dialog.gateway.on)
-		session_gateway_connected(s, &c->addr);
+		session_gateway_connected(s, c);
 	else
 		dialog_connected(&s->dialog, &c->addr);
 	count_session(s);
 	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(s->ctx->io) - c->began_us);
 	note_peer(s);
+	s->presented = c->presented;
 	if (c->said.n > 0) {
 		session_borrow(s);
 		session_keep(&s->work->dest_in, c->said);
@@ -126,13 +144,41 @@ static void attempt_failed(struct session *s, const struct connect *c)
 		session_connect(s);
 }
 
+static void picked_warm(struct session *s)
+{
+	over(s);
+	count_session(s);
+	note_told(s);
+	session_gateway_taken(s);
+	note_peer(s);
+}
+
+/* A connection of the pool speaks for this client from now on. */
+static void presented(struct session *s, const struct connect *c)
+{
+	session_gateway_presented(s, c);
+	s->line.stream = stream_move(&s->dest.stream);
+	s->state = SESSION_RUNNING;
+	picked_warm(s);
+}
+
+/* It does not: another one is made. */
+static void stale(struct session *s)
+{
+	dialog_gateway_wants_fresh(&s->dialog);
+	session_connect(s);
+}
+
 static void connect_done(struct connect *c, enum connect_result how)
 {
 	struct session *s = container_of(c, struct session_reach, connect)->session;
 
 	s->dest.stream = stream_move(&c->stream);
 	if (how == CONNECT_REACHED && is_wanted(s)) {
-		reached(s, c);
+		if (c->offer)
+			presented(s, c);
+		else
+			reached(s, c);
 		return;
 	}
 	if (!stream_is_open(&s->dest.stream))
@@ -141,6 +187,10 @@ static void connect_done(struct connect *c, enum connect_result how)
 		session_changed(s); /* which closes it */
 	else if (how == CONNECT_INSECURE)
 		session_refuse_insecure(s);
+	else if (how == CONNECT_STALE)
+		stale(s);
+	else if (how == CONNECT_UNIDENTIFIED)
+		session_refuse_unidentified(s);
 	else if (how == CONNECT_SLOW)
 		session_refuse(s, smtp_words(WORD_SLOW_IDLE), END_LOST_DESTINATION, REASON_TIMEOUT);
 	else if (how == CONNECT_NO_MEANS)
@@ -153,19 +203,12 @@ void session_greeted(struct session *s)
 {
 	struct dialog *d = &s->dialog;
 
+	/* (One that greets the client, and not us, says nothing to others by turning it away.) */
 	if (d->greeting == DIALOG_WELCOMED)
 		greeting_record_good(s->ctx, s->rt, s->dest_index, s->reach_ms);
-	else if (d->greeting == DIALOG_TURNED_AWAY)
+	else if (d->greeting == DIALOG_TURNED_AWAY && !s->presented)
 		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->reach_ms, d->work->words);
 	d->greeting = DIALOG_UNGREETED;
-}
-
-static void picked_warm(struct session *s)
-{
-	over(s);
-	count_session(s);
-	session_gateway_taken(s);
-	note_peer(s);
 }
 
 static void begin_attempt(struct session *s)
@@ -173,6 +216,14 @@ static void begin_attempt(struct session *s)
 	s->progress++;
 	session_deadline(s);
 	connect_to(&s->reach->connect, 1000 * (uint64_t)s->rt->config->set.timeout_connect);
+}
+
+/* A connection of the pool has spoken for another client. */
+static void begin_presenting(struct session *s)
+{
+	s->progress++;
+	session_deadline(s);
+	connect_again(&s->reach->connect, &s->line.stream, s->dest_index, s->line.xclient);
 }
 
 /* Every candidate is at its max=: one may get room within TIMEOUT_CONNECT. */
@@ -206,6 +257,29 @@ static void want_room(struct session *s)
 			route_want_room(s->rt->route_shared, i);
 }
 
+/* For whom the destination is to take us, if it is told. */
+static void identify(struct session *s)
+{
+	struct session_reach *r = s->reach;
+	const struct dialog *d = &s->dialog;
+
+	if (!s->to.family)
+		net_local(s->client.stream.fd, &s->to);
+	r->identity = (struct identity){
+		.client = d->client_addr,
+		.to = s->to,
+		.helo = dialog_helo(d),
+		.more = { .id = r->id },
+	};
+	xmllog_session_text(&d->id, r->id);
+	if (d->tls == DIALOG_SECURE) {
+		r->identity.more.name = d->more->secure.name;
+		r->identity.more.version = d->more->secure.version;
+		r->identity.more.cipher = d->more->secure.cipher;
+	}
+	r->connect.identity = &r->identity;
+}
+
 static struct connect *reach(struct session *s)
 {
 	if (!s->reach) {
@@ -213,6 +287,8 @@ static struct connect *reach(struct session *s)
 		CHECK(s->reach); /* the pool holds one for each session */
 		s->reach->session = s;
 		connect_init(&s->reach->connect, s->ctx, s->version, CONNECT_MAIL, connect_done);
+		if (s->rt->route->identifies)
+			identify(s);
 	}
 	return &s->reach->connect;
 }
@@ -240,10 +316,12 @@ void session_connect(struct session *s)
 		link_enter(&s->dialog, LINK_REACHING);
 	switch (pick(s, reach(s))) {
 	case ROUTE_PICKED:
-		if (stream_is_open(&s->line.stream))
+		if (!stream_is_open(&s->line.stream))
+			begin_attempt(s);
+		else if (session_gateway_is_known(s))
 			picked_warm(s);
 		else
-			begin_attempt(s);
+			begin_presenting(s);
 		break;
 	case ROUTE_FULL:
 		want_room(s);

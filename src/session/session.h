@@ -22,6 +22,7 @@
 #include "session/window.h"
 #include "smtp/line.h"
 #include "upstream/connect.h"
+#include "upstream/present.h"
 #include "upstream/warm.h"
 #include "runtime/context.h"
 
@@ -42,6 +43,8 @@ struct session_work {
 struct session_reach {
 	struct connect connect;
 	struct session *session;
+	struct identity identity;
+	char id[XMLLOG_SESSION_TEXT_MAX]; /* of the session, as the log has it */
 };
 
 /* What a session waits for; each has its deadline. */
@@ -102,6 +105,8 @@ struct session {
 	enum session_seat seat_is;
 	uint32_t progress, wait_progress; /* a new wait of the same kind has its own deadline */
 	unsigned dest_index;
+	struct addr to; /* what the client has connected to; family 0: nobody has asked yet */
+	bool presented; /* to the destination, which has greeted the client since */
 	struct warm_line line; /* DIALOG_GATEWAY: the connection of this transaction */
 	uint64_t taken_ms;     /* … and since when it is */
 	uint32_t seat;

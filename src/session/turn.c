@@ -14,6 +14,7 @@
 #include "session/seat.h"
 #include "session/secure.h"
 #include "session/work.h"
+#include "upstream/greeting.h"
 #include "upstream/odd.h"
 
 /* ---- receiving ---- */
@@ -259,10 +260,18 @@ static void feed(struct session *s)
 static void tell_odd(struct session *s)
 {
 	struct dialog_work *w = s->dialog.work;
+	struct span said;
 
 	if (!w || w->odd_len == 0)
 		return;
-	odd_reply(s->ctx, s->rt, s->dest_index, &s->dialog.id, span_of(w->odd, w->odd_len));
+	said = span_of(w->odd, w->odd_len);
+	if (s->dialog.reason == REASON_IDENTITY) {
+		odd_identity(s->ctx, s->rt, s->dest_index, &s->dialog.id, said);
+		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->reach_ms,
+				    connect_unidentified);
+	} else {
+		odd_reply(s->ctx, s->rt, s->dest_index, &s->dialog.id, said);
+	}
 	w->odd_len = 0;
 }
 
@@ -298,8 +307,10 @@ static void run(struct session *s)
 	if (s->transfer.mover)
 		s->transfer.mover->step(s);
 	session_seat_useful(s);
-	if (d->end != END_RUNS)
+	if (d->end != END_RUNS) {
+		tell_odd(s); /* a connection of the pool may have been no good at first sight */
 		session_ends(s);
+	}
 	flush_both(s);
 	if (s->state == SESSION_RUNNING)
 		arm_receives(s);

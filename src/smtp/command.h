@@ -36,6 +36,9 @@ enum smtp_verb {
 	SMTP_VERB_AUTH,
 	SMTP_VERB_STARTTLS,
 	SMTP_VERB_QUIT,
+	/* Said by Caronte alone (identity.h): 502 5.5.1 to a client. */
+	SMTP_VERB_XCLIENT,
+	SMTP_VERB_XFORWARD,
 	SMTP_VERB_COUNT
 };
 

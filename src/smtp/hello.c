@@ -34,6 +34,11 @@ static const struct row rows[] = {
 	[SMTP_HELLO_CLEAR_EHLO] =
 		{ SMTP_VERB_EHLO,     true,  true,  0,   SMTP_HELLO_STARTTLS,   REFUSAL },
 	[SMTP_HELLO_STARTTLS] = { SMTP_VERB_STARTTLS, false, false, 220, WELCOME, REFUSAL },
+	[SMTP_HELLO_OWN_GREETING] =
+		{ SMTP_VERB_UNKNOWN,  false, false, 0,   SMTP_HELLO_OWN_EHLO,   REFUSAL },
+	[SMTP_HELLO_OWN_EHLO] =
+		{ SMTP_VERB_EHLO,     true,  true,  0,   SMTP_HELLO_XCLIENT,    REFUSAL },
+	[SMTP_HELLO_XCLIENT] =  { SMTP_VERB_XCLIENT,  false, false, 220, WELCOME, REFUSAL },
 	/* clang-format on */
 };
 
@@ -58,12 +63,28 @@ enum smtp_hello_result smtp_hello_next(enum smtp_hello_step *step, unsigned code
 	return SMTP_HELLO_ON;
 }
 
+static void write_xclient(struct smtp_hello *h)
+{
+	struct buf out;
+	int res;
+
+	buf_init(&out, h->line, sizeof(h->line) - 1);
+	res = smtp_identity_xclient(h->xclient, h->client, h->to, &out);
+	CHECK(res == 0);
+	h->line[buf_len(&out)] = '\0';
+}
+
 static void write_line(struct smtp_hello *h)
 {
 	const struct row *row = &rows[h->step];
 	int n = 0;
 
 	h->line[0] = '\0';
+	if (row->say == SMTP_VERB_XCLIENT) {
+		if (smtp_hello_can_present(h))
+			write_xclient(h);
+		return;
+	}
 	if (row->say != SMTP_VERB_UNKNOWN)
 		n = snprintf(h->line, sizeof(h->line), "%s%s%s\r\n", smtp_verb_name(row->say),
 			     row->named ? " " : "", row->named ? h->name : "");
@@ -76,6 +97,18 @@ void smtp_hello_begin(struct smtp_hello *h, enum smtp_hello_step step, const cha
 	write_line(h);
 }
 
+void smtp_hello_begin_xclient(struct smtp_hello *h, uint32_t xclient, const struct addr *client,
+			      const struct addr *to)
+{
+	*h = (struct smtp_hello){
+		.step = SMTP_HELLO_XCLIENT,
+		.xclient = xclient,
+		.client = client,
+		.to = to,
+	};
+	write_line(h);
+}
+
 enum smtp_hello_result smtp_hello_heard(struct smtp_hello *h, const struct smtp_reply *reply)
 {
 	bool good = is_good(h->step, reply->code);
@@ -85,8 +118,11 @@ enum smtp_hello_result smtp_hello_heard(struct smtp_hello *h, const struct smtp_
 	if (!good || rows[h->step].say == SMTP_VERB_UNKNOWN)
 		h->lmtp = h->lmtp || smtp_greeting_is_lmtp(reply);
 	smtp_greeting_refusal(h->words, sizeof(h->words), reply, h->lmtp);
-	if (good && rows[h->step].offers)
+	if (good && rows[h->step].offers) {
 		smtp_offer_read(&h->offer, reply);
+		h->xclient = smtp_identity_offered(reply, SPAN("XCLIENT"));
+		h->forward = smtp_identity_offered(reply, SPAN("XFORWARD"));
+	}
 	result = smtp_hello_next(&h->step, reply->code);
 	if (result == SMTP_HELLO_ON)
 		write_line(h);

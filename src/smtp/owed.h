@@ -28,6 +28,7 @@ enum smtp_owes {
 	SMTP_OWES_EOD,	   /* the answer to the end of data, or to the last chunk */
 	SMTP_OWES_CHUNK,   /* the answer to a chunk that was not the last, while more of them go */
 	SMTP_OWES_AUTH,
+	SMTP_OWES_FORWARD, /* the answer to XFORWARD, which no client has asked for */
 	SMTP_OWES_KINDS
 };
 
@@ -45,6 +46,7 @@ struct smtp_owed {
 	uint32_t ext;	   /* enum smtp_ext: what its last EHLO answer offered */
 	uint64_t size_max; /* octets of a message that it takes; 0: no limit */
 	struct smtp_mechanisms mechanisms;
+	uint32_t forward; /* enum smtp_attribute: what it offers of XFORWARD */
 };
 
 /* A fresh connection: the greeting is owed. */

@@ -40,6 +40,7 @@
 	X(UNKNOWN_VERB, "unknown-verb")                                                            \
 	X(NO_CONNECTION, "no-connection")                                                          \
 	X(DESTINATION_TLS, "destination-tls")                                                      \
+	X(IDENTITY, "identity")                                                                    \
 	X(FULL, "full")                                                                            \
 	X(CLOSED, "closed")                                                                        \
 	X(TIMEOUT, "timeout")                                                                      \

@@ -51,6 +51,8 @@ enum smtp_words_then { THEN_ON, THEN_END };
 	  THEN_END)                                                                                \
 	X(NO_TLS, "421 4.7.5", "The destination cannot be reached by TLS, try later", TO_OPEN,     \
 	  THEN_END)                                                                                \
+	X(NO_IDENTITY, "421 4.3.2", "The destination does not take your identity, try later",      \
+	  TO_OPEN, THEN_END)                                                                       \
 	X(SEAT, "421 4.3.2", "Too many sessions, idle ones are ended", TO_OPEN, THEN_END)          \
 	X(STOP, "421 4.3.2", "Service is shutting down", TO_OPEN, THEN_END)                        \
 	X(CLOSING, "421 4.3.2", "Closing connection", TO_OPEN, THEN_END)                           \

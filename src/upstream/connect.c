@@ -9,9 +9,12 @@
 #include "route/parse.h"
 #include "route/shared.h"
 #include "upstream/greeting.h"
+#include "upstream/present.h"
 #include "upstream/secure.h"
+#include "upstream/talk.h"
 
 const char connect_insecure[] = "no TLS: see the fault destination-tls";
+const char connect_unidentified[] = "no identity of clients: see the fault identity";
 
 static bool is_reached(int res)
 {
@@ -23,25 +26,83 @@ static bool lacks_means(int res)
 	return res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
 }
 
+/* The destination of C is spoken to by TLS. */
+static bool is_secured(const struct connect *c)
+{
+	return !c->alone && c->version->peers[c->dest];
+}
+
+/* It is there, and not of use: WHY. A visit judges that itself: health.c. */
+static void record_useless(struct connect *c, const char *why)
+{
+	if (c->purpose == CONNECT_MAIL)
+		greeting_record_bad(c->ctx, c->rt, c->dest, c->search.began_ms, why);
+}
+
 /* C may be gone afterwards. */
 static void over(struct connect *c, enum connect_result how)
 {
-	struct pool *pool = &c->ctx->secures;
-	struct secure *secure = c->secure;
+	struct pool *pool = &c->ctx->talks;
+	struct talk *talk = c->talk;
 
 	c->under_way = false;
-	c->secure = NULL;
+	c->talk = NULL;
 	if (c->cancelled)
 		how = CONNECT_CANCELLED;
-	if (secure && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
+	if (is_secured(c) && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
 		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
-	/* A visit judges that itself: health.c. */
-	if (how == CONNECT_INSECURE && c->purpose == CONNECT_MAIL)
-		greeting_record_bad(c->ctx, c->rt, c->dest, c->search.began_ms, connect_insecure);
+	if (how == CONNECT_INSECURE)
+		record_useless(c, connect_insecure);
+	else if (how == CONNECT_UNIDENTIFIED)
+		record_useless(c, connect_unidentified);
 	if (how != CONNECT_REACHED && how != CONNECT_CANCELLED)
 		stream_close(c->ctx->io, &c->stream);
 	c->done(c, how);
-	pool_put(pool, secure);
+	pool_put(pool, talk);
+}
+
+/* ---- what comes between the connection and its use ---- */
+
+static void next_stage(struct connect *c);
+
+static void stage_done(struct connect *c, enum connect_result how)
+{
+	if (how == CONNECT_REACHED && !c->cancelled)
+		next_stage(c);
+	else
+		over(c, how);
+}
+
+static bool speaks_for_client(const struct connect *c)
+{
+	return !c->alone && present_by_command(c);
+}
+
+static const struct {
+	bool (*wanted)(const struct connect *c);
+	void (*begin)(struct connect *c, void (*done)(struct connect *c, enum connect_result how));
+} stages[] = {
+	{ present_by_header, present_header },
+	{ is_secured, secure_begin },
+	{ speaks_for_client, present_client },
+};
+
+#define STAGES (sizeof(stages) / sizeof(stages[0]))
+
+static void next_stage(struct connect *c)
+{
+	while (c->stage < STAGES && !stages[c->stage].wanted(c))
+		c->stage++;
+	if (c->stage == STAGES) {
+		over(c, CONNECT_REACHED);
+		return;
+	}
+	if (!c->talk)
+		c->talk = talk_new(c);
+	if (c->talk)
+		stages[c->stage++].begin(c, stage_done);
+	else
+		over(c, CONNECT_NO_MEANS);
 }
 
 static void reached(struct connect *c)
@@ -53,15 +114,8 @@ static void reached(struct connect *c)
 
 	if (is_back)
 		context_destination_record(c->ctx, c->rt, c->dest, ROUTE_UP, "connected");
-	if (c->alone || !c->version->peers[c->dest]) {
-		over(c, CONNECT_REACHED);
-		return;
-	}
-	c->secure = pool_get(&c->ctx->secures);
-	if (c->secure)
-		secure_begin(c, over);
-	else
-		over(c, CONNECT_NO_MEANS);
+	c->stage = 0;
+	next_stage(c);
 }
 
 static void failed(struct connect *c, int error)
@@ -96,7 +150,7 @@ static void out_of_time(struct io_timer *t)
 
 int connect_pool(struct pool *pool, unsigned count)
 {
-	return pool_init(pool, sizeof(struct secure), count);
+	return pool_init(pool, sizeof(struct talk), count);
 }
 
 void connect_init(struct connect *c, struct context *ctx, const struct context_version *version,
@@ -148,7 +202,8 @@ void connect_to(struct connect *c, uint64_t ms)
 	CHECK(!c->under_way && !stream_is_open(&c->stream));
 	c->op.done = connected;
 	c->said = span_of(NULL, 0);
-	c->cancelled = false;
+	c->cancelled = c->presented = false;
+	c->offer = NULL;
 	res = begin(c);
 	if (res < 0) {
 		failed(c, res);
@@ -157,6 +212,23 @@ void connect_to(struct connect *c, uint64_t ms)
 	c->under_way = true;
 	c->began_us = io_now_us(io);
 	io_timer_set(io, &c->timer, ms);
+}
+
+void connect_again(struct connect *c, struct stream *st, unsigned dest, uint32_t xclient)
+{
+	CHECK(!c->under_way && c->identity);
+	c->dest = dest;
+	c->stream = stream_move(st);
+	c->said = span_of(NULL, 0);
+	c->cancelled = c->presented = false;
+	c->offer = NULL;
+	c->xclient = xclient;
+	c->under_way = true;
+	c->talk = talk_new(c);
+	if (c->talk)
+		present_again(c, over);
+	else
+		over(c, CONNECT_STALE);
 }
 
 void connect_cancel(struct connect *c)

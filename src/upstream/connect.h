@@ -21,6 +21,14 @@
  *              cluster it is busy (greeting.h), so the next sessions go elsewhere.
  *   slow       the same, and it has not even greeted in time.
  *
+ * So is it with whom the connection speaks for (present.h), where the destination is told:
+ *
+ *   unidentified  it stood, and was closed: the destination does not take the client's identity. A
+ *                 fault "identity" says why. Else as insecure.
+ *
+ * A connection of the pool can be made another client's (connect_again()). One that cannot be any
+ * more is stale: a fresh one will tell why.
+ *
  * Which address comes next is the caller's: connect_next() for those that want this destination
  * and no other, route_pick() for a session. The caller owns the struct, which must stay while an
  * attempt is under way; nothing is allocated.
@@ -36,8 +44,8 @@
  * failure is no news. */
 enum connect_purpose { CONNECT_MAIL, CONNECT_VISIT, CONNECT_TRY };
 
-/* What people are told of one that is insecure. */
-extern const char connect_insecure[];
+/* What people are told of one that is insecure, or unidentified. */
+extern const char connect_insecure[], connect_unidentified[];
 
 enum connect_result {
 	CONNECT_REACHED,
@@ -45,10 +53,13 @@ enum connect_result {
 	CONNECT_NO_MEANS,
 	CONNECT_INSECURE,
 	CONNECT_SLOW,
+	CONNECT_UNIDENTIFIED,
+	CONNECT_STALE,
 	CONNECT_CANCELLED, /* by connect_cancel() */
 };
 
-struct secure;
+struct identity;
+struct talk;
 
 struct connect {
 	struct context *ctx;
@@ -63,6 +74,15 @@ struct connect {
 	struct span said;
 	enum connect_purpose purpose;
 	bool alone; /* nothing but the connection is wanted */
+	/* Whom it speaks for, until `done`; NULL: nobody but us. */
+	const struct identity *identity;
+	/* CONNECT_REACHED: the destination has been told of the client by XCLIENT, and what it
+	 * greets with is for that client. */
+	bool presented;
+	uint32_t xclient; /* then, enum smtp_attribute: what it has offered of that */
+	/* CONNECT_REACHED by connect_again(): what it offers that client. There until `done`
+	 * returns. */
+	const struct smtp_offer *offer;
 	unsigned dest;
 	struct addr addr;
 	struct route_search search;
@@ -71,11 +91,12 @@ struct connect {
 	/* connect's own. */
 	struct io_op op;
 	struct io_timer timer;
-	struct secure *secure; /* on the way to TLS */
+	struct talk *talk; /* what is said before anybody has the connection */
+	uint8_t stage;	   /* of what comes before that, the next */
 	bool under_way, cancelled;
 };
 
-/* Room for all ways to TLS of a worker. 0 or -ENOMEM. */
+/* Room for all that is said so in a worker. 0 or -ENOMEM. */
 int connect_pool(struct pool *pool, unsigned count) __attribute__((warn_unused_result));
 
 void connect_init(struct connect *c, struct context *ctx, const struct context_version *version,
@@ -91,6 +112,9 @@ bool connect_next(struct connect *c) __attribute__((warn_unused_result));
 
 /* Connects to C->addr of C->dest, for MS at most. `done` may be called before this returns. */
 void connect_to(struct connect *c, uint64_t ms);
+/* ST, a connection to DEST that stands, owes nothing and has offered XCLIENT, is to speak for C's
+ * client from now on. It belongs to C, as one that was made does. */
+void connect_again(struct connect *c, struct stream *st, unsigned dest, uint32_t xclient);
 static inline bool connect_is_under_way(const struct connect *c)
 {
 	return c->under_way;

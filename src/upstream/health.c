@@ -333,10 +333,12 @@ static void reached(struct visit *v, struct span said)
 }
 
 /* It is there, and mail cannot go to it all the same. */
-static void no_tls(struct visit *v, enum connect_result how)
+static void useless(struct visit *v, enum connect_result how)
 {
 	if (how == CONNECT_INSECURE)
 		found_busy(v, connect_insecure);
+	else if (how == CONNECT_UNIDENTIFIED)
+		found_busy(v, connect_unidentified);
 	else
 		found_odd(v, smtp_greeting_none);
 	end(v);
@@ -349,8 +351,8 @@ static void connect_done(struct connect *c, enum connect_result how)
 	v->stream = stream_move(&c->stream);
 	if (how == CONNECT_REACHED)
 		reached(v, c->said);
-	else if (how == CONNECT_INSECURE || how == CONNECT_SLOW)
-		no_tls(v, how);
+	else if (how == CONNECT_INSECURE || how == CONNECT_UNIDENTIFIED || how == CONNECT_SLOW)
+		useless(v, how);
 	else if (how == CONNECT_FAILED && connect_next(c))
 		connect_visit(v);
 	else

@@ -198,6 +198,8 @@ static void learnt(struct warm_conn *c, const struct smtp_offer *offer)
 	c->line.ext = offer->ext;
 	c->line.size_max = size_bound(p, offer);
 	c->line.mechanisms = offer->login;
+	c->line.xclient = c->hello.xclient;
+	c->line.forward = c->hello.forward;
 	if (c->line.has_place)
 		warm_drop(c, true); /* others may have better use for it */
 	else

@@ -34,6 +34,12 @@ void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
 		tell(ctx, rt, dest, id, "destination-reply", said);
 }
 
+void odd_identity(struct context *ctx, const struct runtime *rt, unsigned dest,
+		  const struct xmllog_session *id, struct span said)
+{
+	tell(ctx, rt, dest, id, "identity", said);
+}
+
 void odd_tls(struct context *ctx, const struct runtime *rt, unsigned dest,
 	     const struct xmllog_session *id, const struct stream *st)
 {

@@ -21,4 +21,8 @@ void odd_stray(struct context *ctx, const struct runtime *rt, unsigned dest,
 void odd_tls(struct context *ctx, const struct runtime *rt, unsigned dest,
 	     const struct xmllog_session *id, const struct stream *st);
 
+/* … SAID shows that it does not take a client's identity (present.h): a fault "identity". */
+void odd_identity(struct context *ctx, const struct runtime *rt, unsigned dest,
+		  const struct xmllog_session *id, struct span said);
+
 #endif

@@ -11,24 +11,12 @@
  * A destination that greets with a refusal, or with what is no reply, or closes at once, is not
  * asked for TLS: that is its owner's to judge, in clear.
  *
- * Has no operation, stream or timer of its own: they are connect's, whose part it is.
+ * A part of connect's, by its talk (talk.h).
  */
 #ifndef UPSTREAM_SECURE_H
 #define UPSTREAM_SECURE_H
 
-#include "base/buf.h"
-#include "smtp/hello.h"
-#include "smtp/reply.h"
 #include "upstream/connect.h"
-
-struct secure {
-	struct connect *connect;
-	void (*done)(struct connect *c, enum connect_result how);
-	struct smtp_hello hello;
-	size_t greeting; /* octets of it, at the front of IN */
-	struct buf in;
-	uint8_t mem[2 * SMTP_REPLY_MAX];
-};
 
 /* The connection of C stands, and its destination has TLS. DONE: reached, in clear perhaps, with
  * what was said; or insecure, slow, no means. It may be called before this returns. */

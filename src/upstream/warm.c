@@ -154,13 +154,15 @@ static bool may_hold_place(struct warm *p, const struct warm_line *l)
 	       (!room_is_wanted(p, l->dest) && !seats_places_are_few(warm_runtime(p)->seats));
 }
 
-/* It can do what its destination is known to do. */
+/* It can do what its destination is known to do. (What it offers to a client may be for that client
+ * alone.) */
 static bool is_as_known(const struct warm *p, const struct warm_line *l)
 {
 	const struct warm_known *k = &p->at[l->dest];
 
-	return !k->note || (l->ext == k->offer.ext && l->size_max == k->offer.size_max &&
-			    memcmp(&l->mechanisms, &k->offer.login, sizeof(l->mechanisms)) == 0);
+	return !k->note || l->speaks_for.family ||
+	       (l->ext == k->offer.ext && l->size_max == k->offer.size_max &&
+		memcmp(&l->mechanisms, &k->offer.login, sizeof(l->mechanisms)) == 0);
 }
 
 static bool is_over(struct warm *p, const struct warm_line *l)
@@ -169,10 +171,15 @@ static bool is_over(struct warm *p, const struct warm_line *l)
 	       route_drained(warm_runtime(p)->route_shared, l->dest) || !may_hold_place(p, l);
 }
 
+static enum route_identity identity_of(const struct warm *p, unsigned dest)
+{
+	return warm_runtime(p)->route->destination[dest].identity;
+}
+
 static bool may_keep(struct warm *p, const struct warm_line *l)
 {
 	return p->running && p->at[l->dest].count < PER_DESTINATION && l->uses < USES_MAX &&
-	       !is_over(p, l);
+	       !route_identity_binds(identity_of(p, l->dest)) && !is_over(p, l);
 }
 
 static void keep(struct warm_conn *c)
@@ -209,8 +216,23 @@ static bool covers(const struct warm_line *l, const struct warm_need *need)
 	       (need->login.n == 0 || smtp_mechanisms_have(&l->mechanisms, need->login));
 }
 
-/* The next one that is of use, or NULL. */
-static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct warm_need *need)
+static bool speaks_for(const struct warm_line *l, const struct warm_need *need)
+{
+	return addr_same(&l->speaks_for, need->client);
+}
+
+/* The connection speaks for the client already (OWN), or can be told to. */
+static bool is_for(const struct warm *p, const struct warm_line *l, const struct warm_need *need,
+		   bool own)
+{
+	if (identity_of(p, l->dest) != ROUTE_IDENTITY_XCLIENT)
+		return true;
+	return own ? speaks_for(l, need) : l->xclient & SMTP_ATTRIBUTE_ADDR;
+}
+
+/* The next one that is of use, or NULL. OWN: it needs not be told of the client. */
+static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct warm_need *need,
+				  bool own)
 {
 	struct list *pos = p->at[dest].idle.prev;
 
@@ -218,7 +240,7 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct wa
 		struct warm_conn *c = container_of(pos, struct warm_conn, link);
 
 		pos = pos->prev;
-		if (!covers(&c->line, need))
+		if (!covers(&c->line, need) || !is_for(p, &c->line, need, own))
 			continue; /* a new one may do, and this one for others */
 		if (stream_silent(&c->line.stream))
 			return c;
@@ -230,9 +252,11 @@ static struct warm_conn *idle_for(struct warm *p, unsigned dest, const struct wa
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line)
 {
-	struct warm_conn *c = idle_for(p, dest, need);
+	struct warm_conn *c = idle_for(p, dest, need, true);
 	struct seats *seats = warm_runtime(p)->seats;
 
+	if (!c && identity_of(p, dest) == ROUTE_IDENTITY_XCLIENT)
+		c = idle_for(p, dest, need, false);
 	if (!c)
 		return false;
 	*line = c->line;

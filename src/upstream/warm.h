@@ -38,6 +38,11 @@ struct warm_line {
 	uint32_t place; /* its seat at a destination with a max= */
 	bool has_place;
 	uint32_t refusals; /* struct dialog_gateway */
+	/* Of a destination that is told of clients by XCLIENT: what it offers of that (enum
+	 * smtp_attribute), and whom the connection speaks for; family 0: us. */
+	uint32_t xclient;
+	struct addr speaks_for;
+	uint32_t forward; /* the same of XFORWARD, of any destination */
 };
 
 /* Room for all that a worker keeps. 0 or -ENOMEM. */
@@ -68,10 +73,11 @@ struct warm_need {
 	uint32_t ext; /* enum smtp_ext */
 	uint64_t size;
 	struct span login; /* its mechanism; empty: none */
+	const struct addr *client;
 };
 
-/* Takes an idle connection to DEST that covers NEED for the session with seat SEAT. False: there is
- * none. */
+/* Takes an idle connection to DEST that covers NEED for the session with seat SEAT; one that speaks
+ * for the same client rather than another one. False: there is none. */
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line);
 /* Takes over the connection of LINE, which has none afterwards. BEGUN: a transaction must be ended

@@ -75,7 +75,7 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->ctx.reaches, sizeof(struct session_reach), n);
 	if (res == 0)
-		res = connect_pool(&w->ctx.secures, (unsigned)n + WARM_MAX + DESTINATIONS_MAX);
+		res = connect_pool(&w->ctx.talks, (unsigned)n + WARM_MAX + DESTINATIONS_MAX);
 	if (res == 0)
 		res = pool_init(&w->ctx.bodies, sizeof(struct session_body), 2 * n);
 	if (res == 0)

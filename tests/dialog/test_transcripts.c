@@ -537,7 +537,11 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 		read_offer(p, arg, &offer);
 		assert_int_not_equal(d->link.kind, LINK_FRESH);
 		link_enter(d, LINK_REACHING);
-		dialog_gateway_taken(d, &dest, offer.ext, offer.size_max, &offer.login, 0);
+		dialog_gateway_taken(d, &dest,
+				     &(struct smtp_owed){ .ext = offer.ext,
+							  .size_max = offer.size_max,
+							  .mechanisms = offer.login },
+				     0);
 	} else if (strcmp(word, "gives") == 0) {
 		check_gives(p, arg);
 	} else {

@@ -139,6 +139,13 @@ def destination_tls(w):
     assert client.meet()[:9] == b"421 4.7.5"
 
 
+@way("a destination does not take the client's identity")
+def identity(w):
+    sink = w.test.enterContext(harness.Sink())
+    client = w.client(w.daemon("127.0.0.1:%d,identity=xclient" % sink.port))
+    assert client.meet()[:9] == b"421 4.3.2"
+
+
 @way("all destinations have their max= sessions")
 def full(w):
     sink = w.test.enterContext(harness.Sink())

@@ -22,7 +22,9 @@ static void check_refusal(const char *fault, const struct smtp_command *cmd)
 	CHECK(used == strlen(fault) && reply.lines == 1);
 	CHECK(reply.code >= 500 && reply.code <= 599);
 	CHECK((reply.code == 500) == (cmd->verb == SMTP_VERB_UNKNOWN));
-	CHECK((reply.code == 502) == (cmd->verb == SMTP_VERB_REFUSED));
+	CHECK((reply.code == 502) ==
+	      (cmd->verb == SMTP_VERB_REFUSED || cmd->verb == SMTP_VERB_XCLIENT ||
+	       cmd->verb == SMTP_VERB_XFORWARD));
 }
 
 static bool same_span(struct span a, struct span b)

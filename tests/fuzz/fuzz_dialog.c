@@ -591,8 +591,7 @@ static void used_connection(struct play *p, struct addr *addr)
 	link_enter(&p->d, LINK_REACHING);
 	p->uses++;
 	p->model.dead = p->deaths && (p->model.seed + p->uses) % 3 == 0;
-	dialog_gateway_taken(&p->d, addr, p->idle_offer.ext, p->idle_offer.size_max,
-			     &p->idle_offer.mechanisms, 0);
+	dialog_gateway_taken(&p->d, addr, &p->idle_offer, 0);
 }
 
 /* It has done with the connection, and says what is to become of it. */

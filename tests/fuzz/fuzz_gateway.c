@@ -288,9 +288,14 @@ static bool reach(struct client *c)
 		conn->idle = false;
 		conn->owner = c->number;
 		c->conn = conn;
-		dialog_gateway_taken(&c->d, &addr, conn->ext,
-				     conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX,
-				     conn->ext & SMTP_EXT_AUTH ? &all->offer.login : &none, 0);
+		dialog_gateway_taken(
+			&c->d, &addr,
+			&(struct smtp_owed){
+				.ext = conn->ext,
+				.size_max = conn->ext & SMTP_EXT_SIZE ? 500 : MESSAGE_MAX,
+				.mechanisms = conn->ext & SMTP_EXT_AUTH ? all->offer.login : none,
+			},
+			0);
 		return true;
 	}
 	conn = &all->conn[all->conns++];

@@ -62,8 +62,8 @@ static const struct row rows[] = {
 	{ S("SOML FROM:<u@c>"), SMTP_VERB_REFUSED, REFUSED },
 	{ S("saml from:<u@c>"), SMTP_VERB_REFUSED, REFUSED },
 	{ S("BURL imap://x LAST"), SMTP_VERB_REFUSED, REFUSED },
-	{ S("XCLIENT ADDR=127.0.0.1"), SMTP_VERB_REFUSED, REFUSED },
-	{ S("xForward ADDR=127.0.0.1"), SMTP_VERB_REFUSED, REFUSED },
+	{ S("XCLIENT ADDR=127.0.0.1"), SMTP_VERB_XCLIENT, REFUSED },
+	{ S("xForward ADDR=127.0.0.1"), SMTP_VERB_XFORWARD, REFUSED },
 	{ S("VRFY u"), SMTP_VERB_REFUSED, REFUSED },
 	{ S("EXPN \x01"), SMTP_VERB_REFUSED, REFUSED },
 	/* No argument. */

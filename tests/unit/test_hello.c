@@ -62,6 +62,11 @@ static void test_rows(void **state)
 		{ SMTP_HELLO_QUIT, "QUIT\r\n", "250 x\r\n", SMTP_HELLO_BAD, 0 },
 		{ SMTP_HELLO_QUIT, "QUIT\r\n", "421 x\r\n", SMTP_HELLO_BAD, 0 },
 		{ SMTP_HELLO_QUIT, "QUIT\r\n", "500 x\r\n", SMTP_HELLO_BAD, 0 },
+		{ SMTP_HELLO_OWN_GREETING, "", "220 x\r\n", SMTP_HELLO_ON, SMTP_HELLO_OWN_EHLO },
+		{ SMTP_HELLO_OWN_GREETING, "", "554 x\r\n", SMTP_HELLO_BAD, 0 },
+		{ SMTP_HELLO_OWN_EHLO, "EHLO " NAME "\r\n", "250 x\r\n", SMTP_HELLO_ON,
+		  SMTP_HELLO_XCLIENT },
+		{ SMTP_HELLO_OWN_EHLO, "EHLO " NAME "\r\n", "502 x\r\n", SMTP_HELLO_BAD, 0 },
 	};
 
 	(void)state;
@@ -94,6 +99,32 @@ static void test_ehlo(void **state)
 	smtp_hello_begin(&h, SMTP_HELLO_EHLO, NAME);
 	assert_int_equal(hear("251-mx.example\r\n251 PIPELINING\r\n"), SMTP_HELLO_GOOD);
 	assert_int_equal(h.offer.ext, 0);
+}
+
+/* XCLIENT, as far as it was offered. */
+static void test_xclient(void **state)
+{
+	struct addr client, to;
+
+	(void)state;
+	assert_int_equal(addr_parse_ip(&client, "192.0.2.1"), 0);
+	assert_int_equal(addr_parse_ip(&to, "127.0.0.1"), 0);
+	client.port = 4321;
+	smtp_hello_begin(&h, SMTP_HELLO_OWN_EHLO, NAME);
+	h.client = &client;
+	h.to = &to;
+	assert_int_equal(hear("250-mx.example\r\n250 XCLIENT ADDR PORT\r\n"), SMTP_HELLO_ON);
+	assert_true(smtp_hello_can_present(&h));
+	assert_string_equal(h.line, "XCLIENT ADDR=192.0.2.1 PORT=4321\r\n");
+	assert_int_equal(hear("220 mx.example\r\n"), SMTP_HELLO_GOOD);
+	smtp_hello_begin_xclient(&h, SMTP_ATTRIBUTE_ADDR, &client, &to);
+	assert_string_equal(h.line, "XCLIENT ADDR=192.0.2.1\r\n");
+	assert_int_equal(hear("250 Ok\r\n"), SMTP_HELLO_BAD);
+	/* Where it is not offered, nothing is said. */
+	smtp_hello_begin(&h, SMTP_HELLO_OWN_EHLO, NAME);
+	assert_int_equal(hear("250-mx.example\r\n250 XCLIENT NAME\r\n"), SMTP_HELLO_ON);
+	assert_false(smtp_hello_can_present(&h));
+	assert_string_equal(h.line, "");
 }
 
 static void test_helo(void **state)
@@ -188,9 +219,9 @@ static void test_lengths(void **state)
 	memset(name, 'n', SMTP_HELLO_NAME_MAX);
 	name[SMTP_HELLO_NAME_MAX] = '\0';
 	smtp_hello_begin(&h, SMTP_HELLO_EHLO, name);
-	assert_int_equal(strlen(h.line), SMTP_HELLO_LINE_MAX - 1);
+	assert_int_equal(strlen(h.line), SMTP_HELLO_NAME_MAX + 7);
 	assert_memory_equal(h.line, "EHLO n", 6);
-	assert_string_equal(h.line + SMTP_HELLO_LINE_MAX - 4, "n\r\n");
+	assert_string_equal(h.line + SMTP_HELLO_NAME_MAX + 4, "n\r\n");
 	memset(reply, 'x', sizeof(reply));
 	memcpy(reply, "554 ", 4);
 	strcpy(reply + sizeof(reply) - 3, "\r\n");
@@ -201,10 +232,10 @@ static void test_lengths(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),	cmocka_unit_test(test_ehlo),
-		cmocka_unit_test(test_helo),	cmocka_unit_test(test_turned_away),
-		cmocka_unit_test(test_lmtp),	cmocka_unit_test(test_no_reply),
-		cmocka_unit_test(test_lengths),
+		cmocka_unit_test(test_rows),	    cmocka_unit_test(test_ehlo),
+		cmocka_unit_test(test_helo),	    cmocka_unit_test(test_xclient),
+		cmocka_unit_test(test_turned_away), cmocka_unit_test(test_lmtp),
+		cmocka_unit_test(test_no_reply),    cmocka_unit_test(test_lengths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #include "feed.h"
 #include "route/parse.h"
 
-#define OPTIONS "weight=N, max=N, tls=, pin=, name= and wrap"
+#define OPTIONS "weight=N, max=N, tls=, pin=, name=, wrap and identity="
 #define PIN16	"0123456789abcdef"
 #define PIN	PIN16 PIN16 PIN16 PIN16
 

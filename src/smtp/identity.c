@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: ISC */
+/* identity: see identity.h. */
+#include "smtp/identity.h"
+
+#include <stdio.h>
+
+#include "smtp/param.h"
+#include "smtp/put.h"
+
+#define VALUE_MAX 255 /* octets as xtext: 2.4 of XCLIENT_README */
+
+static const char unknown[] = "[UNAVAILABLE]";
+
+static const struct attribute {
+	const char *name;
+	uint32_t bit;
+} attributes[] = {
+	{ "NAME", SMTP_ATTRIBUTE_NAME },	 { "ADDR", SMTP_ATTRIBUTE_ADDR },
+	{ "PORT", SMTP_ATTRIBUTE_PORT },	 { "PROTO", SMTP_ATTRIBUTE_PROTO },
+	{ "HELO", SMTP_ATTRIBUTE_HELO },	 { "SOURCE", SMTP_ATTRIBUTE_SOURCE },
+	{ "IDENT", SMTP_ATTRIBUTE_IDENT },	 { "DESTADDR", SMTP_ATTRIBUTE_DESTADDR },
+	{ "DESTPORT", SMTP_ATTRIBUTE_DESTPORT },
+};
+
+#define ATTRIBUTES (sizeof(attributes) / sizeof(attributes[0]))
+
+static uint32_t attribute_of(struct span word)
+{
+	for (size_t i = 0; i < ATTRIBUTES; i++)
+		if (span_eq_nocase(word, span_str(attributes[i].name)))
+			return attributes[i].bit;
+	return 0;
+}
+
+uint32_t smtp_identity_offered(const struct smtp_reply *reply, struct span keyword)
+{
+	uint32_t offered = 0;
+	struct span line;
+	size_t at = 0;
+
+	if (reply->code != 250 || !smtp_reply_line(reply, &at, &line))
+		return 0;
+	while (smtp_reply_line(reply, &at, &line)) {
+		if (!span_eq_nocase(smtp_word(&line), keyword))
+			continue;
+		while (line.n > 0)
+			offered |= attribute_of(smtp_word(&line));
+	}
+	return offered;
+}
+
+/* ---- writing ---- */
+
+static void begin(struct smtp_put *w, uint32_t bit)
+{
+	smtp_put_str(w, " ");
+	for (size_t i = 0; i < ATTRIBUTES; i++)
+		if (attributes[i].bit == bit)
+			smtp_put_str(w, attributes[i].name);
+	smtp_put_str(w, "=");
+}
+
+/* What stands for itself in xtext. */
+static bool is_plain(uint8_t c)
+{
+	return c >= 33 && c <= 126 && c != '+' && c != '=';
+}
+
+static size_t length_as_xtext(const char *value)
+{
+	size_t n = 0;
+
+	for (; *value; value++)
+		n += is_plain((uint8_t)*value) ? 1 : 3;
+	return n;
+}
+
+static void put_xtext(struct smtp_put *w, const char *value)
+{
+	char text[4];
+
+	for (; *value; value++) {
+		uint8_t c = (uint8_t)*value;
+
+		snprintf(text, sizeof(text), is_plain(c) ? "%c" : "+%02X", c);
+		smtp_put_str(w, text);
+	}
+}
+
+/* A value that may be anything. One in brackets would be taken for a word of the protocol. */
+static void put_text(struct smtp_put *w, uint32_t bit, const char *value)
+{
+	bool says = *value && *value != '[' && length_as_xtext(value) <= VALUE_MAX;
+
+	begin(w, bit);
+	if (says)
+		put_xtext(w, value);
+	else
+		smtp_put_str(w, unknown);
+}
+
+/* A word of ours, or of the protocol's. */
+static void put_word(struct smtp_put *w, uint32_t bit, const char *value)
+{
+	begin(w, bit);
+	smtp_put_str(w, value);
+}
+
+static void put_address(struct smtp_put *w, uint32_t bit, const struct addr *a)
+{
+	char text[ADDR_TEXT_MAX];
+
+	begin(w, bit);
+	addr_format_ip(a, text);
+	smtp_put_str(w, a->family == 6 ? "IPV6:" : "");
+	smtp_put_str(w, text);
+}
+
+static void put_port(struct smtp_put *w, uint32_t bit, const struct addr *a)
+{
+	begin(w, bit);
+	smtp_put_number(w, a->port);
+}
+
+int smtp_identity_xclient(uint32_t offered, const struct addr *client, const struct addr *to,
+			  struct buf *out)
+{
+	struct smtp_put w = smtp_put_start(out);
+
+	CHECK(offered & SMTP_ATTRIBUTE_ADDR);
+	smtp_put_str(&w, "XCLIENT");
+	if (offered & SMTP_ATTRIBUTE_NAME)
+		put_word(&w, SMTP_ATTRIBUTE_NAME, unknown);
+	put_address(&w, SMTP_ATTRIBUTE_ADDR, client);
+	if (offered & SMTP_ATTRIBUTE_PORT)
+		put_port(&w, SMTP_ATTRIBUTE_PORT, client);
+	if (offered & SMTP_ATTRIBUTE_DESTADDR)
+		put_address(&w, SMTP_ATTRIBUTE_DESTADDR, to);
+	if (offered & SMTP_ATTRIBUTE_DESTPORT)
+		put_port(&w, SMTP_ATTRIBUTE_DESTPORT, to);
+	smtp_put_str(&w, "\r\n");
+	return smtp_put_done(&w);
+}
+
+int smtp_identity_xforward(uint32_t offered, const struct addr *client, const char *helo,
+			   bool extended, const char *id, struct buf *out)
+{
+	struct smtp_put w = smtp_put_start(out);
+
+	CHECK(offered & SMTP_ATTRIBUTE_ADDR);
+	smtp_put_str(&w, "XFORWARD");
+	if (offered & SMTP_ATTRIBUTE_NAME)
+		put_word(&w, SMTP_ATTRIBUTE_NAME, unknown);
+	put_address(&w, SMTP_ATTRIBUTE_ADDR, client);
+	if (offered & SMTP_ATTRIBUTE_PORT)
+		put_port(&w, SMTP_ATTRIBUTE_PORT, client);
+	if (offered & SMTP_ATTRIBUTE_PROTO)
+		put_word(&w, SMTP_ATTRIBUTE_PROTO, extended ? "ESMTP" : "SMTP");
+	if (offered & SMTP_ATTRIBUTE_HELO)
+		put_text(&w, SMTP_ATTRIBUTE_HELO, helo);
+	if (offered & SMTP_ATTRIBUTE_IDENT)
+		put_text(&w, SMTP_ATTRIBUTE_IDENT, id);
+	if (offered & SMTP_ATTRIBUTE_SOURCE)
+		put_word(&w, SMTP_ATTRIBUTE_SOURCE, "REMOTE");
+	smtp_put_str(&w, "\r\n");
+	return smtp_put_done(&w);
+}

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: ISC
+"""identity= of DESTINATIONS: the destination is told whose connection it is, and its own rules hold
+for strangers again. See caronte.conf(5)."""
+import contextlib
+import re
+
+import harness
+import knower
+import namespace
+import postfix
+from puppet import case
+
+STRANGER = "192.0.2.1"  # an address of this host that no server here trusts
+BODY = b"Subject: t\r\n\r\ntext\r\n"
+RULES = "permit_mynetworks, reject_unauth_destination"
+XFORWARD_ALONE = "XFORWARD NAME ADDR"  # and no PIPELINING
+PROXIED = "-o smtpd_upstream_proxy_protocol=haproxy"
+
+
+class Servers(harness.TestCase):
+    """Real ones, which trust our own address, and do the relay's work themselves."""
+
+    @classmethod
+    def setUpClass(cls):
+        namespace.enter()
+
+    def through(self, server, identity, **settings):
+        return self.caronte("127.0.0.1:%d,identity=%s" % (server.port, identity),
+                            LISTEN_ADDRESS="0.0.0.0", RELAY_GUARD=False, **settings)
+
+    def exchange(self, daemon):
+        """The stranger relays nothing, and its message for a local user arrives; a client of the
+        server's own network relays."""
+        with harness.Client(daemon.port, address=STRANGER) as client:
+            client.hello("stranger.test")
+            client.command("MAIL FROM:<a@client.test>", 250)
+            self.assertEqual(client.command("RCPT TO:<x@far.test>")[:3], b"554")
+            client.command("RCPT TO:<b@local.test>", 250)
+            client.command("DATA", 354)
+            client.send(BODY + b".\r\n")
+            self.assertEqual(client.reply()[:3], b"250")
+            client.quit()
+        with harness.Client(daemon.port) as client:
+            client.hello("near.test")
+            self.assertEqual(client.send_message(BODY, recipients=["x@far.test"])[:3], b"250")
+            client.quit()
+
+    def test_postfix_forward(self):
+        """Its log names the client; its rules see us."""
+        with Server(smtpd_authorized_xforward_hosts="127.0.0.1") as server, \
+                self.caronte("127.0.0.1:%d,identity=xforward" % server.port,
+                             LISTEN_ADDRESS="0.0.0.0") as daemon:
+            for source in STRANGER, "127.0.0.1":
+                with harness.Client(daemon.port, address=source) as client:
+                    client.hello("stra+nger.test")
+                    for _ in range(2):
+                        self.assertEqual(client.send_message(BODY)[:3], b"250")
+                    client.quit()
+            self.assertEqual(server.mails(4), [BODY] * 4)
+            self.assertIn("orig_client=unknown[192.0.2.1]", server.log())
+            self.assertNotIn("warning", server.log())
+
+    def test_postfix(self):
+        listeners = {"xclient": postfix.LISTENER,
+                     "proxy1": postfix.LISTENER.replace("smtpd\n", "smtpd %s\n" % PROXIED),
+                     "proxy2": postfix.LISTENER.replace("smtpd\n", "smtpd %s\n" % PROXIED)}
+        for identity, listener in listeners.items():
+            with case(identity), Server(listener=listener,
+                                        smtpd_authorized_xclient_hosts="127.0.0.1",
+                                        smtpd_relay_restrictions=RULES,
+                                        smtpd_recipient_restrictions=RULES) as server:
+                with self.through(server, identity) as daemon:
+                    self.exchange(daemon)
+                    self.assertEqual(server.mails(1), [BODY])
+                    self.assertRegex(server.raw()[0], rb"Received: from stranger\.test \(unknown "
+                                           rb"\[192\.0\.2\.1\]\)")
+                    self.assertRegex(server.log(), r"client=unknown\[192\.0\.2\.1\]")
+                    self.assertNotIn("warning", server.log())
+
+
+class Known(harness.TestCase):
+    """Whom a destination of the test's own takes the client for."""
+
+    def told(self, identity, **odd):
+        """The server, a daemon before it and a client that has sent two messages."""
+        server = self.enterContext(knower.Knower(header=identity.startswith("proxy"), **odd))
+        daemon = self.enterContext(self.caronte("%s,identity=%s" % (server.place, identity)))
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            for _ in range(2):
+                self.assertEqual(client.send_message(BODY)[:3], b"250")
+            port = str(client.socket.getsockname()[1])
+            client.quit()
+        session = daemon.record("session")
+        self.assertEqual(server.faults, [])
+        self.assertEqual(daemon.records("fault"), [])
+        self.assertEqual(len(server.messages), 2)
+        return server, daemon, port, session
+
+    def test_by_header(self):
+        for identity in "proxy1", "proxy2":
+            with case(identity):
+                server, daemon, port, session = self.told(identity)
+                for message in server.messages:
+                    self.assertEqual(message.who["ADDR"], "127.0.0.1")
+                    self.assertEqual(message.who["PORT"], port)
+                    self.assertEqual(message.who["DESTPORT"], str(daemon.port))
+                    self.assertEqual(message.helo, "client.test")
+                    if identity == "proxy2":
+                        self.assertEqual(message.who[5].decode(), session.get("session"))
+
+    def test_by_xclient(self):
+        server, daemon, port, _ = self.told("xclient")
+        for message in server.messages:
+            self.assertEqual(message.who, {
+                "NAME": "[UNAVAILABLE]", "ADDR": "127.0.0.1", "PORT": port,
+                "DESTADDR": "127.0.0.1", "DESTPORT": str(daemon.port)})
+            self.assertEqual(message.helo, "client.test")
+        # It is said once for a client.
+        self.assertEqual(len(server.heard("XCLIENT")), 1)
+
+    def test_by_xforward(self):
+        server, _, port, session = self.told("xforward")
+        for message in server.messages:
+            self.assertEqual(message.who, {
+                "NAME": "[UNAVAILABLE]", "ADDR": "127.0.0.1", "PORT": port, "PROTO": "ESMTP",
+                "HELO": "client.test", "SOURCE": "REMOTE", "IDENT": session.get("session")})
+        self.assertEqual(len(server.heard("XFORWARD")), 2)
+
+    def test_in_pieces(self):
+        self.told("xclient", cut=True)
+
+    def test_what_counts_is_offered_afterwards(self):
+        server = self.enterContext(knower.Knower(after="PIPELINING\nXCLIENT ADDR"))
+        daemon = self.enterContext(self.caronte("%s,identity=xclient" % server.place))
+        with harness.Client(daemon.port) as client:
+            offered = client.hello()
+            client.command("MAIL FROM:<a@client.test> BODY=8BITMIME",
+                           self.by_dialog(sniff=555, gateway=250))
+            if self.gateway:  # what clients are offered is what the destination offers us
+                client.command("RCPT TO:<b@local.test>", 451)
+            else:
+                self.assertEqual([word for word in offered if "SIZE" in word or "8BIT" in word], [])
+        self.assertEqual(server.messages, [])
+
+
+class Refused(harness.TestCase):
+    """The destination is not told: no mail goes there, and the operator learns why."""
+
+    def refused(self, server, options, why, settings=None, reply=b"421 4.3.2 "):
+        with self.caronte("%s,%s" % (server.place, options), **settings or {}) as daemon:
+            with harness.Client(daemon.port) as client:
+                client.begin()
+                self.assertEqual(client.reply()[:len(reply)], reply)
+                self.assertEqual(client.rest(), b"")
+            session = daemon.record("session")
+            self.assertEqual((session.get("end"), session.get("reason")),
+                             ("lost-destination", "identity"))
+            self.assertRegex(daemon.records("fault", count=1, what="identity")[0].get("detail"),
+                             "^%s: %s" % (re.escape(server.place), why))
+        self.assertEqual(server.messages, [])
+        self.assertEqual(server.heard("MAIL") + server.heard("RCPT"), [])
+
+    def test_not_offered(self):
+        for extensions in "PIPELINING", "", "XCLIENT NAME PORT", "XFORWARD NAME ADDR":
+            with case(extensions), knower.Knower(extensions=extensions) as server:
+                self.refused(server, "identity=xclient", "it does not offer XCLIENT with ADDR")
+
+    def test_answered_in_any_other_way(self):
+        for reply in (b"550 5.7.0 no\r\n", b"501 5.5.4 no\r\n", b"503 5.5.1 no\r\n",
+                      b"250 2.0.0 Ok\r\n", b"354 go\r\n", b"220 a\r\n220 b\r\n", b"what?\r\n"):
+            with case(reply), knower.Knower(xclient=reply) as server:
+                self.refused(server, "identity=xclient", "")
+
+    def test_closed(self):
+        with knower.Knower(close=True) as server:
+            # A connection of the pool may have been closed for another reason.
+            self.refused(server, "identity=xclient", "XCLIENT gets no answer: the connection is ")
+
+    def test_late(self):
+        with knower.Knower(xclient=b"") as server:
+            self.refused(server, "identity=xclient", "XCLIENT gets no answer in time",
+                         {"TIMEOUT_REPLY": 1, "MAX_SESSIONS": 50})
+
+    def test_xforward_not_offered(self):
+        for extensions in "PIPELINING", "PIPELINING\nXFORWARD NAME", XFORWARD_ALONE:
+            with case(extensions), knower.Knower(extensions=extensions) as server, \
+                    self.caronte("%s,identity=xforward" % server.place) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.hello()
+                if self.gateway:
+                    client.command("MAIL FROM:<a@client.test>", 250)
+                    client.command("RCPT TO:<b@local.test>", 421)
+                else:
+                    client.command("MAIL FROM:<a@client.test>", 421)
+                self.assertEqual(client.rest(), b"")
+                self.assertEqual(daemon.record("session").get("reason"), "identity")
+                daemon.records("fault", count=1, what="identity")
+                self.assertEqual(server.heard("MAIL"), [])
+
+    def test_xforward_refused(self):
+        for reply in b"550 5.7.0 no\r\n", b"503 5.5.1 no\r\n", b"450 4.7.0 later\r\n":
+            with case(reply), knower.Knower(xforward=reply) as server, \
+                    self.caronte("%s,identity=xforward" % server.place) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.hello()
+                client.send(b"MAIL FROM:<a@client.test>\r\nRCPT TO:<b@local.test>\r\n")
+                if self.gateway:
+                    self.assertEqual(client.reply()[:3], b"250")
+                self.assertEqual(client.reply()[:10], b"421 4.3.2 ")
+                self.assertEqual(client.rest(), b"")
+                self.assertEqual(daemon.record("session").get("reason"), "identity")
+                daemon.records("fault", count=1, what="identity")
+                self.assertEqual(server.messages, [])
+
+    def test_verdict_on_the_client(self):
+        """It is told to the client, and is no reason to keep others away."""
+        for reply in b"554 5.7.1 not you\r\n", b"421 4.7.0 too often\r\n":
+            with case(reply), knower.Knower(xclient=reply) as server, \
+                    knower.Knower(xclient=reply) as other, \
+                    self.caronte("%s,identity=xclient %s,identity=xclient" % (
+                        server.place, other.place), COOPERATION_CLUSTER=True) as daemon:
+                with harness.Client(daemon.port) as client:
+                    self.assertEqual(client.meet(), reply)
+                self.assertEqual(daemon.records("destination") + daemon.records("fault"), [])
+                self.assertEqual(server.heard("MAIL") + other.heard("MAIL"), [])
+
+    def test_header_that_is_not_known(self):
+        """A server that takes it for commands."""
+        for identity in "proxy1", "proxy2":
+            with case(identity), postfix.Postfix() as server:
+                with self.caronte("127.0.0.1:%d,identity=%s" % (server.port, identity)) as daemon:
+                    with harness.Client(daemon.port) as client:
+                        client.send(b"EHLO client.test\r\n")
+                        said = client.rest()
+                    self.assertIn(b"421 4.3.2 ", said)
+                self.assertNotIn("client=", server.log())
+
+    def test_xclient_that_is_not_allowed(self):
+        with postfix.Postfix() as server:
+            with self.caronte("127.0.0.1:%d,identity=xclient" % server.port) as daemon:
+                with harness.Client(daemon.port) as client:
+                    client.begin()
+                    self.assertEqual(client.reply()[:10], b"421 4.3.2 ")
+                daemon.records("fault", count=1, what="identity")
+
+
+class Server(postfix.Postfix):
+    """It waits for a header before it greets."""
+
+    def raw(self):
+        """Messages with the lines that it has put in front."""
+        return [path.read_bytes() for path in (self.mail / "box/new").iterdir()]
+
+    def greets(self):
+        if PROXIED not in self.listener:
+            return super().greets()
+        with contextlib.suppress(OSError), harness.Client(self.port) as client:
+            client.send(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n")
+            return client.reply()[:3] == b"220"
+        return False
