@@ -21,7 +21,7 @@ DESTDIR    ?=
 
 # Folders of the library.
 MODULES := base config io smtp policy route xmllog shared tls dialog check runtime upstream \
-           session worker status master
+           session door worker status master
 
 # What menuconfig, defconfig and savedefconfig work on.
 CONFIG    ?= $(or $(KCONFIG_CONFIG),.config)

@@ -14,7 +14,7 @@ struct io_limits limits_io(const struct settings *set)
 
 	return (struct io_limits){
 		.ops = 4 * sessions + SEATS_PLACES(sessions) + DESTINATIONS_MAX + LISTEN_MAX +
-		       WARM_MAX + 2,
+		       WARM_MAX + DOOR_MAX + 2,
 		.timers = sessions,
 		.block_size = WORKER_BLOCK,
 		.block_count = WORKER_BLOCKS,
@@ -25,5 +25,5 @@ uint64_t limits_descriptors(unsigned sessions, unsigned workers, unsigned addres
 {
 	return 2 * (uint64_t)sessions + SEATS_PLACES(sessions) + WORKER_REFUSALS +
 	       2 * WORKER_PIPES + (uint64_t)workers * addresses + DESTINATIONS_MAX + WARM_MAX +
-	       COPY_OPEN + DESCRIPTORS_OWN;
+	       DOOR_MAX + COPY_OPEN + DESCRIPTORS_OWN;
 }

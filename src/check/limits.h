@@ -23,6 +23,8 @@
 #define WORKER_REFUSALS 256
 /* Addresses that are listened on. */
 #define LISTEN_MAX 64
+/* Connections of balancers that have not said yet whose they are (PROXY_FROM). */
+#define DOOR_MAX 256
 /* Idle connections to destinations (DIALOG_GATEWAY). */
 #define WARM_MAX 96
 /* A connection that ends at a destination with a max= is waited for so long. */

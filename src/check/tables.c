@@ -28,10 +28,26 @@
 struct table_faults {
 	struct policy_faults base;
 	struct config *config;
+	enum setting setting;
 	const struct tables_file *file; /* NULL: the setting itself */
 	struct span text;
 	unsigned count;
 };
+
+enum setting tables_setting(enum tables_networks which)
+{
+	return which == TABLES_RELAY ? SETTING_RELAY_NETWORKS : SETTING_PROXY_FROM;
+}
+
+static const char *text_of(const struct config *c, enum tables_networks which)
+{
+	return which == TABLES_RELAY ? c->set.relay_networks : c->set.proxy_from;
+}
+
+const struct policy_networks **tables_of(struct policy *p, enum tables_networks which)
+{
+	return which == TABLES_RELAY ? &p->networks : &p->balancers;
+}
 
 int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)
 {
@@ -47,49 +63,60 @@ int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, 
 	return 0;
 }
 
-static void add_entry(struct tables_plan *plan, struct config *c, const char *entry, size_t n)
+static void add_entry(struct tables_plan *plan, struct config *c, enum tables_networks which,
+		      const char *entry, size_t n)
 {
 	const char *wrong = policy_network_check(span_of(entry, n));
-	size_t used = strlen(plan->entries);
+	char *into = plan->entries[which];
+	size_t used = strlen(into);
 
 	if (wrong) {
 		const char *hint = hints_network(entry, n);
 
-		config_fault(c, SETTING_RELAY_NETWORKS, "%.*s: %s", n < 64 ? (int)n : 64, entry,
+		config_fault(c, tables_setting(which), "%.*s: %s", n < 64 ? (int)n : 64, entry,
 			     hint ? hint : wrong);
 		return;
 	}
-	memcpy(plan->entries + used, entry, n);
-	memcpy(plan->entries + used + n, "\n", 2);
+	memcpy(into + used, entry, n);
+	memcpy(into + used + n, "\n", 2);
 }
 
-int tables_plan(struct tables_plan *plan, struct config *c)
+static int plan_networks(struct tables_plan *plan, struct config *c, enum tables_networks which)
 {
-	const char *at = c->set.relay_networks + strspn(c->set.relay_networks, BLANKS);
+	const char *at = text_of(c, which) + strspn(text_of(c, which), BLANKS);
+	unsigned files = 0;
 	int err = 0;
 
-	*plan = (struct tables_plan){ 0 };
-	plan->entries = calloc(1, strlen(at) + 2);
-	if (!plan->entries)
+	plan->entries[which] = calloc(1, strlen(at) + 2);
+	if (!plan->entries[which])
 		return -ENOMEM;
-	const char *wrong = policy_delimiter_check(c->set.recipient_delimiter);
-
-	if (wrong)
-		config_fault(c, SETTING_RECIPIENT_DELIMITER, "%s", wrong);
 	while (*at && !err) {
 		size_t n = strcspn(at, BLANKS);
 
 		if (*at != '/')
-			add_entry(plan, c, at, n);
-		else if (plan->count < TABLES_FILES)
-			err = tables_add_file(plan, SETTING_RELAY_NETWORKS, at, n);
+			add_entry(plan, c, which, at, n);
+		else if (files++ < TABLES_FILES)
+			err = tables_add_file(plan, tables_setting(which), at, n);
 		else
-			config_fault(c, SETTING_RELAY_NETWORKS,
+			config_fault(c, tables_setting(which),
 				     "%.*s: is one file too many, at most %d are allowed",
 				     n < 255 ? (int)n : 255, at, TABLES_FILES);
 		at += n;
 		at += strspn(at, BLANKS);
 	}
+	return err;
+}
+
+int tables_plan(struct tables_plan *plan, struct config *c)
+{
+	const char *wrong = policy_delimiter_check(c->set.recipient_delimiter);
+	int err = 0;
+
+	*plan = (struct tables_plan){ 0 };
+	if (wrong)
+		config_fault(c, SETTING_RECIPIENT_DELIMITER, "%s", wrong);
+	for (unsigned i = 0; i < TABLES_NETWORKS && !err; i++)
+		err = plan_networks(plan, c, (enum tables_networks)i);
 	if (!err && *c->set.recipients)
 		err = tables_add_file(plan, SETTING_RECIPIENTS, c->set.recipients,
 				      strlen(c->set.recipients));
@@ -123,7 +150,8 @@ void tables_free(struct tables_plan *plan)
 		if (plan->file[i].fd >= 0)
 			close(plan->file[i].fd);
 	}
-	free(plan->entries);
+	for (unsigned i = 0; i < TABLES_NETWORKS; i++)
+		free(plan->entries[i]);
 	*plan = (struct tables_plan){ 0 };
 }
 
@@ -172,7 +200,7 @@ static const char *meant(const struct table_faults *f, unsigned line, const char
 	struct span entry = { NULL, 0 };
 	const char *hint = NULL;
 
-	if (f->file->setting != SETTING_RELAY_NETWORKS)
+	if (f->file->setting == SETTING_RECIPIENTS)
 		return what;
 	while (lines_next(&l, &entry) && l.number < line)
 		;
@@ -190,7 +218,7 @@ static void on_fault(struct policy_faults *base, unsigned line, const char *what
 	struct table_faults *f = container_of(base, struct table_faults, base);
 
 	if (!f->file) {
-		config_fault(f->config, SETTING_RELAY_NETWORKS, "%s", what);
+		config_fault(f->config, f->setting, "%s", what);
 		return;
 	}
 	if (f->count++ < FAULTS_MOST)
@@ -229,41 +257,51 @@ struct networks_input {
 	size_t n;
 };
 
-static void add_input(struct networks_input *in, struct config *c, const struct tables_file *f)
+static void add_input(struct networks_input *in, struct config *c, enum setting setting,
+		      const struct tables_file *f)
 {
 	struct tables_text *t = &in->text[in->n];
 
 	if (f)
 		take_text(t, f, c);
 	in->span[in->n] = span_of(t->data, t->n);
-	in->faults[in->n] = (struct table_faults){ { on_fault }, c, f, in->span[in->n], 0 };
+	in->faults[in->n] = (struct table_faults){
+		.base = { on_fault },
+		.config = c,
+		.setting = setting,
+		.file = f,
+		.text = in->span[in->n],
+	};
 	in->report[in->n] = &in->faults[in->n].base;
 	in->n++;
 }
 
 static int build_networks(struct policy *p, struct tables_size *size,
-			  const struct tables_plan *plan, struct config *c)
+			  const struct tables_plan *plan, enum tables_networks which,
+			  struct config *c)
 {
 	struct networks_input *in = calloc(1, sizeof(*in));
+	enum setting setting = tables_setting(which);
+	char *entries = plan->entries[which];
 	size_t room, used;
 	int err = -ENOMEM;
 
 	if (!in)
 		return -ENOMEM;
-	in->text[0] = (struct tables_text){ plan->entries, strlen(plan->entries) };
-	add_input(in, c, NULL);
+	in->text[0] = (struct tables_text){ entries, strlen(entries) };
+	add_input(in, c, setting, NULL);
 	for (unsigned i = 0; i < plan->count; i++)
-		if (plan->file[i].setting == SETTING_RELAY_NETWORKS)
-			add_input(in, c, &plan->file[i]);
+		if (plan->file[i].setting == setting)
+			add_input(in, c, setting, &plan->file[i]);
 	room = policy_networks_room(in->span, in->n);
 	void *mem = shared_table(room);
 
 	if (mem) {
 		err = 0;
 		used = policy_networks_build(mem, room, in->span, in->report, in->n);
-		size->networks = used;
+		size->networks[which] = used;
 		if (used)
-			p->networks = shared_seal(mem, room, used);
+			*tables_of(p, which) = shared_seal(mem, room, used);
 		else
 			shared_unmap(mem, room);
 	}
@@ -276,7 +314,12 @@ static int build_networks(struct policy *p, struct tables_size *size,
 static int build_recipients(struct policy *p, struct tables_size *size, const struct tables_file *f,
 			    struct config *c)
 {
-	struct table_faults faults = { { on_fault }, c, f, { NULL, 0 }, 0 };
+	struct table_faults faults = {
+		.base = { on_fault },
+		.config = c,
+		.setting = SETTING_RECIPIENTS,
+		.file = f,
+	};
 	struct tables_text text;
 	struct span span;
 	size_t room, used;
@@ -310,6 +353,15 @@ int tables_build(struct policy *p, const struct tables_plan *plan, struct config
 	return tables_build_sized(p, &size, plan, c);
 }
 
+/* There is anything to make a table of. */
+static bool is_planned(const struct tables_plan *plan, enum tables_networks which)
+{
+	for (unsigned i = 0; i < plan->count; i++)
+		if (plan->file[i].setting == tables_setting(which))
+			return true;
+	return *plan->entries[which];
+}
+
 int tables_build_sized(struct policy *p, struct tables_size *size, const struct tables_plan *plan,
 		       struct config *c)
 {
@@ -318,8 +370,9 @@ int tables_build_sized(struct policy *p, struct tables_size *size, const struct 
 	*size = (struct tables_size){ 0 };
 	*p = (struct policy){ .guard = c->set.relay_guard };
 	tables_delimiters(p, &c->set);
-	if (*plan->entries || (plan->count && plan->file[0].setting == SETTING_RELAY_NETWORKS))
-		err = build_networks(p, size, plan, c);
+	for (unsigned i = 0; i < TABLES_NETWORKS && !err; i++)
+		if (is_planned(plan, (enum tables_networks)i))
+			err = build_networks(p, size, plan, (enum tables_networks)i, c);
 	for (unsigned i = 0; i < plan->count && !err; i++)
 		if (plan->file[i].setting == SETTING_RECIPIENTS)
 			err = build_recipients(p, size, &plan->file[i], c);
@@ -328,8 +381,12 @@ int tables_build_sized(struct policy *p, struct tables_size *size, const struct 
 
 void tables_release(struct policy *p, const struct tables_size *size)
 {
-	if (p->networks)
-		shared_unmap((void *)(uintptr_t)p->networks, size->networks);
+	for (unsigned i = 0; i < TABLES_NETWORKS; i++) {
+		const struct policy_networks *t = *tables_of(p, (enum tables_networks)i);
+
+		if (t)
+			shared_unmap((void *)(uintptr_t)t, size->networks[i]);
+	}
 	if (p->recipients)
 		shared_unmap((void *)(uintptr_t)p->recipients, size->recipients);
 	*p = (struct policy){ 0 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * tables: RELAY_NETWORKS and RECIPIENTS, from open files into read-only images that all processes
- * have in common. Faults are added to the configuration, each with its file and line. The memory
- * is read-only from then on.
+ * tables: RELAY_NETWORKS, PROXY_FROM and RECIPIENTS, from open files into read-only images that all
+ * processes have in common. Faults are added to the configuration, each with its file and line. The
+ * memory is read-only from then on.
  */
 #ifndef CHECK_TABLES_H
 #define CHECK_TABLES_H
@@ -13,9 +13,16 @@
 #include "config/config.h"
 #include "policy/policy.h"
 
-#define TABLES_FILES 64 /* files that RELAY_NETWORKS may name */
+/* Settings whose entries are networks, or files of networks. */
+enum tables_networks { TABLES_RELAY, TABLES_BALANCERS, TABLES_NETWORKS };
+
+#define TABLES_FILES 64 /* files that one of them may name */
 /* With one of RECIPIENTS, and TLS_DESTINATION_CA_FILE. */
-#define TABLES_PLAN_MAX (TABLES_FILES + 2)
+#define TABLES_PLAN_MAX (TABLES_NETWORKS * TABLES_FILES + 2)
+
+/* The setting, and the table that is made of it. */
+enum setting tables_setting(enum tables_networks which);
+const struct policy_networks **tables_of(struct policy *p, enum tables_networks which);
 
 /* A file that a setting names, opened (as USER) by the probe. */
 struct tables_file {
@@ -24,16 +31,17 @@ struct tables_file {
 	int fd;	    /* -1: it could not be opened, and a fault says so */
 };
 
-/* What the two settings ask for. */
+/* What the settings ask for. */
 struct tables_plan {
-	char *entries; /* networks given in the setting itself, one a line; owned */
+	/* Networks given in the settings themselves, one a line; owned. */
+	char *entries[TABLES_NETWORKS];
 	unsigned count;
 	struct tables_file file[TABLES_PLAN_MAX];
 };
 
 /* The octets of the images that tables_build() made; 0: none. */
 struct tables_size {
-	size_t networks, recipients;
+	size_t networks[TABLES_NETWORKS], recipients;
 };
 
 /* The contents of a file. */
@@ -50,7 +58,7 @@ int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, 
 int tables_read_whole(int fd, struct tables_text *t) __attribute__((warn_unused_result));
 /* The same for an open file of the plan. False: a fault says why, and there is nothing to free. */
 bool tables_read(const struct tables_file *f, struct tables_text *t, struct config *c);
-/* Reads the two settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
+/* Reads the settings; what is wrong with an entry is a fault. 0 or -ENOMEM. */
 int tables_plan(struct tables_plan *plan, struct config *c) __attribute__((warn_unused_result));
 /*
  * Opens a file, a regular one only. 0, or -errno with a line for

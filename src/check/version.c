@@ -27,7 +27,8 @@ struct part {
 struct version_image {
 	char mark[MARK_MAX];
 	uint64_t size;
-	struct part strings, networks, recipients, chains, authorities[AUTHORITIES];
+	struct part strings, networks[TABLES_NETWORKS], recipients, chains,
+		authorities[AUTHORITIES];
 	uint64_t named_chains; /* octets of them, of TLS_CERTIFICATE */
 	uint8_t keys_mark[TLS_DIGEST], named_keys_mark[TLS_DIGEST];
 	struct settings set;
@@ -81,6 +82,7 @@ static struct part place(uint64_t *end, uint64_t n)
 
 static void fill(struct version_image *i, const struct config *c, const struct check *k)
 {
+	struct policy policy = k->policy;
 	char *base = (char *)i;
 
 	make_mark(i->mark);
@@ -97,8 +99,10 @@ static void fill(struct version_image *i, const struct config *c, const struct c
 	i->named_chains = k->certificates.named;
 	memcpy(i->keys_mark, k->certificates.mark, TLS_DIGEST);
 	memcpy(i->named_keys_mark, k->certificates.named_mark, TLS_DIGEST);
-	if (k->policy.networks)
-		memcpy(base + i->networks.at, k->policy.networks, i->networks.n);
+	for (unsigned t = 0; t < TABLES_NETWORKS; t++)
+		if (i->networks[t].n)
+			memcpy(base + i->networks[t].at,
+			       *tables_of(&policy, (enum tables_networks)t), i->networks[t].n);
 	if (k->policy.recipients)
 		memcpy(base + i->recipients.at, k->policy.recipients, i->recipients.n);
 	for (unsigned a = 0; a < AUTHORITIES; a++)
@@ -136,8 +140,9 @@ static int write_image(int fd, const struct config *c, const struct check *k)
 	uint64_t end = sizeof(head);
 
 	head.strings = place(&end, config_strings(&c->set));
-	head.networks = place(&end, k->policy.networks ? k->tables.networks : 0);
-	head.recipients = place(&end, k->policy.recipients ? k->tables.recipients : 0);
+	for (unsigned t = 0; t < TABLES_NETWORKS; t++)
+		head.networks[t] = place(&end, k->tables.networks[t]);
+	head.recipients = place(&end, k->tables.recipients);
 	head.chains = place(&end, k->certificates.chains_n);
 	for (unsigned a = 0; a < AUTHORITIES; a++)
 		head.authorities[a] = place(&end, k->authorities[a].n);
@@ -170,7 +175,7 @@ int version_renew(const struct version_files *files, const struct version *v,
 		.listen = *v->listen,
 		.route = *v->route,
 		.policy = v->policy,
-		.tables = { v->image->networks.n, v->image->recipients.n },
+		.tables.recipients = v->image->recipients.n,
 		.certificates = *k,
 		.metrics = v->metrics,
 		.workers = v->workers,
@@ -178,6 +183,8 @@ int version_renew(const struct version_files *files, const struct version *v,
 		.probe = *v->probe,
 	};
 	check.probe.looks = looks;
+	for (unsigned t = 0; t < TABLES_NETWORKS; t++)
+		check.tables.networks[t] = v->image->networks[t].n;
 	for (unsigned a = 0; a < AUTHORITIES; a++)
 		check.authorities[a] = (struct tables_text){ (char *)(uintptr_t)v->authorities[a].p,
 							     v->authorities[a].n };
@@ -195,9 +202,9 @@ static bool is_image(const struct version_image *i, size_t size)
 
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
-	       inside(i, i->networks) && inside(i, i->recipients) && inside(i, i->chains) &&
-	       inside(i, i->authorities[0]) && inside(i, i->authorities[1]) &&
-	       i->named_chains <= i->chains.n;
+	       inside(i, i->networks[TABLES_RELAY]) && inside(i, i->networks[TABLES_BALANCERS]) &&
+	       inside(i, i->recipients) && inside(i, i->chains) && inside(i, i->authorities[0]) &&
+	       inside(i, i->authorities[1]) && i->named_chains <= i->chains.n;
 }
 
 int version_map(struct version *v, int fd)
@@ -220,9 +227,12 @@ int version_map(struct version *v, int fd)
 	}
 	v->policy = (struct policy){
 		.guard = v->config.set.relay_guard,
-		.networks = i->networks.n ? (const void *)(base + i->networks.at) : NULL,
 		.recipients = i->recipients.n ? (const void *)(base + i->recipients.at) : NULL,
 	};
+	for (unsigned t = 0; t < TABLES_NETWORKS; t++)
+		if (i->networks[t].n)
+			*tables_of(&v->policy, (enum tables_networks)t) =
+				(const void *)(base + i->networks[t].at);
 	tables_delimiters(&v->policy, &v->config.set);
 	v->chains = span_of(base + i->chains.at, i->chains.n);
 	v->keys_mark = i->keys_mark;
@@ -282,8 +292,10 @@ static bool changed(const struct version *a, const struct version *b, enum setti
 {
 	if (config_differs(&a->config.set, &b->config.set, s) == s)
 		return true;
-	if (s == SETTING_RELAY_NETWORKS)
-		return !same_part(a->image, a->image->networks, b->image, b->image->networks);
+	for (unsigned t = 0; t < TABLES_NETWORKS; t++)
+		if (s == tables_setting((enum tables_networks)t))
+			return !same_part(a->image, a->image->networks[t], b->image,
+					  b->image->networks[t]);
 	if (s == SETTING_RECIPIENTS)
 		return !same_part(a->image, a->image->recipients, b->image, b->image->recipients);
 	if (s == SETTING_TLS_CERTIFICATE || s == SETTING_TLS_KEY ||

@@ -120,7 +120,7 @@ static bool find_in_setting(const struct question *q, const char *entries, FILE 
 
 static void find(const struct question *q, const struct tables_plan *plan, FILE *out)
 {
-	bool found = q->network && find_in_setting(q, plan->entries, out);
+	bool found = q->network && find_in_setting(q, plan->entries[TABLES_RELAY], out);
 
 	for (unsigned i = 0; i < plan->count && !found; i++)
 		if (plan->file[i].setting == q->setting)

@@ -183,6 +183,7 @@ struct dialog {
 	struct dialog_gateway gateway;
 	struct policy_client who;
 	struct addr client_addr, destination_addr; /* family 0: none */
+	struct addr proxy_addr; /* of the balancer that has passed the client on; family 0: none */
 	const char *destination_name; /* what records call one of ADDR_UNIX; the owner sets it */
 	struct xmllog_session id;
 	struct stats_destination *at; /* figures of the destination; NULL: none */

@@ -14,6 +14,7 @@ void dialog_learn(struct dialog *d, const struct smtp_reply *reply, struct smtp_
 	c->size_max = offer->size_max;
 	c->mechanisms = offer->login;
 	c->forward = smtp_identity_offered(reply, SPAN("XFORWARD"));
+	c->xclient = smtp_identity_offered(reply, SPAN("XCLIENT"));
 }
 
 /* (A SIZE that the connection has told before still holds.) */
@@ -24,7 +25,7 @@ void dialog_learn_nothing(struct dialog *d)
 	c->ext = 0;
 	c->size_max = smtp_size_bound(c->size_max, d->env->message_max);
 	c->mechanisms = (struct smtp_mechanisms){ 0 };
-	c->forward = 0;
+	c->forward = c->xclient = 0;
 }
 
 bool dialog_size_is_ours(const struct dialog *d)

@@ -309,6 +309,8 @@ void record_session(struct dialog *d, uint64_t us)
 	if (!xmllog_begin(log, XMLLOG_SESSION, &d->id))
 		return;
 	xmllog_addr(log, XMLLOG_A_CLIENT, &d->client_addr);
+	if (d->proxy_addr.family)
+		xmllog_addr(log, XMLLOG_A_PROXY, &d->proxy_addr);
 	if (*dialog_helo(d))
 		xmllog_text(log, XMLLOG_A_HELO, dialog_helo(d));
 	if (*dialog_login(d))

@@ -22,7 +22,7 @@
 
 /* To be changed with what a line means, with the layout of rings and their records, and with what a
  * signal means to a worker or the log writer. */
-#define STATE_LAYOUT	   7
+#define STATE_LAYOUT	   8
 #define STATE_OTHER_TABLES 16
 
 /* Room for CONTROL_SOCKET and METRICS_ADDRESS, as far as something is open there. */

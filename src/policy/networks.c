@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * networks: RELAY_NETWORKS as an image for longest-prefix match. The prefixes are flattened when
+ * networks: such a setting as an image for longest-prefix match. The prefixes are flattened when
  * the image is built: the address space becomes consecutive ranges, each with the length of the
  * longest prefix over it. A lookup is one binary search (18 steps for 100,000 networks), and since
  * the prefix is the address cut to that length, it need not be stored, and neighbours with equal

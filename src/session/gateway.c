@@ -90,6 +90,7 @@ void session_gateway_taken(struct session *s)
 		.size_max = s->line.size_max,
 		.mechanisms = s->line.mechanisms,
 		.forward = s->line.forward,
+		.xclient = s->line.xclient,
 	};
 
 	s->dest.stream = stream_move(&s->line.stream);
@@ -109,10 +110,8 @@ void session_gateway_connected(struct session *s, const struct connect *c)
 		.born_ms = io_now_ms(s->ctx->io),
 		.uses = 1,
 	};
-	if (c->presented) {
-		s->line.xclient = c->xclient;
+	if (c->presented)
 		s->line.speaks_for = s->dialog.client_addr;
-	}
 	dialog_gateway_connected(&s->dialog, &c->addr);
 }
 
@@ -177,6 +176,7 @@ static bool hand_over(struct session *s, bool begun)
 	l->size_max = c->size_max;
 	l->mechanisms = c->mechanisms;
 	l->forward = c->forward;
+	l->xclient = c->xclient;
 	l->refusals = s->dialog.link.refusals;
 	if (s->rt->route->destination[s->dest_index].max) {
 		if (!seats_part(s->rt->seats, s->seat, &l->place))

@@ -54,8 +54,8 @@ static void record_proxy_header(struct session *s)
 	ctx->proxy_header_us = now;
 	addr_format(&s->dialog.client_addr, client);
 	snprintf(detail, sizeof(detail),
-		 "%s sends a PROXY header, which Caronte does not take: behind it the clients' "
-		 "addresses are not known, and it must not stand in RELAY_NETWORKS",
+		 "%s sends a PROXY header, and is not in PROXY_FROM: the clients' addresses are "
+		 "not known, and it must not stand in RELAY_NETWORKS",
 		 client);
 	context_fault_record(ctx, "proxy-header", detail);
 }

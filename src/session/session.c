@@ -31,6 +31,7 @@ static void begin(struct session *s, const struct session_client *client)
 	s->rt = &s->version->rt;
 	ctx->next_id.serial++;
 	dialog_init(&s->dialog, &s->version->env, &client->addr, client->in_network, &ctx->next_id);
+	s->dialog.proxy_addr = client->proxy;
 	session_timer_init(s);
 	io_task_init(&s->task, session_turn);
 	list_init(&s->link);
@@ -60,6 +61,7 @@ bool session_start(struct context *ctx, const struct session_client *client,
 		.dest.stream = stream_of(-1),
 		.line.stream = stream_of(-1),
 		.seat = seat,
+		.to = client->to,
 	};
 	begin(s, client);
 	if (refusal == SESSION_SERVE) {

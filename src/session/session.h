@@ -136,6 +136,9 @@ struct session_client {
 	struct addr addr;
 	bool in_network; /* ADDR is in RELAY_NETWORKS */
 	bool tls_first;	 /* it came to LISTEN_TLS_PORT */
+	/* Of a connection that a balancer has passed on (PROXY_FROM): whose it is, and what the
+	 * client has connected to; family 0: there is none, nobody has said. */
+	struct addr proxy, to;
 };
 
 /*

@@ -46,7 +46,8 @@ struct smtp_owed {
 	uint32_t ext;	   /* enum smtp_ext: what its last EHLO answer offered */
 	uint64_t size_max; /* octets of a message that it takes; 0: no limit */
 	struct smtp_mechanisms mechanisms;
-	uint32_t forward; /* enum smtp_attribute: what it offers of XFORWARD */
+	/* enum smtp_attribute: what that offered of these. */
+	uint32_t forward, xclient;
 };
 
 /* A fresh connection: the greeting is owed. */

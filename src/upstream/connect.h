@@ -79,10 +79,10 @@ struct connect {
 	/* CONNECT_REACHED: the destination has been told of the client by XCLIENT, and what it
 	 * greets with is for that client. */
 	bool presented;
-	uint32_t xclient; /* then, enum smtp_attribute: what it has offered of that */
-	/* CONNECT_REACHED by connect_again(): what it offers that client. There until `done`
-	 * returns. */
+	/* CONNECT_REACHED by connect_again(): what it offers that client, there until `done`
+	 * returns; and of XCLIENT (enum smtp_attribute). */
 	const struct smtp_offer *offer;
+	uint32_t xclient;
 	unsigned dest;
 	struct addr addr;
 	struct route_search search;

@@ -111,7 +111,6 @@ static void xclient_heard(struct talk *t, const struct smtp_reply *reply,
 	buf_consume(&t->in, t->greeting);
 	t->greeting = reply->text.n;
 	t->connect->presented = true;
-	t->connect->xclient = t->hello.xclient;
 	over(t, CONNECT_REACHED);
 }
 

@@ -176,10 +176,19 @@ static enum route_identity identity_of(const struct warm *p, unsigned dest)
 	return warm_runtime(p)->route->destination[dest].identity;
 }
 
+/* Another client can have it one day. */
+static bool is_for_others(const struct warm *p, const struct warm_line *l)
+{
+	enum route_identity identity = identity_of(p, l->dest);
+
+	return identity == ROUTE_IDENTITY_XCLIENT ? l->xclient & SMTP_ATTRIBUTE_ADDR
+						  : !route_identity_binds(identity);
+}
+
 static bool may_keep(struct warm *p, const struct warm_line *l)
 {
 	return p->running && p->at[l->dest].count < PER_DESTINATION && l->uses < USES_MAX &&
-	       !route_identity_binds(identity_of(p, l->dest)) && !is_over(p, l);
+	       is_for_others(p, l) && !is_over(p, l);
 }
 
 static void keep(struct warm_conn *c)
@@ -221,13 +230,13 @@ static bool speaks_for(const struct warm_line *l, const struct warm_need *need)
 	return addr_same(&l->speaks_for, need->client);
 }
 
-/* The connection speaks for the client already (OWN), or can be told to. */
+/* OWN: the connection speaks for the client already. Any other one can be told to. */
 static bool is_for(const struct warm *p, const struct warm_line *l, const struct warm_need *need,
 		   bool own)
 {
 	if (identity_of(p, l->dest) != ROUTE_IDENTITY_XCLIENT)
 		return true;
-	return own ? speaks_for(l, need) : l->xclient & SMTP_ATTRIBUTE_ADDR;
+	return !own || speaks_for(l, need);
 }
 
 /* The next one that is of use, or NULL. OWN: it needs not be told of the client. */

@@ -11,14 +11,49 @@
 #define ACCEPT_PAUSE_MS 100
 #define LOOK_MAX	64 /* connections; the worker that is woken for more takes them */
 
+static bool is_in(const struct policy_networks *networks, const struct addr *a)
+{
+	return networks && policy_networks_match(networks, a);
+}
+
+/* It is known who comes. */
+static void begin(struct worker *w, struct session_client *client)
+{
+	client->in_network = is_in(w->ctx.rt->policy.networks, &client->addr);
+	stress_admit(w, client);
+	stress_look(w);
+}
+
+static void enter(struct door *d, const struct door_client *known)
+{
+	struct worker *w = container_of(d, struct worker, door);
+	struct session_client client = {
+		.fd = known->fd,
+		.addr = known->addr,
+		.proxy = known->proxy,
+		.to = known->to,
+		.tls_first = known->tls_first,
+	};
+
+	begin(w, &client);
+}
+
+static void left(struct door *d)
+{
+	worker_look(container_of(d, struct worker, door));
+}
+
+int worker_door(struct worker *w)
+{
+	return door_init(&w->door, &w->ctx, enter, left);
+}
+
 static void serve(const struct listener *l, int fd)
 {
 	struct worker *w = l->worker;
-	const struct policy_networks *networks = w->ctx.rt->policy.networks;
-	const struct session_client client = {
+	struct session_client client = {
 		.fd = fd,
 		.addr = l->peer,
-		.in_network = networks && policy_networks_match(networks, &l->peer),
 		.tls_first = l->tls_first,
 	};
 
@@ -28,8 +63,10 @@ static void serve(const struct listener *l, int fd)
 	if (!list_linked(&w->tick_timer.link))
 		io_timer_set(w->ctx.io, &w->tick_timer, WORKER_TICK_MS);
 
-	stress_admit(w, &client);
-	stress_look(w);
+	if (is_in(w->ctx.rt->policy.balancers, &l->peer))
+		door_take(&w->door, fd, &l->peer, l->tls_first);
+	else
+		begin(w, &client);
 }
 
 static void accept_again(struct io_timer *t)

@@ -36,7 +36,8 @@ static void stop_if_done(struct io_task *t)
 {
 	struct worker *w = container_of(t, struct worker, done_task);
 
-	if (w->ctx.draining && w->ctx.open_count == 0 && !worker_accepts(w) && !parting(w))
+	if (w->ctx.draining && w->ctx.open_count == 0 && !worker_accepts(w) &&
+	    door_is_empty(&w->door) && !parting(w))
 		io_stop(w->ctx.io);
 }
 
@@ -96,6 +97,7 @@ static void begin_drain(struct worker *w, bool at_once)
 		w->stopping = true;
 		w->ctx.draining = true;
 		end_without_master(w);
+		door_end(&w->door);
 		stress_end(w);
 		worker_accept_end(w);
 		w->drain_until_ms =

@@ -8,6 +8,7 @@
 #ifndef WORKER_INNER_H
 #define WORKER_INNER_H
 
+#include "door/door.h"
 #include "worker/stress.h"
 #include "worker/worker.h"
 
@@ -27,6 +28,7 @@ struct listener {
 struct worker {
 	struct context ctx;
 	struct stress stress;
+	struct door door;
 	struct health *health;
 
 	/* accept.c */
@@ -58,6 +60,8 @@ struct worker {
  * taken and this is not the LAST time, nothing happens to it. */
 enum seats_verdict worker_admit(struct worker *w, const struct session_client *client, bool last);
 
+/* Its door. 0 or -ENOMEM. */
+int worker_door(struct worker *w) __attribute__((warn_unused_result));
 /* Accepts on the worker's own sockets. */
 void worker_accept(struct worker *w);
 /* No more; what an accept that was cancelled brings all the same is still served. */

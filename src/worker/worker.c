@@ -96,6 +96,23 @@ static int make_engine(struct worker *w, const char **why)
 	return io_create(&w->ctx.io, w->ctx.rt->engine, &limits, why);
 }
 
+static int make(struct worker *w, const char **why)
+{
+	const struct runtime *rt = w->ctx.rt;
+	int res = make_pools(w);
+
+	if (res == 0)
+		res = make_engine(w, why);
+	if (res == 0)
+		res = tls_init(&w->ctx.tls, w->ctx.io, tls_connections(rt),
+			       (unsigned)rt->config->set.tls_handshakes, rt->kernel_tls);
+	if (res == 0)
+		res = worker_door(w);
+	if (res == 0)
+		res = health_make(&w->health, &w->ctx);
+	return res == 0 ? worker_drain_begin(w) : res;
+}
+
 int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 {
 	struct worker *w = calloc(1, sizeof(*w));
@@ -118,16 +135,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	io_timer_init(&w->tick_timer, on_tick);
 	io_timer_init(&w->trim_timer, on_trim);
 	stress_init(w);
-	res = make_pools(w);
-	if (res == 0)
-		res = make_engine(w, &why);
-	if (res == 0)
-		res = tls_init(&w->ctx.tls, w->ctx.io, tls_connections(rt),
-			       (unsigned)rt->config->set.tls_handshakes, rt->kernel_tls);
-	if (res == 0)
-		res = health_make(&w->health, &w->ctx);
-	if (res == 0)
-		res = worker_drain_begin(w);
+	res = make(w, &why);
 	if (res < 0) {
 		context_fault_record(&w->ctx, "worker", why ? why : strerror(-res));
 		return EX_OSERR;

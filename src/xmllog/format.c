@@ -21,6 +21,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_STATE] = "state",
 	[XMLLOG_A_WHY] = "why",
 	[XMLLOG_A_CLIENT] = "client",
+	[XMLLOG_A_PROXY] = "proxy",
 	[XMLLOG_A_MECHANISM] = "mechanism",
 	[XMLLOG_A_NAME] = "name",
 	[XMLLOG_A_VERDICT] = "verdict",

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: ISC
-"""A real Exim as destination, Debian's exim4-daemon-light: see mailserver.py.
+"""A real Exim as destination, Debian's exim4-daemon-light or -heavy: see mailserver.py.
 
 Exim delivers as its own user, so that it needs no set-user-ID bit. The program itself runs as that
 user too, so it stands in the test's directory, which everybody may enter: a home directory may be
 closed. A client that sends something too early is thrown out, as Exim does unless it is told
 otherwise.
 """
+import contextlib
 import re
 
 import harness
 import mailserver
 
-PACKAGE = "exim4-daemon-light"
 CONFIGURATION = """\
 exim_user = Debian-exim
 deliver_drop_privilege
@@ -65,6 +65,7 @@ far:
 
 class Exim(mailserver.Confined):
     title = "Exim"
+    package = "exim4-daemon-light"
     users = ("Debian-exim",)
 
     def __init__(self, size_limit=0, own=""):
@@ -75,7 +76,7 @@ class Exim(mailserver.Confined):
         self.spool = self.dir / "spool"
         self.small = None  # a directory for messages that are taken, in place of its own
         self.unpacked = mailserver.runnable(
-            harness.unpacked(PACKAGE, "usr/sbin/exim4") / "usr/sbin/exim4")
+            harness.unpacked(self.package, "usr/sbin/exim4") / "usr/sbin/exim4")
         self.program = self.dir / "sbin/exim4"
 
     def start(self):
@@ -109,3 +110,19 @@ class Exim(mailserver.Confined):
     def recipients(self):
         """The RCPT commands that it has heard."""
         return re.findall(r" heard: (.*)", self.log())
+
+
+class Heavy(Exim):
+    """The one that knows the PROXY protocol. PROXIES: from whom it expects a header."""
+    package = "exim4-daemon-heavy"
+
+    def __init__(self, proxies):
+        super().__init__(own="hosts_proxy = %s\n" % proxies)
+
+    def greets(self):
+        if self.process.poll() is not None:
+            return super().greets()
+        with contextlib.suppress(OSError), harness.Client(self.port) as client:
+            client.send(b"PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n")
+            return client.reply()[:3] == b"220"
+        return False

@@ -4,9 +4,11 @@ for strangers again. See caronte.conf(5)."""
 import contextlib
 import re
 
+import exim
 import harness
 import knower
 import namespace
+import opensmtpd
 import postfix
 from puppet import case
 
@@ -76,6 +78,48 @@ class Servers(harness.TestCase):
                                            rb"\[192\.0\.2\.1\]\)")
                     self.assertRegex(server.log(), r"client=unknown\[192\.0\.2\.1\]")
                     self.assertNotIn("warning", server.log())
+
+
+    def relayed(self, daemon, refused):
+        """As exchange(), with servers that have other words."""
+        for source, recipient, code in ((STRANGER, "x@far.test", refused),
+                                        (STRANGER, "b@local.test", b"250"),
+                                        ("127.0.0.1", "x@far.test", b"250")):
+            with case(source, recipient), harness.Client(daemon.port, address=source) as client:
+                self.transact(client, recipient, code)
+
+    def transact(self, client, recipient, code):
+        client.hello("client.test")
+        client.command("MAIL FROM:<a@client.test>", 250)
+        self.assertEqual(client.command("RCPT TO:<%s>" % recipient)[:3], code)
+        if code == b"250":
+            client.command("DATA", 354)
+            client.send(BODY + b".\r\n")
+            self.assertEqual(client.reply()[:3], b"250")
+        client.quit()
+
+    def test_exim(self):
+        for identity in "proxy1", "proxy2":
+            with case(identity), exim.Heavy("127.0.0.1") as server, \
+                    self.through(server, identity) as daemon:
+                self.relayed(daemon, b"550")
+                self.assertEqual(server.mails(1), [BODY])
+                self.assertRegex(server.log(), r"H=\(client\.test\) \[192\.0\.2\.1\]")
+
+    def test_opensmtpd(self):
+        """The clients come by a balancer: OpenSMTPD takes each address of this host for itself."""
+        rules = opensmtpd.RULES.replace("port 225", "port 225 proxy-v2") + \
+            "match from any for domain \"local.test\" action box\n"
+        with Prompted(rules) as server, self.through(server, "proxy2",
+                                                     PROXY_FROM="127.0.0.1") as daemon:
+            for source, recipient, code in (("198.51.100.7", "x@far.test", b"550"),
+                                            ("198.51.100.7", "b@local.test", b"250"),
+                                            ("127.0.0.1", "x@far.test", b"250")):
+                with case(source, recipient), harness.Client(daemon.port) as client:
+                    client.send(b"PROXY TCP4 %s 127.0.0.1 4321 25\r\n" % source.encode())
+                    self.transact(client, recipient, code)
+            self.assertRegex(server.mails(1)[0], b"(?s)^Subject: t\r\n.*text\r\n$")
+            self.assertIn("address=198.51.100.7", server.log())
 
 
 class Known(harness.TestCase):
@@ -245,8 +289,18 @@ class Refused(harness.TestCase):
                 daemon.records("fault", count=1, what="identity")
 
 
-class Server(postfix.Postfix):
+class Prompted(opensmtpd.OpenSmtpd):
     """It waits for a header before it greets."""
+
+    def greets(self):
+        with contextlib.suppress(OSError), harness.Client(self.port) as client:
+            client.send(knower.SIGNATURE + b"\x20\x00\x00\x00")
+            return client.reply()[:3] == b"220"
+        return False
+
+
+class Server(postfix.Postfix):
+    """The same, where it is told to."""
 
     def raw(self):
         """Messages with the lines that it has put in front."""
