@@ -46,7 +46,7 @@ class Knower:
     def __init__(self, **odd):
         self.odd = odd
         self.messages, self.commands, self.faults = [], [], []
-        self.connections = 0
+        self.connections = self.cut = 0
         self.lock = threading.Lock()
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.socket.getsockname()[1]
@@ -98,6 +98,7 @@ class Talk:
     def say(self, octets):
         kill = self.server.odd.get("kill")
         if kill and kill():
+            self.server.cut += 1
             raise Cut
         self.peer.send(octets)
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: ISC
 """identity= of DESTINATIONS: the destination is told whose connection it is, and its own rules hold
 for strangers again. See caronte.conf(5)."""
+import concurrent.futures
 import contextlib
+import random
 import re
+import time
 
 import exim
 import harness
@@ -186,6 +189,73 @@ class Known(harness.TestCase):
             else:
                 self.assertEqual([word for word in offered if "SIZE" in word or "8BIT" in word], [])
         self.assertEqual(server.messages, [])
+
+
+class Crowd(harness.TestCase):
+    """Many clients over few connections, which are cut off at random: no message is ever under
+    another client's identity, at the destination's own word."""
+    CLIENTS, AT_A_TIME = 1000 if harness.LONG else 200, 8
+
+    def client(self, daemon, number, done):
+        """Says in each message who it is; comes again until both are taken."""
+        chance = random.Random(number)
+        taken = 0
+        while taken < 2:
+            with contextlib.suppress(OSError, AssertionError), \
+                    harness.Client(daemon.port) as client:
+                port = client.socket.getsockname()[1]
+                client.hello("c%d.test" % number)
+                while taken < 2:
+                    reply = client.send_message(
+                        BODY, sender="p%d@c%d.test" % (port, number))
+                    if reply[:3] != b"250":
+                        break
+                    taken += 1
+                    done.append((number, port))
+                if chance.random() < 0.5:
+                    client.quit()
+            time.sleep(0.01)
+
+    def storm(self, identity, kill_one_in, **odd):
+        chance = random.Random(7)
+        server = self.enterContext(knower.Knower(
+            kill=lambda: chance.randrange(kill_one_in) == 0, **odd))
+        daemon = self.enterContext(self.caronte(
+            "%s,identity=%s" % (server.place, identity), MAX_SESSIONS_PER_ADDRESS=0,
+            TIMEOUT_CONNECT=30, MAX_ERRORS=1000, LOG_LEVEL=1))
+        done = []
+        with concurrent.futures.ThreadPoolExecutor(self.AT_A_TIME) as pool:
+            list(pool.map(lambda number: self.client(daemon, number, done), range(self.CLIENTS)))
+        self.assertEqual(len(done), 2 * self.CLIENTS)
+        self.assertEqual(server.faults, [])
+        self.assertGreater(server.cut, 10)
+        for message in server.messages:
+            number = message.sender.partition("@c")[2].partition(".")[0]
+            self.assertEqual(message.who["PORT"], message.sender[1:].partition("@")[0])
+            self.assertEqual(message.who["ADDR"], "127.0.0.1")
+            self.assertEqual(message.helo, self.helo(identity, number))
+        # What was promised is there, each under its own client.
+        there = {message.sender for message in server.messages}
+        self.assertLessEqual({"p%d@c%d.test" % (port, number) for number, port in done}, there)
+        return server
+
+    def helo(self, identity, number):
+        return "caronte.test" if self.gateway and identity == "xforward" else "c%s.test" % number
+
+    def test_xclient(self):
+        server = self.storm("xclient", 60)
+        if self.gateway:  # connections went from client to client
+            self.assertLess(server.connections, 2 * len(server.heard("XCLIENT")) // 3)
+
+    def test_xclient_that_is_taken_once(self):
+        """As Postfix does: behind it, it is not offered."""
+        self.storm("xclient", 100, after="PIPELINING")
+
+    def test_xforward(self):
+        self.storm("xforward", 60)
+
+    def test_header(self):
+        self.storm("proxy2", 60, header=True)
 
 
 class Refused(harness.TestCase):
