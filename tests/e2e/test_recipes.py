@@ -20,6 +20,7 @@ import mailserver
 import opensmtpd
 import postfix
 import puppet
+import test_identity
 import test_json
 import test_status
 import tls
@@ -95,7 +96,8 @@ class Whole(harness.TestCase):
     dialogs = ("sniff",)
 
     def test_no_box_is_untried(self):
-        recipes = Recipe.__subclasses__() + Server.__subclasses__()
+        recipes = [each for kind in (Recipe, Server, BeforeCaronte, SeesClients)
+                   for each in kind.__subclasses__()]
         tried = {(each.title, name): count for each in recipes
                  for name, count in each.boxes.items()}
         self.assertEqual({key: len(texts) for key, texts in read().items()}, tried)
@@ -273,22 +275,44 @@ class Balancer(harness.Program):
             raise AssertionError(self.stderr())
 
 
-class HAProxy(Recipe):
+class BeforeCaronte(Recipe):
+    """A balancer that says whose each connection is; it has the address 127.0.0.1 here."""
+
+    def before(self, sink, **own):
+        return self.caronte(sink, **{**self.configured({"192.0.2.10": "127.0.0.1"}), **own})
+
+    def both(self, sink, **own):
+        return self.before(sink, **own), self.before(sink, **own)
+
+    def check_clients(self, balancer, *daemons):
+        """Its clients have their own addresses, and each is limited for itself: 30 of 30."""
+        clients = ["127.0.0.%d" % number for number in range(11, 41)]
+        with contextlib.ExitStack() as stack:
+            for source in clients:
+                client = stack.enter_context(harness.Client(balancer.port, source=source))
+                client.hello()
+                self.assertEqual(client.send_message(BODY, recipients=[OURS])[:3], b"250")
+        harness.wait_until(lambda: sum(len(each.records("session", end="lost-client"))
+                                       for each in daemons) >= len(clients))
+        seen = [record for each in daemons for record in each.records("session")]
+        self.assertLessEqual(set(clients), {record.get("client").rpartition(":")[0]
+                                            for record in seen})
+        self.assertTrue(all(record.get("proxy").startswith("127.0.0.1:") for record in seen))
+
+
+class HAProxy(BeforeCaronte):
     title = "HAProxy in front of Caronte"
     boxes = {"haproxy.cfg": 1, "caronte.conf": 1}
     dialogs = ("sniff", "gateway")
 
-    def in_front(self, one, two, check="check inter 2s"):
+    def in_front(self, one, two, check="check inter 2s", **changes):
         return Balancer(self.box("haproxy.cfg", **{
             "192.0.2.11:25": "127.0.0.1:%d" % one.port, "192.0.2.12:25": "127.0.0.1:%d" % two.port,
-            "check inter 10s": check}))
-
-    def both(self, sink, **own):
-        return (self.caronte(sink, **{**self.configured({}), **own}) for _ in range(2))
+            "check inter 10s": check, **changes}))
 
     def test(self):
         with harness.Sink(maildir=True) as sink:
-            one, two = self.both(sink)
+            one, two = self.both(sink, MAX_SESSIONS_PER_ADDRESS=10)
             with one, two, self.in_front(one, two) as balancer:
                 def both_had_mail():
                     self.assertEqual(self.send(balancer.port, FAR, OURS), [550, 250, 250])
@@ -296,27 +320,132 @@ class HAProxy(Recipe):
                 harness.wait_until(both_had_mail)
                 for daemon in one, two:  # and that checks them
                     daemon.records("session", count=1, helo="balancer.example.net", end="quit")
-                    for record in daemon.records("message"):
-                        self.assertTrue(record.get("client").startswith("127.0.0.1:"))
-            self.assertEqual(len(sink.mails()),
-                             len(one.records("message")) + len(two.records("message")))
+                self.check_clients(balancer, one, two)
 
-    def test_send_proxy(self):
-        """What the page warns of, and that the log tells of it."""
+    def test_without_the_header(self):
+        """What the page tells of each side alone."""
         with harness.Sink() as sink:
             one, two = self.both(sink)
-            with one, two, self.in_front(one, one, "send-proxy") as balancer:
+            with one, two, self.in_front(one, one, "", **{" send-proxy-v2": ""}) as balancer:
+                with puppet.client(balancer.port) as client:
+                    client.send(b"EHLO x\r\n")
+                    self.assertIn(client.rest(), (b"", puppet.RESET))
+                one.records("fault", count=1, what="proxy-header")
+            with self.before(sink, PROXY_FROM=None) as daemon, \
+                    self.in_front(daemon, daemon, "") as balancer:
                 with puppet.client(balancer.port) as client:
                     self.assertIn(b"521 5.5.1 ", client.rest())
-                one.records("fault", count=1, what="proxy-header")
-                one.records("session", count=1, reason="proxy-header")
+                daemon.records("fault", count=1, what="proxy-header")
+                daemon.records("session", count=1, reason="proxy-header")
 
     def test_relay_networks(self):
         """What the page warns of."""
         with harness.Sink() as sink:
-            one, two = self.both(sink, RELAY_NETWORKS="127.0.0.1")
-            with one, two, self.in_front(one, two) as balancer:
+            one, two = self.both(sink, RELAY_NETWORKS="127.0.0.1", PROXY_FROM=None)
+            with one, two, self.in_front(one, two, **{" send-proxy-v2": ""}) as balancer:
                 self.assertEqual(self.send(balancer.port, FAR), [250, 250])
+
+
+class NginxBalancer(harness.Program):
+    def __init__(self, configuration):
+        super().__init__("nginx")
+        self.root = harness.unpacked("nginx", "usr/sbin/nginx")
+        self.module = harness.unpacked("libnginx-mod-stream",
+                                       "usr/lib/nginx/modules/ngx_stream_module.so")
+        self.configuration = configuration
+
+    def start(self):
+        program = mailserver.runnable(self.root / "usr/sbin/nginx", os.environ)
+        self.port = harness.free_port()
+        (self.dir / "nginx.conf").write_text(
+            "load_module %s/usr/lib/nginx/modules/ngx_stream_module.so;\n"
+            "daemon off; pid nginx.pid; error_log stderr;\nevents {}\n" % self.module +
+            replaced(self.configuration, {"listen 25;": "listen 127.0.0.1:%d;" % self.port}))
+        self.launch([program, "-p", self.dir, "-e", "stderr", "-c", self.dir / "nginx.conf"])
+        harness.wait_until(lambda: self.process.poll() is not None or
+                           not harness.refuses(self.port))
+        return self
+
+    def __exit__(self, *rest):
+        self.stop()
+
+
+class Nginx(BeforeCaronte):
+    title = "nginx in front of Caronte"
+    boxes = {"nginx.conf": 1, "caronte.conf": 1}
+
+    def test(self):
+        with harness.Sink() as sink:
+            one, two = self.both(sink, MAX_SESSIONS_PER_ADDRESS=10)
+            with one, two, NginxBalancer(self.box("nginx.conf", **{
+                    "192.0.2.11:25": "127.0.0.1:%d" % one.port,
+                    "192.0.2.12:25": "127.0.0.1:%d" % two.port})) as balancer:
+                self.check_clients(balancer, one, two)
+
+
+class SeesClients(Recipe):
+    """The server's own rules hold for clients: a stranger's relaying is refused by the server, with
+    RELAY_GUARD off. (Strangers come by a balancer, which says so.)"""
+    dialogs = ("sniff", "gateway")
+    STRANGER = b"PROXY TCP4 198.51.100.7 127.0.0.1 4321 25\r\n"
+
+    def behind(self, server, name="caronte.conf"):
+        changes = {"127.0.0.1:225": "127.0.0.1:%d" % server.port}
+        return self.caronte(None, RELAY_GUARD=False, PROXY_FROM="127.0.0.1",
+                            **self.configured(changes, name))
+
+    def check_stranger(self, server, name="caronte.conf"):
+        with self.behind(server, name) as daemon, harness.Client(daemon.port) as client:
+            client.send(self.STRANGER)
+            client.hello()
+            client.command("MAIL FROM:<ann@client.test>", 250)
+            self.assertRegex(client.command("RCPT TO:<%s>" % FAR), b"^[45]5")
+            client.command("RCPT TO:<%s>" % OURS, 250)
+            client.command("DATA", 354)
+            client.send(BODY + b".\r\n")
+            self.assertEqual(client.reply()[:3], b"250")
+            client.quit()
+        self.assertIn("198.51.100.7", server.log())
+
+
+class PostfixSees(SeesClients):
+    title = "Postfix that sees the clients"
+    boxes = {"main.cf xclient": 1, "caronte.conf xclient": 1, "master.cf proxy": 1,
+             "caronte.conf proxy": 1}
+
+    def test_xclient(self):
+        own = dict(re.findall(r"(?m)^(\w+) =[ ]?(.*)$", self.box("main.cf xclient")))
+        with postfix.Postfix(virtual_mailbox_domains="example.net",
+                             smtpd_recipient_restrictions="", **own) as server:
+            self.check_stranger(server, "caronte.conf xclient")
+
+    def test_proxy(self):
+        listener = self.box("master.cf proxy", **{" n - y - - smtpd": " n - n - - smtpd"})
+        with test_identity.Server(listener=listener, virtual_mailbox_domains="example.net",
+                                  smtpd_recipient_restrictions="") as server:
+            self.check_stranger(server, "caronte.conf proxy")
+
+
+class EximSees(SeesClients):
+    title = "Exim that sees the clients"
+    boxes = {"exim.conf": 1, "caronte.conf": 1}
+
+    def test(self):
+        line = self.box("exim.conf")
+        self.assertEqual(line, "hosts_proxy = 127.0.0.1\n")
+        with exim.Heavy("127.0.0.1") as server:
+            self.check_stranger(server)
+
+
+class OpenSmtpdSees(SeesClients):
+    title = "OpenSMTPD that sees the clients"
+    boxes = {"smtpd.conf": 1, "caronte.conf": 1}
+
+    def test(self):
+        rules = self.box("smtpd.conf") + \
+            "match from any for domain \"example.net\" action box\nmatch from local for any action far\n"
+        with test_identity.Prompted(rules) as server:
+            self.check_stranger(server)
 
 
 class Shipping(Recipe):
