@@ -112,6 +112,7 @@ static bool check_hello(struct destination_check *k)
 	how = destination_answer(k, &heard, &reply);
 	if (how == SMTP_HELLO_GOOD && reply.code == 250) {
 		k->size_max = k->hello.offer.size_max;
+		k->forward = k->hello.forward;
 		judge_extensions(k, k->hello.offer.ext);
 		return true;
 	}
@@ -123,6 +124,12 @@ static bool check_hello(struct destination_check *k)
 	return how == SMTP_HELLO_GOOD;
 }
 
+/* It judges clients by their own addresses, if it is as check_destination_identity.c wants it. */
+static bool is_told_of_clients(const struct destination_check *k)
+{
+	return k->at.identity == ROUTE_IDENTITY_XCLIENT || route_identity_binds(k->at.identity);
+}
+
 /* True: it refuses this one. */
 static bool refuses(struct destination_check *k, const char *recipient)
 {
@@ -131,7 +138,10 @@ static bool refuses(struct destination_check *k, const char *recipient)
 
 	probe_say(&k->smtp, "RCPT TO:<%s>", recipient);
 	code = destination_hear(k, words);
-	if (code / 100 == 2)
+	if (code / 100 == 2 && is_told_of_clients(k))
+		destination_note(k, "it relays for our own address: RCPT TO:<%s> gets %s",
+				 recipient, words);
+	else if (code / 100 == 2)
 		destination_warn(
 			k,
 			"keep RELAY_GUARD of Caronte, and strangers from this port; or take "
@@ -212,6 +222,7 @@ static void check_address(struct destination_check *k)
 		check_relay(k);
 		check_taken(k, SMTP_HELLO_QUIT, "QUIT");
 		probe_hang_up(&k->smtp);
+		destination_check_identity(k);
 		if (k->recipient) {
 			destination_check_ends(k);
 			destination_check_places(k);
@@ -258,7 +269,11 @@ static unsigned check_destination(const struct arguments *a, const struct settin
 				  const struct route_destination *d, const struct probe_tls *tls)
 {
 	const char *name = d->name;
-	struct probe_place at = { .path = route_path(name), .tls = tls };
+	struct probe_place at = {
+		.path = route_path(name),
+		.tls = tls,
+		.identity = d->identity,
+	};
 	struct addr found[NET_RESOLVE_MAX];
 	unsigned warnings = 0;
 	struct addr literal;

@@ -25,6 +25,7 @@ struct destination_check {
 	unsigned warnings;
 	bool pipelining;   /* it offers it */
 	uint64_t size_max; /* it announces, 0: none */
+	uint32_t forward;  /* enum smtp_attribute: what it offers of XFORWARD */
 	bool untried;	   /* it took no message to the recipient */
 	struct probe_smtp smtp;
 	struct smtp_hello hello;
@@ -65,6 +66,8 @@ bool destination_begin(struct destination_check *k, const char *what, enum smtp_
 size_t destination_head(const struct destination_check *k, const char *what, const char *eol,
 			char *out, size_t cap);
 
+/* Whether it goes by the client that it is told of. */
+void destination_check_identity(struct destination_check *k);
 /* Which other ends of data it takes: so many messages to the recipient at most. */
 #define DESTINATION_ENDS 9
 void destination_check_ends(struct destination_check *k);

@@ -124,6 +124,12 @@ void destination_check_crowd(struct destination_check *k)
 				 "comes first");
 		return;
 	}
+	if (route_identity_binds(k->at.identity)) {
+		destination_note(k,
+				 "how many connections of Caronte it takes at a time is not tried: "
+				 "it counts those of each client");
+		return;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		call(&c[i], &k->at, until);
 		if (c[i].fd < 0)

@@ -14,6 +14,7 @@
 #include "io/net.h"
 #include "ctl/check_destination_tls.h"
 #include "io/stream.h"
+#include "smtp/proxy.h"
 
 #define STEPS	  20 /* the time of so many is that of a connection */
 #define SETTLE_MS 200
@@ -80,6 +81,28 @@ static int dialled(const struct probe_smtp *s)
 	return getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &size) != 0 ? -errno : -err;
 }
 
+/* S is connected to AT: says the header that AT's identity wants. 0 or -errno. */
+static int present(struct probe_smtp *s, const struct probe_place *at)
+{
+	static const struct smtp_proxy_more none = { .name = NULL };
+	bool line = at->identity == ROUTE_IDENTITY_PROXY1;
+	struct addr from = at->client, to = at->addr;
+	uint8_t mem[SMTP_PROXY_MAX];
+	struct buf out;
+	int res;
+
+	if (!route_identity_binds(at->identity))
+		return 0;
+	if (line && !from.family && !at->path)
+		net_local(s->fd, &from); /* as the daemon does: upstream/present.c */
+	buf_init(&out, mem, sizeof(mem));
+	res = line ? smtp_proxy_write_line(&from, &to, &out)
+		   : smtp_proxy_write(&from, &to, &none, &out);
+	if (res == 0 && !probe_send(s, mem, buf_len(&out)))
+		res = -ETIMEDOUT;
+	return res;
+}
+
 int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned patience_ms)
 {
 	int res;
@@ -92,6 +115,8 @@ int probe_dial(struct probe_smtp *s, const struct probe_place *at, unsigned pati
 	res = probe_connect(s->fd, at, step_end(s));
 	if (res == -EINPROGRESS)
 		res = dialled(s);
+	if (!res)
+		res = present(s, at);
 	if (!res && at->tls)
 		res = probe_tls_begin(s, at->tls);
 	if (res)

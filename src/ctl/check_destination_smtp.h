@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include "base/addr.h"
+#include "route/route.h"
 #include "smtp/reply.h"
 
 struct probe_tls;
@@ -42,6 +43,8 @@ struct probe_place {
 	struct addr addr;
 	const char *path;	     /* of its Unix socket; NULL: it has none */
 	const struct probe_tls *tls; /* NULL: it is spoken to in clear */
+	enum route_identity identity;
+	struct addr client; /* whom it is told of; family 0: us */
 };
 
 /* Of the clock that deadlines are set by. */

@@ -359,6 +359,58 @@ class Refused(harness.TestCase):
                 daemon.records("fault", count=1, what="identity")
 
 
+class Check(harness.TestCase):
+    """carontectl check-destination: a client at 192.0.2.1 must not relay."""
+    dialogs = ("sniff",)
+    each_engine = False
+
+    def check(self, place, status):
+        done = harness.ctl("check-destination", "-c", "/dev/null", "-o", "MAX_MESSAGE_MIB=1",
+                           "-o", "DESTINATIONS=" + place, "--timeout", 20)
+        self.assertEqual(done.returncode, status, done.stdout)
+        return done.stdout
+
+    def test_postfix(self):
+        for identity in "xclient", "proxy1", "proxy2":
+            listener = postfix.LISTENER
+            if identity != "xclient":
+                listener = listener.replace("smtpd\n", "smtpd %s\n" % PROXIED)
+            with case(identity), Server(listener=listener,
+                                        smtpd_authorized_xclient_hosts="127.0.0.1",
+                                        smtpd_relay_restrictions=RULES) as server:
+                said = self.check("127.0.0.1:%d,identity=%s" % (server.port, identity), 0)
+                self.assertIn("told that the client is 192.0.2.1, it refuses mail to "
+                              "<caronte-relay-check@example.com>: 554", said)
+                self.assertIn("note: it relays for our own address", said)
+                self.assertIn("from unknown[192.0.2.1]: 554", server.log())
+
+    def test_xforward(self):
+        with postfix.Postfix(smtpd_authorized_xforward_hosts="127.0.0.1") as server:
+            said = self.check("127.0.0.1:%d,identity=xforward" % server.port, 1)
+            self.assertIn("good: it offers XFORWARD", said)
+            self.assertIn("warning: it relays for our address", said)
+        with postfix.Postfix() as server:
+            self.assertIn("warning: it does not offer XFORWARD", self.check(
+                "127.0.0.1:%d,identity=xforward" % server.port, 1))
+
+    def test_goes_by_our_address_all_the_same(self):
+        for identity in "xclient", "proxy1", "proxy2":
+            with case(identity), knower.Knower(header=identity != "xclient") as server:
+                said = self.check("%s,identity=%s" % (server.place, identity), 1)
+                self.assertIn("warning: it relays for the client 192.0.2.1: RCPT "
+                              "TO:<caronte-relay-check@example.com> gets 250", said)
+                self.assertIn("note: its log must name 192.0.2.1", said)
+
+    def test_does_not_take_it(self):
+        with postfix.Postfix() as server:
+            said = self.check("127.0.0.1:%d,identity=xclient" % server.port, 1)
+            self.assertIn("warning: it does not offer XCLIENT with ADDR: no mail goes there", said)
+            self.assertIn("cure: Postfix smtpd_authorized_xclient_hosts", said)
+        with knower.Knower(xclient=b"550 5.7.0 no\r\n") as server:
+            self.assertIn("warning: XCLIENT gets 550 5.7.0 no: no mail goes there",
+                          self.check(server.place + ",identity=xclient", 1))
+
+
 class Prompted(opensmtpd.OpenSmtpd):
     """It waits for a header before it greets."""
 

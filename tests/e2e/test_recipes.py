@@ -443,7 +443,8 @@ class OpenSmtpdSees(SeesClients):
 
     def test(self):
         rules = self.box("smtpd.conf") + \
-            "match from any for domain \"example.net\" action box\nmatch from local for any action far\n"
+            "match from any for domain \"example.net\" action box\n" \
+            "match from local for any action far\n"
         with test_identity.Prompted(rules) as server:
             self.check_stranger(server)
 

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Whether a destination goes by the client that it is told of (identity= of DESTINATIONS): a client
+ * at an address that is nobody's (RFC 5737) must not relay, whatever our own address may.
+ */
+#include <string.h>
+
+#include "ctl/check_destination.h"
+
+#define NOBODY	     "192.0.2.1"
+#define NOBODYS_PORT 4321
+#define RELAY	     "caronte-relay-check@example.com"
+
+static bool greets_and_offers(struct destination_check *k, struct smtp_reply *reply)
+{
+	enum probe_heard heard;
+
+	destination_say(k, SMTP_HELLO_GREETING);
+	if (destination_answer(k, &heard, reply) == SMTP_HELLO_BAD)
+		return false;
+	destination_say(k, SMTP_HELLO_EHLO);
+	return destination_answer(k, &heard, reply) == SMTP_HELLO_GOOD;
+}
+
+/* It is told of the client by XCLIENT. False: said. */
+static bool takes_xclient(struct destination_check *k)
+{
+	static const char cure[] = "Postfix smtpd_authorized_xclient_hosts";
+	char words[DESTINATION_TEXT];
+	enum probe_heard heard;
+	struct smtp_reply reply;
+
+	if (!smtp_hello_can_present(&k->hello)) {
+		destination_warn(k, cure,
+				 "it does not offer XCLIENT with ADDR: no mail goes there");
+		return false;
+	}
+	smtp_hello_begin_xclient(&k->hello, k->hello.xclient, &k->at.client, &k->at.addr);
+	probe_send(&k->smtp, k->hello.line, strlen(k->hello.line));
+	if (destination_answer(k, &heard, &reply) != SMTP_HELLO_GOOD) {
+		destination_words(heard, &reply, words);
+		destination_warn(k, cure, "XCLIENT gets %s: no mail goes there", words);
+		return false;
+	}
+	destination_say(k, SMTP_HELLO_EHLO);
+	return destination_answer(k, &heard, &reply) == SMTP_HELLO_GOOD;
+}
+
+/* What it has said names the client. */
+static void say_whom(struct destination_check *k, const struct smtp_reply *reply)
+{
+	if (memmem(reply->text.p, reply->text.n, NOBODY, strlen(NOBODY)))
+		destination_good(k, "it takes us for the client " NOBODY ", by its answer to EHLO");
+	else
+		destination_note(k,
+				 "its log must name " NOBODY " as the client of this connection");
+}
+
+static void judge(struct destination_check *k, unsigned code, const char *words)
+{
+	if (code / 100 == 5)
+		destination_good(
+			k, "told that the client is " NOBODY ", it refuses mail to <" RELAY ">: %s",
+			words);
+	else if (code / 100 == 2)
+		destination_warn(
+			k,
+			"it must go by the client's address: Postfix "
+			"smtpd_upstream_proxy_protocol and mynetworks, Exim hosts_proxy and "
+			"relay_from_hosts, OpenSMTPD listen … proxy-v2 and match from",
+			"it relays for the client " NOBODY ": RCPT TO:<" RELAY "> gets %s", words);
+	else
+		destination_warn(k, NULL,
+				 "told that the client is " NOBODY ", RCPT TO:<" RELAY "> gets %s: "
+				 "whether it relays is not known",
+				 words);
+}
+
+static void check_stranger(struct destination_check *k)
+{
+	char words[DESTINATION_TEXT];
+	struct smtp_reply reply;
+
+	if (!greets_and_offers(k, &reply)) {
+		destination_warn(k, NULL,
+				 "told that the client is " NOBODY
+				 ", it does not let it in: nothing is known of it");
+		return;
+	}
+	if (k->at.identity == ROUTE_IDENTITY_XCLIENT && !takes_xclient(k))
+		return;
+	say_whom(k, &reply);
+	probe_say(&k->smtp, "MAIL FROM:<>");
+	if (destination_hear(k, words) / 100 == 2) {
+		probe_say(&k->smtp, "RCPT TO:<" RELAY ">");
+		judge(k, destination_hear(k, words), words);
+	} else {
+		destination_warn(k, NULL,
+				 "MAIL FROM:<> gets %s: whether it relays for clients is "
+				 "not known",
+				 words);
+	}
+}
+
+void destination_check_identity(struct destination_check *k)
+{
+	struct probe_place ours = k->at;
+	int err;
+
+	if (k->at.identity == ROUTE_IDENTITY_NONE)
+		return;
+	if (k->at.identity == ROUTE_IDENTITY_XFORWARD) {
+		if (k->forward & SMTP_ATTRIBUTE_ADDR && k->pipelining)
+			destination_good(k, "it offers XFORWARD");
+		else
+			destination_warn(k, "Postfix smtpd_authorized_xforward_hosts",
+					 "it does not offer XFORWARD with ADDR, and PIPELINING: no "
+					 "mail goes there");
+		return;
+	}
+	err = addr_parse_ip(&k->at.client, NOBODY);
+	k->at.client.port = NOBODYS_PORT;
+	if (err == 0)
+		err = probe_dial(&k->smtp, &k->at, k->patience_ms);
+	if (err == 0)
+		check_stranger(k);
+	else
+		destination_warn(k, NULL, "cannot be connected to a second time: %s",
+				 probe_error(&k->smtp, err));
+	probe_hang_up(&k->smtp);
+	k->at = ours;
+}
