@@ -198,7 +198,7 @@ static enum smtp_eod_result scan_counted(struct dialog *d, uint8_t *p, size_t n,
 /* The command of a chunk of our own. */
 static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
 {
-	size_t n = out->octets.n + (out->cr_first ? 1 : 0);
+	size_t n = out->octets.n + (out->cr_first ? 1 : 0) + out->trace_len;
 	int len;
 
 	if (n == 0 && !last)
@@ -210,6 +210,24 @@ static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
 	record_given(d, span_of(out->command, (size_t)len - 2), (size_t)len - 2);
 }
 
+static void refuse_body(struct dialog *d, const char *refusal, enum reason why,
+			struct dialog_forward *out)
+{
+	out->trace_len = 0;
+	dialog_discard_body(d, span_str(refusal), false, why);
+}
+
+/* The first octets of a message go on: behind its trace, which counts as its header. */
+static void begin_with_trace(struct dialog *d, struct span octets, bool cr_first,
+			     enum smtp_eod_result result, struct dialog_forward *out)
+{
+	if (octets.n == 0 && !cr_first && result != SMTP_EOD_END)
+		return;
+	out->trace_len = (uint16_t)dialog_trace(d, out->trace);
+	d->message.bytes += out->trace_len;
+	d->bytes += out->trace_len;
+}
+
 void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,
 		 struct dialog_forward *out)
 {
@@ -217,7 +235,7 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 	struct span octets;
 	bool cr_first;
 
-	*out = (struct dialog_forward){ 0 };
+	memset(out, 0, offsetof(struct dialog_forward, trace));
 	result = d->message.way == MESSAGE_COUNTED ? scan_counted(d, p, n, repaired, out)
 						   : scan(d, p, n, repaired, out);
 	octets = out->octets;
@@ -226,10 +244,12 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 	out->cr_first = false;
 	if (!message_is_discarded(&d->message) && result != SMTP_EOD_BARE) {
 		enum reason why;
-		const char *refusal = too_much(d, octets, cr_first, result, &why);
+		const char *refusal;
 
+		begin_with_trace(d, octets, cr_first, result, out);
+		refusal = too_much(d, octets, cr_first, result, &why);
 		if (refusal)
-			dialog_discard_body(d, span_str(refusal), false, why);
+			refuse_body(d, refusal, why, out);
 		else
 			forward(d, octets, cr_first, spliced, out);
 		if (!refusal && d->message.way == MESSAGE_COUNTED)

@@ -10,7 +10,8 @@
 #include "base/buf.h"
 #include "base/span.h"
 
-#define DIALOG_BDAT_MAX 32 /* the command of a chunk of our own, with its CR LF */
+#define DIALOG_BDAT_MAX	 32  /* the command of a chunk of our own, with its CR LF */
+#define DIALOG_TRACE_MAX 900 /* a Received line, with a NUL: two names, an address and some words */
 
 struct dialog;
 
@@ -24,8 +25,13 @@ struct dialog_forward {
 	uint8_t command_len;
 	char command[DIALOG_BDAT_MAX];
 	bool changed;
+	/* Goes between the command and the rest: the message's trace (ADD_RECEIVED). */
+	uint16_t trace_len;
+	char trace[DIALOG_TRACE_MAX];
 };
 
+/* A message begins, at SECONDS since 1970: with ADD_RECEIVED its first octets get its trace. */
+void dialog_trace_at(struct dialog *d, uint64_t seconds);
 /*
  * Scans the N octets at P of a body (invariant 1: the very memory that is then sent). REPAIRED is
  * room for repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).
@@ -45,11 +51,5 @@ void dialog_gate_open(struct dialog *d);
 void dialog_chunks_reached(struct dialog *d, unsigned n);
 /* Of those chunks, how many have reached it and are not answered. */
 unsigned dialog_chunks_unanswered(const struct dialog *d);
-/*
- * The line that waits at the gate (smtp/gate.h) may be given to dialog_body(): all before it is
- * acknowledged, and the destination has been silent. One that has said anything is answered as
- * always: after dialog_from_destination() the body is discarded, and nothing waits any more.
- */
-void dialog_gate_open(struct dialog *d);
 
 #endif

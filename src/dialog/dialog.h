@@ -64,6 +64,7 @@ struct dialog_env {
 	unsigned max_idle;	    /* MAX_IDLE_COMMANDS; 0: no limit */
 	bool normalize;		    /* BARE_NEWLINE_NORMALIZE */
 	bool data_as_bdat;	    /* DATA_AS_BDAT */
+	bool add_received;	    /* ADD_RECEIVED */
 	bool starttls;		    /* there is a certificate */
 	bool tls_required;	    /* TLS_CLIENTS_REQUIRED */
 	bool tls_for_login;	    /* TLS_REQUIRED_FOR_LOGIN, and there is a certificate */

@@ -153,6 +153,11 @@ bool dialog_can_forward(const struct dialog *d);
 /* Queues XFORWARD for the destination, where it is told so: its octets; 0: none. */
 size_t dialog_forward(struct dialog *d);
 
+/* ---- trace.c: ADD_RECEIVED ---- */
+
+/* The message's trace, once: how many octets; 0: it has none, or had it. */
+size_t dialog_trace(struct dialog *d, char out[DIALOG_TRACE_MAX]);
+
 /* ---- body.c, chunk.c: a message's octets ---- */
 
 /* True where a message that comes by DATA goes to this destination (or, before the gateway dialog

@@ -51,15 +51,16 @@ enum message_discard {
 enum message_moved { MESSAGE_COPIED = 1, MESSAGE_SPLICED = 2 };
 
 struct message {
-	uint8_t state;		       /* enum message_state */
-	uint8_t way;		       /* enum message_way */
-	uint8_t moved;		       /* enum message_moved */
-	uint8_t discard;	       /* enum message_discard */
-	uint8_t why;		       /* enum reason: … because of that */
-	bool last;		       /* of the chunk that comes, or came: it ends the message */
-	uint32_t gates;		       /* lines of it that were waited for */
-	uint64_t bytes;		       /* octets that went on */
-	uint64_t looked;	       /* … of which were looked at, where they come in chunks */
+	uint8_t state;	  /* enum message_state */
+	uint8_t way;	  /* enum message_way */
+	uint8_t moved;	  /* enum message_moved */
+	uint8_t discard;  /* enum message_discard */
+	uint8_t why;	  /* enum reason: … because of that */
+	bool last;	  /* of the chunk that comes, or came: it ends the message */
+	uint32_t gates;	  /* lines of it that were waited for */
+	uint64_t bytes;	  /* octets that went on */
+	uint64_t trace_s; /* its trace is still to be said: seconds since 1970; 0: no */
+	uint64_t looked;  /* … of which were looked at, where they come in chunks */
 	struct smtp_newlines newlines; /* of those */
 	uint64_t left;		       /* octets of the chunk that the client has not sent yet */
 	struct smtp_eod eod;

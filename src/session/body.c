@@ -10,6 +10,7 @@
 #include "session/body.h"
 
 #include <errno.h>
+#include <time.h>
 
 #include "base/diag.h"
 #include "session/ends.h"
@@ -40,6 +41,8 @@ static void begin(struct session *s)
 {
 	s->step = (struct body_step){ 0 };
 	s->transfer.came = 0;
+	if (s->version->env.add_received)
+		dialog_trace_at(&s->dialog, (uint64_t)time(NULL));
 	counted_reset(s);
 	window_begin(s);
 }
@@ -115,16 +118,17 @@ static void send_scanned(struct session *s, struct span octets)
 	transfer_send(s, octets, false, forward_sent);
 }
 
-/* The octets go out of the memory at DATA, behind the command of their chunk, and a CR that was the
- * last octet of the block before. There is room before them: `spare`, or what has left already. */
+/* The octets go out of the memory at DATA, behind the command of their chunk, the message's trace,
+ * and a CR that was the last octet of the block before. There is room before them: `spare`, or what has left already. */
 static struct span with_head(const struct dialog_forward *f, const struct session_body *b)
 {
-	size_t n = f->command_len + (f->cr_first ? 1u : 0u);
+	size_t n = f->command_len + (size_t)f->trace_len + (f->cr_first ? 1u : 0u);
 	uint8_t *octets = (uint8_t *)(uintptr_t)(f->octets.n ? f->octets.p : b->data),
 		*at = octets - n;
 
 	CHECK(n <= sizeof(b->spare));
 	memcpy(at, f->command, f->command_len);
+	memcpy(at + f->command_len, f->trace, f->trace_len);
 	if (f->cr_first)
 		octets[-1] = '\r';
 	return span_of(at, n + f->octets.n);

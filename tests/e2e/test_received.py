@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: ISC
+"""ADD_RECEIVED: the trace on top of a message, and nothing else of it changed."""
+import email.utils
+import re
+
+import harness
+import tls
+from puppet import case
+
+TRACE = re.compile(rb"Received: from (\S+) \(\[127\.0\.0\.1\]\)\r\n\tby caronte\.test \(Caronte\) with "
+                   rb"(\S+) id ([0-9a-f]+-[0-9a-f]+\.\d+);\r\n\t(.*)\r\n")
+BODY = b"Subject: t\r\n\r\n.dot\r\ntext\r\n"
+
+
+class Received(tls.TlsCase):
+    def parted(self, mail):
+        """The words of the trace, and the message behind it."""
+        found = TRACE.match(mail)
+        self.assertIsNotNone(found, mail[:400])
+        self.assertIsNotNone(email.utils.parsedate_to_datetime(found[4].decode()))
+        return found, mail[found.end():]
+
+    def test_each_way(self):
+        ways = [{"DATA_AS_BDAT": chunks, **body} for chunks in (True, False)
+                for body in ({}, {"BODY_COPY": True}, {"BODY_SPLICE": True},
+                             {"BARE_NEWLINE_NORMALIZE": True})]
+        bodies = [BODY, b"", b"\r\n", b".\r\n", b"S: t\r\n\r\n" + b"0123456789\r\n" * 60000]
+        for way in ways:
+            with case(way), harness.Sink(maildir=True) as sink, \
+                    self.caronte(sink, ADD_RECEIVED=True, **way) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.hello()
+                for body in bodies:
+                    self.assertEqual(client.send_message(body)[:3], b"250")
+                client.quit()
+                session = daemon.record("session").get("session")
+                for number, (mail, body) in enumerate(zip(sink.mails(), bodies), 1):
+                    found, rest = self.parted(mail)
+                    self.assertEqual(rest, body)
+                    self.assertEqual((found[1], found[2]), (b"client.test", b"ESMTP"))
+                    self.assertEqual(found[3].decode(), "%s.%d" % (session, number))
+
+    def test_octet_by_octet(self):
+        """A message that begins with the end of data, and with half of it."""
+        for chunks in True, False:
+            for body in b"\r\n", b".\r\n", b"a\r\n":
+                with case(chunks, body), harness.Sink(maildir=True) as sink, \
+                        self.caronte(sink, ADD_RECEIVED=True, DATA_AS_BDAT=chunks) as daemon, \
+                        harness.Client(daemon.port) as client:
+                    client.hello()
+                    client.envelope()
+                    client.command("DATA", 354)
+                    for octet in re.sub(rb"(?m)^\.", b"..", body) + b".\r\n":
+                        client.send(bytes([octet]))
+                    self.assertEqual(client.reply()[:3], b"250")
+                    self.assertEqual(self.parted(sink.mails()[0])[1], body)
+
+    def test_names(self):
+        """Nobody writes a header by a name."""
+        names = {"client.test": b"client.test", "[192.0.2.9]": b"[192.0.2.9]",
+                 "[IPv6:2001:db8::1]": b"[IPv6:2001:db8::1]", "a_b-c.test": b"a_b-c.test",
+                 "(none)": None, "x;y": None, "M\xdcLLER-PC": None, "a\\": None, "a,b": None,
+                 "[192.0.2.9": None, "[]": None, "[a b]": None, "x" * 255: b"x" * 255, "<a@b>": None}
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, ADD_RECEIVED=True) as daemon:
+            told = []
+            for name, word in names.items():
+                with case(name), harness.Client(daemon.port) as client:
+                    client.reply()
+                    if client.command(b"EHLO " + name.encode("latin-1"))[:3] != b"250":
+                        continue
+                    self.assertEqual(client.send_message(BODY)[:3], b"250")
+                    told.append(word or b"[127.0.0.1]")
+            self.assertGreater(len(told), 10)
+            self.assertEqual(sorted(self.parted(mail)[0][1] for mail in sink.mails()), sorted(told))
+
+    def test_protocols(self):
+        with harness.Sink("--auth", "joe:secret", maildir=True) as sink, \
+                self.caronte(sink, ADD_RECEIVED=True,
+                             TLS_REQUIRED_FOR_LOGIN=False) as daemon:
+            for how in "HELO", "EHLO", "TLS", "AUTH", "TLS AUTH":
+                with case(how), tls.Secure(daemon.port) as client:
+                    client.reply()
+                    client.command("%s client.test" % ("HELO" if how == "HELO" else "EHLO"), 250)
+                    if "TLS" in how:
+                        client.command("STARTTLS", 220)
+                        client.shake(tls.context())
+                        client.command("EHLO client.test", 250)
+                    if "AUTH" in how:
+                        client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 235)
+                    self.assertEqual(client.send_message(BODY)[:3], b"250")
+                    client.quit()
+            self.assertEqual(sorted(self.parted(mail)[0][2] for mail in sink.mails()),
+                             [b"ESMTP", b"ESMTPA", b"ESMTPS", b"ESMTPSA", b"SMTP"])
+
+    def test_counts_as_the_message(self):
+        """A message that fits without it may not fit with it."""
+        for chunks in True, False:
+            with case(chunks), harness.Sink("--ext", "SIZE 1000", *["--ext", "CHUNKING"] * chunks,
+                                            maildir=True) as sink, \
+                    self.caronte(sink, ADD_RECEIVED=True, DATA_AS_BDAT=chunks) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.hello()
+                line = b"x" * 98 + b"\r\n"
+                self.assertEqual(client.send_message(line * 8)[:3], b"250")
+                self.assertEqual(client.send_message(line * 10)[:3], b"552")
+
+    def test_by_chunks_of_the_client(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, ADD_RECEIVED=True) as daemon, \
+                harness.Client(daemon.port) as client:
+            client.hello()
+            client.envelope()
+            client.send(b"BDAT %d LAST\r\n%s" % (len(BODY), BODY))
+            self.assertEqual(client.reply()[:3], b"250")
+            self.assertEqual(sink.mails(), [BODY])
+
+    def test_off(self):
+        with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \
+                harness.Client(daemon.port) as client:
+            client.hello()
+            self.assertEqual(client.send_message(BODY)[:3], b"250")
+            self.assertEqual(sink.mails(), [BODY])
