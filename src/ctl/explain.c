@@ -15,6 +15,7 @@
 #include "check/resolver.h"
 #include "check/tables.h"
 #include "smtp/path.h"
+#include "smtp/words.h"
 
 #define STATUS_REFUSED 1
 #define WHY_MAX	       1024
@@ -23,8 +24,8 @@
 struct explain {
 	struct ctl_config from;
 	bool login;
-	struct addr client;
-	const char *ip;
+	struct addr client, proxy;
+	const char *ip, *proxy_ip;	  /* as given; no PROXY_IP: the client comes by itself */
 	char *sender, *recipient;	  /* in angle brackets, owned */
 	struct smtp_path from_path, path; /* the sender's and the recipient's */
 	struct tables_plan plan;
@@ -33,9 +34,10 @@ struct explain {
 
 static void usage(FILE *out)
 {
-	fputs("usage: carontectl explain [-c FILE] [-o NAME=VALUE]... [--login] IP SENDER "
-	      "RECIPIENT\n" CTL_CONFIG_USAGE
+	fputs("usage: carontectl explain [-c FILE] [-o NAME=VALUE]... [--login] [--proxy IP] IP "
+	      "SENDER RECIPIENT\n" CTL_CONFIG_USAGE
 	      "  -l, --login              of a client that has logged in\n"
+	      "  -p, --proxy IP           of one that the balancer at IP passes on (PROXY_FROM)\n"
 	      "  -h, --help               print this, end\n"
 	      "An empty SENDER, or <>, is that of a bounce. Exits 0: let through, 1: refused.\n",
 	      out);
@@ -67,21 +69,35 @@ static bool parse_client(struct addr *a, const char *text)
 	return addr_parse_ip(a, text) == 0;
 }
 
+/* False: said. */
+static bool read_address(struct addr *a, const char *text)
+{
+	if (parse_client(a, text))
+		return true;
+	fprintf(stderr, "carontectl explain: %s: is no IP address\n", text);
+	return false;
+}
+
 static int read_arguments(struct explain *e, int argc, char **argv)
 {
 	static const struct option options[] = {
 		CTL_CONFIG_LONG,
 		{ "login", no_argument, NULL, 'l' },
+		{ "proxy", required_argument, NULL, 'p' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
-	while ((c = getopt_long(argc, argv, CTL_CONFIG_SHORT "lh", options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, CTL_CONFIG_SHORT "lp:h", options, NULL)) != -1) {
 		if (ctl_config_option(&e->from, c, optarg))
 			continue;
 		if (c == 'l') {
 			e->login = true;
+			continue;
+		}
+		if (c == 'p') {
+			e->proxy_ip = optarg;
 			continue;
 		}
 		usage(c == 'h' ? stdout : stderr);
@@ -93,10 +109,9 @@ static int read_arguments(struct explain *e, int argc, char **argv)
 		return EX_USAGE;
 	}
 	e->ip = argv[optind];
-	if (!parse_client(&e->client, e->ip)) {
-		fprintf(stderr, "carontectl explain: %s: is no IP address\n", e->ip);
+	if (!read_address(&e->client, e->ip) ||
+	    (e->proxy_ip && !read_address(&e->proxy, e->proxy_ip)))
 		return EX_USAGE;
-	}
 	e->sender = bracketed(argv[optind + 1]);
 	e->recipient = bracketed(argv[optind + 2]);
 	return e->sender && e->recipient ? -1 : EX_OSERR;
@@ -204,6 +219,25 @@ static void print_denied(const struct explain *e, const struct policy_address *a
 		printf("and the recipient is not in RECIPIENTS\n");
 }
 
+/* Whether the connection comes so far. False: said. */
+static bool is_let_in(const struct explain *e)
+{
+	const struct policy_networks *balancers = e->policy.balancers;
+	const struct addr *peer = e->proxy_ip ? &e->proxy : &e->client;
+	bool listed = balancers && policy_networks_match(balancers, peer);
+
+	if (e->proxy_ip && !listed)
+		printf("verdict:  refuse\nreply:    %s"
+		       "because:  %s is in no network of PROXY_FROM, and a header is no SMTP\n",
+		       smtp_words(WORD_FOREIGN), e->proxy_ip);
+	else if (!e->proxy_ip && listed)
+		printf("verdict:  refuse\n"
+		       "because:  %s is in PROXY_FROM: a connection from there without a header is\n"
+		       "          closed (--proxy %s, and the client that the header names)\n",
+		       e->ip, e->ip);
+	return listed == (e->proxy_ip != NULL);
+}
+
 static int judge(const struct explain *e)
 {
 	struct policy_client client = {
@@ -236,6 +270,8 @@ static int judge(const struct explain *e)
 	default:
 		print_denied(e, &a, rule);
 	}
+	if (e->proxy_ip)
+		printf("note:     by the word of %s, which is in PROXY_FROM\n", e->proxy_ip);
 	if (e->from_path.eight_bit || p->eight_bit)
 		printf("note:     the %s needs SMTPUTF8 of the client's MAIL and of the "
 		       "destination\n",
@@ -256,6 +292,8 @@ static int run(struct explain *e)
 	config_free(c);
 	if (status)
 		return status;
+	if (!is_let_in(e))
+		return STATUS_REFUSED;
 	fault = parse(&e->from_path, e->sender, true);
 	if (fault != SMTP_PATH_OK)
 		return refuse_path(fault, true);

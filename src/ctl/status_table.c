@@ -189,11 +189,14 @@ static const char *state_of(const json_t *destination)
 					    : "draining, down";
 }
 
-/* What is wrong with a destination; what a busy one said, on one line. */
+/* How it is told of clients, what is wrong with it, what a busy one said: a line each. */
 static void put_said(FILE *out, const json_t *destination)
 {
 	const char *said = json_string_value(json_object_get(destination, "said"));
+	const char *identity = json_string_value(json_object_get(destination, "identity"));
 
+	if (identity && strcmp(identity, "none") != 0)
+		fprintf(out, "  is told of the clients by %s\n", identity);
 	if (json_is_true(json_object_get(destination, "insecure")))
 		fputs("  there is no TLS with it, and must be: see the fault destination-tls\n",
 		      out);

@@ -210,13 +210,6 @@ static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
 	record_given(d, span_of(out->command, (size_t)len - 2), (size_t)len - 2);
 }
 
-static void refuse_body(struct dialog *d, const char *refusal, enum reason why,
-			struct dialog_forward *out)
-{
-	out->trace_len = 0;
-	dialog_discard_body(d, span_str(refusal), false, why);
-}
-
 /* The first octets of a message go on: behind its trace, which counts as its header. */
 static void begin_with_trace(struct dialog *d, struct span octets, bool cr_first,
 			     enum smtp_eod_result result, struct dialog_forward *out)
@@ -226,6 +219,25 @@ static void begin_with_trace(struct dialog *d, struct span octets, bool cr_first
 	out->trace_len = (uint16_t)dialog_trace(d, out->trace);
 	d->message.bytes += out->trace_len;
 	d->bytes += out->trace_len;
+}
+
+/* OCTETS, which the scanner let through with RESULT, go on, unless that is too much. */
+static void pass_on(struct dialog *d, struct span octets, bool cr_first,
+		    enum smtp_eod_result result, bool spliced, struct dialog_forward *out)
+{
+	const char *refusal;
+	enum reason why;
+
+	begin_with_trace(d, octets, cr_first, result, out);
+	refusal = too_much(d, octets, cr_first, result, &why);
+	if (refusal) {
+		out->trace_len = 0;
+		dialog_discard_body(d, span_str(refusal), false, why);
+		return;
+	}
+	forward(d, octets, cr_first, spliced, out);
+	if (d->message.way == MESSAGE_COUNTED)
+		begin_chunk(d, out, result == SMTP_EOD_END);
 }
 
 void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, bool spliced,
@@ -242,19 +254,8 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 	cr_first = out->cr_first;
 	out->octets = (struct span){ 0 };
 	out->cr_first = false;
-	if (!message_is_discarded(&d->message) && result != SMTP_EOD_BARE) {
-		enum reason why;
-		const char *refusal;
-
-		begin_with_trace(d, octets, cr_first, result, out);
-		refusal = too_much(d, octets, cr_first, result, &why);
-		if (refusal)
-			refuse_body(d, refusal, why, out);
-		else
-			forward(d, octets, cr_first, spliced, out);
-		if (!refusal && d->message.way == MESSAGE_COUNTED)
-			begin_chunk(d, out, result == SMTP_EOD_END);
-	}
+	if (!message_is_discarded(&d->message) && result != SMTP_EOD_BARE)
+		pass_on(d, octets, cr_first, result, spliced, out);
 	switch (result) {
 	case SMTP_EOD_MORE:
 		break;

@@ -30,8 +30,6 @@ struct dialog_forward {
 	char trace[DIALOG_TRACE_MAX];
 };
 
-/* A message begins, at SECONDS since 1970: with ADD_RECEIVED its first octets get its trace. */
-void dialog_trace_at(struct dialog *d, uint64_t seconds);
 /*
  * Scans the N octets at P of a body (invariant 1: the very memory that is then sent). REPAIRED is
  * room for repaired octets (used with BARE_NEWLINE_NORMALIZE, at least SMTP_REPAIR_ROOM + 2 free).

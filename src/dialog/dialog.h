@@ -36,6 +36,7 @@
 #include "dialog/more.h"
 #include "dialog/say.h"
 #include "dialog/starttls.h"
+#include "dialog/trace.h"
 #include "smtp/offer.h"
 #include "smtp/order.h"
 #include "xmllog/xmllog.h"

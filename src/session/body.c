@@ -119,7 +119,8 @@ static void send_scanned(struct session *s, struct span octets)
 }
 
 /* The octets go out of the memory at DATA, behind the command of their chunk, the message's trace,
- * and a CR that was the last octet of the block before. There is room before them: `spare`, or what has left already. */
+ * and a CR that was the last octet of the block before. There is room before them: `spare`, or what
+ * has left already. */
 static struct span with_head(const struct dialog_forward *f, const struct session_body *b)
 {
 	size_t n = f->command_len + (size_t)f->trace_len + (f->cr_first ? 1u : 0u);

@@ -89,9 +89,11 @@ static uint64_t limit_ms(const struct session *s, enum session_wait wait)
 		return s->gate.look_ms;
 	case WAIT_TLS:
 		return stressed_ms(s, 1000 * (uint64_t)set->timeout_tls);
-	default:
-		return session_has_seat(s) ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
+	case WAIT_LEAVE:
+	case WAIT_NOTHING:
+		break;
 	}
+	return session_has_seat(s) ? stressed_ms(s, LEAVE_MS) : LEAVE_UNSEATED_MS;
 }
 
 /* While the destination is waited for nobody reads the client, and its seat is looked after: one

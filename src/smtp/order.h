@@ -2,8 +2,8 @@
 /*
  * order: which command may come when (RFC 5321 4.1.4, RFC 2920, RFC 4954, RFC 3030). Takes the
  * client's octets and says, a command at a time, what is to be done with them: answer here, pass
- * on, wait, end. The table in order.c tells the protocol; smtp_order_passed() and
- * smtp_order_answered() are the only writers of the state.
+ * on, wait, end. The table in order.c tells the protocol; the functions below are the only writers
+ * of the state.
  *
  * It refuses to guess: a command whose verdict hangs on a reply that is still open waits for it,
  * and octets that come where the protocol has none end the session. It owns no memory and does no

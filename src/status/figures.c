@@ -13,6 +13,7 @@
 #include "check/expiry.h"
 #include "check/version.h"
 #include "route/busy.h"
+#include "route/options.h"
 #include "route/shared.h"
 #include "status/figures_names.h"
 #include "tls/keyring.h"
@@ -241,6 +242,7 @@ static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
 		route_health_name(health), route_drained(rt->route_shared, i) ? "true" : "false",
 		seats_of_destination(rt->seats, rt->slot[i]), r->weight, r->max, d->sessions,
 		d->failures, d->refused_greetings, d->messages, d->octets);
+	fprintf(out, "\"identity\":\"%s\",", route_identity_name(r->identity));
 	if (r->secure.tls != ROUTE_TLS_NONE)
 		fprintf(out, "\"insecure\":%s,",
 			route_insecure(rt->route_shared, i) ? "true" : "false");

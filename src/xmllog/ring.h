@@ -4,7 +4,8 @@
  * consumer; positions are free-running 32-bit counters, so tail - head is what is in the ring, and
  * a record may wrap around its end. The producer owns tail and dropped, the writer the rest, but
  * for wake_at, which a producer sets back to RING_AWAKE when it wakes the writer. The layout never
- * leaves the machine: both sides are the same program.
+ * leaves the machine: both sides are the same program, or in an upgrade two of the same
+ * STATE_LAYOUT (master/state.h).
  */
 #ifndef XMLLOG_RING_H
 #define XMLLOG_RING_H

@@ -217,7 +217,7 @@ def http(w):
     first_words(w, b"POST / HTTP/1.1\r\nHost: a.test\r\n\r\n")
 
 
-@way("a balancer sends a PROXY header")
+@way("a balancer that is not in PROXY_FROM sends a PROXY header")
 def proxy_header(w):
     first_words(w, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n")
 

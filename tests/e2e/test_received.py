@@ -7,8 +7,9 @@ import harness
 import tls
 from puppet import case
 
-TRACE = re.compile(rb"Received: from (\S+) \(\[127\.0\.0\.1\]\)\r\n\tby caronte\.test \(Caronte\) with "
-                   rb"(\S+) id ([0-9a-f]+-[0-9a-f]+\.\d+);\r\n\t(.*)\r\n")
+TRACE = re.compile(rb"Received: from (\S+) \(\[127\.0\.0\.1\]\)\r\n"
+                   rb"\tby caronte\.test \(Caronte\) with (\S+) id ([0-9a-f]+-[0-9a-f]+\.\d+);\r\n"
+                   rb"\t(.*)\r\n")
 BODY = b"Subject: t\r\n\r\n.dot\r\ntext\r\n"
 
 
@@ -60,7 +61,8 @@ class Received(tls.TlsCase):
         names = {"client.test": b"client.test", "[192.0.2.9]": b"[192.0.2.9]",
                  "[IPv6:2001:db8::1]": b"[IPv6:2001:db8::1]", "a_b-c.test": b"a_b-c.test",
                  "(none)": None, "x;y": None, "M\xdcLLER-PC": None, "a\\": None, "a,b": None,
-                 "[192.0.2.9": None, "[]": None, "[a b]": None, "x" * 255: b"x" * 255, "<a@b>": None}
+                 "[192.0.2.9": None, "[]": None, "[a b]": None, "<a@b>": None,
+                 "x" * 255: b"x" * 255}
         with harness.Sink(maildir=True) as sink, \
                 self.caronte(sink, ADD_RECEIVED=True) as daemon:
             told = []
