@@ -38,6 +38,9 @@
  *   set counted chunks  … each chunk as it comes (with `set cut whole`), and no answer
  *   set gateway LINES the gateway dialog; LINES, parted by |, are what destinations offer:
  *                     set gateway PIPELINING|SIZE 1000
+ *   set told HOW      whom the destination takes us for: ahead (it was told by a header), client,
+ *                     forwards (by XFORWARD, of which a connection of the pool has offered ADDR)
+ *   set received y    ADD_RECEIVED, at 1000000000 s
  *   connect           it gets a fresh connection; take LINES: one that was used before, whose EHLO
  *                     said so
  *   gives HOW         it has done with its connection: clean, begun (a transaction), closed
@@ -94,6 +97,8 @@ struct play {
 	struct octets from_client, from_dest; /* what the dialog left for later */
 	struct octets to_client, to_dest;     /* what it said and nobody expected yet */
 	bool chunks;			      /* set counted chunks */
+	enum dialog_told told;
+	unsigned traced; /* transactions */
 	uint8_t repaired[8192];
 	struct xmllog_ring *ring;
 	char secrets[4][64];
@@ -196,6 +201,10 @@ static void chunk_went(struct play *p)
 static void move_body(struct play *p)
 {
 	p->at_gate = p->at_gate && !message_is_discarded(&p->d.message);
+	if (p->traced != p->d.transactions && dialog_in_body(&p->d) && !dialog_in_chunk(&p->d)) {
+		p->traced = p->d.transactions;
+		dialog_trace_at(&p->d, 1000000000);
+	}
 	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate &&
 	       dialog_chunks_unanswered(&p->d) == 0) {
 		struct dialog_forward f;
@@ -205,6 +214,7 @@ static void move_body(struct play *p)
 		dialog_body(&p->d, p->from_client.p, p->from_client.n, &out, false, &f);
 		if (p->chunks)
 			add(&p->to_dest, f.command, f.command_len);
+		add(&p->to_dest, f.trace, f.trace_len);
 		if (f.cr_first)
 			add(&p->to_dest, "\r", 1);
 		add(&p->to_dest, f.octets.p, f.octets.n);
@@ -369,6 +379,13 @@ static void setting(struct play *p, char *name, char *value)
 		read_offer(p, value, &p->offer);
 		p->env.offer = &p->offer;
 		p->env.name = "proxy.example";
+	} else if (strcmp(name, "told") == 0) {
+		p->told = strcmp(value, "ahead") == 0	 ? DIALOG_TOLD_AHEAD
+			  : strcmp(value, "client") == 0 ? DIALOG_TOLD
+							 : DIALOG_FORWARDS;
+	} else if (strcmp(name, "received") == 0) {
+		p->env.add_received = true;
+		p->env.name = "proxy.example";
 	} else if (strcmp(name, "client") == 0) {
 		assert_int_equal(addr_parse_ip(&p->client, value), 0);
 	} else if (strcmp(name, "secret") == 0) {
@@ -405,6 +422,7 @@ static void start(struct play *p)
 		dialog_gateway_greet(&p->d);
 	} else {
 		link_enter(&p->d, LINK_REACHING);
+		dialog_note_told(&p->d, p->told);
 		dialog_connected(&p->d, &dest);
 	}
 	collect(p);
@@ -532,15 +550,18 @@ static bool check_connection(struct play *p, const char *word, const char *arg)
 
 	if (strcmp(word, "connect") == 0) {
 		link_enter(d, LINK_REACHING);
+		dialog_note_told(d, p->told);
 		dialog_gateway_connected(d, &dest);
 	} else if (strcmp(word, "take") == 0) {
 		read_offer(p, arg, &offer);
 		assert_int_not_equal(d->link.kind, LINK_FRESH);
 		link_enter(d, LINK_REACHING);
+		dialog_note_told(d, p->told);
 		dialog_gateway_taken(d, &dest,
 				     &(struct smtp_owed){ .ext = offer.ext,
 							  .size_max = offer.size_max,
-							  .mechanisms = offer.login },
+							  .mechanisms = offer.login,
+							  .forward = SMTP_ATTRIBUTE_ADDR },
 				     0);
 	} else if (strcmp(word, "gives") == 0) {
 		check_gives(p, arg);

@@ -65,12 +65,12 @@ static void test_network_lines(void **state)
 		{ "10.1.2.3", "10.1.0.0/16", "" },
 	};
 	char path[] = "/tmp/caronte-test-XXXXXX", text[512];
-	char entries[] = "203.0.113.0/24\n203.0.113.9\n";
+	char none[] = "", entries[] = "203.0.113.0/24\n203.0.113.9\n";
 	static struct tables_plan plan;
 
 	(void)state;
 	make_file(path, networks_text);
-	plan = (struct tables_plan){ .entries = entries, .count = 1 };
+	plan = (struct tables_plan){ .entries = { entries, none }, .count = 1 };
 	plan.file[0] = (struct tables_file){ SETTING_RELAY_NETWORKS, path, -1 };
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		FILE *out = tmpfile();
@@ -103,7 +103,7 @@ static void test_recipient_lines(void **state)
 
 	(void)state;
 	make_file(path, recipients_text);
-	plan = (struct tables_plan){ .entries = none, .count = 1 };
+	plan = (struct tables_plan){ .entries = { none, none }, .count = 1 };
 	plan.file[0] = (struct tables_file){ SETTING_RECIPIENTS, path, -1 };
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		FILE *out = tmpfile();
