@@ -18,6 +18,10 @@
  * after it, octets that come behind STARTTLS before its answer end the session unsaid. What must
  * not be said in clear never reaches the destination, nor does STARTTLS.
  *
+ * It may have to be told of the client: by XFORWARD with each MAIL, or by a header ahead of its
+ * greeting, for which it may have no more than a refusal. Where it does not take that, it gets no
+ * mail.
+ *
  * With the gateway dialog the destination hears of transactions alone, one at a time; a connection
  * that is given back owes nothing, is in the middle of nothing, and has no transaction open that
  * RSET is not said for. It then serves the next transaction, unless it turns out dead.
@@ -66,12 +70,18 @@ enum {
 /* What the fifth octet chooses. */
 enum {
 	WITH_CERTIFICATE = 1,
-	FOR_ALL = 2,	/* TLS_CLIENTS_REQUIRED */
-	FOR_LOGIN = 4,	/* TLS_REQUIRED_FOR_LOGIN */
-	FIRST = 8,	/* at a port where TLS comes first */
-	IS_LATER = 16,	/* the first one is told to come later */
-	FAILS = 32,	/* the handshake does */
-	IS_OFFERED = 64 /* by the destination */
+	FOR_ALL = 2,	 /* TLS_CLIENTS_REQUIRED */
+	FOR_LOGIN = 4,	 /* TLS_REQUIRED_FOR_LOGIN */
+	FIRST = 8,	 /* at a port where TLS comes first */
+	IS_LATER = 16,	 /* the first one is told to come later */
+	FAILS = 32,	 /* the handshake does */
+	IS_OFFERED = 64, /* by the destination */
+	IS_TOLD = 128	 /* of the client: as the next ones of the second octet say */
+};
+enum {
+	BY_COMMAND = 1, /* else by a header */
+	KNOWS_NOT = 2,	/* it does not take that */
+	SAYS_SO_LATE = 4
 };
 
 /* The destination, and one connection to it. */
@@ -88,7 +98,10 @@ struct model {
 	bool plain; /* it refuses EHLO */
 	bool mail, chunked, last;
 	uint8_t gives_up;
-	bool lost; /* it has given up, and reads what it must not */
+	bool lost;	/* it has given up, and reads what it must not */
+	bool forwarded; /* XFORWARD was said for the next MAIL */
+	bool is_behind; /* each of its replies comes with the next one: WAITS, and THIS, its lines */
+	char waits[512], this[512];
 	unsigned recipients, commands, accepted;
 	uint64_t left, half, size;
 	uint64_t counted; /* as a server counts that stores each newline that is none as two */
@@ -124,13 +137,28 @@ struct play {
 
 /* ---- the destination ---- */
 
-static void say(struct model *m, const char *text)
+static void say_now(struct model *m, const char *text)
 {
 	size_t n = strlen(text);
 
 	CHECK(m->said + n <= sizeof(m->replies));
 	memcpy(m->replies + m->said, text, n);
 	m->said += n;
+}
+
+static void say(struct model *m, const char *text)
+{
+	if (!m->is_behind) {
+		say_now(m, text);
+		return;
+	}
+	CHECK(strlen(m->this) + strlen(text) < sizeof(m->this));
+	strcat(m->this, text);
+	if (text[3] == '-')
+		return;
+	say_now(m, m->waits);
+	strcpy(m->waits, m->this);
+	*m->this = '\0';
 }
 
 /* A refusal now and then. */
@@ -181,6 +209,46 @@ static uint64_t limit(const struct model *m)
 	return m->sized && !m->plain ? SIZE : MESSAGE_MAX;
 }
 
+static bool is_told(const struct model *m, bool by_command)
+{
+	return (m->tls & IS_TOLD) && !(m->seed & BY_COMMAND) == !by_command;
+}
+
+static bool knows_not(const struct model *m)
+{
+	return m->seed & KNOWS_NOT;
+}
+
+/* The connection begins. */
+static void welcome(struct model *m)
+{
+	m->forwarded = m->is_behind = false;
+	say(m, "220 d\r\n");
+	if (!is_told(m, false) || !knows_not(m))
+		return;
+	m->is_behind = m->seed & SAYS_SO_LATE;
+	strcpy(m->waits, "500 what\r\n");
+	*m->this = '\0';
+	if (!m->is_behind)
+		say(m, m->waits);
+}
+
+/* MAIL goes with XFORWARD, or behind a header that was understood. */
+static void check_told(struct model *m)
+{
+	CHECK(!is_told(m, false) || !knows_not(m));
+	CHECK(!is_told(m, true) || (m->forwarded && !knows_not(m)));
+	m->forwarded = false;
+}
+
+static void on_forward(struct model *m)
+{
+	CHECK(is_told(m, true) && !knows_not(m) && !m->mail && !m->forwarded);
+	m->commands++;
+	m->forwarded = true;
+	say(m, refuses(m) ? "550 no\r\n" : "250 told\r\n");
+}
+
 static void greet(struct model *m, bool extended)
 {
 	/* It is asked for its limits before anything else, whatever the client says. */
@@ -197,6 +265,8 @@ static void greet(struct model *m, bool extended)
 	say(m, "250-d\r\n");
 	if (m->tls & IS_OFFERED)
 		say(m, "250-STARTTLS\r\n");
+	if (is_told(m, true) && !knows_not(m))
+		say(m, "250-XFORWARD NAME ADDR PROTO HELO\r\n");
 	if (m->offers & WITH_CHUNKING)
 		say(m, "250-CHUNKING\r\n");
 	if (m->offers & WITH_BINARYMIME)
@@ -268,6 +338,10 @@ static void on_line(struct model *m, struct span line)
 	struct smtp_command cmd;
 	bool no;
 
+	if (span_starts_nocase(line, SPAN("XFORWARD "))) {
+		on_forward(m);
+		return;
+	}
 	CHECK(!smtp_command_parse(&cmd, line, 0x7ff)); /* rebuilt, so to the letter */
 	check_tls(m, cmd.verb);
 	CHECK(!m->gateway || m->logged_in || is_its_business(cmd.verb));
@@ -284,6 +358,7 @@ static void on_line(struct model *m, struct span line)
 		/* BODY=7BIT would change how it reads the message (build.c). */
 		CHECK(!cmd.has_body || cmd.body_8bit || cmd.body_binary);
 		CHECK(!m->mail || !m->gateway || m->logged_in);
+		check_told(m);
 		no |= m->mail;
 		m->mail |= !no;
 		break;
@@ -566,6 +641,15 @@ static size_t move_data(struct play *p)
 
 /* ---- the gateway dialog's connections ---- */
 
+static void note_told(struct play *p)
+{
+	const struct model *m = &p->model;
+
+	dialog_note_told(&p->d, is_told(m, true)    ? DIALOG_FORWARDS
+				: is_told(m, false) ? DIALOG_TOLD_AHEAD
+						    : DIALOG_UNTOLD);
+}
+
 static void fresh_connection(struct play *p, struct addr *addr)
 {
 	struct model *m = &p->model;
@@ -581,8 +665,9 @@ static void fresh_connection(struct play *p, struct addr *addr)
 	p->connections++;
 	p->uses = 0;
 	link_enter(&p->d, LINK_REACHING);
+	note_told(p);
 	dialog_gateway_connected(&p->d, addr);
-	say(m, "220 d\r\n");
+	welcome(m);
 }
 
 static void used_connection(struct play *p, struct addr *addr)
@@ -666,8 +751,9 @@ static void shaken(struct play *p, bool first)
 	CHECK(p->d.tls == DIALOG_SECURE && *dialog_helo(&p->d) == '\0' && !p->d.who.logged_in);
 	CHECK(first || p->d.server.state == SMTP_ORDER_START);
 	CHECK(p->d.message.state == MESSAGE_NONE);
-	/* Nobody who had logged in can begin anew, or who was in the middle of a message. */
-	CHECK(p->d.gateway.on || (!p->model.mail && !p->model.logged_in));
+	/* Nobody who had logged in can begin anew. (A transaction whose DATA was refused may be
+	 * open at the destination: the EHLO that must come now ends it.) */
+	CHECK(p->d.gateway.on || !p->model.logged_in);
 	p->model.clear = false;
 }
 
@@ -856,8 +942,9 @@ static struct play *play(struct span octets, const uint8_t choice[CHOICES], uint
 		dialog_gateway_greet(&p->d);
 	} else {
 		link_enter(&p->d, LINK_REACHING);
+		note_told(p);
 		dialog_connected(&p->d, &addr);
-		say(&p->model, "220 d\r\n");
+		welcome(&p->model);
 	}
 	p->in = span_of(copy, 0);
 	settle(p);
