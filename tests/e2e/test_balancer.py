@@ -256,6 +256,51 @@ class Balancers(harness.TestCase):
             self.assertIn(client.rest(), (b"", puppet.RESET))
 
 
+class Told(harness.TestCase):
+    """What people and programs hear of it."""
+    dialogs = ("sniff",)
+    each_engine = False
+
+    def explain(self, *arguments, status=0):
+        done = harness.ctl("explain", "-c", "/dev/null", "-o", "PROXY_FROM=127.0.0.1 10.0.0.0/8",
+                           "-o", "USER=" + harness.DEFAULTS["USER"], "-o", "RELAY_NETWORKS=198.51.100.0/24", *arguments,
+                           "a@client.test", "x@far.test")
+        self.assertEqual(done.returncode, status, (done.stdout, done.stderr))
+        return done.stdout
+
+    def test_explain(self):
+        said = self.explain("--proxy", "10.1.2.3", CLIENT)
+        self.assertIn("rule:     relay-network", said)
+        self.assertIn("note:     by the word of 10.1.2.3, which is in PROXY_FROM", said)
+        self.assertIn("rule:     relay-network", self.explain(CLIENT))
+        said = self.explain("127.0.0.1", status=1)
+        self.assertIn("because:  127.0.0.1 is in PROXY_FROM: a connection from there without a "
+                      "header is", said)
+        said = self.explain("-p", "192.0.2.1", CLIENT, status=1)
+        self.assertIn("reply:    521 5.5.1 ", said)
+        self.assertIn("because:  192.0.2.1 is in no network of PROXY_FROM", said)
+        self.explain("-p", "nobody", CLIENT, status=harness.EX_USAGE)
+
+    def test_faults(self):
+        for value, fault in (("10.0.0.0/33", "prefix"), ("10.0.0.1,10.0.0.2", "blanks"),
+                             ("/nonexistent", "No such file")):
+            with case(value):
+                done = harness.run_caronte("-t", "-c", "/dev/null", "-o", "DESTINATIONS=127.0.0.1:1",
+                                           "-o", "USER=" + harness.DEFAULTS["USER"],
+                                           "-o", "PROXY_FROM=" + value)
+                self.assertEqual(done.returncode, harness.EX_CONFIG)
+                self.assertRegex(done.stderr, "PROXY_FROM: .*" + fault)
+
+    def test_status(self):
+        control = self.new_dir("control")
+        harness.give_to_user(control)
+        with harness.Sink() as sink, self.caronte(
+                "127.0.0.1:%d,identity=xforward" % sink.port,
+                CONTROL_SOCKET=str(control / "socket")) as daemon:
+            said = harness.ctl("status", "-c", daemon.conf).stdout
+            self.assertIn("is told of the clients by xforward", said)
+
+
 class Secure(tls.TlsCase):
     """The header comes before TLS."""
 

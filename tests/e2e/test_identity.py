@@ -3,6 +3,7 @@
 for strangers again. See caronte.conf(5)."""
 import concurrent.futures
 import contextlib
+import itertools
 import random
 import re
 import time
@@ -13,6 +14,7 @@ import knower
 import namespace
 import opensmtpd
 import postfix
+import tls
 from puppet import case
 
 STRANGER = "192.0.2.1"  # an address of this host that no server here trusts
@@ -123,6 +125,55 @@ class Servers(harness.TestCase):
                     self.transact(client, recipient, code)
             self.assertRegex(server.mails(1)[0], b"(?s)^Subject: t\r\n.*text\r\n$")
             self.assertIn("address=198.51.100.7", server.log())
+
+
+class Secure(tls.TlsCase):
+    """The same by TLS: a header comes before it, XCLIENT behind it."""
+
+    def test_postfix(self):
+        where = self.new_dir("server")
+        chain, key = tls.make_pair(where)
+        where.chmod(0o755)
+        for identity, wraps in itertools.product(("proxy1", "proxy2", "xclient"), (False, True)):
+            listener = postfix.LISTENER.replace("smtpd\n", "smtpd%s%s\n" % (
+                " " + PROXIED if identity != "xclient" else "",
+                " -o smtpd_tls_wrappermode=yes" if wraps else ""))
+            with case(identity, wraps), Silent(
+                    listener=listener, smtpd_authorized_xclient_hosts="127.0.0.1",
+                    smtpd_relay_restrictions=RULES, smtpd_recipient_restrictions=RULES,
+                    smtpd_tls_security_level="encrypt",
+                    smtpd_tls_chain_files="%s,%s" % (key, chain)) as server:
+                options = "tls=verify,name=mx.test,identity=" + identity + ",wrap" * wraps
+                with self.caronte("127.0.0.1:%d,%s" % (server.port, options), RELAY_GUARD=False,
+                                  PROXY_FROM="127.0.0.1", TLS_DESTINATION_CA_FILE=str(chain)) \
+                        as daemon, harness.Client(daemon.port) as client:
+                    client.send(b"PROXY TCP4 198.51.100.7 127.0.0.1 4321 25\r\n")
+                    client.hello("stranger.test")
+                    client.command("MAIL FROM:<a@client.test>", 250)
+                    self.assertEqual(client.command("RCPT TO:<x@far.test>")[:3], b"554")
+                    client.command("RCPT TO:<b@local.test>", 250)
+                    client.command("DATA", 354)
+                    client.send(BODY + b".\r\n")
+                    self.assertEqual(client.reply()[:3], b"250")
+                    client.quit()
+                    self.assertRegex(daemon.record("session").get("destination-tls"), "^TLSv1")
+                self.assertRegex(server.log(), r"client=unknown\[198\.51\.100\.7\]")
+
+    def test_offered_behind_starttls_alone(self):
+        """What is offered in clear counts for nothing."""
+        where = self.new_dir("server")
+        chain, key = tls.make_pair(where)
+        where.chmod(0o755)
+        for level, reply in (("may", b"220"), ("none", b"421")):
+            with case(level), postfix.Postfix(
+                    smtpd_authorized_xclient_hosts="127.0.0.1" if level == "may" else "",
+                    smtpd_tls_security_level=level,
+                    smtpd_tls_chain_files="%s,%s" % (key, chain)) as server, \
+                    self.caronte("127.0.0.1:%d,tls=may,identity=xclient" % server.port) as daemon, \
+                    harness.Client(daemon.port) as client:
+                client.begin()
+                self.assertEqual(client.reply()[:3],
+                                 b"250" if self.gateway and reply == b"220" else reply)
 
 
 class Known(harness.TestCase):
@@ -409,6 +460,13 @@ class Check(harness.TestCase):
         with knower.Knower(xclient=b"550 5.7.0 no\r\n") as server:
             self.assertIn("warning: XCLIENT gets 550 5.7.0 no: no mail goes there",
                           self.check(server.place + ",identity=xclient", 1))
+
+
+class Silent(postfix.Postfix):
+    """It may say nothing before a header or a handshake: that it listens must do."""
+
+    def greets(self):
+        return not harness.refuses(self.port)
 
 
 class Prompted(opensmtpd.OpenSmtpd):
