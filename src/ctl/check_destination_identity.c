@@ -23,12 +23,11 @@ static bool greets_and_offers(struct destination_check *k, struct smtp_reply *re
 }
 
 /* It is told of the client by XCLIENT. False: said. */
-static bool takes_xclient(struct destination_check *k)
+static bool takes_xclient(struct destination_check *k, struct smtp_reply *reply)
 {
 	static const char cure[] = "Postfix smtpd_authorized_xclient_hosts";
 	char words[DESTINATION_TEXT];
 	enum probe_heard heard;
-	struct smtp_reply reply;
 
 	if (!smtp_hello_can_present(&k->hello)) {
 		destination_warn(k, cure,
@@ -37,13 +36,13 @@ static bool takes_xclient(struct destination_check *k)
 	}
 	smtp_hello_begin_xclient(&k->hello, k->hello.xclient, &k->at.client, &k->at.addr);
 	probe_send(&k->smtp, k->hello.line, strlen(k->hello.line));
-	if (destination_answer(k, &heard, &reply) != SMTP_HELLO_GOOD) {
-		destination_words(heard, &reply, words);
+	if (destination_answer(k, &heard, reply) != SMTP_HELLO_GOOD) {
+		destination_words(heard, reply, words);
 		destination_warn(k, cure, "XCLIENT gets %s: no mail goes there", words);
 		return false;
 	}
 	destination_say(k, SMTP_HELLO_EHLO);
-	return destination_answer(k, &heard, &reply) == SMTP_HELLO_GOOD;
+	return destination_answer(k, &heard, reply) == SMTP_HELLO_GOOD;
 }
 
 /* What it has said names the client. */
@@ -87,7 +86,7 @@ static void check_stranger(struct destination_check *k)
 				 ", it does not let it in: nothing is known of it");
 		return;
 	}
-	if (k->at.identity == ROUTE_IDENTITY_XCLIENT && !takes_xclient(k))
+	if (k->at.identity == ROUTE_IDENTITY_XCLIENT && !takes_xclient(k, &reply))
 		return;
 	say_whom(k, &reply);
 	probe_say(&k->smtp, "MAIL FROM:<>");

@@ -193,8 +193,7 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	} else if (d->gateway.on || dialog_can_forward(d)) {
 		pass(d, cmd);
 	} else {
-		dialog_unidentified(d,
-				    SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"));
+		dialog_cannot_forward(d);
 	}
 }
 

@@ -156,9 +156,11 @@ struct dialog_work {
 	 * by odd_len. */
 	uint16_t odd_len;
 	uint8_t odd[DIALOG_ODD_MAX];
+	bool unfit; /* of REASON_IDENTITY: the destination is of no use, whoever the client is */
 	char auth_mechanism[24], auth_name[DIALOG_NAME_MAX];
 	bool auth_name_known;
-	char words[DIALOG_WORDS_MAX]; /* what a destination that greets badly has said */
+	/* What a destination has said that greets badly, or takes no client's identity. */
+	char words[DIALOG_WORDS_MAX];
 	uint16_t saved_len;
 	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
 	struct held held;
@@ -199,6 +201,7 @@ struct dialog {
 	uint8_t tls;	      /* enum dialog_tls */
 	uint8_t told;	      /* enum dialog_told: of whom the destination knows */
 	bool lmtp;	      /* it has said that it speaks LMTP */
+	bool unforwarded;     /* XFORWARD was refused, and the MAIL that goes with it is not yet */
 	bool auth_seen;	      /* an AUTH was tried: unknown verbs may be passwords */
 	bool auth_open;	      /* an attempt to log in has no record yet */
 	bool client_closed;   /* the client has sent its last octet */

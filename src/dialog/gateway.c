@@ -324,8 +324,7 @@ void dialog_gateway_step(struct dialog *d)
 	    held->given == 0 && held->count > 0 && !is_covered(d))
 		refuse(d, span_str(smtp_words(WORD_UNCOVERED)));
 	if (l->state == LINK_TOGETHER && may_not_have_mail(d))
-		dialog_unidentified(d,
-				    SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"));
+		dialog_cannot_forward(d);
 	if (g->refused)
 		answer_refused(d);
 	if (d->end != END_RUNS)

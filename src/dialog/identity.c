@@ -10,6 +10,7 @@
 void dialog_note_told(struct dialog *d, enum dialog_told told)
 {
 	d->told = (uint8_t)told;
+	d->unforwarded = false;
 }
 
 const char *dialog_own_name(const struct dialog *d)
@@ -20,28 +21,70 @@ const char *dialog_own_name(const struct dialog *d)
 	return speaks_as_client && *helo ? helo : d->env->name;
 }
 
-void dialog_unidentified(struct dialog *d, struct span said)
+/* … whoever the client is, if the destination is UNFIT: no client has had a part in that. */
+static void unidentified(struct dialog *d, struct span said, bool unfit)
 {
 	dialog_note_odd(d, said);
+	d->work->unfit = unfit;
 	link_part(d, LINK_CLOSES);
 	dialog_close(d, smtp_words(WORD_NO_IDENTITY), END_LOST_DESTINATION, REASON_IDENTITY);
 }
 
-bool dialog_identity_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
+static void note_words(struct dialog_work *w, const struct smtp_reply *reply)
 {
-	bool good = reply->code / 100 == 2;
+	w->words[smtp_reply_log_text(reply, w->words, sizeof(w->words) - 1)] = '\0';
+}
 
-	if (reply->code == 421 || owed == SMTP_OWES_GREETING)
-		return false;
-	if (owed != SMTP_OWES_FORWARD && d->told != DIALOG_TOLD_AHEAD)
-		return false;
-	if (!good || owed == SMTP_OWES_NOTHING) {
-		dialog_unidentified(d, reply->text);
+void dialog_cannot_forward(struct dialog *d)
+{
+	const struct smtp_owed *c = &d->destination;
+
+	/* (One that offers nothing may have been told HELO, for the client's own name.) */
+	unidentified(d, SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"),
+		     c->ext != 0 || c->forward != 0);
+}
+
+/* A header that it took for a command is answered in place of the command behind it, and perhaps
+ * before that is said. */
+static bool ahead_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
+{
+	if (reply->code / 100 != 2 || owed == SMTP_OWES_NOTHING) {
+		note_words(d->work, reply);
+		unidentified(d, span_str(d->work->words), owed == SMTP_OWES_NOTHING);
 		return true;
 	}
-	if (d->told == DIALOG_TOLD_AHEAD)
-		d->told = DIALOG_TOLD;
+	d->told = DIALOG_TOLD;
 	return false;
+}
+
+/* XFORWARD is refused where MAIL would be too, within a transaction, say: what counts is the answer
+ * to MAIL, which comes next. */
+static bool forward_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
+{
+	struct dialog_work *w = d->work;
+	bool good = reply->code / 100 == 2;
+
+	if (owed == SMTP_OWES_FORWARD) {
+		d->unforwarded = !good;
+		if (!good)
+			note_words(w, reply);
+		return false;
+	}
+	if (!d->unforwarded)
+		return false;
+	d->unforwarded = false;
+	if (good)
+		unidentified(d, span_str(w->words), false);
+	return good;
+}
+
+bool dialog_identity_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed)
+{
+	if (reply->code == 421 || owed == SMTP_OWES_GREETING)
+		return false;
+	if (d->told == DIALOG_TOLD_AHEAD)
+		return ahead_reply(d, reply, owed);
+	return d->told == DIALOG_FORWARDS && forward_reply(d, reply, owed);
 }
 
 bool dialog_can_forward(const struct dialog *d)

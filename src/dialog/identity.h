@@ -3,7 +3,9 @@
  * identity: whom the destination takes us for (identity= of DESTINATIONS), as far as that is the
  * dialog's. What comes before the greeting is its owner's (upstream/present.h); XFORWARD, which
  * tells of the client for one transaction, goes with each MAIL. A destination that turns out not to
- * know the client's identity gets no mail: 421 4.3.2, and its owner tells of it.
+ * know the client's identity gets no mail: 421 4.3.2, and its owner tells of it; that it is of no
+ * use at all (`unfit`) is said only of what no client can bring about, since strangers would choose
+ * among the destinations of a cluster by that.
  */
 #ifndef DIALOG_IDENTITY_H
 #define DIALOG_IDENTITY_H

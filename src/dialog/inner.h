@@ -142,8 +142,8 @@ void dialog_note_odd(struct dialog *d, struct span said);
 
 /* What we call ourselves in our own EHLO: the client's name where we speak as the client. */
 const char *dialog_own_name(const struct dialog *d);
-/* The destination does not take the client's identity, by what it SAID. */
-void dialog_unidentified(struct dialog *d, struct span said);
+/* MAIL cannot go there: see dialog_can_forward(). */
+void dialog_cannot_forward(struct dialog *d);
 /* REPLY came when OWED was the oldest open command. True: it says that the destination does not
  * take the client's identity, and that was seen to. */
 bool dialog_identity_reply(struct dialog *d, const struct smtp_reply *reply, enum smtp_owes owed);

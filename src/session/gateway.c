@@ -6,6 +6,9 @@
  */
 #include "session/gateway.h"
 
+#include <string.h>
+
+#include "base/siphash.h"
 #include "route/shared.h"
 #include "session/ends.h"
 #include "session/reach.h"
@@ -50,6 +53,17 @@ bool session_gateway_begin(struct session *s)
 	return true;
 }
 
+/* (Its addresses are the session's.) */
+static struct warm_client client(const struct session *s)
+{
+	const char *helo = dialog_helo(&s->dialog);
+
+	return (struct warm_client){
+		.session = s->dialog.id,
+		.helo = siphash((struct siphash_key){ { 0, 0 } }, helo, strlen(helo)),
+	};
+}
+
 bool session_gateway_take(struct session *s, unsigned dest)
 {
 	const struct dialog_gateway *g = &s->dialog.gateway;
@@ -61,15 +75,17 @@ bool session_gateway_take(struct session *s, unsigned dest)
 				 .ext = g->need,
 				 .size = g->need_size,
 				 .login = dialog_gateway_login(&s->dialog),
-				 .client = &s->dialog.client_addr,
+				 .client = client(s),
 			 },
 			 &s->line);
 }
 
 bool session_gateway_is_known(const struct session *s)
 {
+	struct warm_client whom = client(s);
+
 	return s->rt->route->destination[s->line.dest].identity != ROUTE_IDENTITY_XCLIENT ||
-	       addr_same(&s->line.speaks_for, &s->dialog.client_addr);
+	       warm_speaks_for(&s->line, &whom);
 }
 
 void session_gateway_presented(struct session *s, const struct connect *c)
@@ -80,7 +96,7 @@ void session_gateway_presented(struct session *s, const struct connect *c)
 	l->size_max = smtp_size_bound(c->offer->size_max, s->version->env.message_max);
 	l->mechanisms = c->offer->login;
 	l->xclient = c->xclient;
-	l->speaks_for = s->dialog.client_addr;
+	l->speaks_for = client(s);
 }
 
 void session_gateway_taken(struct session *s)
@@ -111,7 +127,7 @@ void session_gateway_connected(struct session *s, const struct connect *c)
 		.uses = 1,
 	};
 	if (c->presented)
-		s->line.speaks_for = s->dialog.client_addr;
+		s->line.speaks_for = client(s);
 	dialog_gateway_connected(&s->dialog, &c->addr);
 }
 

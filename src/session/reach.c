@@ -20,6 +20,7 @@
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
 #include "upstream/parting.h"
+#include "upstream/present.h"
 
 /* A client waits five minutes for a greeting or a reply (RFC 5321 4.5.3.2): it is to get its answer
  * before that, however many addresses there are to try. */
@@ -30,12 +31,11 @@ struct counts {
 	struct session *session;
 };
 
-void session_part(struct session *s)
+static void part(struct session *s)
 {
 	struct context *ctx = s->ctx;
 	uint32_t place;
 
-	odd_tls(ctx, s->rt, s->dest_index, &s->dialog.id, &s->dest.stream);
 	/* One that has closed already has a session less. */
 	if (s->rt->route->destination[s->dest_index].max && session_has_seat(s) && !s->dest.eof &&
 	    seats_part(s->rt->seats, s->seat, &place))
@@ -43,6 +43,12 @@ void session_part(struct session *s)
 	else
 		stream_close(ctx->io, &s->dest.stream);
 	session_forget_destination(s);
+}
+
+void session_part(struct session *s)
+{
+	odd_tls(s->ctx, s->rt, s->dest_index, &s->dialog.id, &s->dest.stream);
+	part(s);
 }
 
 static unsigned count_sessions(struct route_counts *c, unsigned dest)
@@ -123,7 +129,7 @@ static void reached(struct session *s, const struct connect *c)
 	count_session(s);
 	stats_time(s->dialog.at, STATS_CONNECT, io_now_us(s->ctx->io) - c->began_us);
 	note_peer(s);
-	s->presented = c->presented;
+	s->presented = c->presented || present_by_header(c);
 	if (c->said.n > 0) {
 		session_borrow(s);
 		session_keep(&s->work->dest_in, c->said);
@@ -183,6 +189,8 @@ static void connect_done(struct connect *c, enum connect_result how)
 	}
 	if (!stream_is_open(&s->dest.stream))
 		session_forget_destination(s);
+	else if (how != CONNECT_CANCELLED)
+		part(s);
 	if (!is_wanted(s))
 		session_changed(s); /* which closes it */
 	else if (how == CONNECT_INSECURE)

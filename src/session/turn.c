@@ -267,8 +267,9 @@ static void tell_odd(struct session *s)
 	said = span_of(w->odd, w->odd_len);
 	if (s->dialog.reason == REASON_IDENTITY) {
 		odd_identity(s->ctx, s->rt, s->dest_index, &s->dialog.id, said);
-		greeting_record_bad(s->ctx, s->rt, s->dest_index, s->reach_ms,
-				    connect_unidentified);
+		if (w->unfit)
+			greeting_record_bad(s->ctx, s->rt, s->dest_index, s->reach_ms,
+					    connect_unidentified);
 	} else {
 		odd_reply(s->ctx, s->rt, s->dest_index, &s->dialog.id, said);
 	}

@@ -18,7 +18,7 @@ static const uint8_t verdicts[SMTP_OWES_KINDS][CLASSES] = {
 	[SMTP_OWES_COMMAND] = { A, D, A, A, C }, [SMTP_OWES_DATA] = { D, A, A, A, C },
 	[SMTP_OWES_BODY] = { D, D, E, E, C },	 [SMTP_OWES_EOD] = { A, D, A, A, C },
 	[SMTP_OWES_AUTH] = { A, A, A, A, C },	 [SMTP_OWES_CHUNK] = { A, D, E, E, C },
-	[SMTP_OWES_FORWARD] = { A, D, D, D, C },
+	[SMTP_OWES_FORWARD] = { A, D, A, A, C },
 };
 
 #undef A

@@ -53,9 +53,9 @@ static void over(struct connect *c, enum connect_result how)
 		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
 	if (how == CONNECT_INSECURE)
 		record_useless(c, connect_insecure);
-	else if (how == CONNECT_UNIDENTIFIED)
+	else if (how == CONNECT_UNIDENTIFIED && !c->is_of_client)
 		record_useless(c, connect_unidentified);
-	if (how != CONNECT_REACHED && how != CONNECT_CANCELLED)
+	if (how == CONNECT_FAILED || how == CONNECT_NO_MEANS)
 		stream_close(c->ctx->io, &c->stream);
 	c->done(c, how);
 	pool_put(pool, talk);
@@ -65,10 +65,16 @@ static void over(struct connect *c, enum connect_result how)
 
 static void next_stage(struct connect *c);
 
+static void failed(struct connect *c, int error);
+
 static void stage_done(struct connect *c, enum connect_result how)
 {
-	if (how == CONNECT_REACHED && !c->cancelled)
+	if (c->cancelled)
+		over(c, CONNECT_CANCELLED);
+	else if (how == CONNECT_REACHED)
 		next_stage(c);
+	else if (how == CONNECT_FAILED)
+		failed(c, -ETIMEDOUT);
 	else
 		over(c, how);
 }
@@ -202,7 +208,7 @@ void connect_to(struct connect *c, uint64_t ms)
 	CHECK(!c->under_way && !stream_is_open(&c->stream));
 	c->op.done = connected;
 	c->said = span_of(NULL, 0);
-	c->cancelled = c->presented = false;
+	c->cancelled = c->presented = c->is_of_client = false;
 	c->offer = NULL;
 	res = begin(c);
 	if (res < 0) {
@@ -220,7 +226,7 @@ void connect_again(struct connect *c, struct stream *st, unsigned dest, uint32_t
 	c->dest = dest;
 	c->stream = stream_move(st);
 	c->said = span_of(NULL, 0);
-	c->cancelled = c->presented = false;
+	c->cancelled = c->presented = c->is_of_client = false;
 	c->offer = NULL;
 	c->xclient = xclient;
 	c->under_way = true;

@@ -17,17 +17,18 @@
  * above has to know: what is reached is the stream that mail goes over. A destination with which
  * TLS cannot be had is not down, and there is no other one in its place for this caller:
  *
- *   insecure   the connection stood, and was closed. A fault "destination-tls" says why. In a
- *              cluster it is busy (greeting.h), so the next sessions go elsewhere.
+ *   insecure   the connection stands, for the caller to part with. A fault "destination-tls" says
+ *              why. In a cluster it is busy (greeting.h), so the next sessions go elsewhere.
  *   slow       the same, and it has not even greeted in time.
  *
  * So is it with whom the connection speaks for (present.h), where the destination is told:
  *
- *   unidentified  it stood, and was closed: the destination does not take the client's identity. A
- *                 fault "identity" says why. Else as insecure.
+ *   unidentified  the same: the destination does not take the client's identity. A fault
+ *                 "identity" says why. It is busy only where no client has a part in that:
+ *                 strangers would choose among destinations by what they are refused for.
  *
  * A connection of the pool can be made another client's (connect_again()). One that cannot be any
- * more is stale: a fresh one will tell why.
+ * more is stale, and to be parted with too: a fresh one will tell why.
  *
  * Which address comes next is the caller's: connect_next() for those that want this destination
  * and no other, route_pick() for a session. The caller owns the struct, which must stay while an
@@ -79,6 +80,7 @@ struct connect {
 	/* CONNECT_REACHED: the destination has been told of the client by XCLIENT, and what it
 	 * greets with is for that client. */
 	bool presented;
+	bool is_of_client; /* CONNECT_UNIDENTIFIED: it is, perhaps, because of that client */
 	/* CONNECT_REACHED by connect_again(): what it offers that client, there until `done`
 	 * returns; and of XCLIENT (enum smtp_attribute). */
 	const struct smtp_offer *offer;

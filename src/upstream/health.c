@@ -31,6 +31,7 @@
 #include "upstream/connect.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
+#include "upstream/present.h"
 #include "smtp/greeting.h"
 #include "smtp/hello.h"
 
@@ -249,6 +250,7 @@ static void judge_lost(struct visit *v, int res)
 }
 
 static void heard(struct visit *v);
+static void useless(struct visit *v, enum connect_result how);
 
 static void greeted(struct io_op *op, int res)
 {
@@ -270,7 +272,9 @@ static void heard(struct visit *v)
 
 	result = smtp_reply_parse(buf_span(&v->in), &greeting, &consumed);
 	room = buf_space(&v->in);
-	if (result == SMTP_REPLY_OK)
+	if (result == SMTP_REPLY_OK && consumed < buf_len(&v->in) && present_by_header(&v->connect))
+		useless(v, CONNECT_UNIDENTIFIED);
+	else if (result == SMTP_REPLY_OK)
 		judge(v, &greeting);
 	else if (result == SMTP_REPLY_MORE && room > 0)
 		stream_recv(v->health->ctx->io, &v->stream, &v->op, buf_room(&v->in, room), room);
@@ -341,7 +345,7 @@ static void useless(struct visit *v, enum connect_result how)
 		found_busy(v, connect_unidentified);
 	else
 		found_odd(v, smtp_greeting_none);
-	end(v);
+	hang_up(v);
 }
 
 static void connect_done(struct connect *c, enum connect_result how)

@@ -16,6 +16,7 @@
 #include "route/shared.h"
 #include "upstream/greeting.h"
 #include "upstream/odd.h"
+#include "upstream/present.h"
 
 #define LEARN_MS       60000
 #define LEASE_SPARE_MS 1000
@@ -48,8 +49,15 @@ static void lost(struct warm_conn *c, int res)
 	c->answered(c, smtp_hello_lost(&c->hello, res == -ECANCELED));
 }
 
+static void unidentified(struct warm_conn *c);
+
 static void malformed(struct warm_conn *c)
 {
+	/* More than a greeting, behind a header of the PROXY protocol. */
+	if (!*c->hello.line && present_by_header(&c->connect)) {
+		unidentified(c);
+		return;
+	}
 	odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL, buf_span(&c->in));
 	c->answered(c, smtp_hello_malformed(&c->hello, buf_span(&c->in)));
 }
@@ -228,6 +236,18 @@ static void turned_away(struct warm_conn *c)
 	learnt_nothing(c);
 }
 
+/* The header of the PROXY protocol was a command to it. */
+static void unidentified(struct warm_conn *c)
+{
+	struct context *ctx = c->pool->ctx;
+	const struct runtime *rt = warm_runtime(c->pool);
+
+	odd_identity(ctx, rt, c->line.dest, NULL, span_str(present_unknown_header));
+	greeting_record_bad(ctx, rt, c->line.dest, c->connect.search.began_ms,
+			    connect_unidentified);
+	learnt_nothing(c);
+}
+
 static void welcomed(struct warm_conn *c)
 {
 	greeting_record_good(c->pool->ctx, warm_runtime(c->pool), c->line.dest,
@@ -239,6 +259,10 @@ static void answered(struct warm_conn *c, enum smtp_hello_result how)
 {
 	switch (how) {
 	case SMTP_HELLO_ON:
+		if (c->hello.step == SMTP_HELLO_HELO && present_by_header(&c->connect)) {
+			unidentified(c); /* that was the answer to the header, perhaps */
+			break;
+		}
 		hold(c);
 		warm_ask(c, patience_ms(c->pool), answered);
 		break;
@@ -290,6 +314,7 @@ static void connect_done(struct connect *connect, enum connect_result how)
 	} else if (how == CONNECT_FAILED && connect_next(connect)) {
 		connect_learner(c);
 	} else {
+		c->line.stream = stream_move(&connect->stream);
 		learnt_nothing(c);
 	}
 }

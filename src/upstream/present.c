@@ -8,6 +8,9 @@
 #include "io/net.h"
 #include "upstream/talk.h"
 
+const char present_unknown_header[] =
+	"it answers the header of the PROXY protocol, which it seems not to know";
+
 static enum route_identity wanted(const struct connect *c)
 {
 	return c->rt->route->destination[c->dest].identity;
@@ -67,8 +70,10 @@ static void header_said(struct io_op *op, int res)
 	struct connect *c = container_of(op, struct connect, op);
 
 	buf_clear(&c->talk->in);
-	/* A connection that has just been reset says so to who receives. */
-	over(c->talk, res == -ECANCELED ? CONNECT_FAILED : CONNECT_REACHED);
+	if (res >= 0 || res == -EPIPE || res == -ECONNRESET)
+		over(c->talk, CONNECT_REACHED); /* its end is for who receives */
+	else
+		over(c->talk, res == -ECANCELED ? CONNECT_FAILED : CONNECT_NO_MEANS);
 }
 
 void present_header(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -86,25 +91,36 @@ void present_header(struct connect *c, void (*done)(struct connect *c, enum conn
 
 /* ---- XCLIENT ---- */
 
-static void unidentified(struct talk *t, const char *why)
+/* STEP has come to nothing, because of WHY. XCLIENT and what follows it have the client in them. */
+static void unidentified(struct talk *t, enum smtp_hello_step step, const char *why)
 {
 	talk_fault(t, "identity", why);
+	t->connect->is_of_client = step == SMTP_HELLO_XCLIENT || step == SMTP_HELLO_EHLO;
 	over(t, CONNECT_UNIDENTIFIED);
 }
 
-/* The destination says what it thinks of the client: in place of the greeting that comes next. Its
- * refusals of the command itself are these three (XCLIENT_README). */
+/* The destination says what it thinks of the client: in place of the greeting that comes next. All
+ * else refuses the command, or is not to be made sense of. (550 5.7.0 does: XCLIENT_README.) */
 static bool is_verdict(const struct smtp_reply *reply)
 {
-	return reply->code / 100 >= 4 && reply->code != 501 && reply->code != 503 &&
-	       reply->code != 550;
+	switch (reply->code) {
+	case 421:
+	case 450:
+	case 521:
+	case 554:
+		return true;
+	case 550:
+		return !span_starts_nocase(span_from(reply->text, 4), SPAN("5.7.0"));
+	default:
+		return false;
+	}
 }
 
 static void xclient_heard(struct talk *t, const struct smtp_reply *reply,
 			  enum smtp_hello_result how)
 {
 	if (how != SMTP_HELLO_GOOD && !is_verdict(reply)) {
-		unidentified(t, t->hello.words);
+		unidentified(t, SMTP_HELLO_XCLIENT, t->hello.words);
 		return;
 	}
 	/* The new greeting takes the place of the first one. */
@@ -124,13 +140,13 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 	if (step == SMTP_HELLO_OWN_GREETING && how == SMTP_HELLO_BAD)
 		over(t, CONNECT_REACHED); /* its owner judges that */
 	else if (more)
-		unidentified(t, "more has come behind an answer");
+		unidentified(t, step, "more has come behind an answer");
 	else if (step == SMTP_HELLO_XCLIENT)
 		xclient_heard(t, reply, how);
 	else if (how == SMTP_HELLO_BAD)
-		unidentified(t, t->hello.words);
+		unidentified(t, step, t->hello.words);
 	else if (step == SMTP_HELLO_OWN_EHLO && !smtp_hello_can_present(&t->hello))
-		unidentified(t, "it does not offer XCLIENT with ADDR");
+		unidentified(t, step, "it does not offer XCLIENT with ADDR");
 	else
 		talk_ask(t);
 }
@@ -141,12 +157,13 @@ static void lost(struct talk *t, int res)
 	char why[80];
 
 	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
+		stream_cut(&t->connect->stream);
 		over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
 		return;
 	}
 	snprintf(why, sizeof(why), "%s gets no answer%s", talk_asked(t),
 		 in_time ? ": the connection is closed" : " in time");
-	unidentified(t, why);
+	unidentified(t, t->hello.step, why);
 }
 
 static void malformed(struct talk *t)
@@ -158,12 +175,12 @@ static void malformed(struct talk *t)
 		return;
 	}
 	snprintf(why, sizeof(why), "%s gets a malformed answer", talk_asked(t));
-	unidentified(t, why);
+	unidentified(t, t->hello.step, why);
 }
 
 static void early(struct talk *t)
 {
-	unidentified(t, "it speaks before it is asked");
+	unidentified(t, t->hello.step, "it speaks before it is asked");
 }
 
 void present_client(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -192,14 +209,14 @@ static void again_heard(struct talk *t, const struct smtp_reply *reply, bool mor
 	enum smtp_hello_result how = smtp_hello_heard(&t->hello, reply);
 
 	if (more) {
-		unidentified(t, "more has come behind an answer");
+		unidentified(t, step, "more has come behind an answer");
 	} else if (how != SMTP_HELLO_GOOD) {
 		bool stale = step == SMTP_HELLO_EHLO || is_verdict(reply);
 
 		if (stale)
 			over(t, CONNECT_STALE);
 		else
-			unidentified(t, t->hello.words);
+			unidentified(t, step, t->hello.words);
 	} else if (step == SMTP_HELLO_XCLIENT) {
 		const char *helo = c->identity->helo;
 

@@ -13,7 +13,7 @@
  *
  * A destination that is not told is of no use: its own rules would judge us in the client's place.
  * One that does not offer XCLIENT, refuses it, or answers in any other way is unidentified. What it
- * says of the client in place of the second greeting (421, 554) is the client's.
+ * says of the client in place of the second greeting (421, 450, 521, 550, 554) is the client's.
  *
  * A connection of the pool is told so again before another client's transaction, and its EHLO read
  * again, since what it offers may depend on the client.
@@ -34,6 +34,9 @@ struct identity {
 	const char *helo; /* of the client; "": it has said none yet */
 	struct smtp_proxy_more more;
 };
+
+/* Words about a destination that says more than its greeting behind a header. */
+extern const char present_unknown_header[];
 
 /* Whether the header is to be said, or was; whether XCLIENT is. */
 bool present_by_header(const struct connect *c);

@@ -134,15 +134,15 @@ static bool is_refusal(const struct smtp_reply *reply)
 }
 
 /* A header of the PROXY protocol, which it does not know, was a command to it: that is what it
- * answers, and nothing is known of TLS. */
+ * answers, in place of EHLO or before that is said, and nothing is known of TLS. */
 static bool answers_header(const struct talk *t, enum smtp_hello_step step)
 {
-	return step == SMTP_HELLO_CLEAR_EHLO && present_by_header(t->connect);
+	return step != SMTP_HELLO_STARTTLS && present_by_header(t->connect);
 }
 
-static void unidentified(struct talk *t)
+static void unidentified(struct talk *t, const char *why)
 {
-	talk_fault(t, "identity", t->hello.words);
+	talk_fault(t, "identity", why);
 	over(t, CONNECT_UNIDENTIFIED);
 }
 
@@ -159,10 +159,12 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 		accepted(t, more);
 	else if (how == SMTP_HELLO_BAD && step == SMTP_HELLO_CLEAR_GREETING)
 		over(t, CONNECT_REACHED);
+	else if (more && answers_header(t, step))
+		unidentified(t, present_unknown_header);
 	else if (more)
 		no_tls(t, "more has come behind an answer");
 	else if (how == SMTP_HELLO_BAD && answers_header(t, step))
-		unidentified(t);
+		unidentified(t, t->hello.words);
 	else if (how == SMTP_HELLO_BAD && is_refusal(reply))
 		not_offered(t, t->hello.words);
 	else if (how == SMTP_HELLO_BAD)
@@ -184,6 +186,8 @@ static void lost(struct talk *t, int res)
 				 : "gets no answer in time");
 		no_tls(t, why);
 	} else {
+		/* Whatever has ended it, nothing may come in clear behind that. */
+		stream_cut(&t->connect->stream);
 		over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
 	}
 }
@@ -202,7 +206,10 @@ static void malformed(struct talk *t)
 
 static void early(struct talk *t)
 {
-	no_tls(t, "it speaks before it is asked");
+	if (answers_header(t, t->hello.step))
+		unidentified(t, present_unknown_header);
+	else
+		no_tls(t, "it speaks before it is asked");
 }
 
 void secure_begin(struct connect *c, void (*done)(struct connect *c, enum connect_result how))

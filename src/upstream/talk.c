@@ -52,7 +52,7 @@ static void received(struct io_op *op, int res)
 {
 	struct talk *t = container_of(op, struct connect, op)->talk;
 
-	if (res <= 0) {
+	if (res <= 0 || t->connect->cancelled) {
 		t->lost(t, res);
 		return;
 	}
@@ -90,7 +90,7 @@ static void said(struct io_op *op, int res)
 {
 	struct talk *t = container_of(op, struct connect, op)->talk;
 
-	if (res < 0)
+	if (res < 0 || t->connect->cancelled)
 		t->lost(t, res);
 	else
 		receive(t);

@@ -160,7 +160,7 @@ static bool is_as_known(const struct warm *p, const struct warm_line *l)
 {
 	const struct warm_known *k = &p->at[l->dest];
 
-	return !k->note || l->speaks_for.family ||
+	return !k->note || l->speaks_for.session.serial ||
 	       (l->ext == k->offer.ext && l->size_max == k->offer.size_max &&
 		memcmp(&l->mechanisms, &k->offer.login, sizeof(l->mechanisms)) == 0);
 }
@@ -225,9 +225,11 @@ static bool covers(const struct warm_line *l, const struct warm_need *need)
 	       (need->login.n == 0 || smtp_mechanisms_have(&l->mechanisms, need->login));
 }
 
-static bool speaks_for(const struct warm_line *l, const struct warm_need *need)
+bool warm_speaks_for(const struct warm_line *l, const struct warm_client *c)
 {
-	return addr_same(&l->speaks_for, need->client);
+	return l->speaks_for.session.serial == c->session.serial &&
+	       l->speaks_for.session.epoch_us == c->session.epoch_us &&
+	       l->speaks_for.helo == c->helo;
 }
 
 /* OWN: the connection speaks for the client already. Any other one can be told to. */
@@ -236,7 +238,7 @@ static bool is_for(const struct warm *p, const struct warm_line *l, const struct
 {
 	if (identity_of(p, l->dest) != ROUTE_IDENTITY_XCLIENT)
 		return true;
-	return !own || speaks_for(l, need);
+	return !own || warm_speaks_for(l, &need->client);
 }
 
 /* The next one that is of use, or NULL. OWN: it needs not be told of the client. */

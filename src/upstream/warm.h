@@ -25,6 +25,12 @@
 
 struct warm; /* opaque */
 
+/* Whom a connection speaks for: a session, by the name that its client goes by now. Zeroed: us. */
+struct warm_client {
+	struct xmllog_session session;
+	uint64_t helo; /* a hash of it */
+};
+
 /* A connection between two transactions. */
 struct warm_line {
 	struct stream stream;
@@ -39,9 +45,9 @@ struct warm_line {
 	bool has_place;
 	uint32_t refusals; /* struct dialog_gateway */
 	/* Of a destination that is told of clients by XCLIENT: what it offers of that (enum
-	 * smtp_attribute), and whom the connection speaks for; family 0: us. */
+	 * smtp_attribute), and whom the connection speaks for. */
 	uint32_t xclient;
-	struct addr speaks_for;
+	struct warm_client speaks_for;
 	uint32_t forward; /* the same of XFORWARD, of any destination */
 };
 
@@ -73,13 +79,14 @@ struct warm_need {
 	uint32_t ext; /* enum smtp_ext */
 	uint64_t size;
 	struct span login; /* its mechanism; empty: none */
-	const struct addr *client;
+	struct warm_client client;
 };
 
 /* Takes an idle connection to DEST that covers NEED for the session with seat SEAT; one that speaks
  * for the same client rather than another one. False: there is none. */
 bool warm_take(struct warm *p, unsigned dest, uint32_t seat, const struct warm_need *need,
 	       struct warm_line *line);
+bool warm_speaks_for(const struct warm_line *l, const struct warm_client *c);
 /* Takes over the connection of LINE, which has none afterwards. BEGUN: a transaction must be ended
  * by RSET first. */
 void warm_give(struct warm *p, struct warm_line *line, bool begun);

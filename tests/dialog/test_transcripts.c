@@ -48,6 +48,7 @@
  *   login NAME        that is who has logged in ("-": nobody)
  *   record ELEMENT ATTRIBUTE TEXT  the last such record says this ("-": it has no such attribute)
  *   odd OCTETS        the destination has said this against the protocol; it is then forgotten
+ *   unfit yes|no      it is of no use to any client
  *   end END [REASON]  the session ends by now, in this way ("runs": it goes on), for this reason
  *
  * At the end nothing may be left that was not expected, and each 4xx and 5xx that the client got
@@ -664,6 +665,9 @@ static void check_word(struct play *p, const char *word, const char *arg)
 		    (p->cut == CUT_WHOLE && odd.n != n))
 			wrong(p, "the destination has said something else", &odd, want, n);
 		p->work.odd_len = 0;
+	} else if (strcmp(word, "unfit") == 0) {
+		if (p->work.unfit != (strcmp(arg, "yes") == 0))
+			wrong(p, "whether it is of use", NULL, (const uint8_t *)arg, strlen(arg));
 	} else if (strcmp(word, "end") == 0) {
 		char is[64];
 

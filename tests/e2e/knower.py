@@ -14,6 +14,7 @@ import dataclasses
 import socket
 import struct
 import threading
+import time
 
 import puppet
 
@@ -35,7 +36,11 @@ class Knower:
     """ODD, by name:
     extensions   what EHLO offers, in place of both commands
     xclient      the reply to XCLIENT (octets; several replies, or none, are one too)
-    greeting     the first greeting
+    greeting     the first greeting of clients; empty: closed in place of it
+    ehlo         the reply to EHLO of a name with an underscore
+    mail         the reply to MAIL
+    second       the reply to the second XCLIENT of a connection
+    lasts        so long a connection is open after its end, in seconds
     after        what EHLO offers once XCLIENT was said
     cut          XCLIENT's reply comes octet by octet
     close        the connection is closed in place of that reply
@@ -46,7 +51,7 @@ class Knower:
     def __init__(self, **odd):
         self.odd = odd
         self.messages, self.commands, self.faults = [], [], []
-        self.connections = self.cut = 0
+        self.connections = self.cut = self.peak = 0
         self.lock = threading.Lock()
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.socket.getsockname()[1]
@@ -74,10 +79,14 @@ class Knower:
                                  daemon=True).start()
 
     def serve(self, peer, number):
-        self.open.add(peer)
+        with self.lock:
+            self.open.add(peer)
+            self.peak = max(self.peak, len(self.open))
         with contextlib.suppress(OSError), peer:
             Talk(self, peer, number).run()
-        self.open.discard(peer)
+            time.sleep(self.odd.get("lasts", 0))
+        with self.lock:
+            self.open.discard(peer)
 
     def heard(self, verb):
         return [line for line in self.commands if line.startswith(verb)]
@@ -105,7 +114,14 @@ class Talk:
     def run(self):
         if self.server.odd.get("header"):
             self.who = self.read_header()
-        self.say(self.server.odd.get("greeting", b"220 knower.test ESMTP\r\n"))
+        greeting = b"220 knower.test ESMTP\r\n"
+        # (A header of version 1 names Caronte itself where it speaks for nobody.)
+        is_own = self.who.get("DESTPORT") in (None, str(self.server.port))
+        if not is_own or not self.server.odd.get("header"):
+            greeting = self.server.odd.get("greeting", greeting)
+        if not greeting:
+            return
+        self.say(greeting)
         while line := self.peer.line():
             text = line.decode("latin-1").rstrip("\r\n")
             self.server.commands.append(text)
@@ -138,6 +154,9 @@ class Talk:
         return dict(zip(("ADDR", "DESTADDR", "PORT", "DESTPORT"), words[2:]))
 
     def do_ehlo(self, name):
+        if "_" in name and "ehlo" in self.server.odd:
+            self.say(self.server.odd["ehlo"])
+            return True
         self.helo = name
         usual = "PIPELINING\nSIZE 10000000\n8BITMIME\n%s\n%s" % (XCLIENT, XFORWARD)
         offers = self.server.odd.get("extensions", usual)
@@ -155,6 +174,8 @@ class Talk:
         if self.server.odd.get("close"):
             return False
         reply = self.server.odd.get("xclient", b"220 knower.test ESMTP again\r\n")
+        if self.xclient:
+            reply = self.server.odd.get("second", reply)
         if reply[:3] == b"220":
             self.who = dict(word.split("=", 1) for word in rest.split())
             self.xclient, self.helo = True, ""
@@ -175,8 +196,10 @@ class Talk:
     def do_mail(self, rest):
         if not self.helo:
             self.server.faults.append("MAIL without EHLO")
-        self.sender = rest[len("FROM:<"):].partition(">")[0]
-        self.say(puppet.SENDER_OK)
+        reply = self.server.odd.get("mail", puppet.SENDER_OK)
+        if reply[:1] == b"2":
+            self.sender = rest[len("FROM:<"):].partition(">")[0]
+        self.say(reply)
         return True
 
     def do_rcpt(self, _):

@@ -410,6 +410,105 @@ class Refused(harness.TestCase):
                 daemon.records("fault", count=1, what="identity")
 
 
+class Strangers(harness.TestCase):
+    """Nothing that one client is, says or is told takes a destination away from the others."""
+
+    def refused(self, identity, name="client.test", first=None, **odd):
+        """Each of a cluster of two refuses two clients; what the last one was told."""
+        header = identity.startswith("proxy")
+        with knower.Knower(header=header, **odd) as one, \
+                knower.Knower(header=header, **odd) as two, \
+                self.caronte("%s,identity=%s %s,identity=%s" % (
+                    one.place, identity, two.place, identity),
+                    COOPERATION_CLUSTER=True, MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            return self.refused_by(daemon, name, first)
+
+    def refused_by(self, daemon, name, first):
+        for _ in range(4):
+            with harness.Client(daemon.port) as client:
+                client.begin()
+                if first:
+                    client.send(first)
+                client.send(b"EHLO %s\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<b@local.test>\r\n"
+                            % name.encode())
+                client.end()
+                said = client.rest()
+        self.assertEqual(len(daemon.records("session", count=4)), 4)
+        self.assertEqual(daemon.records("destination"), [])
+        return said
+
+    def test_greeting(self):
+        for identity, greeting in itertools.product(
+                ("proxy1", "proxy2", "xclient"),
+                (b"421 4.7.0 too many from you\r\n", b"554 5.7.1 not you\r\n", b"", b"what?\r\n")):
+            with case(identity, greeting):
+                odd = {"greeting": greeting} if identity != "xclient" else {"xclient": greeting}
+                odd["close"] = identity == "xclient" and not greeting
+                self.refused(identity, **odd)
+
+    def test_name(self):
+        """An EHLO that is refused for its name."""
+        for identity in "proxy1", "proxy2", "xclient", "xforward":
+            with case(identity):
+                said = self.refused(identity, "a_b", ehlo=b"501 5.5.2 what a name\r\n")
+                self.assertNotIn(b"\r\n354", said)
+
+    def test_first_command(self):
+        for identity in "proxy1", "proxy2":
+            with case(identity):
+                self.refused(identity, first=b"HELP\r\n")
+
+    def test_answers_to_xclient(self):
+        for reply in (b"550 5.7.1 blocked\r\n", b"550 5.7.0 no\r\n", b"501 5.5.4 IPV6\r\n",
+                      b"451 4.3.0 later\r\n", b"502 5.5.1 what\r\n", b"530 5.7.0 TLS\r\n"):
+            with case(reply):
+                said = self.refused("xclient", xclient=reply)
+                verdict = reply.startswith(b"550 5.7.1")
+                self.assertEqual(b"421 4.3.2 " in said, not verdict)
+
+    def test_answers_to_xforward(self):
+        self.assertIn(b"421 4.3.2 ", self.refused("xforward", xforward=b"501 5.5.4 IPV6\r\n"))
+
+    def test_mail_that_is_refused_too(self):
+        """It is refused as it would be without XFORWARD, and the session goes on."""
+        server = self.enterContext(knower.Knower(
+            xforward=b"503 5.5.1 in progress\r\n", mail=b"503 5.5.1 nested\r\n"))
+        daemon = self.enterContext(self.caronte("%s,identity=xforward" % server.place))
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.command("MAIL FROM:<a@client.test>", self.by_dialog(sniff=503, gateway=250))
+            client.command("RCPT TO:<b@local.test>", 503)
+            client.command("NOOP", 250)
+            client.quit()
+        self.assertEqual(daemon.records("fault"), [])
+
+    def test_name_that_changes(self):
+        """A connection of before does not speak in the name that the client has given up."""
+        server = self.enterContext(knower.Knower())
+        daemon = self.enterContext(self.caronte("%s,identity=xclient" % server.place))
+        with harness.Client(daemon.port) as client:
+            client.begin()
+            client.reply()
+            for name in "one.test", "two.test", "two.test":
+                client.command("EHLO " + name, 250)
+                self.assertEqual(client.send_message(BODY)[:3], b"250")
+        self.assertEqual([message.helo for message in server.messages],
+                         ["one.test", "two.test", "two.test"])
+
+    def test_places(self):
+        """A connection that is given up has its place until the destination has closed it."""
+        for second in b"421 4.7.0 no\r\n", b"501 no\r\n", b"554 no\r\n":
+            with case(second), knower.Knower(second=second, lasts=0.3) as server, \
+                    self.caronte("%s,identity=xclient,max=1" % server.place,
+                                 WORKERS=1) as daemon:
+                for _ in range(3):
+                    with harness.Client(daemon.port) as client:
+                        client.hello()
+                        client.send_message(BODY)
+                        client.quit()
+                self.assertEqual(server.peak, 1)
+
+
 class Check(harness.TestCase):
     """carontectl check-destination: a client at 192.0.2.1 must not relay."""
     dialogs = ("sniff",)
