@@ -36,17 +36,35 @@ struct table_faults {
 
 enum setting tables_setting(enum tables_networks which)
 {
-	return which == TABLES_RELAY ? SETTING_RELAY_NETWORKS : SETTING_PROXY_FROM;
+	static const enum setting settings[TABLES_NETWORKS] = {
+		[TABLES_RELAY] = SETTING_RELAY_NETWORKS,
+		[TABLES_BALANCERS] = SETTING_PROXY_FROM,
+		[TABLES_RENAMERS] = SETTING_XCLIENT_FROM,
+	};
+
+	return settings[which];
 }
 
 static const char *text_of(const struct config *c, enum tables_networks which)
 {
-	return which == TABLES_RELAY ? c->set.relay_networks : c->set.proxy_from;
+	const char *const texts[TABLES_NETWORKS] = {
+		[TABLES_RELAY] = c->set.relay_networks,
+		[TABLES_BALANCERS] = c->set.proxy_from,
+		[TABLES_RENAMERS] = c->set.xclient_from,
+	};
+
+	return texts[which];
 }
 
 const struct policy_networks **tables_of(struct policy *p, enum tables_networks which)
 {
-	return which == TABLES_RELAY ? &p->networks : &p->balancers;
+	const struct policy_networks **const tables[TABLES_NETWORKS] = {
+		[TABLES_RELAY] = &p->networks,
+		[TABLES_BALANCERS] = &p->balancers,
+		[TABLES_RENAMERS] = &p->renamers,
+	};
+
+	return tables[which];
 }
 
 int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, size_t n)

@@ -14,7 +14,7 @@
 #include "policy/policy.h"
 
 /* Settings whose entries are networks, or files of networks. */
-enum tables_networks { TABLES_RELAY, TABLES_BALANCERS, TABLES_NETWORKS };
+enum tables_networks { TABLES_RELAY, TABLES_BALANCERS, TABLES_RENAMERS, TABLES_NETWORKS };
 
 #define TABLES_FILES 64 /* files that one of them may name */
 /* With one of RECIPIENTS, and TLS_DESTINATION_CA_FILE. */

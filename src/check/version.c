@@ -203,7 +203,8 @@ static bool is_image(const struct version_image *i, size_t size)
 	make_mark(mark);
 	return memcmp(i->mark, mark, MARK_MAX) == 0 && i->size <= size && inside(i, i->strings) &&
 	       inside(i, i->networks[TABLES_RELAY]) && inside(i, i->networks[TABLES_BALANCERS]) &&
-	       inside(i, i->recipients) && inside(i, i->chains) && inside(i, i->authorities[0]) &&
+	       inside(i, i->networks[TABLES_RENAMERS]) && inside(i, i->recipients) &&
+	       inside(i, i->chains) && inside(i, i->authorities[0]) &&
 	       inside(i, i->authorities[1]) && i->named_chains <= i->chains.n;
 }
 

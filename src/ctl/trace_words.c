@@ -16,6 +16,9 @@ struct word {
 static const struct word ends[] = {
 	{ "quit", "the client said QUIT" },
 	{ "refused", "the destination greeted with a refusal" },
+	{ "xclient",
+	  "the client is a proxy, and has said whose session it is (XCLIENT_FROM): it goes "
+	  "on as another one" },
 	{ "lost-client", "the client's connection broke, or was closed without QUIT" },
 	{ "lost-destination",
 	  "the destination was gone, broke the protocol, or was out of time (TIMEOUT_REPLY)" },
@@ -53,6 +56,8 @@ static const struct word reasons[] = {
 	{ "tls-hello", "the client began TLS on a port where plain SMTP is spoken" },
 	{ "starttls-injection",
 	  "the client sent more behind STARTTLS, which would have been taken for words of TLS" },
+	{ "xclient", "the client is a proxy, and did not name its client as it must, or more came "
+		     "behind that (XCLIENT_FROM)" },
 	{ "unknown-verb", "the client sent unknown commands, as programs that speak no SMTP do" },
 	{ "TLS_HANDSHAKES_PER_ADDRESS",
 	  "its address has made too many full TLS handshakes in this minute" },

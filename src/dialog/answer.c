@@ -67,7 +67,7 @@ static void on_ehlo_answer(struct dialog *d, const struct smtp_reply *reply)
 	struct smtp_offer offer;
 
 	dialog_learn(d, reply, &offer);
-	dialog_offer_tls(d, &offer);
+	dialog_offer_ours(d, &offer);
 	int res = smtp_ehlo_filter(reply, &offer, DIALOG_EXTENSIONS, out);
 
 	CHECK(res == 0);

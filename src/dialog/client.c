@@ -363,6 +363,7 @@ static struct smtp_order_view view_of(const struct dialog *d)
 			.pipelining = true,
 			.trusted = d->who.in_network,
 			.tls_offered = offers_tls(d),
+			.may_rename = d->may_rename,
 			.needs_tls = needs_tls(d),
 			.needs_tls_for_login = needs_tls_for_login(d),
 			.counted = dialog_is_counted(d),
@@ -372,6 +373,7 @@ static struct smtp_order_view view_of(const struct dialog *d)
 		.pipelining = owes && (dialog_usable(d) & SMTP_EXT_PIPELINING),
 		.trusted = d->who.in_network,
 		.tls_offered = offers_tls(d),
+		.may_rename = d->may_rename,
 		.needs_tls = needs_tls(d),
 		.needs_tls_for_login = needs_tls_for_login(d),
 		.counted = dialog_is_counted(d),
@@ -414,6 +416,9 @@ static void on_event(struct dialog *d, enum smtp_order_event event, const struct
 		break;
 	case SMTP_ORDER_START_TLS:
 		dialog_starttls(d);
+		break;
+	case SMTP_ORDER_RENAME:
+		dialog_rename(d, &s->cmd.identity);
 		break;
 	default:
 		on_refused(d, s, event == SMTP_ORDER_FATAL ? s->why : REASON_NONE);

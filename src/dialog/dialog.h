@@ -164,6 +164,7 @@ struct dialog_work {
 	uint16_t saved_len;
 	char saved[SMTP_REPLY_MAX]; /* the answer that waits for the end of a body */
 	struct held held;
+	struct smtp_identity identity;
 	uint8_t client_mem[DIALOG_OUT_MAX], destination_mem[DIALOG_OUT_MAX];
 	uint8_t held_mem[DIALOG_OUT_MAX];
 };
@@ -207,6 +208,8 @@ struct dialog {
 	bool client_closed;   /* the client has sent its last octet */
 	bool chunk_waits;     /* the client's next command is BDAT, and it must wait */
 	bool proxy_header;    /* the client began one: what stands before us is set up wrong */
+	bool may_rename;      /* it is a proxy of XCLIENT_FROM */
+	bool renamed;	      /* it has said whose session it is: `work` has what it said */
 
 	uint32_t errors, refusals, messages, transactions, recipients;
 	uint32_t useful;	/* recipients and messages that were taken in all */

@@ -53,7 +53,7 @@ static void say_hello(struct dialog *d, bool extended)
 		dialog_say_good(d, text);
 		return;
 	}
-	dialog_offer_tls(d, &offer);
+	dialog_offer_ours(d, &offer);
 	d->server.offered = offer.ext & DIALOG_EXTENSIONS;
 	res = smtp_offer_write(&offer, DIALOG_EXTENSIONS, d->env->name, out);
 	CHECK(res == 0); /* there is room for any reply: room_for_command() */

@@ -110,3 +110,16 @@ size_t dialog_forward(struct dialog *d)
 	CHECK(res == 0); /* there is room: room_for_command(), dialog_give_held() */
 	return buf_len(out) - before;
 }
+
+void dialog_rename(struct dialog *d, const struct smtp_identity *said)
+{
+	smtp_order_renamed(&d->server);
+	d->work->identity = *said;
+	d->renamed = true;
+}
+
+void dialog_end_renamed(struct dialog *d)
+{
+	link_part(d, LINK_CLOSES);
+	dialog_end_as(d, END_XCLIENT, REASON_NONE);
+}

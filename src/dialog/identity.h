@@ -6,6 +6,10 @@
  * know the client's identity gets no mail: 421 4.3.2, and its owner tells of it; that it is of no
  * use at all (`unfit`) is said only of what no client can bring about, since strangers would choose
  * among the destinations of a cluster by that.
+ *
+ * And who the client is: a proxy of XCLIENT_FROM says that by XCLIENT (`renamed`). Its session is
+ * then over without a word, and its owner begins another one over the same connection, for the
+ * client that was named. The greeting of that one is the answer.
  */
 #ifndef DIALOG_IDENTITY_H
 #define DIALOG_IDENTITY_H
@@ -20,6 +24,9 @@ enum dialog_told {
 };
 
 struct dialog;
+
+/* The other session has what it needs of this one. */
+void dialog_end_renamed(struct dialog *d);
 
 /* The connection that the dialog is given next is so. Its owner says it before that. */
 void dialog_note_told(struct dialog *d, enum dialog_told told);

@@ -12,7 +12,7 @@
 #define DIALOG_EXTENSIONS                                                                          \
 	(SMTP_EXT_PIPELINING | SMTP_EXT_SIZE | SMTP_EXT_8BITMIME | SMTP_EXT_SMTPUTF8 |             \
 	 SMTP_EXT_DSN | SMTP_EXT_ENHANCED | SMTP_EXT_AUTH | SMTP_EXT_HELP | SMTP_EXT_CHUNKING |    \
-	 SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS)
+	 SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS | SMTP_EXT_XCLIENT)
 
 /* ---- more.c: what only some sessions keep ---- */
 
@@ -54,9 +54,9 @@ enum reason dialog_size_reason(const struct dialog *d);
 
 /* ---- starttls.c: the client's TLS ---- */
 
-/* O is what a destination offers: what the client is offered of it now, with STARTTLS, which is
- * ours. */
-void dialog_offer_tls(const struct dialog *d, struct smtp_offer *o);
+/* O is what a destination offers: what the client is offered of it now, with STARTTLS and XCLIENT,
+ * which are ours. */
+void dialog_offer_ours(const struct dialog *d, struct smtp_offer *o);
 /* STARTTLS is in order. */
 void dialog_starttls(struct dialog *d);
 
@@ -138,7 +138,10 @@ void dialog_desync(struct dialog *d, struct span said, enum reason why);
 /* Keeps what the destination SAID against the protocol, or its beginning: its owner tells of it. */
 void dialog_note_odd(struct dialog *d, struct span said);
 
-/* ---- identity.c: whom the destination takes us for ---- */
+/* ---- identity.c: whom the destination takes us for, and who the client is ---- */
+
+/* XCLIENT is in order. */
+void dialog_rename(struct dialog *d, const struct smtp_identity *said);
 
 /* What we call ourselves in our own EHLO: the client's name where we speak as the client. */
 const char *dialog_own_name(const struct dialog *d);

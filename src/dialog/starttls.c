@@ -4,9 +4,11 @@
 
 #include "smtp/words.h"
 
-void dialog_offer_tls(const struct dialog *d, struct smtp_offer *o)
+void dialog_offer_ours(const struct dialog *d, struct smtp_offer *o)
 {
-	o->ext &= ~(uint32_t)SMTP_EXT_STARTTLS;
+	o->ext &= ~(uint32_t)(SMTP_EXT_STARTTLS | SMTP_EXT_XCLIENT);
+	if (d->may_rename)
+		o->ext |= SMTP_EXT_XCLIENT;
 	if (d->tls != DIALOG_CLEAR)
 		return;
 	if (d->env->starttls)
@@ -55,7 +57,7 @@ void dialog_tls_done(struct dialog *d, const struct dialog_secure *how)
 {
 	d->tls = DIALOG_SECURE;
 	dialog_keep_secure(d, how);
-	if (how->first) {
+	if (d->server.state == SMTP_ORDER_CONNECT) {
 		smtp_order_tls_first(&d->server);
 		return;
 	}

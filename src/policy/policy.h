@@ -30,6 +30,7 @@ struct policy {
 	bool guard;				    /* RELAY_GUARD */
 	const struct policy_networks *networks;	    /* RELAY_NETWORKS; NULL: none */
 	const struct policy_networks *balancers;    /* PROXY_FROM; NULL: none */
+	const struct policy_networks *renamers;	    /* XCLIENT_FROM; NULL: none */
 	const struct policy_recipients *recipients; /* NULL: none */
 	char delimiters[POLICY_DELIMITERS_MAX + 1]; /* RECIPIENT_DELIMITER */
 };

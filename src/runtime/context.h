@@ -26,6 +26,7 @@
 #include "tls/tls.h"
 #include "check/version.h"
 
+struct session_heir;
 struct warm;
 
 /* A version that the process serves. */
@@ -55,6 +56,7 @@ struct context {
 	struct xmllog log; /* for what belongs to no session */
 	struct stats_worker *stats;
 	struct pool sessions, more, works, letters, reaches, bodies, splices, partings, warms;
+	struct pool heirs;
 	struct pool talks; /* what is said to destinations before mail */
 	struct io_pipes pipes;
 	struct tls tls;
@@ -72,6 +74,8 @@ struct context {
 	uint64_t proxy_header_us; /* when a PROXY header was last told of; 0: never */
 	/* A session has ended and its memory is free again: the worker's. */
 	void (*session_gone)(struct context *ctx);
+	/* … and its connection is another one's (session/rename.h). */
+	void (*session_renamed)(struct context *ctx, struct session_heir *heir);
 };
 
 /* V, whose `rt` is filled in, is the newest version from now on. OFFER is what clients are offered

@@ -72,6 +72,7 @@ static void release(struct session *s)
 {
 	struct context *ctx = s->ctx;
 	struct context_version *version = s->version;
+	struct session_heir *heir = s->heir;
 
 	if (session_has_seat(s))
 		seats_release(s->rt->seats, s->seat);
@@ -92,6 +93,8 @@ static void release(struct session *s)
 	context_version_put(ctx, version);
 	ctx->open_count--;
 	stats_now(ctx->stats, open, ctx->open_count);
+	if (heir)
+		ctx->session_renamed(ctx, heir);
 	ctx->session_gone(ctx);
 }
 

@@ -14,7 +14,7 @@
 /* There is no room for a session that would wait until the client has read WORDS. */
 static void turn_away(struct context *ctx, const struct session_client *client, const char *words)
 {
-	struct stream st = stream_of(client->fd);
+	struct stream st = client->stream;
 
 	if (!client->tls_first) {
 		stream_say(&st, words, strlen(words));
@@ -32,6 +32,11 @@ static void begin(struct session *s, const struct session_client *client)
 	ctx->next_id.serial++;
 	dialog_init(&s->dialog, &s->version->env, &client->addr, client->in_network, &ctx->next_id);
 	s->dialog.proxy_addr = client->proxy;
+	s->dialog.may_rename = client->may_rename;
+	if (client->secure) {
+		dialog_tls_comes_first(&s->dialog);
+		dialog_tls_done(&s->dialog, client->secure);
+	}
 	session_timer_init(s);
 	io_task_init(&s->task, session_turn);
 	list_init(&s->link);
@@ -57,7 +62,7 @@ bool session_start(struct context *ctx, const struct session_client *client,
 	}
 	*s = (struct session){
 		.ctx = ctx,
-		.client.stream = stream_of(client->fd),
+		.client.stream = client->stream,
 		.dest.stream = stream_of(-1),
 		.line.stream = stream_of(-1),
 		.seat = seat,
@@ -65,7 +70,7 @@ bool session_start(struct context *ctx, const struct session_client *client,
 	};
 	begin(s, client);
 	if (refusal == SESSION_SERVE) {
-		s->seat_is = client->in_network ? SEAT_KNOWN : SEAT_COUNTED;
+		s->seat_is = client->known ? SEAT_KNOWN : SEAT_COUNTED;
 		if (client->tls_first)
 			session_secure_first(s);
 		else

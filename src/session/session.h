@@ -87,6 +87,27 @@ struct session_side {
 	struct io_op recv, send;
 };
 
+/* A connection that was accepted. */
+struct session_client {
+	struct stream stream; /* over a prepared socket */
+	struct addr addr;
+	bool in_network; /* ADDR is in RELAY_NETWORKS */
+	bool known;	 /* it is no stranger: one address may have any number of seats */
+	bool tls_first;	 /* it came to LISTEN_TLS_PORT */
+	/* Of a connection that a balancer has passed on (PROXY_FROM): whose it is, and what the
+	 * client has connected to; family 0: there is none, nobody has said. */
+	struct addr proxy, to;
+	bool may_rename; /* it is a proxy of XCLIENT_FROM */
+	/* TLS that it has begun in a session before this one (rename.h); NULL: none. */
+	const struct dialog_secure *secure;
+};
+
+/* A client that a proxy has named, and its connection, until the proxy's own session is over. */
+struct session_heir {
+	struct session_client client;
+	struct dialog_secure secure;
+};
+
 struct session {
 	struct context *ctx;
 	struct context_version *version; /* the one that it began with */
@@ -98,6 +119,7 @@ struct session {
 	struct session_side client, dest;
 	struct io_timer timer;
 	struct io_task task;
+	struct session_heir *heir;   /* whose connection it is once this session is over */
 	struct session_reach *reach; /* while a destination is looked for or connected to */
 
 	enum session_state state;
@@ -129,17 +151,6 @@ struct session {
 
 /* What a connection that may not be served is told. */
 enum session_refusal { SESSION_SERVE, SESSION_TOO_MANY, SESSION_ADDRESS_TOO_MANY };
-
-/* A connection that was accepted. */
-struct session_client {
-	int fd; /* prepared, non-blocking */
-	struct addr addr;
-	bool in_network; /* ADDR is in RELAY_NETWORKS */
-	bool tls_first;	 /* it came to LISTEN_TLS_PORT */
-	/* Of a connection that a balancer has passed on (PROXY_FROM): whose it is, and what the
-	 * client has connected to; family 0: there is none, nobody has said. */
-	struct addr proxy, to;
-};
 
 /*
  * Begins a session with CLIENT, whose descriptor it owns from here on. SEAT is its seat (not for a

@@ -12,6 +12,7 @@
 #include "session/leave.h"
 #include "session/reach.h"
 #include "session/seat.h"
+#include "session/rename.h"
 #include "session/secure.h"
 #include "session/work.h"
 #include "upstream/greeting.h"
@@ -294,6 +295,7 @@ static void run(struct session *s)
 	tell_odd(s);
 	session_times_look(&s->times, d, sent_us(s), io_now_us(s->ctx->io));
 	session_secure(s);
+	session_rename(s);
 	session_greeted(s);
 	if (d->who.logged_in && s->seat_is == SEAT_COUNTED) {
 		s->seat_is = SEAT_KNOWN;
@@ -311,6 +313,8 @@ static void run(struct session *s)
 	if (d->end != END_RUNS) {
 		tell_odd(s); /* a connection of the pool may have been no good at first sight */
 		session_ends(s);
+		if (s->heir) /* which has the client's connection */
+			session_close_all(s);
 	}
 	flush_both(s);
 	if (s->state == SESSION_RUNNING)

@@ -58,7 +58,7 @@ enum stats_turned_away { STATS_MAX_SESSIONS, STATS_MAX_PER_ADDRESS, STATS_LIMITS
 #define STATS_RULE_DESTINATION (STATS_RULES - 1)
 /* How sessions end (enum session_end; by a stop last), and after that those of a worker that died,
  * which have no record. */
-#define STATS_ENDS	      10
+#define STATS_ENDS	      11
 #define STATS_END_WORKER_DIED (STATS_ENDS - 1)
 #define STATS_END_STOP	      (STATS_ENDS - 2)
 

@@ -141,6 +141,13 @@ static const char *parse_auth(struct smtp_command *cmd, struct span arg, uint32_
 	return NULL;
 }
 
+static const char *parse_identity(struct smtp_command *cmd, struct span arg, uint32_t offered)
+{
+	(void)offered;
+	cmd->arg = arg;
+	return smtp_identity_parse(arg, &cmd->identity) ? NULL : smtp_words(WORD_BAD_ARGUMENT);
+}
+
 static const struct verb verbs[] = {
 	{ "HELO", SMTP_VERB_HELO, parse_name },
 	{ "EHLO", SMTP_VERB_EHLO, parse_name },
@@ -161,7 +168,7 @@ static const struct verb verbs[] = {
 	{ "SOML", SMTP_VERB_REFUSED, NULL },
 	{ "SAML", SMTP_VERB_REFUSED, NULL },
 	{ "BURL", SMTP_VERB_REFUSED, NULL },
-	{ "XCLIENT", SMTP_VERB_XCLIENT, NULL },
+	{ "XCLIENT", SMTP_VERB_XCLIENT, parse_identity },
 	{ "XFORWARD", SMTP_VERB_XFORWARD, NULL },
 	{ "VRFY", SMTP_VERB_REFUSED, NULL },
 	{ "EXPN", SMTP_VERB_REFUSED, NULL },

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/span.h"
+#include "smtp/identity.h"
 #include "smtp/path.h"
 
 /* Octets of one BDAT chunk. Servers there are that count in 32 bits (Exim reads the size with %u)
@@ -36,7 +37,7 @@ enum smtp_verb {
 	SMTP_VERB_AUTH,
 	SMTP_VERB_STARTTLS,
 	SMTP_VERB_QUIT,
-	/* Said by Caronte alone (identity.h): 502 5.5.1 to a client. */
+	/* identity.h: of a client's, the first is for proxies of XCLIENT_FROM. */
 	SMTP_VERB_XCLIENT,
 	SMTP_VERB_XFORWARD,
 	SMTP_VERB_COUNT
@@ -55,6 +56,7 @@ enum smtp_ext {
 	SMTP_EXT_CHUNKING = 1 << 8,
 	SMTP_EXT_BINARYMIME = 1 << 9,
 	SMTP_EXT_STARTTLS = 1 << 10,
+	SMTP_EXT_XCLIENT = 1 << 11, /* ours, as STARTTLS is: see identity.h of what others offer */
 };
 
 enum smtp_notify {
@@ -84,6 +86,7 @@ struct smtp_command {
 	struct span orcpt;   /* ORCPT=, "type;xtext" as given; p == NULL: absent */
 	uint64_t chunk_size; /* BDAT */
 	bool chunk_last;
+	struct smtp_identity identity; /* XCLIENT */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include "smtp/ehlo.h"
 
 #include "base/diag.h"
+#include "smtp/identity.h"
 #include "smtp/offer.h"
 #include "smtp/param.h"
 #include "smtp/put.h"
@@ -14,7 +15,7 @@
 /* The line "AUTH=LOGIN" is another one than "AUTH LOGIN", for clients that know only that. */
 #define OLD_AUTH (1u << 31)
 
-enum args { ARGS_NONE, ARGS_SIZE, ARGS_WORDS };
+enum args { ARGS_NONE, ARGS_SIZE, ARGS_WORDS, ARGS_OURS };
 
 static const struct keyword {
 	const char *name;
@@ -32,7 +33,11 @@ static const struct keyword {
 	{ "CHUNKING", SMTP_EXT_CHUNKING, ARGS_NONE },
 	{ "BINARYMIME", SMTP_EXT_BINARYMIME, ARGS_NONE },
 	{ "STARTTLS", SMTP_EXT_STARTTLS, ARGS_NONE },
+	{ "XCLIENT", SMTP_EXT_XCLIENT, ARGS_OURS },
 };
+
+/* What is offered whether or not the destination does. */
+#define OURS (SMTP_EXT_STARTTLS | SMTP_EXT_XCLIENT)
 
 /* One line that the client will see. Each extension once, AUTH in two forms. */
 struct offer {
@@ -88,6 +93,9 @@ static void put_offer(struct smtp_put *w, const struct offer *each, const struct
 	} else if (each->keyword->args == ARGS_SIZE && all->size_max) {
 		smtp_put_str(w, " ");
 		smtp_put_number(w, all->size_max);
+	} else if (each->keyword->args == ARGS_OURS) {
+		smtp_put_str(w, " ");
+		smtp_put_str(w, smtp_identity_offer);
 	}
 }
 
@@ -139,8 +147,8 @@ int smtp_ehlo_filter(const struct smtp_reply *reply, const struct smtp_offer *al
 		if (o.keyword->ext & mask & all->ext)
 			offers[n++] = o;
 	}
-	if (mask & all->ext & ~seen & SMTP_EXT_STARTTLS)
-		offers[n++] = (struct offer){ .keyword = keyword_of(SMTP_EXT_STARTTLS) };
+	for (uint32_t ours = mask & all->ext & ~seen & OURS; ours; ours &= ours - 1)
+		offers[n++] = (struct offer){ .keyword = keyword_of(ours & -ours) };
 	return put_answer(reply, greeting, offers, n, all, out);
 }
 

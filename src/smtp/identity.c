@@ -49,6 +49,104 @@ uint32_t smtp_identity_offered(const struct smtp_reply *reply, struct span keywo
 	return offered;
 }
 
+/* ---- reading ---- */
+
+const char smtp_identity_offer[] = "NAME ADDR PORT PROTO HELO DESTADDR DESTPORT";
+
+#define REVERSE_NAME (1u << 30)
+#define LOGIN	     (1u << 31)
+
+/* Those that others say as well. */
+static uint32_t heard_attribute(struct span word)
+{
+	if (span_eq_nocase(word, SPAN("REVERSE_NAME")))
+		return REVERSE_NAME;
+	if (span_eq_nocase(word, SPAN("LOGIN")))
+		return LOGIN;
+	return attribute_of(word) & ~(uint32_t)(SMTP_ATTRIBUTE_SOURCE | SMTP_ATTRIBUTE_IDENT);
+}
+
+static bool is_unknown(struct span value)
+{
+	return span_eq_nocase(value, SPAN("[UNAVAILABLE]")) ||
+	       span_eq_nocase(value, SPAN("[TEMPUNAVAIL]"));
+}
+
+static bool read_address(struct span value, struct addr *a)
+{
+	struct span prefix = SPAN("IPV6:");
+	bool six = span_starts_nocase(value, prefix);
+	uint16_t port = a->port;
+	char text[ADDR_TEXT_MAX];
+
+	value = span_from(value, six ? prefix.n : 0);
+	if (value.n == 0 || value.n >= sizeof(text) || memchr(value.p, 0, value.n))
+		return false;
+	memcpy(text, value.p, value.n);
+	text[value.n] = '\0';
+	if (six != (strchr(text, ':') != NULL) || addr_parse_ip(a, text) != 0)
+		return false;
+	a->port = port;
+	return true;
+}
+
+static bool read_port(struct span value, struct addr *a)
+{
+	uint64_t port = 0;
+
+	if (!is_unknown(value) && (!smtp_number(value, &port) || port > UINT16_MAX))
+		return false;
+	a->port = (uint16_t)port;
+	return true;
+}
+
+/* Visible ASCII, which is all that xtext has. */
+static bool is_text(struct span value)
+{
+	for (size_t i = 0; i < value.n; i++)
+		if (value.p[i] < 33 || value.p[i] > 126)
+			return false;
+	return value.n > 0 && value.n <= VALUE_MAX;
+}
+
+static bool take_value(uint32_t bit, struct span value, struct smtp_identity *said)
+{
+	switch (bit) {
+	case SMTP_ATTRIBUTE_ADDR:
+		said->has_client = true;
+		return read_address(value, &said->client);
+	case SMTP_ATTRIBUTE_PORT:
+		return read_port(value, &said->client);
+	case SMTP_ATTRIBUTE_DESTADDR:
+		said->has_to = !is_unknown(value);
+		return !said->has_to || read_address(value, &said->to);
+	case SMTP_ATTRIBUTE_DESTPORT:
+		return read_port(value, &said->to);
+	case LOGIN:
+		return is_unknown(value);
+	default:
+		return bit != 0 && is_text(value);
+	}
+}
+
+bool smtp_identity_parse(struct span args, struct smtp_identity *said)
+{
+	uint32_t seen = 0;
+
+	*said = (struct smtp_identity){ .has_client = false };
+	while (args.n > 0) {
+		struct span word = smtp_word(&args);
+		const uint8_t *equals = word.n ? memchr(word.p, '=', word.n) : NULL;
+		size_t n = equals ? (size_t)(equals - word.p) : word.n;
+		uint32_t bit = heard_attribute(span_of(word.p, n));
+
+		if (!equals || seen & bit || !take_value(bit, span_from(word, n + 1), said))
+			return false;
+		seen |= bit;
+	}
+	return seen != 0;
+}
+
 /* ---- writing ---- */
 
 static void begin(struct smtp_put *w, uint32_t bit)

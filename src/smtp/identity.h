@@ -30,6 +30,19 @@ enum smtp_attribute {
 	SMTP_ATTRIBUTE_DESTPORT = 1 << 8,
 };
 
+/* What a proxy says of its client by XCLIENT. */
+struct smtp_identity {
+	bool has_client, has_to; /* an address of the client's, and one that it has connected to */
+	struct addr client, to;	 /* family 0: only a port was said, or nothing */
+};
+
+/* Reads ARGS, what stands behind XCLIENT. What it says beside addresses and ports is checked and
+ * forgotten; it never logs in. False: it is not well-formed, or says of the client's address that
+ * it is not known. */
+bool smtp_identity_parse(struct span args, struct smtp_identity *said);
+/* What we understand of it, as it is offered. */
+extern const char smtp_identity_offer[];
+
 /* What REPLY, an answer to EHLO, offers behind KEYWORD, "XCLIENT" or "XFORWARD"; 0: nothing that we
  * can say. */
 uint32_t smtp_identity_offered(const struct smtp_reply *reply, struct span keyword);

@@ -133,6 +133,9 @@ int smtp_offer_write(const struct smtp_offer *o, uint32_t mask, const char *name
 		} else if (ext == SMTP_EXT_AUTH) {
 			smtp_put_str(&w, " ");
 			smtp_put_str(&w, o->mechanisms);
+		} else if (ext == SMTP_EXT_XCLIENT) {
+			smtp_put_str(&w, " ");
+			smtp_put_str(&w, smtp_identity_offer);
 		}
 		smtp_put_str(&w, "\r\n");
 		if (ext == SMTP_EXT_AUTH && o->old_auth) {

@@ -47,7 +47,7 @@ static const uint8_t order[SMTP_VERB_COUNT][COLS] = {
 	[SMTP_VERB_AUTH] = { NO, SYNC_NO, SYNC, SYNC_NO, NO },
 	[SMTP_VERB_STARTTLS] = { LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC },
 	[SMTP_VERB_QUIT] = { SYNC, SYNC, SYNC, SYNC, SYNC },
-	[SMTP_VERB_XCLIENT] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
+	[SMTP_VERB_XCLIENT] = { LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC, LOCAL_SYNC },
 	[SMTP_VERB_XFORWARD] = { LOCAL, LOCAL, LOCAL, LOCAL, LOCAL },
 };
 
@@ -109,6 +109,21 @@ static enum smtp_order_event judge_starttls(const struct smtp_order *s, struct s
 	return fault ? local(step, fault) : SMTP_ORDER_START_TLS;
 }
 
+/* XCLIENT, with nothing open: outside of a transaction, and with nothing behind it. A proxy that
+ * has failed to name its client must not go on: what it says next would be said as itself. */
+static enum smtp_order_event judge_rename(const struct smtp_order *s, struct smtp_order_view view,
+					  struct smtp_order_step *step, const char *fault,
+					  bool more)
+{
+	bool in_order = s->state == SMTP_ORDER_START || s->state == SMTP_ORDER_READY;
+
+	if (!view.may_rename)
+		return local(step, smtp_words(WORD_NOT_SERVED));
+	if (fault || !in_order || s->logged_in || more)
+		return fatal(step, WORD_BAD_XCLIENT, REASON_XCLIENT);
+	return SMTP_ORDER_RENAME;
+}
+
 /* True for a command that a client must not send in clear (RFC 3207 4). */
 static bool needs_tls(struct smtp_order_view view, enum smtp_verb verb)
 {
@@ -118,6 +133,7 @@ static bool needs_tls(struct smtp_order_view view, enum smtp_verb verb)
 	case SMTP_VERB_EHLO:
 	case SMTP_VERB_QUIT:
 	case SMTP_VERB_STARTTLS:
+	case SMTP_VERB_XCLIENT:
 		return false;
 	case SMTP_VERB_AUTH:
 		return view.needs_tls || view.needs_tls_for_login;
@@ -278,6 +294,8 @@ static enum smtp_order_event next_command(const struct smtp_order *s, struct spa
 		return local(step, smtp_words(WORD_SEQUENCE));
 	if (step->cmd.verb == SMTP_VERB_STARTTLS)
 		return judge_starttls(s, view, step, fault);
+	if (step->cmd.verb == SMTP_VERB_XCLIENT)
+		return judge_rename(s, view, step, fault, in.n > step->consumed);
 	if (cell == LOCAL)
 		return local(step, fault);
 	if (cell == OURS && !fault)
@@ -485,6 +503,11 @@ void smtp_order_discards(struct smtp_order *s)
 	      s->state == SMTP_ORDER_CHUNKED);
 	s->chunk_refused = true;
 	enter(s, SMTP_ORDER_CHUNK);
+}
+
+void smtp_order_renamed(struct smtp_order *s)
+{
+	enter(s, SMTP_ORDER_CONNECT);
 }
 
 void smtp_order_starts_tls(struct smtp_order *s)

@@ -64,6 +64,7 @@ enum smtp_order_event {
 	SMTP_ORDER_DISCARD,   /* a chunk that is not passed on: throw its octets away, then answer
 				with `reply` */
 	SMTP_ORDER_START_TLS, /* STARTTLS, in order */
+	SMTP_ORDER_RENAME,    /* XCLIENT, in order */
 	SMTP_ORDER_LOCAL,     /* answer with `reply` */
 	SMTP_ORDER_FATAL,     /* answer with `reply` and end the session */
 	SMTP_ORDER_EARLY,     /* octets where the client had to wait: the open command is answered
@@ -84,6 +85,7 @@ struct smtp_order_view {
 	bool pipelining;  /* it takes a command while it owes replies */
 	bool trusted;	  /* the client is in a relay network */
 	bool tls_offered; /* STARTTLS */
+	bool may_rename;  /* by XCLIENT */
 	bool needs_tls;	  /* before a message */
 	bool needs_tls_for_login;
 	bool counted; /* DATA is answered here, when it is known that a recipient was accepted */
@@ -102,6 +104,8 @@ void smtp_order_mail_refused(struct smtp_order *s);
 void smtp_order_unknown(struct smtp_order *s);
 /* The chunk of SMTP_ORDER_DISCARD begins. */
 void smtp_order_discards(struct smtp_order *s);
+/* XCLIENT was accepted: nothing more is read in this session. */
+void smtp_order_renamed(struct smtp_order *s);
 /* STARTTLS was accepted: the client is not read until smtp_order_tls_done(). */
 void smtp_order_starts_tls(struct smtp_order *s);
 /* The session begins anew, but for what it has done wrong (RFC 3207 4.2). */

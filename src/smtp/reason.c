@@ -19,6 +19,7 @@ const char *session_end_name(enum session_end end)
 		[END_TIMEOUT] = "timeout",
 		[END_LIMIT] = "limit",
 		[END_PROTOCOL] = "protocol",
+		[END_XCLIENT] = "xclient",
 		[END_STOP] = "stop",
 	};
 

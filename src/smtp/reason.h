@@ -37,6 +37,7 @@
 	X(PROXY_HEADER, "proxy-header")                                                            \
 	X(TLS_HELLO, "tls-hello")                                                                  \
 	X(STARTTLS_INJECTION, "starttls-injection")                                                \
+	X(XCLIENT, "xclient")                                                                      \
 	X(UNKNOWN_VERB, "unknown-verb")                                                            \
 	X(NO_CONNECTION, "no-connection")                                                          \
 	X(DESTINATION_TLS, "destination-tls")                                                      \
@@ -69,6 +70,7 @@ enum session_end {
 	END_TIMEOUT,
 	END_LIMIT,
 	END_PROTOCOL,
+	END_XCLIENT, /* it goes on as another one: session/rename.h */
 	END_STOP,
 };
 

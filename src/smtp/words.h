@@ -120,6 +120,8 @@ enum smtp_words_then { THEN_ON, THEN_END };
 	  TO_COMMAND, THEN_END)                                                                    \
 	X(FOREIGN, "521 5.5.1", "This is an SMTP server, closing connection", TO_COMMAND,          \
 	  THEN_END)                                                                                \
+	X(BAD_XCLIENT, "501 5.5.4",                                                                \
+	  "XCLIENT must be right, alone and in order, closing connection", TO_COMMAND, THEN_END)   \
 	X(NOT_GREETED, "521 5.5.1", "Command not recognized before EHLO, closing connection",      \
 	  TO_COMMAND, THEN_END)                                                                    \
 	X(UNKNOWN_AGAIN, "521 5.5.1", "Too many unknown commands, closing connection", TO_COMMAND, \

@@ -16,10 +16,20 @@ static bool is_in(const struct policy_networks *networks, const struct addr *a)
 	return networks && policy_networks_match(networks, a);
 }
 
+/* What the networks say of CLIENT's address, whoever has said that it is that. */
+static void look_up(const struct worker *w, struct session_client *client)
+{
+	const struct policy *policy = &w->ctx.rt->policy;
+
+	client->in_network = is_in(policy->networks, &client->addr);
+	client->may_rename = is_in(policy->renamers, &client->addr);
+	client->known = client->in_network || client->may_rename;
+}
+
 /* It is known who comes. */
 static void begin(struct worker *w, struct session_client *client)
 {
-	client->in_network = is_in(w->ctx.rt->policy.networks, &client->addr);
+	look_up(w, client);
 	stress_admit(w, client);
 	stress_look(w);
 }
@@ -28,7 +38,7 @@ static void enter(struct door *d, const struct door_client *known)
 {
 	struct worker *w = container_of(d, struct worker, door);
 	struct session_client client = {
-		.fd = known->fd,
+		.stream = stream_of(known->fd),
 		.addr = known->addr,
 		.proxy = known->proxy,
 		.to = known->to,
@@ -36,6 +46,18 @@ static void enter(struct door *d, const struct door_client *known)
 	};
 
 	begin(w, &client);
+}
+
+void worker_renamed(struct context *ctx, struct session_heir *heir)
+{
+	struct worker *w = container_of(ctx, struct worker, ctx);
+
+	look_up(w, &heir->client);
+	if (w->told)
+		stream_close(ctx->io, &heir->client.stream);
+	else
+		(void)worker_admit(w, &heir->client, true);
+	pool_put(&ctx->heirs, heir);
 }
 
 static void left(struct door *d)
@@ -52,7 +74,7 @@ static void serve(const struct listener *l, int fd)
 {
 	struct worker *w = l->worker;
 	struct session_client client = {
-		.fd = fd,
+		.stream = stream_of(fd),
 		.addr = l->peer,
 		.tls_first = l->tls_first,
 	};

@@ -8,7 +8,7 @@ enum seats_verdict worker_admit(struct worker *w, const struct session_client *c
 	uint32_t seat = 0;
 	enum session_refusal refusal = SESSION_SERVE;
 	enum seats_verdict verdict =
-		seats_take(w->ctx.rt->seats, w->ctx.slot, &client->addr, !client->in_network,
+		seats_take(w->ctx.rt->seats, w->ctx.slot, &client->addr, !client->known,
 			   (unsigned)w->ctx.rt->config->set.max_sessions_per_address, &seat);
 
 	if (verdict == SEATS_FULL && !last)

@@ -60,6 +60,8 @@ struct worker {
  * taken and this is not the LAST time, nothing happens to it. */
 enum seats_verdict worker_admit(struct worker *w, const struct session_client *client, bool last);
 
+/* A proxy has named a client, and HEIR has the connection: context.h. */
+void worker_renamed(struct context *ctx, struct session_heir *heir);
 /* Its door. 0 or -ENOMEM. */
 int worker_door(struct worker *w) __attribute__((warn_unused_result));
 /* Accepts on the worker's own sockets. */

@@ -75,6 +75,8 @@ static int make_pools(struct worker *w)
 	if (res == 0)
 		res = pool_init(&w->ctx.reaches, sizeof(struct session_reach), n);
 	if (res == 0)
+		res = pool_init(&w->ctx.heirs, sizeof(struct session_heir), n);
+	if (res == 0)
 		res = connect_pool(&w->ctx.talks, (unsigned)n + WARM_MAX + DESTINATIONS_MAX);
 	if (res == 0)
 		res = pool_init(&w->ctx.bodies, sizeof(struct session_body), 2 * n);
@@ -124,6 +126,7 @@ int worker_main(const struct runtime *rt, unsigned slot, uint64_t epoch_us)
 	w->ctx.slot = slot;
 	w->ctx.next_id.epoch_us = epoch_us;
 	w->ctx.session_gone = session_gone;
+	w->ctx.session_renamed = worker_renamed;
 	list_init(&w->ctx.open);
 	xmllog_open(&w->ctx.log, rt->rings[1 + slot], rt->log_wake_fd, rt->config->set.log_level);
 	w->ctx.stats = stats_begin(rt->stats, slot, getpid(), epoch_us);

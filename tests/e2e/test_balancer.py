@@ -258,6 +258,200 @@ class Balancers(harness.TestCase):
             self.assertIn(client.rest(), (b"", puppet.RESET))
 
 
+class Renamed(tls.TlsCase):
+    """XCLIENT_FROM: a proxy that speaks SMTP says whose session it is."""
+    XCLIENT = "XCLIENT ADDR=198.51.100.7 PORT=4321 NAME=[UNAVAILABLE]"
+    WRONG = ("XCLIENT", "XCLIENT ADDR", "XCLIENT ADDR=", "XCLIENT ADDR=[UNAVAILABLE]",
+             "XCLIENT ADDR=198.51.100.256", "XCLIENT ADDR=2001:db8::1",
+             "XCLIENT ADDR=IPV6:1.2.3.4",
+             "XCLIENT PORT=65536", "XCLIENT ADDR=1.2.3.4 ADDR=1.2.3.4", "XCLIENT WHAT=x",
+             "XCLIENT SOURCE=REMOTE", "XCLIENT ADDR=1.2.3.4 LOGIN=joe", "XCLIENT NAME=",
+             "XCLIENT ADDR=1.2.3.4 NAME=a\x01b", "XCLIENT NAME=" + "x" * 300)
+
+    def behind(self, destination=None, **settings):
+        return self.enterContext(self.caronte(
+            destination or self.enterContext(harness.Sink()),
+            **{"XCLIENT_FROM": "127.0.0.1", **settings}))
+
+    def test_named(self):
+        daemon = self.behind(LOG_LEVEL=2)
+        with harness.Client(daemon.port) as client:
+            self.assertIn("XCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT", client.hello())
+            self.assertEqual(client.command(self.XCLIENT)[:3], b"220")
+            client.command("MAIL FROM:<a@client.test>", 503)  # it begins anew
+            client.command("EHLO client.test", 250)
+            self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+            client.quit()
+        proxy, session = daemon.records("session", count=2)
+        self.assertEqual((proxy.get("end"), session.get("end")), ("xclient", "quit"))
+        self.assertEqual(session.get("client"), "198.51.100.7:4321")
+        self.assertEqual(session.get("proxy"), proxy.get("client"))
+        self.assertEqual(daemon.record("message").get("client"), "198.51.100.7:4321")
+
+    def test_greeting_is_another_one(self):
+        daemon = self.behind(self.enterContext(harness.Sink("--greeting", "220 hello to you")),
+                             XCLIENT_FROM="127.0.0.1 2001:db8::/32")
+        with harness.Client(daemon.port) as client:
+            first = client.reply()
+            client.command("EHLO client.test", 250)
+            self.assertEqual(client.command("XCLIENT ADDR=IPV6:2001:db8::7"), first)
+            client.command("EHLO client.test", 250)
+            # And another client, over the same connection; who is no proxy.
+            self.assertEqual(client.command("xclient addr=198.51.100.8 port=1"), first)
+            self.assertNotIn(b"XCLIENT", client.command("EHLO client.test", 250))
+            client.command("XCLIENT ADDR=127.0.0.1", 502)
+            client.quit()
+        self.assertEqual([record.get("client")
+                          for record in daemon.records("session", count=3)][1:],
+                         ["[2001:db8::7]:0", "198.51.100.8:1"])
+
+    def test_wrong(self):
+        """The proxy must not go on as itself."""
+        daemon = self.behind(RELAY_NETWORKS="127.0.0.1")
+        relays = (b"EHLO c.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<x@far.test>\r\n")
+        for line in (*self.WRONG, self.XCLIENT):
+            with case(line), harness.Client(daemon.port) as client:
+                client.hello()
+                client.send(line.encode() + b"\r\n" + relays)
+                self.assertIn(client.rest(), (b"501 5.5.4 XCLIENT must be right, alone and in "
+                                              b"order, closing connection\r\n", puppet.RESET))
+        for session in daemon.records("session", count=len(self.WRONG) + 1):
+            self.assertEqual((session.get("end"), session.get("reason")), ("protocol", "xclient"))
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.command("MAIL FROM:<a@client.test>", 250)
+            client.command(self.XCLIENT, 501)
+            self.assertEqual(client.rest(), b"")
+
+    def test_behind_others(self):
+        """What was asked before is answered before."""
+        daemon = self.behind()
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.send(b"RSET\r\nNOOP\r\n" + self.XCLIENT.encode() + b"\r\n")
+            self.assertEqual(client.codes(3), [250, 250, 220])
+
+    def test_client_that_says_it(self):
+        """A proxy passes on whatever its client says: that names nobody."""
+        daemon = self.behind(RELAY_NETWORKS="10.0.0.0/8")
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.command(self.XCLIENT, 220)
+            self.assertNotIn(b"XCLIENT", client.command("EHLO client.test", 250))
+            client.command("XCLIENT ADDR=10.0.0.1", 502)
+            client.command("MAIL FROM:<a@client.test>", 250)
+            client.command("RCPT TO:<x@far.test>", 550)
+
+    def test_behind_a_balancer(self):
+        """The address in the header is the client's: the balancer is no proxy."""
+        daemon = self.behind(PROXY_FROM="127.0.0.1", XCLIENT_FROM="127.0.0.1 203.0.113.9")
+        for name, code in ((CLIENT, 502), ("203.0.113.9", 220)):
+            with case(name), harness.Client(daemon.port) as client:
+                client.send(b"PROXY TCP4 %s 203.0.113.25 4321 25\r\n" % name.encode())
+                client.hello()
+                client.command("XCLIENT ADDR=10.1.2.3", code)
+
+    def test_reload(self):
+        """One that is no proxy any more."""
+        daemon = self.behind(XCLIENT_FROM="127.0.0.1 198.51.100.0/24", LOG_LEVEL=2,
+                             TLS_CERTIFICATE=None, TLS_KEY=None)
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.command(self.XCLIENT, 220)
+            client.command("EHLO client.test", 250)
+            daemon.configure(XCLIENT_FROM=["192.0.2.1"])
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.records("reload", count=1)
+            client.command(self.XCLIENT, 220)  # a session ends by its own configuration
+            client.command("EHLO client.test", 250)
+            client.command(self.XCLIENT, 502)
+
+    def test_behind_a_login(self):
+        daemon = self.behind(self.enterContext(harness.Sink("--auth", "joe:secret")),
+                             TLS_REQUIRED_FOR_LOGIN=False)
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 235)
+            client.command(self.XCLIENT, 501)
+
+    def test_anybody_else(self):
+        daemon = self.behind()
+        with harness.Client(daemon.port, source=DIRECT) as client:
+            self.assertEqual([word for word in client.hello() if "XCLIENT" in word], [])
+            client.command(self.XCLIENT, 502)
+            client.command("XCLIENT what", 502)
+
+    def test_networks_and_limits(self):
+        daemon = self.behind(RELAY_NETWORKS="198.51.100.0/24", MAX_SESSIONS_PER_ADDRESS=2)
+        stranger = "XCLIENT ADDR=203.0.113.9"
+        with harness.Client(daemon.port) as near, harness.Client(daemon.port) as one, \
+                harness.Client(daemon.port) as two, harness.Client(daemon.port) as three:
+            for client, words, code in ((near, self.XCLIENT, 250), (one, stranger, 550),
+                                        (two, stranger, 550)):
+                client.hello()
+                client.command(words, 220)
+                client.command("EHLO client.test", 250)
+                client.command("MAIL FROM:<a@client.test>", 250)
+                client.command("RCPT TO:<x@far.test>", code)
+            three.hello()
+            self.assertEqual(three.command(stranger), b"421 4.7.0 Server BUSY\r\n")
+            self.assertEqual(three.rest(), b"")
+
+    def test_over_tls(self):
+        daemon = self.behind()
+        with tls.Secure(daemon.port) as client:
+            client.reply()
+            client.command("EHLO proxy.test", 250)
+            client.command("STARTTLS", 220)
+            client.shake(tls.context())
+            client.command("EHLO proxy.test", 250)
+            client.command(self.XCLIENT, 220)
+            offered = client.command("EHLO client.test", 250)
+            self.assertNotIn(b"STARTTLS", offered)
+            self.assertEqual(client.send_message(b"y\r\n" * 50000)[:3], b"250")
+            client.quit()
+        for session in daemon.records("session", count=2):
+            self.assertRegex(session.get("tls"), "^TLSv1")
+
+    def test_told_on(self):
+        for identity in "proxy2", "xclient":
+            with case(identity), knower.Knower(header=identity == "proxy2") as server:
+                daemon = self.behind("%s,identity=%s" % (server.place, identity))
+                with harness.Client(daemon.port) as client:
+                    client.hello()
+                    client.command(self.XCLIENT + " DESTADDR=203.0.113.25 DESTPORT=25", 220)
+                    client.command("EHLO client.test", 250)
+                    self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+                who = server.messages[0].who
+                self.assertEqual((who["ADDR"], who["PORT"]), (CLIENT, "4321"))
+                self.assertEqual((who["DESTADDR"], who["DESTPORT"]), ("203.0.113.25", "25"))
+
+    def test_caronte_behind_caronte(self):
+        inner = self.behind(LOG_LEVEL=2)
+        with self.caronte("127.0.0.1:%d,identity=xclient" % inner.port) as outer, \
+                harness.Client(outer.port, source=DIRECT) as client:
+            client.hello()
+            for _ in range(3):
+                self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+            client.quit()
+            for message in inner.records("message", count=3):
+                self.assertTrue(message.get("client").startswith(DIRECT + ":"))
+
+    def test_many(self):
+        """Nothing of them stays."""
+        daemon = self.behind(MAX_SESSIONS=20, WORKERS=1, MAX_SESSIONS_PER_ADDRESS=0)
+        for number in range(100):
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.command(self.XCLIENT, 220)
+                if number % 2:
+                    client.reset()
+        with harness.Client(daemon.port) as client:
+            client.hello()
+            self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
+        harness.wait_until(lambda: len(daemon.records("session")) >= 201)
+
+
 class Told(harness.TestCase):
     """What people and programs hear of it."""
     dialogs = ("sniff",)

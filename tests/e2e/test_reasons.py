@@ -239,6 +239,11 @@ def starttls_injection(w):
     client.send(b"STARTTLS\r\nNOOP\r\n")
 
 
+@way("a proxy says XCLIENT wrongly")
+def xclient(w):
+    w.after_hello(XCLIENT_FROM="127.0.0.1").command("XCLIENT ADDR=nobody", 501)
+
+
 # ---- login ----
 
 AUTH = "--auth", "joe:secret"

@@ -558,7 +558,7 @@ static void accept_clients(struct proxy *p, struct world *w)
 		if (fd < 0)
 			return;
 		net_prepare(fd);
-		const struct session_client client = { .fd = fd, .addr = addr };
+		const struct session_client client = { .stream = stream_of(fd), .addr = addr };
 
 		assert_int_equal(seats_take(p->rt.seats, 0, &addr, true, 0, &seat), SEATS_OK);
 		assert_true(session_start(&p->ctx, &client, SESSION_SERVE, seat));

@@ -23,8 +23,7 @@ static void check_refusal(const char *fault, const struct smtp_command *cmd)
 	CHECK(reply.code >= 500 && reply.code <= 599);
 	CHECK((reply.code == 500) == (cmd->verb == SMTP_VERB_UNKNOWN));
 	CHECK((reply.code == 502) ==
-	      (cmd->verb == SMTP_VERB_REFUSED || cmd->verb == SMTP_VERB_XCLIENT ||
-	       cmd->verb == SMTP_VERB_XFORWARD));
+	      (cmd->verb == SMTP_VERB_REFUSED || cmd->verb == SMTP_VERB_XFORWARD));
 }
 
 static bool same_span(struct span a, struct span b)
@@ -247,6 +246,11 @@ static void check_line(struct span line, uint32_t offered, const struct smtp_reb
 		return;
 	}
 	check_same(&all, &cmd);
+	if (cmd.verb == SMTP_VERB_XCLIENT) {
+		/* It is for us alone. */
+		CHECK(cmd.identity.has_client == (cmd.identity.client.family != 0));
+		return;
+	}
 	if (cmd.verb == SMTP_VERB_BDAT)
 		check_chunk(line, &cmd);
 	check_rebuilt(&cmd, &whole);

@@ -22,6 +22,7 @@ static const struct {
 	{ "CHUNKING", SMTP_EXT_CHUNKING },
 	{ "BINARYMIME", SMTP_EXT_BINARYMIME },
 	{ "STARTTLS", SMTP_EXT_STARTTLS },
+	{ "XCLIENT", SMTP_EXT_XCLIENT },
 };
 
 /* The extension that LINE names; "AUTH=" is told from "AUTH " by *OLD. */

@@ -130,7 +130,9 @@ static const struct row rows[] = {
 	{ S("250-c\r\n250-DSN\tx\r\n250 HELP\r\n"), RFC, SMTP_EXT_HELP, 0,
 	  "250-c\r\n250 HELP\r\n" },
 	{ S("250-c\r\n250-XCLIENT NAME ADDR\r\n250-XFORWARD NAME\r\n250 LIMITS RCPTMAX=5\r\n"), RFC,
-	  0, 0, "250 c\r\n" },
+	  SMTP_EXT_XCLIENT, 0, "250 c\r\n" },
+	{ S("250-c\r\n250 XCLIENT NAME LOGIN\r\n"), RFC | SMTP_EXT_XCLIENT, SMTP_EXT_XCLIENT, 0,
+	  "250-c\r\n250 XCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT\r\n" },
 	/* Each once. */
 	{ S("250-c\r\n250-DSN\r\n250-dsn\r\n250 DSN\r\n"), RFC, SMTP_EXT_DSN, 0,
 	  "250-c\r\n250 DSN\r\n" },

@@ -149,11 +149,65 @@ static void lengths(void **state)
 	}
 }
 
+/* What a proxy says of its client; "-": that is not to be understood. */
+static void heard(void **state)
+{
+	static const struct {
+		const char *args, *client, *to;
+	} rows[] = {
+		{ "ADDR=198.51.100.7", "198.51.100.7:0", "" },
+		{ "addr=198.51.100.7 Port=65535 ", "198.51.100.7:65535", "" },
+		{ "PORT=25 ADDR=IPV6:2001:db8::1", "[2001:db8::1]:25", "" },
+		{ "ADDR=1.2.3.4 DESTADDR=5.6.7.8 DESTPORT=25", "1.2.3.4:0", "5.6.7.8:25" },
+		{ "ADDR=1.2.3.4 DESTADDR=[UNAVAILABLE] DESTPORT=[TEMPUNAVAIL]", "1.2.3.4:0", "" },
+		{ "NAME=a+20b HELO=[UNAVAILABLE] PROTO=ESMTP LOGIN=[UNAVAILABLE]", "", "" },
+		{ "REVERSE_NAME=x", "", "" },
+		{ "", "-", NULL },
+		{ "ADDR", "-", NULL },
+		{ "=", "-", NULL },
+		{ "ADDR=", "-", NULL },
+		{ "ADDR=1.2.3", "-", NULL },
+		{ "ADDR=1.2.3.4.5", "-", NULL },
+		{ "ADDR=[UNAVAILABLE]", "-", NULL },
+		{ "ADDR=::1", "-", NULL },
+		{ "ADDR=IPV6:", "-", NULL },
+		{ "ADDR=IPV6:1.2.3.4", "-", NULL },
+		{ "ADDR=1.2.3.4 ADDR=1.2.3.4", "-", NULL },
+		{ "ADDR=1.2.3.4 addr=1.2.3.4", "-", NULL },
+		{ "ADDR=1.2.3.4 PORT=65536", "-", NULL },
+		{ "ADDR=1.2.3.4 PORT=-1", "-", NULL },
+		{ "ADDR=1.2.3.4 DESTADDR=x", "-", NULL },
+		{ "ADDR=1.2.3.4 LOGIN=joe", "-", NULL },
+		{ "ADDR=1.2.3.4 SOURCE=LOCAL", "-", NULL },
+		{ "ADDR=1.2.3.4 IDENT=x", "-", NULL },
+		{ "ADDR=1.2.3.4 WHAT=x", "-", NULL },
+		{ "ADDR=1.2.3.4 NAME=a\x80", "-", NULL },
+	};
+	char client[ADDR_TEXT_MAX], to[ADDR_TEXT_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct smtp_identity said;
+		bool good = smtp_identity_parse(feed_guard(span_str(rows[i].args)), &said);
+
+		assert_int_equal(good, *rows[i].client != '-');
+		if (!good)
+			continue;
+		*client = *to = '\0';
+		if (said.has_client)
+			addr_format(&said.client, client);
+		if (said.has_to)
+			addr_format(&said.to, to);
+		assert_string_equal(client, rows[i].client);
+		assert_string_equal(to, rows[i].to);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(offers), cmocka_unit_test(xclient), cmocka_unit_test(xforward),
-		cmocka_unit_test(names),  cmocka_unit_test(lengths),
+		cmocka_unit_test(names),  cmocka_unit_test(lengths), cmocka_unit_test(heard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,13 +299,45 @@ static void test_binary(void **state)
 	refused(&s, "MAIL FROM:<a@b> BODY=BINARYMIME", SMTP_ORDER_LOCAL, "555");
 }
 
+/* XCLIENT is a proxy's, between transactions, before a login and with nothing behind it. */
+static void test_rename(void **state)
+{
+	static const struct smtp_order_view proxy = { .may_rename = true };
+	static const char line[] = "XCLIENT ADDR=192.0.2.1";
+	static const char more[] = "XCLIENT ADDR=192.0.2.1\r\nNOOP\r\n";
+	struct smtp_order_step step;
+	struct smtp_order s;
+
+	(void)state;
+	start(&s, CHUNKS);
+	refused(&s, line, SMTP_ORDER_LOCAL, "502");
+	refused(&s, "XCLIENT", SMTP_ORDER_LOCAL, "502");
+#define ASK(text) smtp_order_next(&s, SPAN(text "\r\n"), proxy, &step)
+	assert_int_equal(ASK("XCLIENT ADDR=192.0.2.1"), SMTP_ORDER_RENAME);
+	assert_true(step.cmd.identity.has_client);
+	assert_int_equal(ASK("XCLIENT ADDR=x"), SMTP_ORDER_FATAL);
+	assert_memory_equal(step.reply, "501", 3);
+	assert_int_equal(step.why, REASON_XCLIENT);
+	assert_int_equal(smtp_order_next(&s, SPAN(more), proxy, &step), SMTP_ORDER_FATAL);
+	s.logged_in = true;
+	assert_int_equal(ASK("XCLIENT ADDR=192.0.2.1"), SMTP_ORDER_FATAL);
+	s.logged_in = false;
+	in_transaction(&s);
+	assert_int_equal(ASK("XCLIENT ADDR=192.0.2.1"), SMTP_ORDER_FATAL);
+	/* Nothing is read once it was taken. */
+	start(&s, CHUNKS);
+	smtp_order_renamed(&s);
+	assert_int_equal(ASK("NOOP"), SMTP_ORDER_WAIT);
+#undef ASK
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_chunks),	     cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_fatal),	     cmocka_unit_test(test_thrown_away),
 		cmocka_unit_test(test_mail_refused), cmocka_unit_test(test_between_chunks),
-		cmocka_unit_test(test_binary),
+		cmocka_unit_test(test_binary),	     cmocka_unit_test(test_rename),
 	};
 
 	return cmocka_run_group_tests_name("server", tests, NULL, NULL);
