@@ -88,6 +88,19 @@ static void warn_of_relaying(struct warning_to *w, const struct check *k)
 	}
 }
 
+/* Who brings clients from everywhere relays for them all where it fails to say so. */
+static void warn_of_proxies(struct warning_to *w, const struct policy *p)
+{
+	static const char relays[] =
+		"holds addresses of RELAY_NETWORKS: whatever comes from there without a client's "
+		"address may relay";
+
+	if (policy_networks_meet(p->networks, p->balancers))
+		warn(w, SETTING_PROXY_FROM, "%s", relays);
+	if (policy_networks_meet(p->networks, p->renamers))
+		warn(w, SETTING_XCLIENT_FROM, "%s", relays);
+}
+
 static void warn_of_metrics(struct warning_to *w, const struct check *k)
 {
 	const struct addr *a = &k->metrics;
@@ -202,6 +215,7 @@ unsigned check_print_warnings(const struct check *k, const struct config *c, FIL
 	struct warning_to w = { .config = c, .out = out };
 
 	warn_of_relaying(&w, k);
+	warn_of_proxies(&w, &k->policy);
 	warn_of_metrics(&w, k);
 	warn_of_name(&w, k);
 	warn_of_certificates(&w, &k->certificates);

@@ -361,6 +361,44 @@ bool policy_networks_everybody(const struct policy_networks *t)
 	return false;
 }
 
+static int compare_starts(const struct range *a, const struct range *b)
+{
+	if (a->start[0] != b->start[0])
+		return a->start[0] < b->start[0] ? -1 : 1;
+	return a->start[1] < b->start[1] ? -1 : a->start[1] > b->start[1];
+}
+
+/* Of one family: both lists begin at its first address. */
+static bool ranges_meet(const struct range *a, size_t na, const struct range *b, size_t nb)
+{
+	for (;;) {
+		int next;
+
+		if (a->length != NO_PREFIX && b->length != NO_PREFIX)
+			return true;
+		if (na == 1 && nb == 1)
+			return false;
+		next = na == 1 ? 1 : nb == 1 ? -1 : compare_starts(a + 1, b + 1);
+		if (next <= 0) {
+			a++;
+			na--;
+		}
+		if (next >= 0) {
+			b++;
+			nb--;
+		}
+	}
+}
+
+bool policy_networks_meet(const struct policy_networks *a, const struct policy_networks *b)
+{
+	if (!a || !b)
+		return false;
+	return ranges_meet(a->ranges, a->count[0], b->ranges, b->count[0]) ||
+	       ranges_meet(a->ranges + a->count[0], a->count[1], b->ranges + b->count[0],
+			   b->count[1]);
+}
+
 bool policy_networks_explain(const struct policy_networks *t, const struct addr *a, char *out,
 			     size_t cap)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: ISC */
-/* networks: a table of IPv4 and IPv6 prefixes: RELAY_NETWORKS, PROXY_FROM. */
+/* networks: a table of IPv4 and IPv6 prefixes: RELAY_NETWORKS, PROXY_FROM, XCLIENT_FROM. */
 #ifndef POLICY_NETWORKS_H
 #define POLICY_NETWORKS_H
 
@@ -26,6 +26,8 @@ size_t policy_networks_build(void *mem, size_t room, const struct span *texts,
 bool policy_networks_match(const struct policy_networks *t, const struct addr *a);
 /* Whether every IPv4 address, or every IPv6 address, is in one of the networks. */
 bool policy_networks_everybody(const struct policy_networks *t);
+/* Whether an address is in a network of both. */
+bool policy_networks_meet(const struct policy_networks *a, const struct policy_networks *b);
 /* Checks one entry given in the setting itself; NULL or what is wrong. */
 const char *policy_network_check(struct span entry);
 /* The longest matching prefix as text ("10.0.0.0/8") for `carontectl explain`; false: none. */

@@ -244,6 +244,13 @@ class Warnings(Base):
                       "%s 192.0.0.0/2" % networks):
             self.assert_warns("RELAY_NETWORKS", self.WORLD, RELAY_NETWORKS=world)
 
+    def test_proxies_that_relay(self):
+        for name in "PROXY_FROM", "XCLIENT_FROM":
+            self.assert_warns(name, "may relay", RELAY_NETWORKS="10.0.0.0/8",
+                              **{name: "192.0.2.1 10.2.3.4"})
+            self.assertEqual(self.warnings(RELAY_NETWORKS="10.0.0.0/8",
+                                           **{name: "192.0.2.1"}), [])
+
     def test_no_recipients(self):
         for recipients in None, []:
             self.assert_warns("RECIPIENTS", "nobody but <postmaster>", RECIPIENTS=recipients,

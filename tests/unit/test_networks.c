@@ -497,6 +497,33 @@ static void test_many(void **state)
 	free(text);
 }
 
+static void meet(const char *one, const char *two, bool want)
+{
+	struct policy_networks *a = build_one(one), *b = build_one(two);
+
+	assert_int_equal(policy_networks_meet(a, b), want);
+	assert_int_equal(policy_networks_meet(b, a), want);
+	assert_int_equal(policy_networks_meet(a, a), *one != '\0');
+	free(a);
+	free(b);
+}
+
+static void test_meet(void **state)
+{
+	(void)state;
+	meet("10.0.0.0/8", "10.1.2.3", true);
+	meet("10.0.0.0/8", "9.255.255.255\n11.0.0.0", false);
+	meet("10.0.0.0/8\n10.0.0.0/9", "10.255.255.255", true);
+	meet("0.0.0.0/0", "255.255.255.255", true);
+	meet("0.0.0.0/0", "::/0", false);
+	meet("::/0", "ffff::1", true);
+	meet("2001:db8::/32", "2001:db8::/48\n10.0.0.1", true);
+	meet("10.0.0.0/9", "10.128.0.0/9", false);
+	meet("1.1.1.1\n3.3.3.3\n5.5.5.5", "2.2.2.2\n4.4.4.4\n6.6.6.6", false);
+	meet("1.1.1.1\n3.3.3.3\n5.5.5.5", "2.2.2.2\n4.4.4.4\n5.5.5.5", true);
+	assert_false(policy_networks_meet(NULL, NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -510,6 +537,7 @@ int main(void)
 		cmocka_unit_test(test_deepest_nesting),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_meet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
