@@ -124,7 +124,7 @@ static bool check_hello(struct destination_check *k)
 	return how == SMTP_HELLO_GOOD;
 }
 
-/* It judges clients by their own addresses, if it is as check_destination_identity.c wants it. */
+/* Whether it is told of clients, so that its own rules may judge them. */
 static bool is_told_of_clients(const struct destination_check *k)
 {
 	return k->at.identity == ROUTE_IDENTITY_XCLIENT || route_identity_binds(k->at.identity);

@@ -22,7 +22,7 @@ static bool greets_and_offers(struct destination_check *k, struct smtp_reply *re
 	return destination_answer(k, &heard, reply) == SMTP_HELLO_GOOD;
 }
 
-/* It is told of the client by XCLIENT. False: said. */
+/* Tells it of the client by XCLIENT. False: it takes no such word, and the report says so. */
 static bool takes_xclient(struct destination_check *k, struct smtp_reply *reply)
 {
 	static const char cure[] = "Postfix smtpd_authorized_xclient_hosts";

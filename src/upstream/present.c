@@ -26,16 +26,6 @@ bool present_by_command(const struct connect *c)
 	return wanted(c) == ROUTE_IDENTITY_XCLIENT && c->identity;
 }
 
-static void over(struct talk *t, enum connect_result how)
-{
-	struct connect *c = t->connect;
-
-	io_timer_stop(c->ctx->io, &c->timer);
-	if (how == CONNECT_REACHED)
-		c->said = buf_span(&t->in);
-	t->done(c, how);
-}
-
 /* ---- the header ---- */
 
 /* Our own connection: version 1 says what it is, since Postfix takes no UNKNOWN. Version 2 has
@@ -71,9 +61,9 @@ static void header_said(struct io_op *op, int res)
 
 	buf_clear(&c->talk->in);
 	if (res >= 0 || res == -EPIPE || res == -ECONNRESET)
-		over(c->talk, CONNECT_REACHED); /* its end is for who receives */
+		talk_over(c->talk, CONNECT_REACHED); /* its end is for who receives */
 	else
-		over(c->talk, res == -ECANCELED ? CONNECT_FAILED : CONNECT_NO_MEANS);
+		talk_over(c->talk, res == -ECANCELED ? CONNECT_FAILED : CONNECT_NO_MEANS);
 }
 
 void present_header(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -96,7 +86,7 @@ static void unidentified(struct talk *t, enum smtp_hello_step step, const char *
 {
 	talk_fault(t, "identity", why);
 	t->connect->is_of_client = step == SMTP_HELLO_XCLIENT || step == SMTP_HELLO_EHLO;
-	over(t, CONNECT_UNIDENTIFIED);
+	talk_over(t, CONNECT_UNIDENTIFIED);
 }
 
 /* The destination says what it thinks of the client: in place of the greeting that comes next. All
@@ -127,7 +117,7 @@ static void xclient_heard(struct talk *t, const struct smtp_reply *reply,
 	buf_consume(&t->in, t->greeting);
 	t->greeting = reply->text.n;
 	t->connect->presented = true;
-	over(t, CONNECT_REACHED);
+	talk_over(t, CONNECT_REACHED);
 }
 
 static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
@@ -138,7 +128,7 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 	if (step == SMTP_HELLO_OWN_GREETING)
 		t->greeting = reply->text.n;
 	if (step == SMTP_HELLO_OWN_GREETING && how == SMTP_HELLO_BAD)
-		over(t, CONNECT_REACHED); /* its owner judges that */
+		talk_over(t, CONNECT_REACHED); /* its owner judges that */
 	else if (more)
 		unidentified(t, step, "more has come behind an answer");
 	else if (step == SMTP_HELLO_XCLIENT)
@@ -158,7 +148,7 @@ static void lost(struct talk *t, int res)
 
 	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
 		stream_cut(&t->connect->stream);
-		over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
+		talk_over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
 		return;
 	}
 	snprintf(why, sizeof(why), "%s gets no answer%s", talk_asked(t),
@@ -171,7 +161,7 @@ static void malformed(struct talk *t)
 	char why[80];
 
 	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
-		over(t, CONNECT_REACHED);
+		talk_over(t, CONNECT_REACHED);
 		return;
 	}
 	snprintf(why, sizeof(why), "%s gets a malformed answer", talk_asked(t));
@@ -214,7 +204,7 @@ static void again_heard(struct talk *t, const struct smtp_reply *reply, bool mor
 		bool stale = step == SMTP_HELLO_EHLO || is_verdict(reply);
 
 		if (stale)
-			over(t, CONNECT_STALE);
+			talk_over(t, CONNECT_STALE);
 		else
 			unidentified(t, step, t->hello.words);
 	} else if (step == SMTP_HELLO_XCLIENT) {
@@ -225,20 +215,20 @@ static void again_heard(struct talk *t, const struct smtp_reply *reply, bool mor
 	} else {
 		c->xclient = t->hello.xclient;
 		c->offer = &t->hello.offer;
-		over(t, CONNECT_REACHED);
+		talk_over(t, CONNECT_REACHED);
 	}
 }
 
 static void again_lost(struct talk *t, int res)
 {
 	(void)res;
-	over(t, CONNECT_STALE);
+	talk_over(t, CONNECT_STALE);
 }
 
 /* A 421, or its end, has come over it meanwhile. */
 static void again_early(struct talk *t)
 {
-	over(t, CONNECT_STALE);
+	talk_over(t, CONNECT_STALE);
 }
 
 void present_again(struct connect *c, void (*done)(struct connect *c, enum connect_result how))

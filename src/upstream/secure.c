@@ -25,21 +25,11 @@ static const struct settings *settings_of(const struct connect *c)
 
 /* ---- how it ends ---- */
 
-static void over(struct talk *t, enum connect_result how)
-{
-	struct connect *c = t->connect;
-
-	io_timer_stop(c->ctx->io, &c->timer);
-	if (how == CONNECT_REACHED)
-		c->said = buf_span(&t->in);
-	t->done(c, how);
-}
-
 /* There is no TLS, because of WHY. */
 static void insecure(struct talk *t, const char *what, const char *why)
 {
 	talk_fault(t, what, why);
-	over(t, CONNECT_INSECURE);
+	talk_over(t, CONNECT_INSECURE);
 }
 
 static void no_tls(struct talk *t, const char *why)
@@ -55,7 +45,7 @@ static void not_offered(struct talk *t, const char *why)
 		return;
 	}
 	talk_keep_greeting(t);
-	over(t, CONNECT_REACHED);
+	talk_over(t, CONNECT_REACHED);
 }
 
 /* ---- the handshake ---- */
@@ -84,7 +74,7 @@ static void shaken(struct io_op *op, int res)
 		(void)tls_kernel_take_over(tls);
 		tls_kernel_settle(tls);
 		talk_keep_greeting(t);
-		over(t, CONNECT_REACHED);
+		talk_over(t, CONNECT_REACHED);
 	} else {
 		fail(t, tls);
 	}
@@ -102,7 +92,7 @@ static void shake(struct talk *t)
 	struct tls_conn *tls = tls_begin(&c->ctx->tls, c->stream.fd, &role);
 
 	if (!tls) {
-		over(t, CONNECT_NO_MEANS);
+		talk_over(t, CONNECT_NO_MEANS);
 		return;
 	}
 	stream_put_on(&c->stream, &tls->layer);
@@ -143,7 +133,7 @@ static bool answers_header(const struct talk *t, enum smtp_hello_step step)
 static void unidentified(struct talk *t, const char *why)
 {
 	talk_fault(t, "identity", why);
-	over(t, CONNECT_UNIDENTIFIED);
+	talk_over(t, CONNECT_UNIDENTIFIED);
 }
 
 /* One reply to this step; MORE came behind it. A greeting that is a refusal is not ours to judge.
@@ -158,7 +148,7 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 	if (how == SMTP_HELLO_GOOD)
 		accepted(t, more);
 	else if (how == SMTP_HELLO_BAD && step == SMTP_HELLO_CLEAR_GREETING)
-		over(t, CONNECT_REACHED);
+		talk_over(t, CONNECT_REACHED);
 	else if (more && answers_header(t, step))
 		unidentified(t, present_unknown_header);
 	else if (more)
@@ -188,7 +178,7 @@ static void lost(struct talk *t, int res)
 	} else {
 		/* Whatever has ended it, nothing may come in clear behind that. */
 		stream_cut(&t->connect->stream);
-		over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
+		talk_over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
 	}
 }
 
@@ -197,7 +187,7 @@ static void malformed(struct talk *t)
 	char why[80];
 
 	if (t->hello.step == SMTP_HELLO_CLEAR_GREETING) {
-		over(t, CONNECT_REACHED);
+		talk_over(t, CONNECT_REACHED);
 		return;
 	}
 	snprintf(why, sizeof(why), "%s gets a malformed answer", talk_asked(t));

@@ -13,6 +13,16 @@ static const struct settings *settings_of(const struct talk *t)
 	return &t->connect->rt->config->set;
 }
 
+void talk_over(struct talk *t, enum connect_result how)
+{
+	struct connect *c = t->connect;
+
+	io_timer_stop(c->ctx->io, &c->timer);
+	if (how == CONNECT_REACHED)
+		c->said = buf_span(&t->in);
+	t->done(c, how);
+}
+
 void talk_keep_greeting(struct talk *t)
 {
 	t->in.tail = t->in.head + (uint32_t)t->greeting;

@@ -35,6 +35,9 @@ struct talk *talk_new(struct connect *c);
 void talk_ask(struct talk *t);
 /* The same, where what is in T->in already may be the reply, or its beginning. */
 void talk_listen(struct talk *t);
+/* The stage has come to its end: HOW. What is in T->in is for who has the connection next. T may be
+ * gone afterwards. */
+void talk_over(struct talk *t, enum connect_result how);
 /* Only the greeting counts. */
 void talk_keep_greeting(struct talk *t);
 /* The fault WHAT of the destination: WHY. Once a second at most it is told. */
