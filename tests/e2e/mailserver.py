@@ -68,6 +68,14 @@ class MailServer(harness.Program):
         """All that it has logged so far."""
         return self.stderr()
 
+    def has_logged(self, text):
+        """Once TEXT is in its log, all of that. A server may write it behind its answer."""
+        try:
+            harness.wait_until(lambda: text in self.log())
+        except AssertionError:
+            raise AssertionError("%r is not in the log: %s" % (text, self.log())) from None
+        return self.log()
+
     def queues(self):
         """Directories with a file or more for each message that is taken and not delivered."""
         raise NotImplementedError

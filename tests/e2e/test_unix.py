@@ -414,4 +414,4 @@ class Postfix(Own):
                                      sorted(map(harness.sha256, sent)))
                     self.assertEqual({r.get("destination")
                                       for r in daemon.records("message", count=4)}, {place})
-            self.assertIn("connect from localhost[127.0.0.1]", server.log())
+            server.has_logged("connect from localhost[127.0.0.1]")
