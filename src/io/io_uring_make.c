@@ -10,12 +10,18 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SQ_ENTRIES 1024u
 #define CQ_MAX	   16384u /* more than that at once waits in the kernel's overflow list */
 #define FED_MAX	   256u	  /* blocks in the kernel's hands */
 #define STUCK_MAX  4u	  /* kernel threads */
+
+/* For a worker that starts, and for nobody else. */
+#define MEMORY_TRIES	20
+#define MEMORY_PAUSE_MS 20
+
 #define NEEDED                                                                                     \
 	(IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_FAST_POLL |                  \
 	 IORING_FEAT_EXT_ARG)
@@ -30,6 +36,23 @@ static unsigned power_of_two(unsigned n)
 }
 
 static const char no_memory[] = "no memory for a ring, or RLIMIT_MEMLOCK leaves none";
+
+/* The kernel gives back what rings of processes that have ended had locked when it comes to it, and
+ * where no pages lie free for a new one, it says so in place of dropping what it has cached (6.14
+ * and later). */
+static int init_patiently(struct io_uring *ring, struct io_uring_params *p)
+{
+	const struct timespec pause = { .tv_nsec = MEMORY_PAUSE_MS * 1000000L };
+	const struct io_uring_params wanted = *p;
+	int ret = io_uring_queue_init_params(SQ_ENTRIES, ring, p);
+
+	for (int i = 0; ret == -ENOMEM && i < MEMORY_TRIES; i++) {
+		nanosleep(&pause, NULL);
+		*p = wanted;
+		ret = io_uring_queue_init_params(SQ_ENTRIES, ring, p);
+	}
+	return ret;
+}
 
 static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why)
 {
@@ -52,7 +75,7 @@ static int make_ring(struct uring *u, unsigned ops, bool plain, const char **why
 			.cq_entries = cq,
 		};
 
-		ret = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
+		ret = init_patiently(&u->ring, &p);
 		if (ret == 0 && (p.features & NEEDED) != NEEDED) {
 			io_uring_queue_exit(&u->ring);
 			*why = "the kernel's io_uring is too old";

@@ -13,11 +13,13 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/io.h"
@@ -217,6 +219,50 @@ static void locked_memory_is_foretold(void **state)
 	}
 }
 
+static void *give_memory(void *arg)
+{
+	const struct timespec soon = { .tv_nsec = 60000000 };
+
+	nanosleep(&soon, NULL);
+	(void)!setrlimit(RLIMIT_MEMLOCK, arg);
+	return NULL;
+}
+
+/* No memory for a ring at first, and some soon after. */
+static int child_with_late_memory(void)
+{
+	struct rlimit usual, none;
+	pthread_t giver;
+	struct io *io;
+	int ret;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &usual) < 0)
+		return 1;
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = usual.rlim_max };
+	if (setrlimit(RLIMIT_MEMLOCK, &none) < 0 || leave_root() < 0 ||
+	    pthread_create(&giver, NULL, give_memory, &usual) != 0)
+		return 1;
+	ret = io_create(&io, IO_ENGINE_URING, &limits, NULL);
+	return pthread_join(giver, NULL) == 0 && ret == 0 ? 0 : 2;
+}
+
+static void late_memory_is_waited_for(void **state)
+{
+	struct io *io;
+	pid_t child;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip(); /* only root's children are users of their own */
+	if (io_create(&io, IO_ENGINE_URING, &limits, NULL) != 0)
+		skip(); /* no io_uring here */
+	io_destroy(io);
+	child = fork();
+	if (child == 0)
+		_exit(child_with_late_memory());
+	assert_int_equal(status_of(child), 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -225,6 +271,7 @@ int main(void)
 		cmocka_unit_test(bad_limits_are_no_reason_for_epoll),
 		cmocka_unit_test(a_sandbox_makes_it_epoll),
 		cmocka_unit_test(locked_memory_is_foretold),
+		cmocka_unit_test(late_memory_is_waited_for),
 	};
 
 	return cmocka_run_group_tests_name("choice of the engine", tests, NULL, NULL);
