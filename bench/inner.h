@@ -53,6 +53,8 @@ struct load_options {
 	struct addr to;
 	struct addr from[LOAD_SOURCES_MAX]; /* addresses to come from, in turn */
 	unsigned from_count;
+	struct addr proxied[LOAD_SOURCES_MAX]; /* clients of whom PROXY headers tell, in turn */
+	unsigned proxied_count;
 	uint64_t messages;
 	unsigned connections, per_connection;
 	struct load_size sizes[LOAD_SIZES_MAX];
@@ -216,7 +218,7 @@ struct load {
 	SSL_SESSION *session; /* the last that a server has offered, or NULL */
 	uint64_t now_us;
 	uint64_t next; /* messages given out */
-	unsigned active, from_next, rising;
+	unsigned active, from_next, proxied_next, rising;
 	bool stop; /* nothing new is begun */
 	struct list busy, waiting, unused;
 	struct load_connection *connections;

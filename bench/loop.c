@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "io/net.h"
+#include "smtp/proxy.h"
 
 #define EVENTS	   512
 #define SWEEP_US   100000u /* how often deadlines are looked at */
@@ -214,12 +215,34 @@ static bool shake(struct load_connection *c)
 	}
 }
 
-/* The connection stands. False: nothing else may be done yet. */
+/* The first octets of a connection, which has room for them. 0 or -errno. */
+static int send_header(struct load *l, int fd)
+{
+	struct addr from = l->opt->proxied[l->proxied_next++ % l->opt->proxied_count];
+	const struct smtp_proxy_more nothing = { 0 };
+	uint8_t mem[SMTP_PROXY_MAX];
+	struct span header;
+	struct addr local;
+	struct buf out;
+
+	net_local(fd, &local);
+	from.port = local.port;
+	buf_init(&out, mem, sizeof(mem));
+	CHECK(smtp_proxy_write(&from, &l->opt->to, &nothing, &out) == 0);
+	header = buf_span(&out);
+	return send(fd, header.p, header.n, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* The connection stands. False: nothing else may be done yet, or it is gone. */
 static bool connected(struct load_connection *c)
 {
 	const struct load_options *o = c->load->opt;
 
 	c->connecting = false;
+	if (o->proxied_count && send_header(c->load, c->fd) < 0) {
+		fail(c, LOAD_LOST);
+		return false;
+	}
 	if (o->half_open == LOAD_BEFORE_HELLO) {
 		c->up = true;
 		load_idle(c);

@@ -41,6 +41,7 @@ static const char help[] =
 	"  -r, --rate R             open loop: R messages a second are due, whatever becomes of them;\n"
 	"                           without it the next begins when one is done\n"
 	"      --from ADDRESS,...   IP addresses to come from, in turn\n"
+	"      --proxy ADDRESS,...  a PROXY header (version 2) first, for clients at these, in turn\n"
 	"      --tls                TLS from the first octet; certificates are not verified\n"
 	"      --starttls           TLS by STARTTLS, where offered\n"
 	"      --resume             TLS sessions of connections before are resumed\n"
@@ -60,6 +61,7 @@ enum {
 	KEY_CHUNK = 256,
 	KEY_SEED,
 	KEY_FROM,
+	KEY_PROXY,
 	KEY_TLS,
 	KEY_STARTTLS,
 	KEY_RESUME,
@@ -84,6 +86,7 @@ static const struct option keys[] = {
 	{ "pipelining", no_argument, NULL, 'p' },
 	{ "rate", required_argument, NULL, 'r' },
 	{ "from", required_argument, NULL, KEY_FROM },
+	{ "proxy", required_argument, NULL, KEY_PROXY },
 	{ "tls", no_argument, NULL, KEY_TLS },
 	{ "starttls", no_argument, NULL, KEY_STARTTLS },
 	{ "resume", no_argument, NULL, KEY_RESUME },
@@ -157,17 +160,19 @@ static void take_sizes(struct load_options *o, const char *text)
 		wrong("--size", text, "SIZE, SIZE:WEIGHT,... or `mail'");
 }
 
-static void take_from(struct load_options *o, char *text)
+/* A list of IP addresses: how many. */
+static unsigned take_addresses(struct addr out[LOAD_SOURCES_MAX], const char *option, char *text)
 {
 	char *save = NULL;
+	unsigned n = 0;
 
-	o->from_count = 0;
 	for (char *ip = strtok_r(text, ",", &save); ip; ip = strtok_r(NULL, ",", &save)) {
-		if (o->from_count == LOAD_SOURCES_MAX)
-			wrong("--from", ip, "a list of at most 64 addresses");
-		if (addr_parse_ip(&o->from[o->from_count++], ip) < 0)
-			wrong("--from", ip, "an IP address");
+		if (n == LOAD_SOURCES_MAX)
+			wrong(option, ip, "a list of at most 64 addresses");
+		if (addr_parse_ip(&out[n++], ip) < 0)
+			wrong(option, ip, "an IP address");
 	}
+	return n;
 }
 
 static void take_to(struct load_options *o, const char *text)
@@ -223,18 +228,9 @@ static void take_half_open(struct load_options *o, const char *text)
 		wrong("--half-open", text, "`connect' or `hello'");
 }
 
-static bool take_long(struct load_options *o, int key, char *arg)
+static bool take_secure(struct load_options *o, int key, const char *arg)
 {
 	switch (key) {
-	case KEY_CHUNK:
-		o->chunk = (uint32_t)number(arg, "--chunk", 1, LOAD_SIZE_MAX);
-		return true;
-	case KEY_SEED:
-		o->seed = number(arg, "--seed", 0, UINT64_MAX);
-		return true;
-	case KEY_FROM:
-		take_from(o, arg);
-		return true;
 	case KEY_TLS:
 		take_tls(o, LOAD_TLS_FIRST);
 		return true;
@@ -246,6 +242,26 @@ static bool take_long(struct load_options *o, int key, char *arg)
 		return true;
 	case KEY_HALF_OPEN:
 		take_half_open(o, arg);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool take_long(struct load_options *o, int key, char *arg)
+{
+	switch (key) {
+	case KEY_CHUNK:
+		o->chunk = (uint32_t)number(arg, "--chunk", 1, LOAD_SIZE_MAX);
+		return true;
+	case KEY_SEED:
+		o->seed = number(arg, "--seed", 0, UINT64_MAX);
+		return true;
+	case KEY_FROM:
+		o->from_count = take_addresses(o->from, "--from", arg);
+		return true;
+	case KEY_PROXY:
+		o->proxied_count = take_addresses(o->proxied, "--proxy", arg);
 		return true;
 	case KEY_TIMEOUT:
 		o->timeout_s = (unsigned)number(arg, "--timeout", 1, 86400);
@@ -263,7 +279,7 @@ static bool take_long(struct load_options *o, int key, char *arg)
 		o->digests = arg;
 		return true;
 	default:
-		return false;
+		return take_secure(o, key, arg);
 	}
 }
 

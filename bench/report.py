@@ -118,6 +118,26 @@ def tls_table(results, about):
             "\n" + key_process_line(results))
 
 
+def identity_table(results):
+    """Each way of identity as ratios to the same dialog with none."""
+    rows = [("way", "dialog", "load", "processor time", "messages/s", "us/message", "rounds")]
+    for (load, subject), mine in results.samples.items():
+        dialog = subject.split("-")[1]
+        base = results.samples.get((load, "caronte-" + dialog), {})
+        if subject == "caronte-" + dialog or not load.startswith("identity-"):
+            continue
+        both = [(mine[n], base[n]) for n in mine if n in base]
+        rows.append((subjects.IDENTITIES[subject.split("-", 2)[2]].title, dialog, load[9:],
+                     *(number(statistics.median(of(one) / of(other) for one, other in both), 3)
+                       if both else "-" for of in (lambda s: s.cpu_us, lambda s: s.per_second)),
+                     number(results.median(load, subject, lambda s: s.cpu_us), 1), str(len(mine))))
+    if len(rows) == 1:
+        return None
+    ways = [way.title for way in subjects.IDENTITIES.values()]
+    rows[1:] = sorted(rows[1:], key=lambda row: (row[1], row[2], ways.index(row[0])))
+    return "The client's identity: ratios to the same dialog without\n" + table(rows)
+
+
 def beside_line(results):
     texts = []
     for load, subject in results.samples:
@@ -350,10 +370,10 @@ def write(where, about, results, chosen, measuring):
     parts += [load_table(results, about, name, title, chosen) for name, title in loads]
     parts += [cluster_table(results, chosen), idle_table(idle),
               half_open_table(measuring.half_open)]
-    if not measuring.options.tls:
+    if not measuring.options.tls and not measuring.options.identity:
         parts += [scaling_line(results, measuring.scaling), half_line(results, about),
                   target_table(results, about)]
-    parts += [tls_table(results, about), beside_line(results)]
+    parts += [tls_table(results, about), identity_table(results), beside_line(results)]
     text = "\n\n".join(part for part in parts if part) + "\n"
     write_csv(where, about, results, idle)
     write_plots(where, about, results, chosen, idle)

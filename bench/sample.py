@@ -37,6 +37,7 @@ class Load:
     tls: str = ""  # "tls" from the first octet, "starttls"
     key: str = "p256"  # of the certificate
     resumed: bool = False
+    identity: bool = False  # of each way in which the client's identity is heard or told
 
     def words(self, messages):
         return [*self.arguments, *(["--" + self.tls] if self.tls else []),
@@ -70,6 +71,9 @@ LOADS = [
     Load("tls-1m", "TLS, 1 MB", ("-s", "1048576"), 8, 300, 200, warm=8, octets=1 << 20, tls="tls"),
     Load("starttls-2k", "STARTTLS, 2 KB, a full handshake each, P-256", ("-s", "2048"), 32, 3000,
          2000, tls="starttls"),
+    Load("identity-2k", "2 KB, one per connection", ("-s", "2048"), 32, 5000, 3000, identity=True),
+    Load("identity-2k-10", "2 KB, ten per connection", ("-s", "2048"), 32, 10000, 6000, warm=320,
+         per_connection=10, identity=True),
 ]
 HALF_OPEN = {"": "nobody", "connect": "connections without a ClientHello",
              "hello": "connections that stop behind their ClientHello"}
@@ -95,6 +99,10 @@ class Sample:
     uses_io_uring: bool = False
 
 
+def identity_of(subject):
+    return subjects.IDENTITIES[subject.identity]
+
+
 def sink_command(bench, port, more):
     return [bench.build / "caronte-sink", "--listen", "%s:%d" % (bench.sink_host, port), "--name",
             "sink.test", "--report", "report-%d" % port, "--digest", "--reply", REFUSE, *more]
@@ -110,7 +118,8 @@ class Sinks:
         bench.sink_host = getattr(bench.place, side)
         self.ports = [subjects.free_port() for _ in range(count)]
         self.programs = [subjects.Program(bench, "sink-%d" % port, side, sink_command(
-            bench, port, ["--max", str(sessions + 64), *more])) for port in self.ports]
+            bench, port, ["--max", str(sessions + 64), *more, *identity_of(subject).sink]))
+            for port in self.ports]
         for program in self.programs:
             subjects.wait_until(lambda: "ready" in program.text() or not program.alive(),
                                 "the sink")
@@ -161,8 +170,9 @@ def run_load(bench, subject, words, digests, generators=1):
     """The figures of a load, which several generators may share (then a latency is the worst of
     theirs)."""
     programs = [subjects.Program(bench, "load-%d" % n, "outside", [
-        bench.build / "caronte-load", *words, *(["--seed", str(100 + n)] if n else []), "--digests",
-        "%s-%d" % (digests, n), "%s:%d" % (subject.host, subject.port)]) for n in range(generators)]
+        bench.build / "caronte-load", *words, *identity_of(subject).load,
+        *(["--seed", str(100 + n)] if n else []), "--digests", "%s-%d" % (digests, n),
+        "%s:%d" % (subject.host, subject.port)]) for n in range(generators)]
     every = [figures_of(bench, subject, program) for program in programs]
     merged = {key: sum(figures[key] for figures in every) for key in (
         "messages", "refused", "connected", "handshakes", "resumed", "octets", "cpu_seconds",

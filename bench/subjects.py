@@ -9,6 +9,7 @@ left out of the measuring.
 """
 import contextlib
 import ctypes
+import dataclasses
 import os
 import pathlib
 import pwd
@@ -176,6 +177,39 @@ sys.exit(not ok)
 """
 
 
+OFFERED = ("PIPELINING", "SIZE 104857600", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES",
+           "CHUNKING")
+
+
+def sink_that_knows(command, answer):
+    """Options of caronte-sink for a destination that offers COMMAND, and answers it so."""
+    return [*(word for line in (*OFFERED, command + " NAME ADDR PORT PROTO HELO IDENT SOURCE")
+              for word in ("--ext", line)), "--reply", "UNKNOWN:%s=%s" % (command, answer)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a way of identity asks of Caronte's settings and of the programs around it."""
+    title: str
+    setting: str = ""
+    option: str = ""  # of each destination
+    load: tuple = ()  # options of caronte-load
+    sink: tuple = ()
+
+
+IDENTITIES = {
+    "": Identity("nobody is told"),
+    "from-proxy": Identity("a PROXY header from the client's side", 'CONFIG_PROXY_FROM="0.0.0.0/0"',
+                           load=("--proxy", "127.0.0.1")),
+    "to-proxy1": Identity("identity=proxy1", option=",identity=proxy1", sink=("--proxy",)),
+    "to-proxy2": Identity("identity=proxy2", option=",identity=proxy2", sink=("--proxy",)),
+    "to-xclient": Identity("identity=xclient", option=",identity=xclient",
+                           sink=sink_that_knows("XCLIENT", "220 sink.test ESMTP")),
+    "to-xforward": Identity("identity=xforward", option=",identity=xforward",
+                            sink=sink_that_knows("XFORWARD", "250 2.0.0 Ok")),
+}
+
+
 class Secure:
     """TLS of a sample: how it begins, and the file with key and certificate."""
 
@@ -190,6 +224,7 @@ class Subject:
     holds_idle = True  # can hold ten thousand idle connections
     adds_header = False
     skips_221 = False  # closes the connection behind a refusal
+    identity = ""  # how one hears or tells who the client is: a key of IDENTITIES
     secures = ()  # "tls" from the first octet, "starttls": what it can be measured with
     secure = None  # of the sample that runs
 
@@ -279,12 +314,14 @@ class Caronte(Subject):
 
     prefix = "caronte"
 
-    def __init__(self, bench, dialog="sniff", engine="auto", body="auto", keys=True):
+    def __init__(self, bench, dialog="sniff", engine="auto", body="auto", keys=True, identity=""):
         self.dialog, self.engine, self.body, self.keys = dialog, engine, body, keys
+        self.identity = identity
         self.build = bench.build
         self.name = "-".join([self.prefix, dialog, *[word for word in (engine, body)
                                                    if word != "auto"],
-                              *([] if keys else ["without-key-process"])])
+                              *([] if keys else ["without-key-process"]),
+                              *([identity] if identity else [])])
         super().__init__(bench)
 
     def check(self):
@@ -294,7 +331,8 @@ class Caronte(Subject):
             raise Missing("io_uring is not to be had here")
 
     def variant(self):
-        lines = ["CONFIG_ENGINE_%s=y" % self.engine.upper(), "CONFIG_BODY_%s=y" % self.body.upper()]
+        lines = ["CONFIG_ENGINE_%s=y" % self.engine.upper(), "CONFIG_BODY_%s=y" % self.body.upper(),
+                 IDENTITIES[self.identity].setting]
         if self.bench.has_setting("DIALOG_SNIFF"):
             lines.append("CONFIG_DIALOG_%s=y" % self.dialog.upper())
         if self.secure:
@@ -317,7 +355,8 @@ class Caronte(Subject):
         (top / "recipients").write_text("@local.test\n")
         more = "CONFIG_COOPERATION_CLUSTER=y\n" if len(sinks) > 1 else ""
         path = self.write("caronte.conf", HOST=self.host, PORT=self.smtp_port(), USER=USER,
-                          WORKERS=self.bench.workers, DESTINATIONS=" ".join(sinks), DIR=top,
+                          WORKERS=self.bench.workers, DIR=top, DESTINATIONS=" ".join(
+                              sink + IDENTITIES[self.identity].option for sink in sinks),
                           MAX=sessions + 64, VARIANT=self.variant() + more)
         self.log = top / "log/caronte.xml"
         self.launch([self.build / "caronte", "-c", path])
@@ -530,7 +569,9 @@ def variants(bench):
                  lambda d=dialog: Caronte(bench, d, body="splice"),
                  lambda d=dialog: Caronte(bench, d, body="copy"),
                  lambda d=dialog: Caronte(bench, d, engine="epoll", body="splice"),
-                 lambda d=dialog: Caronte(bench, d, keys=False)]
+                 lambda d=dialog: Caronte(bench, d, keys=False),
+                 *(lambda d=dialog, i=identity: Caronte(bench, d, identity=i)
+                   for identity in IDENTITIES if identity)]
         if bench.beside:
             made.append(lambda d=dialog: Beside(bench, d))
     return made

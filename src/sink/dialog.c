@@ -11,6 +11,7 @@
 #include "sink/inner.h"
 #include "smtp/command.h"
 #include "smtp/line.h"
+#include "smtp/proxy.h"
 
 static struct span skip_blanks(struct span s)
 {
@@ -367,6 +368,32 @@ static bool line_step(struct sink_session *s)
 	return true;
 }
 
+/* --proxy: whoever does not begin with a header is not served. */
+static bool header_step(struct sink_session *s)
+{
+	struct smtp_proxy header;
+	char from[ADDR_TEXT_MAX];
+	const char *why;
+
+	switch (smtp_proxy_parse(buf_span(&s->in), &header, &why)) {
+	case SMTP_PROXY_MORE:
+		return false;
+	case SMTP_PROXY_BAD:
+		sink_note(s, 'N', "no PROXY header: %s", why);
+		buf_clear(&s->in);
+		s->ending = SINK_POLITE;
+		s->why = "no PROXY header";
+		return true;
+	case SMTP_PROXY_OK:
+		break;
+	}
+	addr_format(&header.from, from);
+	sink_note(s, 'N', "a PROXY header, of %s", header.local ? "the proxy itself" : from);
+	buf_consume(&s->in, header.n);
+	s->phase = SINK_CONNECTED;
+	return true;
+}
+
 static bool greet_step(struct sink_session *s)
 {
 	s->phase = SINK_COMMAND;
@@ -379,15 +406,17 @@ static bool greet_step(struct sink_session *s)
 void sink_dialog_connect(struct sink_session *s)
 {
 	s->seen[SINK_EV_CONNECT] = 1;
+	if (s->sink->opt->proxy)
+		s->phase = SINK_HEADER;
 	sink_answer(s, SINK_EV_CONNECT, SPAN(""), SPAN(""));
 }
 
 bool sink_dialog_step(struct sink_session *s)
 {
 	static bool (*const steps[SINK_PHASES])(struct sink_session * s) = {
-		[SINK_CONNECTED] = greet_step,	     [SINK_COMMAND] = line_step,
-		[SINK_AUTHDATA] = line_step,	     [SINK_DATA] = sink_body_data_step,
-		[SINK_CHUNK] = sink_body_chunk_step,
+		[SINK_CONNECTED] = greet_step,	   [SINK_HEADER] = header_step,
+		[SINK_COMMAND] = line_step,	   [SINK_AUTHDATA] = line_step,
+		[SINK_DATA] = sink_body_data_step, [SINK_CHUNK] = sink_body_chunk_step,
 	};
 
 	return steps[s->phase](s);

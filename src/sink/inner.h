@@ -79,7 +79,15 @@ struct sink {
 	struct io_op signal_op;
 };
 
-enum sink_phase { SINK_CONNECTED, SINK_COMMAND, SINK_AUTHDATA, SINK_DATA, SINK_CHUNK, SINK_PHASES };
+enum sink_phase {
+	SINK_CONNECTED,
+	SINK_HEADER, /* of the PROXY protocol: it is to come */
+	SINK_COMMAND,
+	SINK_AUTHDATA,
+	SINK_DATA,
+	SINK_CHUNK,
+	SINK_PHASES
+};
 enum sink_login { SINK_LOGIN_NONE, SINK_LOGIN_PLAIN, SINK_LOGIN_NAME, SINK_LOGIN_PASSWORD };
 
 #define SINK_IN	 65536

@@ -40,6 +40,7 @@ enum key {
 	KEY_LINE_ENDS,
 	KEY_WORKERS,
 	KEY_ENGINE,
+	KEY_PROXY,
 };
 
 static const char about[] =
@@ -63,6 +64,7 @@ static const struct argp_option keys[] = {
 	{ "max", KEY_MAX, "N", 0, "Sessions at once, then 421 (default 10000)", 1 },
 	{ "workers", KEY_WORKERS, "N", 0, "Processes (default 1)", 1 },
 	{ "engine", KEY_ENGINE, "NAME", 0, "auto, io_uring or epoll", 1 },
+	{ "proxy", KEY_PROXY, NULL, 0, "Each connection begins with a PROXY header", 1 },
 	{ NULL, 0, NULL, 0, "What becomes of mail:", 2 },
 	{ "count", KEY_COUNT, NULL, 0, "Throw it away and count it (default)", 2 },
 	{ "maildir", KEY_MAILDIR, "DIR", 0, "Deliver into DIR, octets as they came", 2 },
@@ -231,6 +233,12 @@ static error_t take_script(struct sink_options *o, int key, char *arg)
 	case KEY_SAY:
 		take_rule(o, SINK_SAY, "--say", arg);
 		return 0;
+	case KEY_SLOW:
+		o->rate = number(arg, "--slow", 1, UINT32_MAX);
+		return 0;
+	case KEY_RCVBUF:
+		o->rcvbuf = (int)number(arg, "--rcvbuf", 1, 1 << 30);
+		return 0;
 	default:
 		return take_record(o, key, arg);
 	}
@@ -258,6 +266,9 @@ static error_t take_server(struct sink_options *o, int key, char *arg)
 	case KEY_ENGINE:
 		o->engine = (enum io_engine)choice(arg, "--engine", engines);
 		return 0;
+	case KEY_PROXY:
+		o->proxy = true;
+		return 0;
 	case KEY_MESSAGES:
 		o->messages = number(arg, "--messages", 1, UINT64_MAX);
 		return 0;
@@ -269,12 +280,6 @@ static error_t take_server(struct sink_options *o, int key, char *arg)
 		return 0;
 	case KEY_LINE_ENDS:
 		o->line_ends = (enum sink_line_ends)choice(arg, "--line-ends", ends);
-		return 0;
-	case KEY_SLOW:
-		o->rate = number(arg, "--slow", 1, UINT32_MAX);
-		return 0;
-	case KEY_RCVBUF:
-		o->rcvbuf = (int)number(arg, "--rcvbuf", 1, 1 << 30);
 		return 0;
 	default:
 		return take_script(o, key, arg);

@@ -24,6 +24,7 @@ struct sink_options {
 	const char *name;	 /* as which it greets */
 	const char *maildir, *raw, *transcript, *report; /* NULL: not wanted */
 	bool fsync, digest;
+	bool proxy; /* each connection begins with a PROXY header */
 	enum sink_line_ends line_ends;
 	enum io_engine engine;
 	unsigned sessions; /* at once */

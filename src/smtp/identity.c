@@ -2,8 +2,6 @@
 /* identity: see identity.h. */
 #include "smtp/identity.h"
 
-#include <stdio.h>
-
 #include "smtp/param.h"
 #include "smtp/put.h"
 
@@ -164,37 +162,37 @@ static bool is_plain(uint8_t c)
 	return c >= 33 && c <= 126 && c != '+' && c != '=';
 }
 
-static size_t length_as_xtext(const char *value)
+/* VALUE as xtext: its length; 0: it is longer than VALUE_MAX. */
+static size_t as_xtext(const char *value, char out[VALUE_MAX])
 {
+	static const char digits[] = "0123456789ABCDEF";
 	size_t n = 0;
-
-	for (; *value; value++)
-		n += is_plain((uint8_t)*value) ? 1 : 3;
-	return n;
-}
-
-static void put_xtext(struct smtp_put *w, const char *value)
-{
-	char text[4];
 
 	for (; *value; value++) {
 		uint8_t c = (uint8_t)*value;
+		bool plain = is_plain(c);
 
-		snprintf(text, sizeof(text), is_plain(c) ? "%c" : "+%02X", c);
-		smtp_put_str(w, text);
+		if (n + (plain ? 1 : 3) > VALUE_MAX)
+			return 0;
+		if (plain) {
+			out[n++] = (char)c;
+			continue;
+		}
+		out[n++] = '+';
+		out[n++] = digits[c >> 4];
+		out[n++] = digits[c & 15];
 	}
+	return n;
 }
 
 /* A value that may be anything. One in brackets would be taken for a word of the protocol. */
 static void put_text(struct smtp_put *w, uint32_t bit, const char *value)
 {
-	bool says = *value && *value != '[' && length_as_xtext(value) <= VALUE_MAX;
+	char text[VALUE_MAX];
+	size_t n = *value == '[' ? 0 : as_xtext(value, text);
 
 	begin(w, bit);
-	if (says)
-		put_xtext(w, value);
-	else
-		smtp_put_str(w, unknown);
+	smtp_put_span(w, n > 0 ? span_of(text, n) : span_str(unknown));
 }
 
 /* A word of ours, or of the protocol's. */

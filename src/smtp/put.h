@@ -6,10 +6,8 @@
 #ifndef SMTP_PUT_H
 #define SMTP_PUT_H
 
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/buf.h"
+#include "base/digits.h"
 
 struct smtp_put {
 	struct buf *out;
@@ -35,11 +33,9 @@ static inline void smtp_put_str(struct smtp_put *w, const char *s)
 
 static inline void smtp_put_number(struct smtp_put *w, uint64_t n)
 {
-	char text[24];
-	int len = snprintf(text, sizeof(text), "%" PRIu64, n);
+	char text[DIGITS_MAX];
 
-	CHECK(len > 0 && (size_t)len < sizeof(text));
-	smtp_put_span(w, span_of(text, (size_t)len));
+	smtp_put_span(w, span_of(text, digits_put(text, n, 10, 1)));
 }
 
 /* 0, or -ENOBUFS with OUT as it was. */

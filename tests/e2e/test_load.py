@@ -2,6 +2,7 @@
 """caronte-load against caronte-sink: what it says it sent has come, what goes wrong is counted."""
 import collections
 import json
+import re
 import signal
 import subprocess
 import time
@@ -142,12 +143,25 @@ class Load(LoadCase):
             figures = self.load(sink.port, "--tls", "-m", 3, "-c", 1, status=EX_PROTOCOL)
         self.assertEqual((figures["messages"], figures["errors"]), (0, {"no-tls": 3}))
 
+    def test_proxy_headers(self):
+        """Of the clients in turn, before whatever else is said; a sink without one knows none."""
+        clients = "192.0.2.7,2001:db8::1"
+        with harness.Sink("--proxy") as sink:
+            figures = self.load(sink.port, "--proxy", clients, "-m", 4, "-c", 1)
+            self.assertEqual((figures["messages"], figures["errors"]), (4, {}))
+            told = re.findall(r"N: a PROXY header, of (.*):\d+$", "\n".join(sink.transcript()),
+                              re.M)
+        self.assertEqual(told, ["192.0.2.7", "[2001:db8::1]"] * 2)
+        with harness.Sink() as sink:
+            figures = self.load(sink.port, "--proxy", clients, "-m", 1, status=EX_PROTOCOL)
+        self.assertEqual(figures["failed"], 1)
+
     def test_wrong_arguments(self):
         for words in ([], ["here"], ["127.0.0.1"], ["127.0.0.1:0"], ["::1:25"], ["-m", "0"],
                       ["-m", "x"], ["-s", "127"], ["-s", "2000:0"], ["-s", "2000,"], ["-r", "0"],
                       ["-r", "nan"], ["-x", "-b"], ["--chunk", "5"], ["--from", "::1"],
-                      ["--sender", "a\r\nb"], ["--nonsense"], ["-i", "1", "-x"], ["--resume"],
-                      ["--tls", "--starttls"], ["--half-open", "hello"],
+                      ["--proxy", "x"], ["--sender", "a\r\nb"], ["--nonsense"], ["-i", "1", "-x"],
+                      ["--resume"], ["--tls", "--starttls"], ["--half-open", "hello"],
                       ["-i", "1", "--tls", "--half-open", "never"]):
             to = [] if words and not words[0].startswith("-") else ["127.0.0.1:1"]
             done = subprocess.run([LOAD, *words, *(to if words else [])], text=True,

@@ -340,6 +340,23 @@ class Dialog(unittest.TestCase):
                 self.assertEqual(t.codes(1), [500])
                 self.assertEqual(t.rest(), b"")
 
+    def test_proxy_headers(self):
+        """Nothing is said before a header is there and whole, and nothing to whoever has none."""
+        header = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 25\r\n"
+        with Sink("--proxy") as sink:
+            with sink.talk() as t:
+                t.send(header[:20])
+                self.assertTrue(t.silent())
+                t.send(header[20:] + b"EHLO c\r\n")
+                self.assertEqual(t.codes(2), [220, 250])
+            with sink.talk() as t:
+                t.send(b"EHLO c\r\n")
+                self.assertEqual(t.rest(), b"")
+            wait_until(lambda: sum(" -: " in line for line in sink.transcript()) == 2)
+            said = [line for line in sink.transcript() if " N: " in line or " -: " in line]
+            self.assertIn("1 N: a PROXY header, of 192.0.2.7:4711", said)
+            self.assertIn("2 -: no PROXY header", said)
+
     def test_only_crlf_dot_crlf_ends_data(self):
         body = b"a\n.\nb\n.\r\nc\r\n.\nd\r\n.\r\r\ne\r.\rf\r\n.\0\r\ng\r\n"
         with Sink("--maildir", "md") as sink, sink.talk() as t:
