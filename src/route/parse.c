@@ -261,7 +261,8 @@ static void add(struct route_parser *p, const struct route_destination *d)
 			    p->quote);
 	else if (r->count < DESTINATIONS_MAX)
 		r->destination[r->count++] = *d;
-	r->identifies = r->identifies || d->identity != ROUTE_IDENTITY_NONE;
+	r->identifies = r->identifies || (d->identity != ROUTE_IDENTITY_NONE &&
+					  d->identity != ROUTE_IDENTITY_XFORWARD);
 }
 
 /* One entry, which is cut up at its commas. */

@@ -74,7 +74,7 @@ struct route_destination {
 struct route {
 	enum route_cooperation cooperation;
 	enum route_balance balance;
-	bool identifies; /* some destination is told of the client */
+	bool identifies; /* some destination is to take us for the client */
 	unsigned count;
 	struct route_destination destination[DESTINATIONS_MAX];
 };
