@@ -31,7 +31,7 @@ struct tables_file {
 	int fd;	    /* -1: it could not be opened, and a fault says so */
 };
 
-/* What the settings ask for. */
+/* Where the tables are: among the settings themselves, and in files. */
 struct tables_plan {
 	/* Networks given in the settings themselves, one a line; owned. */
 	char *entries[TABLES_NETWORKS];
