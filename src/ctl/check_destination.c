@@ -243,6 +243,13 @@ static unsigned crowd_of(const struct arguments *a, const struct settings *set,
 	return d->max && n > d->max ? d->max : n;
 }
 
+static bool takes_ipv6(const struct settings *set)
+{
+	const char *on = set->listen_address;
+
+	return !*on || strchr(on, ':') || *set->proxy_from || *set->xclient_from;
+}
+
 /* Of D, which is at AT, and is called LABEL. The number of warnings. */
 static unsigned check_place(const struct arguments *a, const struct settings *set,
 			    const struct route_destination *d, const struct probe_place *at,
@@ -255,6 +262,7 @@ static unsigned check_place(const struct arguments *a, const struct settings *se
 		.name = a->name,
 		.recipient = a->recipient,
 		.crowd = crowd_of(a, set, d),
+		.ipv6 = takes_ipv6(set),
 		.limits = { .message_mib = (unsigned)set->max_message_mib,
 			    .line_kib = (unsigned)set->max_line_kib,
 			    .header_kib = (unsigned)set->max_header_kib },

@@ -25,6 +25,7 @@ struct destination_check {
 	unsigned warnings;
 	bool pipelining;   /* it offers it */
 	uint64_t size_max; /* it announces, 0: none */
+	bool ipv6;	   /* clients of IPv6 may come, or be told of */
 	uint32_t forward;  /* enum smtp_attribute: what it offers of XFORWARD */
 	bool untried;	   /* it took no message to the recipient */
 	struct probe_smtp smtp;

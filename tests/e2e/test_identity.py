@@ -512,9 +512,10 @@ class Check(harness.TestCase):
     dialogs = ("sniff",)
     each_engine = False
 
-    def check(self, place, status):
-        done = harness.ctl("check-destination", "-c", "/dev/null", "-o", "MAX_MESSAGE_MIB=1",
-                           "-o", "DESTINATIONS=" + place, "--timeout", 20)
+    def check(self, place, status, **settings):
+        settings = {"MAX_MESSAGE_MIB": 1, "DESTINATIONS": place, **settings}
+        done = harness.ctl("check-destination", "-c", "/dev/null", "--timeout", 20, *(
+            word for item in settings.items() for word in ("-o", "%s=%s" % item)))
         self.assertEqual(done.returncode, status, done.stdout)
         return done.stdout
 
@@ -523,14 +524,31 @@ class Check(harness.TestCase):
             listener = postfix.LISTENER
             if identity != "xclient":
                 listener = listener.replace("smtpd\n", "smtpd %s\n" % PROXIED)
-            with case(identity), Server(listener=listener,
+            with case(identity), Server(listener=listener, inet_protocols="all",
                                         smtpd_authorized_xclient_hosts="127.0.0.1",
                                         smtpd_relay_restrictions=RULES) as server:
                 said = self.check("127.0.0.1:%d,identity=%s" % (server.port, identity), 0)
-                self.assertIn("told that the client is 192.0.2.1, it refuses mail to "
-                              "<caronte-relay-check@example.com>: 554", said)
+                for client in "192.0.2.1", "2001:db8::1":
+                    self.assertIn("told that the client is %s, it refuses mail to "
+                                  "<caronte-relay-check@example.com>: 554" % client, said)
                 self.assertIn("note: it relays for our own address", said)
                 server.has_logged("from unknown[192.0.2.1]: 554")
+                server.has_logged("from unknown[2001:db8::1]: 554")
+
+    def test_knows_no_ipv6(self):
+        """It takes no client of IPv6, which nobody is told of where none can come."""
+        for identity in "xclient", "proxy1", "proxy2":
+            listener = postfix.LISTENER
+            if identity != "xclient":
+                listener = listener.replace("smtpd\n", "smtpd %s\n" % PROXIED)
+            with case(identity), Server(listener=listener, inet_protocols="ipv4",
+                                        smtpd_authorized_xclient_hosts="127.0.0.1",
+                                        smtpd_relay_restrictions=RULES) as server:
+                place = "127.0.0.1:%d,identity=%s" % (server.port, identity)
+                said = self.check(place, 1)
+                self.assertRegex(said, "warning: .*client (is )?2001:db8::1")
+                self.assertIn("cure: Postfix inet_protocols = all", said)
+                self.assertNotIn("2001:db8::1", self.check(place, 0, LISTEN_ADDRESS="0.0.0.0"))
 
     def test_xforward(self):
         with postfix.Postfix(smtpd_authorized_xforward_hosts="127.0.0.1") as server:
@@ -555,8 +573,8 @@ class Check(harness.TestCase):
             self.assertIn("warning: it does not offer XCLIENT with ADDR: no mail goes there", said)
             self.assertIn("cure: Postfix smtpd_authorized_xclient_hosts", said)
         with knower.Knower(xclient=b"550 5.7.0 no\r\n") as server:
-            self.assertIn("warning: XCLIENT gets 550 5.7.0 no: no mail goes there",
-                          self.check(server.place + ",identity=xclient", 1))
+            self.assertIn("warning: XCLIENT for the client 192.0.2.1 gets 550 5.7.0 no: no mail "
+                          "goes there", self.check(server.place + ",identity=xclient", 1))
 
 
 class Silent(postfix.Postfix):
