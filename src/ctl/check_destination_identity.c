@@ -41,8 +41,7 @@ static bool takes_xclient(struct destination_check *k, const struct nobody *who,
 	enum probe_heard heard;
 
 	if (!smtp_hello_can_present(&k->hello)) {
-		destination_warn(k, who->cure,
-				 "it does not offer XCLIENT with ADDR: no mail goes there");
+		destination_warn(k, who->cure, "%s: no mail goes there", smtp_identity_no_xclient);
 		return false;
 	}
 	smtp_hello_begin_xclient(&k->hello, k->hello.xclient, &k->at.client, &k->at.addr);
@@ -145,8 +144,7 @@ void destination_check_identity(struct destination_check *k)
 			destination_good(k, "it offers XFORWARD");
 		else
 			destination_warn(k, "Postfix smtpd_authorized_xforward_hosts",
-					 "it does not offer XFORWARD with ADDR, and PIPELINING: no "
-					 "mail goes there");
+					 "%s: no mail goes there", smtp_identity_no_xforward);
 		return;
 	}
 	if (tell_of(k, &ipv4) && k->ipv6)

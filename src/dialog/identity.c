@@ -40,8 +40,7 @@ void dialog_cannot_forward(struct dialog *d)
 	const struct smtp_owed *c = &d->destination;
 
 	/* (One that offers nothing may have been told HELO, for the client's own name.) */
-	unidentified(d, SPAN("it does not offer XFORWARD with ADDR, and PIPELINING"),
-		     c->ext != 0 || c->forward != 0);
+	unidentified(d, span_str(smtp_identity_no_xforward), c->ext != 0 || c->forward != 0);
 }
 
 /* A header that it took for a command is answered in place of the command behind it, and perhaps

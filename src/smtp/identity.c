@@ -22,6 +22,9 @@ static const struct attribute {
 
 #define ATTRIBUTES (sizeof(attributes) / sizeof(attributes[0]))
 
+const char smtp_identity_no_xclient[] = "it does not offer XCLIENT with ADDR";
+const char smtp_identity_no_xforward[] = "it does not offer XFORWARD with ADDR, and PIPELINING";
+
 static uint32_t attribute_of(struct span word)
 {
 	for (size_t i = 0; i < ATTRIBUTES; i++)

@@ -47,6 +47,9 @@ extern const char smtp_identity_offer[];
  * can say. */
 uint32_t smtp_identity_offered(const struct smtp_reply *reply, struct span keyword);
 
+/* What is wrong with one that we cannot tell of the client. */
+extern const char smtp_identity_no_xclient[], smtp_identity_no_xforward[];
+
 /* The command with which a server that offers OFFERED is told of the client, with CR LF. OFFERED
  * has SMTP_ATTRIBUTE_ADDR: without it there is nothing to tell. The name of the client is said to
  * be unknown. 0, or -ENOBUFS with OUT as it was: SMTP_IDENTITY_LINE_MAX octets are always enough.

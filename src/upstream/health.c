@@ -5,7 +5,8 @@
  *   connect   (connect.h) a try: the next address of the name, once; a check or a look: all of
  *             them, as a session would
  *   greeting  (smtp/hello.h) CHECK_SMTP, and a look at what is busy: the greeting is read and
- *             judged, then QUIT is said (RFC 5321 4.1.1.10)
+ *             judged, and where clients are named by XCLIENT or XFORWARD, what is offered behind
+ *             EHLO; then QUIT is said (RFC 5321 4.1.1.10)
  *   leave     what comes is thrown away until the destination closes, LEAVE_MS at most
  *
  * A destination that is filtered makes a try hang for TIMEOUT_CONNECT; so the next pause's end
@@ -207,19 +208,63 @@ static void found_odd(struct visit *v, const char *what)
 			     route_check_found(v->version->rt.route_shared, v->dest, false), what);
 }
 
-static void judge(struct visit *v, const struct smtp_reply *greeting)
+static void say(struct visit *v, const char *line, void (*said)(struct io_op *op, int res))
 {
-	enum smtp_hello_result how = smtp_hello_heard(&v->hello, greeting);
+	v->op.done = said;
+	stream_send(v->health->ctx->io, &v->stream, &v->op, line, strlen(line), 0);
+}
 
-	if (how == SMTP_HELLO_BAD)
+/* How it is told of clients, where it has to offer that. */
+static enum route_identity offered_identity(const struct visit *v)
+{
+	enum route_identity by = v->version->rt.route->destination[v->dest].identity;
+	bool is_offered = by == ROUTE_IDENTITY_XCLIENT || by == ROUTE_IDENTITY_XFORWARD;
+
+	return is_offered ? by : ROUTE_IDENTITY_NONE;
+}
+
+/* It has answered EHLO: HOW. Sessions would find it busy for what it does not offer. */
+static void judge_offer(struct visit *v, enum smtp_hello_result how)
+{
+	const struct smtp_hello *h = &v->hello;
+	bool xclient = offered_identity(v) == ROUTE_IDENTITY_XCLIENT;
+	bool good =
+		xclient ? smtp_hello_can_present(h)
+			: h->forward & SMTP_ATTRIBUTE_ADDR && h->offer.ext & SMTP_EXT_PIPELINING;
+
+	if (how == SMTP_HELLO_BAD) {
+		found_busy(v, h->words);
+	} else if (how == SMTP_HELLO_GOOD && good) {
+		found_good(v, h->words);
+	} else {
+		odd_identity(
+			v->health->ctx, &v->version->rt, v->dest, NULL,
+			span_str(xclient ? smtp_identity_no_xclient : smtp_identity_no_xforward));
+		found_busy(v, connect_unidentified);
+	}
+}
+
+static void line_sent(struct io_op *op, int res);
+
+static void judge(struct visit *v, const struct smtp_reply *reply)
+{
+	bool greets = v->hello.step == SMTP_HELLO_GREETING;
+	enum smtp_hello_result how = smtp_hello_heard(&v->hello, reply);
+	bool welcome = greets && how != SMTP_HELLO_BAD && !v->hello.lmtp;
+
+	if (welcome && offered_identity(v) != ROUTE_IDENTITY_NONE) {
+		say(v, v->hello.line, line_sent);
+		return;
+	}
+	if (!greets)
+		judge_offer(v, how);
+	else if (how == SMTP_HELLO_BAD)
 		found_busy(v, v->hello.words);
 	else if (v->hello.lmtp)
 		found_odd(v, v->hello.words);
 	else
 		found_good(v, v->hello.words);
-	v->op.done = quit_sent;
-	stream_send(v->health->ctx->io, &v->stream, &v->op, smtp_hello_quit,
-		    strlen(smtp_hello_quit), 0);
+	say(v, smtp_hello_quit, quit_sent);
 }
 
 /* What came is no reply. */
@@ -243,8 +288,10 @@ static void judge_lost(struct visit *v, int res)
 		found_busy(v, v->hello.words);
 		end(v);
 	} else {
-		found_odd(v,
-			  v->kind == VISIT_CHECK ? "no greeting in CHECK_TIMEOUT" : v->hello.words);
+		bool greeting = v->hello.step == SMTP_HELLO_GREETING;
+
+		found_odd(v, v->kind == VISIT_CHECK && greeting ? "no greeting in CHECK_TIMEOUT"
+								: v->hello.words);
 		hang_up(v);
 	}
 }
@@ -252,7 +299,7 @@ static void judge_lost(struct visit *v, int res)
 static void heard(struct visit *v);
 static void useless(struct visit *v, enum connect_result how);
 
-static void greeted(struct io_op *op, int res)
+static void answered(struct io_op *op, int res)
 {
 	struct visit *v = container_of(op, struct visit, op);
 
@@ -262,6 +309,20 @@ static void greeted(struct io_op *op, int res)
 	}
 	buf_added(&v->in, (size_t)res);
 	heard(v);
+}
+
+static void line_sent(struct io_op *op, int res)
+{
+	struct visit *v = container_of(op, struct visit, op);
+
+	if (res < 0) {
+		judge_lost(v, res);
+		return;
+	}
+	buf_init(&v->in, v->mem, sizeof(v->mem));
+	v->op.done = answered;
+	stream_recv(v->health->ctx->io, &v->stream, &v->op, buf_room(&v->in, sizeof(v->mem)),
+		    sizeof(v->mem));
 }
 
 static void heard(struct visit *v)
@@ -299,7 +360,7 @@ static void await_greeting(struct visit *v, struct span said)
 	smtp_hello_begin(&v->hello, SMTP_HELLO_GREETING, v->version->rt.name);
 	buf_init(&v->in, v->mem, sizeof(v->mem));
 	io_timer_set(ctx->io, &v->timer, greeting_ms(v));
-	v->op.done = greeted;
+	v->op.done = answered;
 	if (said.n == 0) {
 		stream_recv(ctx->io, &v->stream, &v->op, buf_room(&v->in, sizeof(v->mem)),
 			    sizeof(v->mem));

@@ -136,7 +136,7 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 	else if (how == SMTP_HELLO_BAD)
 		unidentified(t, step, t->hello.words);
 	else if (step == SMTP_HELLO_OWN_EHLO && !smtp_hello_can_present(&t->hello))
-		unidentified(t, step, "it does not offer XCLIENT with ADDR");
+		unidentified(t, step, smtp_identity_no_xclient);
 	else
 		talk_ask(t);
 }

@@ -408,6 +408,34 @@ class Refused(harness.TestCase):
                 daemon.records("fault", count=1, what="identity")
 
 
+class Looks(harness.TestCase):
+    """At a destination of a cluster that does not offer what clients are named by."""
+
+    def serve(self, daemon):
+        """What a client is told of its message."""
+        with harness.Client(daemon.port) as client:
+            client.send(b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\n"
+                        b"RCPT TO:<b@local.test>\r\nQUIT\r\n")
+            return client.rest()
+
+    def test_busy_until_it_offers_it(self):
+        for identity in "xclient", "xforward":
+            with case(identity), knower.Knower(extensions="PIPELINING") as lacks, \
+                    knower.Knower() as good, self.caronte(
+                        "%s,identity=%s %s,identity=%s" % (lacks.place, identity, good.place,
+                                                           identity),
+                        COOPERATION_CLUSTER=True, WORKERS=1, CHECK_SMTP=True,
+                        CHECK_INTERVAL=1) as daemon:
+                daemon.records("destination", count=1, state="busy")
+                harness.wait_until(lambda: len(lacks.heard("EHLO")) > 4)
+                for _ in range(10):
+                    self.assertNotIn(b"421", self.serve(daemon))
+                self.assertEqual(daemon.records("destination", state="up"), [])
+                del lacks.odd["extensions"]
+                daemon.records("destination", count=1, state="up")
+                self.assertEqual(lacks.faults, [])
+
+
 class Strangers(harness.TestCase):
     """Nothing that one client is, says or is told takes a destination away from the others."""
 
