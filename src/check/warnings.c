@@ -36,6 +36,25 @@ __attribute__((format(printf, 3, 4))) static void warn(struct warning_to *w, enu
 	w->count++;
 }
 
+bool check_is_open(const struct policy *p, enum setting *s, const char **why)
+{
+	*s = SETTING_RELAY_GUARD;
+	*why = "is off";
+	if (!p->guard)
+		return true;
+	*s = SETTING_RELAY_NETWORKS;
+	*why = "holds all addresses";
+	if (policy_networks_everybody(p->networks))
+		return true;
+	*why = "holds all addresses, and whoever comes may name one of RELAY_NETWORKS as the "
+	       "client's";
+	*s = SETTING_PROXY_FROM;
+	if (p->networks && policy_networks_everybody(p->balancers))
+		return true;
+	*s = SETTING_XCLIENT_FROM;
+	return p->networks && policy_networks_everybody(p->renamers);
+}
+
 static bool is_zero(const struct addr *a)
 {
 	static const uint8_t zero[sizeof(a->ip)];
@@ -73,12 +92,11 @@ static bool strangers_come(const struct listen_set *set)
 
 static void warn_of_relaying(struct warning_to *w, const struct check *k)
 {
-	static const char open[] = "everybody may relay through this machine";
+	enum setting s;
+	const char *why;
 
-	if (!w->config->set.relay_guard)
-		warn(w, SETTING_RELAY_GUARD, "is off: %s", open);
-	else if (policy_networks_everybody(k->policy.networks))
-		warn(w, SETTING_RELAY_NETWORKS, "holds all addresses: %s", open);
+	if (check_is_open(&k->policy, &s, &why))
+		warn(w, s, "%s: everybody may relay through this machine", why);
 	else if (!k->policy.recipients || policy_recipients_count(k->policy.recipients) == 0) {
 		if (strangers_come(&k->listen))
 			warn(w, SETTING_RECIPIENTS,
@@ -94,7 +112,11 @@ static void warn_of_proxies(struct warning_to *w, const struct policy *p)
 	static const char relays[] =
 		"holds addresses of RELAY_NETWORKS: whatever comes from there without a client's "
 		"address may relay";
+	enum setting s;
+	const char *why;
 
+	if (check_is_open(p, &s, &why))
+		return;
 	if (policy_networks_meet(p->networks, p->balancers))
 		warn(w, SETTING_PROXY_FROM, "%s", relays);
 	if (policy_networks_meet(p->networks, p->renamers))

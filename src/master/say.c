@@ -14,6 +14,7 @@
 
 #include "base/diag.h"
 #include "check/pidfile.h"
+#include "check/warnings.h"
 #include "master/inner.h"
 #include "master/notify.h"
 
@@ -143,15 +144,13 @@ void master_refuse(struct master *m, enum results_kind kind, const char *why)
 void master_warn_guard(struct master *m)
 {
 	static const char what[] = "everybody may relay through this machine";
-	const char *why = !m->version->config.set.relay_guard ? "RELAY_GUARD is off"
-			  : policy_networks_everybody(m->rt.policy.networks)
-				  ? "RELAY_NETWORKS holds all addresses"
-				  : NULL;
+	const char *why;
+	enum setting s;
 
-	if (!why)
+	if (!check_is_open(&m->rt.policy, &s, &why))
 		return;
-	master_say("%s: %s", why, what);
-	master_fault(m, "relay-guard-off", "%s: %s", why, what);
+	master_say("%s %s: %s", config_name(s), why, what);
+	master_fault(m, "relay-guard-off", "%s %s: %s", config_name(s), why, what);
 }
 
 void master_name_missing(struct master *m)

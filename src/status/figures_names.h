@@ -7,6 +7,7 @@
 #define STATUS_FIGURES_NAMES_H
 
 #include "status/figures.h"
+#include "check/warnings.h"
 #include "smtp/reason.h"
 
 static inline uint64_t figures_get(const _Atomic uint64_t *counter)
@@ -66,7 +67,10 @@ static inline const char *figures_engine(const struct runtime *rt)
 /* False: everybody may relay through this machine. */
 static inline bool figures_guard(const struct runtime *rt)
 {
-	return rt->config->set.relay_guard && !policy_networks_everybody(rt->policy.networks);
+	enum setting s;
+	const char *why;
+
+	return !check_is_open(&rt->policy, &s, &why);
 }
 
 /* Records that the log lost since the start. */

@@ -244,6 +244,13 @@ class Warnings(Base):
                       "%s 192.0.0.0/2" % networks):
             self.assert_warns("RELAY_NETWORKS", self.WORLD, RELAY_NETWORKS=world)
 
+    def test_proxies_that_are_everybody(self):
+        for name in "PROXY_FROM", "XCLIENT_FROM":
+            for world in "0.0.0.0/0", "192.0.2.1 ::/0":
+                self.assert_warns(name, self.WORLD + ".* RELAY_NETWORKS .*everybody may relay",
+                                  RELAY_NETWORKS="10.0.0.0/8", **{name: world})
+                self.assertEqual(self.warnings(**{name: world}), [])
+
     def test_proxies_that_relay(self):
         for name in "PROXY_FROM", "XCLIENT_FROM":
             self.assert_warns(name, "may relay", RELAY_NETWORKS="10.0.0.0/8",
