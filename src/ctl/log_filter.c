@@ -166,17 +166,23 @@ static bool same_endpoint(const char *wanted, struct span value)
 	return resolver_literal(wanted, &a) && span_eq(value, span_of(text, addr_format(&a, text)));
 }
 
-static bool fits_client(const struct log_filter *f, const struct log_record *r)
+bool log_filter_fits_peer(const struct log_filter *f, struct span v)
 {
-	struct span v = log_record_get(r, "client");
 	struct addr a;
 
-	if (!f->client.n && !f->endpoint.n)
-		return true;
 	if (!v.p)
 		return false;
 	return (f->client.n && parse_host(&a, v) && policy_networks_match(f->networks, &a)) ||
 	       (f->endpoint.n && fits(&f->endpoint, v, same_endpoint));
+}
+
+/* The client, or who has named it. */
+static bool fits_client(const struct log_filter *f, const struct log_record *r)
+{
+	if (!f->client.n && !f->endpoint.n)
+		return true;
+	return log_filter_fits_peer(f, log_record_get(r, "client")) ||
+	       log_filter_fits_peer(f, log_record_get(r, "proxy"));
 }
 
 /* The text itself, or "@domain" for every address of it; angle brackets around it are forgiven. */

@@ -46,6 +46,8 @@ const char *log_filter_add(struct log_choice *c, const char *text);
 /* Once, when all are given. False: no memory. */
 bool log_filter_ready(struct log_filter *f);
 bool log_filter_match(const struct log_filter *f, const struct log_record *r);
+/* Whether V, an address as the log has it, is one of the clients that are asked for. */
+bool log_filter_fits_peer(const struct log_filter *f, struct span v);
 
 /* The level from which an element is written, 0 for one that this program does not know. */
 int log_element_level(struct span name);

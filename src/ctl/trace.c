@@ -20,6 +20,7 @@
 #include "ctl/log_time.h"
 #include "ctl/log_where.h"
 #include "ctl/trace_ids.h"
+#include "ctl/trace_lines.h"
 #include "ctl/trace_story.h"
 #include "ctl/trace_tell.h"
 
@@ -27,6 +28,7 @@
 #define STATUS_NONE    1 /* nothing was found, or something could not be read */
 #define STORIES	       20
 #define STORIES_MOST   1000
+#define STRAYS	       20			  /* faults that are told */
 #define SINCE_SLACK_US (24 * INT64_C(3600000000)) /* how much earlier a session may have begun */
 #define SPOOL_BUF      65536
 
@@ -40,6 +42,8 @@ struct run {
 	bool json;
 
 	struct trace_ids ids;  /* of the sessions that match */
+	uint64_t strays, told; /* faults outside of sessions that do, and those told so far */
+	struct log_text stray; /* the last of them */
 	struct story *stories; /* one for each of them, the second time */
 	struct log_text out;
 	bool failed; /* no memory */
@@ -207,6 +211,13 @@ static void copy_time(char out[32], const struct log_record *r)
 		snprintf(out, 32, "%.*s", (int)v.n, v.p);
 }
 
+/* A fault that matches, of no session: a connection ended before there was one. */
+static bool is_stray(const struct run *k, const struct log_record *r)
+{
+	return span_eq(r->element, SPAN("fault")) && !log_record_get(r, "session").p &&
+	       log_filter_match(&k->time, r) && trace_match(&k->match, r);
+}
+
 static void on_search(void *ctx, const struct log_record *r)
 {
 	struct run *k = ctx;
@@ -218,8 +229,11 @@ static void on_search(void *ctx, const struct log_record *r)
 		copy_time(k->first, r);
 	copy_time(k->newest, r);
 	k->level2 |= log_element_level(r->element) == 2;
-	if (trace_match(&k->match, r) && trace_id_parse(log_record_get(r, "session"), &id) &&
-	    !trace_ids_add(&k->ids, id))
+	k->strays += is_stray(k, r);
+	if (!trace_match(&k->match, r) || !trace_id_parse(log_record_get(r, "session"), &id))
+		return;
+	id.whole = trace_match_proxy(&k->match, r);
+	if (!trace_ids_add(&k->ids, id))
 		k->failed = true;
 }
 
@@ -235,6 +249,19 @@ static void put(struct run *k)
 	k->out.n = 0;
 }
 
+/* The last ones. */
+static void tell_stray(struct run *k, const struct log_record *r)
+{
+	if (k->told++ + STRAYS < k->strays)
+		return;
+	if (k->json) {
+		log_print_record(&k->teller.print, r, &k->out);
+		put(k);
+	} else {
+		story_tell_stray(&k->teller, r, &k->stray);
+	}
+}
+
 static void on_collect(void *ctx, const struct log_record *r)
 {
 	struct run *k = ctx;
@@ -243,10 +270,12 @@ static void on_collect(void *ctx, const struct log_record *r)
 
 	if (trace_id_parse(log_record_get(r, "session"), &id))
 		i = trace_ids_find(&k->ids, id);
+	if (is_stray(k, r))
+		tell_stray(k, r);
 	if (!k->json) {
 		story_look(&k->teller, r);
 		if (i != SIZE_MAX)
-			story_add(&k->teller, &k->stories[i], r);
+			story_add(&k->teller, &k->stories[i], r, k->ids.id[i].whole);
 	} else if (i != SIZE_MAX) {
 		log_print_record(&k->teller.print, r, &k->out);
 		put(k);
@@ -262,9 +291,22 @@ static int by_start(const void *one, const void *other, void *ctx)
 	return left != right ? (left > right) - (left < right) : (a > b) - (a < b);
 }
 
+static void tell_strays(struct run *k)
+{
+	if (!k->strays)
+		return;
+	log_text_str(&k->out, k->ids.n ? "\noutside of sessions\n" : "outside of sessions\n");
+	if (k->strays > STRAYS)
+		trace_add(&k->out, "              and %" PRIu64 " earlier ones\n",
+			  k->strays - STRAYS);
+	log_text_add(&k->out, k->stray.p, k->stray.n);
+	k->failed |= k->stray.failed;
+	put(k);
+}
+
 static void tell_all(struct run *k)
 {
-	size_t *order = calloc(k->ids.n, sizeof(*order));
+	size_t *order = calloc(k->ids.n + 1, sizeof(*order));
 	char name[32];
 
 	if (!order) {
@@ -284,6 +326,7 @@ static void tell_all(struct run *k)
 		put(k);
 	}
 	free(order);
+	tell_strays(k);
 }
 
 /* ---- all ---- */
@@ -339,7 +382,7 @@ static int trace(struct run *k)
 	int64_t since_us = k->time.since_us;
 	bool whole = read_log(k, on_search, since_us);
 
-	if (!k->ids.n && !k->failed) {
+	if (!k->ids.n && !k->strays && !k->failed) {
 		say_nothing_found(k);
 		return STATUS_NONE;
 	}
@@ -381,6 +424,7 @@ static void release(struct run *k)
 	trace_ids_free(&k->ids);
 	trace_match_free(&k->match);
 	story_teller_free(&k->teller);
+	log_text_free(&k->stray);
 	log_text_free(&k->out);
 	if (k->spool)
 		fclose(k->spool);

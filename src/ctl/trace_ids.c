@@ -30,6 +30,7 @@ bool trace_id_parse(struct span text, struct trace_id *id)
 {
 	uint64_t serial;
 
+	id->whole = false;
 	if (!take_hex(&text, 16, &id->epoch) || !text.n || text.p[0] != '-')
 		return false;
 	text = span_from(text, 1);
@@ -95,8 +96,12 @@ void trace_ids_keep(struct trace_ids *s, size_t n)
 
 bool trace_ids_add(struct trace_ids *s, struct trace_id id)
 {
-	if (trace_ids_find(s, id) != SIZE_MAX)
+	size_t there = trace_ids_find(s, id);
+
+	if (there != SIZE_MAX) {
+		s->id[there].whole |= id.whole;
 		return true;
+	}
 	if (s->n == TRACE_IDS_MAX)
 		trace_ids_keep(s, TRACE_IDS_MAX / 2);
 	if (s->n == s->cap && !grow(s))

@@ -17,6 +17,7 @@
 struct trace_id {
 	uint64_t epoch;
 	uint32_t serial;
+	bool whole; /* all of the session is asked for, whatever each record says */
 };
 
 struct trace_ids {
@@ -29,7 +30,7 @@ struct trace_ids {
 
 /* "EPOCH-SERIAL". False: it is no session's name. */
 bool trace_id_parse(struct span text, struct trace_id *id);
-/* Adds ID where it is not there yet. False: no memory. */
+/* Adds ID, or what it asks for where it is there already. False: no memory. */
 bool trace_ids_add(struct trace_ids *s, struct trace_id id);
 /* Its number; SIZE_MAX: it is not there. */
 size_t trace_ids_find(const struct trace_ids *s, struct trace_id id);

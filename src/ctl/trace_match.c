@@ -61,6 +61,12 @@ bool trace_match_word(struct span word, struct span reply)
 	return false;
 }
 
+bool trace_match_proxy(const struct trace_match *m, const struct log_record *r)
+{
+	return (m->peer.client.n || m->peer.endpoint.n) &&
+	       log_filter_fits_peer(&m->peer, log_record_get(r, "proxy"));
+}
+
 bool trace_match(const struct trace_match *m, const struct log_record *r)
 {
 	struct span id;

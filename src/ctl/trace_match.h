@@ -29,6 +29,8 @@ struct trace_match {
 bool trace_match_init(struct trace_match *m, const char *what);
 void trace_match_free(struct trace_match *m);
 bool trace_match(const struct trace_match *m, const struct log_record *r);
+/* Whether it is the address of who has named the client, which only a session's record has. */
+bool trace_match_proxy(const struct trace_match *m, const struct log_record *r);
 /* Whether WORD stands in a destination's REPLY as a word of its own, after the reply's code. */
 bool trace_match_word(struct span word, struct span reply);
 

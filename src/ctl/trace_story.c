@@ -152,12 +152,27 @@ static void add_login(const struct story_teller *t, struct story *s, const struc
 		put_reply(t, s, &s->body, log_record_get(r, "reply"));
 }
 
-static void add_fault(const struct story_teller *t, struct story *s, const struct log_record *r)
+/* CLIENT without octets: the story has told it. */
+static void add_fault(const struct story_teller *t, const struct log_record *r, struct span client,
+		      struct log_text *out)
 {
-	trace_time(&t->print, r, &s->body);
-	trace_value(&t->print, "fault ", log_record_get(r, "what"), "", &s->body);
-	trace_value(&t->print, ": ", log_record_get(r, "detail"), "", &s->body);
-	log_text_str(&s->body, "\n");
+	trace_time(&t->print, r, out);
+	trace_value(&t->print, "fault ", log_record_get(r, "what"), "", out);
+	trace_value(&t->print, ", client ", client, "", out);
+	trace_value(&t->print, ": ", log_record_get(r, "detail"), "", out);
+	log_text_str(out, "\n");
+}
+
+void story_tell_stray(const struct story_teller *t, const struct log_record *r,
+		      struct log_text *out)
+{
+	char date[LOG_TIME_TEXT];
+	int64_t us;
+
+	if (log_time_record(log_record_get(r, "time"), &us) &&
+	    log_time_text(us, t->print.local, date))
+		trace_add(out, "%.10s ", date);
+	add_fault(t, r, log_record_get(r, "client"), out);
 }
 
 /* What belongs to no transaction. */
@@ -175,7 +190,7 @@ static void add_note(const struct story_teller *t, struct story *s, const struct
 	else if (is(r, "refusal"))
 		add_refusal(t, s, r, &s->body, false);
 	else
-		add_fault(t, s, r);
+		add_fault(t, r, (struct span){ 0 }, &s->body);
 }
 
 /* How a connection is secured; nothing where it is not. */
@@ -210,6 +225,7 @@ static void end_session(const struct story_teller *t, struct story *s, const str
 	s->first_us = us - trace_microseconds(log_record_get(r, "seconds"));
 	s->client.n = 0;
 	trace_value(&t->print, "client ", log_record_get(r, "client"), "", &s->client);
+	trace_value(&t->print, ", by the word of ", log_record_get(r, "proxy"), "", &s->client);
 	trace_value(&t->print, ", HELO ", log_record_get(r, "helo"), "", &s->client);
 	trace_value(&t->print, ", logged in as <", log_record_get(r, "login"), ">", &s->client);
 	add_tls(t, s, r);
@@ -217,10 +233,10 @@ static void end_session(const struct story_teller *t, struct story *s, const str
 	trace_end(&t->print, s, r);
 }
 
-void story_add(struct story_teller *t, struct story *s, const struct log_record *r)
+void story_add(struct story_teller *t, struct story *s, const struct log_record *r, bool wanted)
 {
 	bool numbered = log_record_get(r, "message").p != NULL;
-	bool matches = trace_match(t->match, r);
+	bool matches = wanted || trace_match(t->match, r);
 	int64_t us = 0;
 
 	log_time_record(log_record_get(r, "time"), &us);

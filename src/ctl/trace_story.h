@@ -56,8 +56,11 @@ struct story_teller {
 	struct story_states states;
 };
 
-/* A record of the session. */
-void story_add(struct story_teller *t, struct story *s, const struct log_record *r);
+/* A record of the session; WANTED, whether it matches or not. */
+void story_add(struct story_teller *t, struct story *s, const struct log_record *r, bool wanted);
+/* Appends the lines of a fault of no session, with its date. */
+void story_tell_stray(const struct story_teller *t, const struct log_record *r,
+		      struct log_text *out);
 /* What is open of a transaction is whole. */
 void story_close(struct story *s);
 void story_free(struct story *s);

@@ -57,7 +57,7 @@ static void record_proxy_header(struct session *s)
 		 "%s sends a PROXY header, and is not in PROXY_FROM: the clients' addresses are "
 		 "not known, and it must not stand in RELAY_NETWORKS",
 		 client);
-	context_fault_record(ctx, "proxy-header", detail);
+	context_client_fault(ctx, "proxy-header", &s->dialog.id, &s->dialog.client_addr, detail);
 }
 
 static void record_end(struct session *s)

@@ -395,6 +395,7 @@ class Puppet(threading.Thread):
     def __init__(self, script, chain, key):
         super().__init__(daemon=True)
         self.script, self.heard, self.ends = script, [], False
+        self.connections = 0
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(chain, key)
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -410,8 +411,9 @@ class Puppet(threading.Thread):
     def run(self):
         with contextlib.suppress(OSError):
             while True:
-                threading.Thread(target=self.serve, args=(self.socket.accept()[0],),
-                                 daemon=True).start()
+                peer, _ = self.socket.accept()
+                self.connections += 1
+                threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
 
     def serve(self, peer):
         with contextlib.suppress(OSError):
@@ -525,7 +527,7 @@ class Odd(Case):
                     self.front("127.0.0.1:%d,tls=may" % server.port) as daemon:
                 self.refused(daemon, ": [234]")
                 heard = b"".join(server.heard)
-                self.assertLessEqual(heard.count(b"EHLO"), 2 if self.gateway else 1)
+                self.assertLessEqual(heard.count(b"EHLO"), server.connections)
                 self.assertNotIn(b"MAIL", heard)
 
     def test_closed_behind_220(self):

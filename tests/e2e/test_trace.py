@@ -9,6 +9,7 @@ import subprocess
 import unittest
 
 import harness
+import puppet
 from harness import wait_until
 
 TOO_MUCH = b"x" * 70 + b"\r\n"
@@ -150,6 +151,36 @@ class Trace(harness.TestCase):
             self.assertIn("destination 127.0.0.1:%d is busy: %s\n" % (one.port, said), story)
             self.assert_told(story, "| 421 4.3.2 ", "end after ", *self.by_dialog(
                 sniff=["the destination greeted with a refusal [refused]"], gateway=[]))
+
+    def test_who_has_named_the_client(self):
+        with harness.Sink() as sink, self.caronte(sink, XCLIENT_FROM="127.0.0.1") as daemon:
+            with harness.Client(daemon.port) as client:
+                client.hello("proxy.test")
+                client.command("XCLIENT ADDR=198.51.100.7 PORT=4321", 220)
+                client.command("EHLO client.test", 250)
+                client.command("MAIL FROM:<a@client.test>", 250)
+                client.command("RCPT TO:<x@far.test>", 550)
+                client.quit()
+            daemon.records("session", count=2)
+            for what in "198.51.100.7", "127.0.0.1", "x@far.test":
+                self.assert_told(self.trace(daemon, what), "client 198.51.100.7:4321, by the word "
+                                 "of 127.0.0.1:", "to <x@far.test>: refused here")
+
+    def test_before_a_session(self):
+        with harness.Sink() as sink, self.caronte(sink, PROXY_FROM="127.0.0.1",
+                                                  LOG_LEVEL=1) as daemon:
+            for count in 1, 2, 3:
+                with harness.Client(daemon.port) as client:
+                    client.send(b"EHLO client.test\r\n")
+                    self.assertIn(client.rest(), (b"", puppet.RESET))
+                daemon.records("fault", count=count, what="proxy-header")
+            story = self.trace(daemon, "127.0.0.1")
+            self.assertEqual(len(re.findall(r"fault proxy-header, client 127\.0\.0\.1:\d+: "
+                                            "PROXY_FROM: a wrong header", story)), 3)
+            self.assert_told(story, "outside of sessions\n")
+            found = self.trace(daemon, "--json", "127.0.0.1").splitlines()
+            self.assertEqual([json.loads(line)["what"] for line in found], ["proxy-header"] * 3)
+            self.trace(daemon, "127.0.0.9", status=1)
 
     def test_rotated_in_the_middle(self):
         """It is one story, told without a name of a file; and while it is still going on."""

@@ -294,14 +294,14 @@ static void test_ids(void **state)
 	assert_int_equal(trace_ids_find(&s, id), SIZE_MAX);
 	/* More than is kept, each of them twice, so that the older half goes. */
 	for (size_t i = 0; i < TRACE_IDS_MAX + 10; i++) {
-		id = (struct trace_id){ i / 3, (uint32_t)(i % 3) };
+		id = (struct trace_id){ i / 3, (uint32_t)(i % 3), false };
 		assert_true(trace_ids_add(&s, id));
 		assert_true(trace_ids_add(&s, id));
 	}
 	assert_int_equal(s.n, TRACE_IDS_MAX / 2 + 10);
 	assert_int_equal(s.forgotten, TRACE_IDS_MAX / 2);
 	assert_int_equal(trace_ids_find(&s, id), s.n - 1);
-	assert_int_equal(trace_ids_find(&s, (struct trace_id){ 0, 0 }), SIZE_MAX);
+	assert_int_equal(trace_ids_find(&s, (struct trace_id){ 0, 0, false }), SIZE_MAX);
 	trace_ids_keep(&s, 2);
 	assert_int_equal(s.n, 2);
 	assert_int_equal(s.forgotten, TRACE_IDS_MAX + 8);
@@ -330,7 +330,7 @@ static char *tell(const char *what, const char *const *records)
 		r = record_of(text);
 		story_look(&teller, &r);
 		if (log_record_get(&r, "session").p)
-			story_add(&teller, &s, &r);
+			story_add(&teller, &s, &r, false);
 	}
 	out.n = 0;
 	story_tell(&teller, &s, "1a-2", &out);
