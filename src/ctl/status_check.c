@@ -78,6 +78,9 @@ static void look_at_destination(struct findings *f, const json_t *d)
 	else if (json_is_true(json_object_get(d, "insecure")))
 		find(f, STATUS_CRITICAL, "there is no TLS with %s: see the fault destination-tls",
 		     name);
+	else if (json_is_true(json_object_get(d, "unidentified")))
+		find(f, STATUS_WARNING,
+		     "the last client could not be told to %s: see the fault identity", name);
 	else if (refused > 0)
 		find(f, STATUS_WARNING, "%s has refused %.0f connection%s in the last minute", name,
 		     refused, refused == 1 ? "" : "s");

@@ -200,6 +200,8 @@ static void put_said(FILE *out, const json_t *destination)
 	if (json_is_true(json_object_get(destination, "insecure")))
 		fputs("  there is no TLS with it, and must be: see the fault destination-tls\n",
 		      out);
+	if (json_is_true(json_object_get(destination, "unidentified")))
+		fputs("  the last client could not be told to it: see the fault identity\n", out);
 	if (!said)
 		return;
 	fprintf(out, "  busy for %.0f s: ", number(destination, "busy_seconds"));

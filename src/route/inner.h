@@ -47,7 +47,8 @@ struct route_state {
 	_Atomic uint32_t first;	      /* modulo their number, the address to try first */
 	_Atomic uint32_t current;     /* the copy that is read, 0 or 1 */
 	_Atomic uint32_t room_wanted; /* how often */
-	_Atomic uint64_t odd_ms;      /* when its words were last told of: route_may_tell() */
+	_Atomic uint32_t unidentified; /* the last client could not be told to it */
+	_Atomic uint64_t odd_ms;       /* when its words were last told of: route_may_tell() */
 	struct route_copy copy[2];
 	_Atomic uint32_t note_number;	/* how often it was written: the copy that is read */
 	_Atomic uint64_t note_due_ms;	/* when it is to be written again */

@@ -445,6 +445,18 @@ bool route_insecure(struct route_shared *s, unsigned dest)
 	return atomic_load(&s->state[dest].insecure);
 }
 
+void route_note_unidentified(struct route_shared *s, unsigned dest, bool on)
+{
+	CHECK(dest < DESTINATIONS_MAX);
+	atomic_store(&s->state[dest].unidentified, on);
+}
+
+bool route_unidentified(struct route_shared *s, unsigned dest)
+{
+	CHECK(dest < DESTINATIONS_MAX);
+	return atomic_load(&s->state[dest].unidentified);
+}
+
 /* ---- drained by the operator ---- */
 
 bool route_drain(struct route_shared *s, unsigned dest, bool on)

@@ -98,4 +98,8 @@ void route_note_insecure(struct route_shared *s, unsigned dest, bool on);
 /* How the last one ended. */
 bool route_insecure(struct route_shared *s, unsigned dest);
 
+/* DEST could not be told of a client (ON), or has taken mail of one. */
+void route_note_unidentified(struct route_shared *s, unsigned dest, bool on);
+bool route_unidentified(struct route_shared *s, unsigned dest);
+
 #endif

@@ -63,6 +63,8 @@ static void record_proxy_header(struct session *s)
 static void record_end(struct session *s)
 {
 	session_secure_ends(s);
+	if (s->dialog.messages > 0 && s->dialog.reason != REASON_IDENTITY)
+		route_note_unidentified(s->rt->route_shared, s->dest_index, false);
 	if (s->dialog.proxy_header)
 		record_proxy_header(s);
 	record_session(&s->dialog, io_now_us(s->ctx->io) - s->started_us);

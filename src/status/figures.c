@@ -246,6 +246,9 @@ static void put_destination(FILE *out, const struct runtime *rt, unsigned i,
 	if (r->secure.tls != ROUTE_TLS_NONE)
 		fprintf(out, "\"insecure\":%s,",
 			route_insecure(rt->route_shared, i) ? "true" : "false");
+	if (r->identity != ROUTE_IDENTITY_NONE)
+		fprintf(out, "\"unidentified\":%s,",
+			route_unidentified(rt->route_shared, i) ? "true" : "false");
 	fprintf(out, "\"refused_in_minute\":%" PRIu64 ",", d->refused_greetings - refused_before);
 	put_times(out, d->time); /* of the last minute by now */
 	putc('}', out);

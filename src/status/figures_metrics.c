@@ -113,6 +113,12 @@ static void destination_states(FILE *out, const struct runtime *rt)
 		of_destination(out, rt, i, "insecure");
 		fprintf(out, "%d\n", route_insecure(rt->route_shared, i));
 	}
+	family(out, "destination_unidentified", "gauge",
+	       "1 while clients cannot be told to one that has identity=.");
+	for (unsigned i = 0; i < n; i++) {
+		of_destination(out, rt, i, "unidentified");
+		fprintf(out, "%d\n", route_unidentified(rt->route_shared, i));
+	}
 	family(out, "destination_drained", "gauge", "1 while it gets no new sessions.");
 	for (unsigned i = 0; i < n; i++) {
 		of_destination(out, rt, i, "drained");

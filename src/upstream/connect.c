@@ -51,6 +51,8 @@ static void over(struct connect *c, enum connect_result how)
 		how = CONNECT_CANCELLED;
 	if (is_secured(c) && (how == CONNECT_REACHED || how == CONNECT_INSECURE))
 		route_note_insecure(c->rt->route_shared, c->dest, how == CONNECT_INSECURE);
+	if (how == CONNECT_UNIDENTIFIED)
+		route_note_unidentified(c->rt->route_shared, c->dest, true);
 	if (how == CONNECT_INSECURE)
 		record_useless(c, connect_insecure);
 	else if (how == CONNECT_UNIDENTIFIED && !c->is_of_client)

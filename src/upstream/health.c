@@ -235,6 +235,7 @@ static void judge_offer(struct visit *v, enum smtp_hello_result how)
 	if (how == SMTP_HELLO_BAD) {
 		found_busy(v, h->words);
 	} else if (how == SMTP_HELLO_GOOD && good) {
+		route_note_unidentified(v->version->rt.route_shared, v->dest, false);
 		found_good(v, h->words);
 	} else {
 		odd_identity(

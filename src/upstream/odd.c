@@ -37,6 +37,7 @@ void odd_reply(struct context *ctx, const struct runtime *rt, unsigned dest,
 void odd_identity(struct context *ctx, const struct runtime *rt, unsigned dest,
 		  const struct xmllog_session *id, struct span said)
 {
+	route_note_unidentified(rt->route_shared, dest, true);
 	tell(ctx, rt, dest, id, "identity", said);
 }
 

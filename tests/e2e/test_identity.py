@@ -4,6 +4,7 @@ for strangers again. See caronte.conf(5)."""
 import concurrent.futures
 import contextlib
 import itertools
+import json
 import random
 import re
 import time
@@ -328,6 +329,35 @@ class Refused(harness.TestCase):
         for extensions in "PIPELINING", "", "XCLIENT NAME PORT", "XFORWARD NAME ADDR":
             with case(extensions), knower.Knower(extensions=extensions) as server:
                 self.refused(server, "identity=xclient", "it does not offer XCLIENT with ADDR")
+
+    def test_status(self):
+        """Until it takes a message of a client that it was told of."""
+        control = self.new_dir("control") / "socket"
+        harness.give_to_user(control.parent)
+        for identity in "xclient", "xforward":
+            with case(identity), knower.Knower(extensions="PIPELINING") as server, \
+                    self.caronte("%s,identity=%s" % (server.place, identity),
+                                 CONTROL_SOCKET=str(control)) as daemon:
+                self.assertFalse(self.is_served(daemon))
+                self.assertTrue(self.unidentified(daemon))
+                self.assertIn("could not be told to it", self.status(daemon))
+                self.assertIn("could not be told to " + server.place,
+                              self.status(daemon, "--check"))
+                server.odd.clear()
+                harness.wait_until(lambda: self.is_served(daemon))
+                harness.wait_until(lambda: not self.unidentified(daemon))
+
+    def is_served(self, daemon):
+        with harness.Client(daemon.port) as client, contextlib.suppress(AssertionError):
+            client.hello()
+            return client.send_message(BODY)[:3] == b"250"
+        return False
+
+    def status(self, daemon, *options):
+        return harness.ctl("status", "-c", daemon.conf, *options).stdout
+
+    def unidentified(self, daemon):
+        return json.loads(self.status(daemon, "--json"))["destinations"][0]["unidentified"]
 
     def test_answered_in_any_other_way(self):
         for reply in (b"550 5.7.0 no\r\n", b"501 5.5.4 no\r\n", b"503 5.5.1 no\r\n",

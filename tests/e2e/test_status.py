@@ -788,6 +788,7 @@ class Metrics(TestCase):
                     ("relay_guard", "", 1), ("stress", "", 0), ("certificates_taken", "", 1),
                     ("last_reload_successful", "", 1),
                     ("destination_busy", here, 0), ("destination_insecure", here, 0),
+                    ("destination_unidentified", here, 0),
                     ("handshakes_total", 'result="full"', 0),
                     ("destination_refused_greetings_total", here, 0),
                     ("destination_up", here, 1), ("destination_drained", here, 0),
