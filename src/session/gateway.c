@@ -16,16 +16,23 @@
 #include "session/work.h"
 #include "smtp/words.h"
 
-/* None of them has said what it offers, for want of TLS perhaps. */
+/* None of them has said what it offers, for want of TLS perhaps, or since it does not know the
+ * header that says whose connection it is. */
 static void refuse_hopeless(struct session *s)
 {
-	for (unsigned i = 0; i < s->rt->route->count; i++)
-		if (route_insecure(s->rt->route_shared, i)) {
-			session_refuse_insecure(s);
-			return;
-		}
-	session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
-		       REASON_NO_CONNECTION);
+	bool insecure = false, unidentified = false;
+
+	for (unsigned i = 0; i < s->rt->route->count; i++) {
+		insecure |= route_insecure(s->rt->route_shared, i);
+		unidentified |= route_unidentified(s->rt->route_shared, i);
+	}
+	if (insecure)
+		session_refuse_insecure(s);
+	else if (unidentified)
+		session_refuse_unidentified(s);
+	else
+		session_refuse(s, smtp_words(WORD_NO_DESTINATION), END_LOST_DESTINATION,
+			       REASON_NO_CONNECTION);
 }
 
 bool session_gateway_begin(struct session *s)

@@ -427,6 +427,7 @@ class Refused(harness.TestCase):
                         client.send(b"EHLO client.test\r\n")
                         said = client.rest()
                     self.assertIn(b"421 4.3.2 ", said)
+                    self.assertEqual(daemon.record("session").get("reason"), "identity")
                 self.assertNotIn("client=", server.has_logged("disconnect from"))
 
     def test_xclient_that_is_not_allowed(self):
