@@ -83,10 +83,12 @@ class Knower:
             self.open.add(peer)
             self.peak = max(self.peak, len(self.open))
         with contextlib.suppress(OSError), peer:
-            Talk(self, peer, number).run()
-            time.sleep(self.odd.get("lasts", 0))
-        with self.lock:
-            self.open.discard(peer)
+            try:
+                Talk(self, peer, number).run()
+                time.sleep(self.odd.get("lasts", 0))
+            finally:
+                with self.lock:
+                    self.open.discard(peer)
 
     def heard(self, verb):
         return [line for line in self.commands if line.startswith(verb)]

@@ -414,10 +414,10 @@ class Line(threading.Thread):
             self.tls = self.by.context.wrap_bio(self.incoming, self.outgoing, server_side=True)
             if self.hear(self.tls.do_handshake) == b"":
                 return
+            self.opened = True  # before a word of the server's can be heard
             with socket.create_connection(("127.0.0.1", self.by.behind)) as far:
                 threading.Thread(target=self.say_on, args=(far,), daemon=True).start()
                 try:
-                    self.opened = True
                     while octets := self.hear(self.tls.read):
                         far.sendall(octets)
                 finally:
