@@ -210,13 +210,30 @@ static void begin_chunk(struct dialog *d, struct dialog_forward *out, bool last)
 	record_given(d, span_of(out->command, (size_t)len - 2), (size_t)len - 2);
 }
 
+static bool is_blank(uint8_t c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Whether OCTETS, the first ones, would be taken for more of the line before them: a blank, or one
+ * behind a stuffed dot, perhaps the next octet. */
+static bool goes_on_line(const struct dialog *d, struct span octets)
+{
+	bool stuffed = d->message.way != MESSAGE_COUNTED;
+
+	if (octets.n == 0)
+		return false;
+	return is_blank(octets.p[0]) ||
+	       (stuffed && octets.p[0] == '.' && (octets.n == 1 || is_blank(octets.p[1])));
+}
+
 /* The first octets of a message go on: behind its trace, which counts as its header. */
 static void begin_with_trace(struct dialog *d, struct span octets, bool cr_first,
 			     enum smtp_eod_result result, struct dialog_forward *out)
 {
 	if (octets.n == 0 && !cr_first && result != SMTP_EOD_END)
 		return;
-	out->trace_len = (uint16_t)dialog_trace(d, out->trace);
+	out->trace_len = (uint16_t)dialog_trace(d, goes_on_line(d, octets), out->trace);
 	d->message.bytes += out->trace_len;
 	d->bytes += out->trace_len;
 }

@@ -158,8 +158,9 @@ size_t dialog_forward(struct dialog *d);
 
 /* ---- trace.c: ADD_RECEIVED ---- */
 
-/* The message's trace, once: how many octets; 0: it has none, or had it. */
-size_t dialog_trace(struct dialog *d, char out[DIALOG_TRACE_MAX]);
+/* The message's trace, once: how many octets; 0: it has none, or had it. ENDS_HEADER: with the
+ * empty line behind it. */
+size_t dialog_trace(struct dialog *d, bool ends_header, char out[DIALOG_TRACE_MAX]);
 
 /* ---- body.c, chunk.c: a message's octets ---- */
 

@@ -7,6 +7,9 @@
 void dialog_offer_ours(const struct dialog *d, struct smtp_offer *o)
 {
 	o->ext &= ~(uint32_t)(SMTP_EXT_STARTTLS | SMTP_EXT_XCLIENT);
+	/* A client's chunks are passed on as they come: their header would be all its own. */
+	if (d->env->add_received)
+		o->ext &= ~(uint32_t)(SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME);
 	if (d->may_rename)
 		o->ext |= SMTP_EXT_XCLIENT;
 	if (d->tls != DIALOG_CLEAR)

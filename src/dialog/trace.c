@@ -62,7 +62,7 @@ void dialog_trace_at(struct dialog *d, uint64_t seconds)
 		d->message.trace_s = seconds;
 }
 
-size_t dialog_trace(struct dialog *d, char out[DIALOG_TRACE_MAX])
+size_t dialog_trace(struct dialog *d, bool ends_header, char out[DIALOG_TRACE_MAX])
 {
 	char literal[ADDR_TEXT_MAX + 8], id[XMLLOG_SESSION_TEXT_MAX], date[40];
 	const char *helo = dialog_helo(d);
@@ -74,9 +74,9 @@ size_t dialog_trace(struct dialog *d, char out[DIALOG_TRACE_MAX])
 	write_date(d->message.trace_s, date, sizeof(date));
 	xmllog_session_text(&d->id, id);
 	n = snprintf(out, DIALOG_TRACE_MAX,
-		     "Received: from %s (%s)\r\n\tby %s (Caronte) with %s id %s.%u;\r\n\t%s\r\n",
+		     "Received: from %s (%s)\r\n\tby %s (Caronte) with %s id %s.%u;\r\n\t%s\r\n%s",
 		     is_domain(helo) ? helo : literal, literal, d->env->name, protocol_of(d), id,
-		     d->transactions, date);
+		     d->transactions, date, ends_header ? "\r\n" : "");
 	CHECK(n > 0 && n < DIALOG_TRACE_MAX);
 	d->message.trace_s = 0;
 	return (size_t)n;

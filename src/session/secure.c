@@ -13,13 +13,13 @@
 #include "tls/handshake.h"
 #include "tls/kernel.h"
 
-/* TLS_HANDSHAKES_PER_ADDRESS is reached. */
+/* TLS_HANDSHAKES_PER_ADDRESS is reached. A proxy that may name clients shakes hands for many. */
 static bool has_too_many(const struct session *s)
 {
 	unsigned most = (unsigned)s->rt->config->set.tls_handshakes_per_address;
 	const struct dialog *d = &s->dialog;
 
-	return most && !d->who.in_network &&
+	return most && !d->who.in_network && !d->may_rename &&
 	       rates_count(s->rt->handshakes, &d->client_addr, io_now_ms(s->ctx->io)) >= most;
 }
 

@@ -27,6 +27,8 @@ enum {
 enum { ADDRESSES4 = 12, ADDRESSES6 = 36 };
 #define CLIENT_SSL  0x01
 #define ID_MAX	    128
+#define TAKEN_MAX   232 /* octets of a header: Exim (4.96) takes no more */
+#define HOST_OCTETS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._"
 #define NOT_CHECKED 1 /* PP2_TYPE_SSL, verify: the client has shown no certificate that we trust */
 
 static enum smtp_proxy_result bad(const char **why, const char *what)
@@ -343,6 +345,24 @@ static void put_addresses(struct smtp_put *w, const struct addr *from, const str
 	put_be16(w, to->port);
 }
 
+/* A host's name by its octets, as far as a certificate is looked for by it: whatever else a client
+ * asks for is for nobody's eyes. */
+static bool is_host(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 0 && strspn(name, HOST_OCTETS) == n;
+}
+
+/* The last value, where there is room for it. */
+static void put_name(struct smtp_put *w, const char *name)
+{
+	size_t so_far = buf_len(w->out) - w->before;
+
+	if (name && is_host(name) && so_far + value_length(name) <= TAKEN_MAX)
+		put_value(w, AUTHORITY, name, SIZE_MAX);
+}
+
 int smtp_proxy_write(const struct addr *from, const struct addr *to,
 		     const struct smtp_proxy_more *more, struct buf *out)
 {
@@ -356,9 +376,9 @@ int smtp_proxy_write(const struct addr *from, const struct addr *to,
 	put_be16(&w, 0);
 	if (!own) {
 		put_addresses(&w, from, to);
-		put_value(&w, AUTHORITY, more->name, 255);
 		put_value(&w, UNIQUE_ID, more->id, ID_MAX);
 		put_tls(&w, more);
+		put_name(&w, more->name);
 	}
 	if (!w.error) {
 		size_t body = buf_len(out) - at - 2;

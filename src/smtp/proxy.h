@@ -40,7 +40,9 @@ enum smtp_proxy_result smtp_proxy_parse(struct span in, struct smtp_proxy *heade
 
 /* What a header says beside the addresses; NULL or empty: nothing. */
 struct smtp_proxy_more {
-	const char *name;	      /* that the client has asked for by TLS: PP2_TYPE_AUTHORITY */
+	/* That the client has asked for by TLS: PP2_TYPE_AUTHORITY. One that is no host's by its
+	 * octets, or makes the header longer than all servers take, is left out. */
+	const char *name;
 	const char *version, *cipher; /* of its TLS, NULL: none; PP2_TYPE_SSL */
 	const char *id;		      /* of the session, 128 octets at most; PP2_TYPE_UNIQUE_ID */
 };

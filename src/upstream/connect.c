@@ -32,10 +32,17 @@ static bool is_secured(const struct connect *c)
 	return !c->alone && c->version->peers[c->dest];
 }
 
+/* Whether a client has a part, perhaps, in what the destination said. By a header it knows the
+ * client before all else. */
+static bool is_of_client(const struct connect *c)
+{
+	return c->is_of_client || (c->identity && present_by_header(c));
+}
+
 /* It is there, and not of use: WHY. A visit judges that itself: health.c. */
 static void record_useless(struct connect *c, const char *why)
 {
-	if (c->purpose == CONNECT_MAIL)
+	if (c->purpose == CONNECT_MAIL && !is_of_client(c))
 		greeting_record_bad(c->ctx, c->rt, c->dest, c->search.began_ms, why);
 }
 
@@ -55,7 +62,7 @@ static void over(struct connect *c, enum connect_result how)
 		route_note_unidentified(c->rt->route_shared, c->dest, true);
 	if (how == CONNECT_INSECURE)
 		record_useless(c, connect_insecure);
-	else if (how == CONNECT_UNIDENTIFIED && !c->is_of_client)
+	else if (how == CONNECT_UNIDENTIFIED)
 		record_useless(c, connect_unidentified);
 	if (how == CONNECT_FAILED || how == CONNECT_NO_MEANS)
 		stream_close(c->ctx->io, &c->stream);

@@ -18,7 +18,8 @@
  * TLS cannot be had is not down, and there is no other one in its place for this caller:
  *
  *   insecure   the connection stands, for the caller to part with. A fault "destination-tls" says
- *              why. In a cluster it is busy (greeting.h), so the next sessions go elsewhere.
+ *              why. In a cluster it is busy (greeting.h), so the next sessions go elsewhere;
+ *              not where a header has told it of the client (see below).
  *   slow       the same, and it has not even greeted in time.
  *
  * So is it with whom the connection speaks for (present.h), where the destination is told:

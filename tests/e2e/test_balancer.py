@@ -413,6 +413,18 @@ class Renamed(tls.TlsCase):
         for session in daemon.records("session", count=2):
             self.assertRegex(session.get("tls"), "^TLSv1")
 
+    def test_handshakes_of_many(self):
+        """They are its clients', not the proxy's own."""
+        daemon = self.behind(TLS_HANDSHAKES_PER_ADDRESS=2)
+        for number in range(5):
+            with tls.Secure(daemon.port) as client:
+                client.reply()
+                client.command("EHLO proxy.test", 250)
+                client.command("STARTTLS", 220)
+                client.shake(tls.context())
+                client.command("EHLO proxy.test", 250)
+                client.command("XCLIENT ADDR=198.51.100.%d" % number, 220)
+
     def test_told_on(self):
         for identity in "proxy2", "xclient":
             with case(identity), knower.Knower(header=identity == "proxy2") as server:

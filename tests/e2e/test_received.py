@@ -107,15 +107,35 @@ class Received(tls.TlsCase):
                 self.assertEqual(client.send_message(line * 8)[:3], b"250")
                 self.assertEqual(client.send_message(line * 10)[:3], b"552")
 
-    def test_by_chunks_of_the_client(self):
+    def test_no_chunks_of_the_client(self):
+        """They would go on as they come, with whatever trace they bring along."""
         with harness.Sink(maildir=True) as sink, \
                 self.caronte(sink, ADD_RECEIVED=True) as daemon, \
                 harness.Client(daemon.port) as client:
-            client.hello()
+            self.assertEqual([line for line in client.hello()
+                              if "CHUNKING" in line or "BINARYMIME" in line], [])
             client.envelope()
             client.send(b"BDAT %d LAST\r\n%s" % (len(BODY), BODY))
-            self.assertEqual(client.reply()[:3], b"250")
-            self.assertEqual(sink.mails(), [BODY])
+            self.assertEqual(client.reply()[:1], b"5")
+            self.assertEqual(client.rest(), b"")
+            self.assertEqual(sink.mails(), [])
+
+    def test_message_that_goes_on(self):
+        """Its first line is no more of the trace."""
+        for first in b" (helo=x) from [203.0.113.99]", b"\tby x", b". by x":
+            for chunks in True, False:
+                with case(first, chunks), harness.Sink(maildir=True) as sink, \
+                        self.caronte(sink, ADD_RECEIVED=True, DATA_AS_BDAT=chunks) as daemon, \
+                        harness.Client(daemon.port) as client:
+                    client.hello()
+                    body = first + b"\r\n" + BODY
+                    client.envelope()
+                    client.command("DATA", 354)
+                    client.send(body + b".\r\n")
+                    self.assertEqual(client.reply()[:3], b"250")
+                    head, _, rest = sink.mails()[0].partition(b"\r\n\r\n")
+                    self.assertRegex(head, rb"(?s)^Received: from .*;\r\n\t[^\r\n]*\+0000$")
+                    self.assertEqual(rest, re.sub(rb"(?m)^\.", b"", body))
 
     def test_off(self):
         with harness.Sink(maildir=True) as sink, self.caronte(sink) as daemon, \

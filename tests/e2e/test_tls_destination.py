@@ -487,6 +487,24 @@ class Odd(Case):
                 self.front("127.0.0.1:%d,tls=require" % server.port) as daemon:
             self.refused(daemon, "454 4.7.0 no")
 
+    def test_no_tls_behind_a_header(self):
+        """It knows the client by then, and may have refused that one alone: nobody is busy."""
+        if self.gateway:
+            self.skipTest("what is learnt is of no client")
+        for script in (self.GREETING, b"250 mx.test\r\n"), \
+                (self.GREETING, b"550 5.7.1 not you\r\n"), \
+                (self.GREETING, self.OFFER, b"454 4.7.0 too many\r\n"), \
+                (self.GREETING, self.OFFER, b"220 go ahead\r\n", b"no TLS at all\r\n"):
+            with case(script), self.said(*script, b"") as one, self.said(*script, b"") as two, \
+                    self.front("127.0.0.1:%d,tls=require,identity=proxy2 "
+                               "127.0.0.1:%d,tls=require,identity=proxy2" % (one.port, two.port),
+                               COOPERATION_CLUSTER=True) as daemon:
+                for _ in range(4):
+                    with harness.Client(daemon.port) as client:
+                        self.assertEqual(client.meet()[:3], b"421")
+                self.assertEqual([each for each in daemon.records("destination")
+                                  if each.get("state") == "busy"], [])
+
     def test_may_454(self):
         """It goes on in clear, on the same connection."""
         with self.said(self.GREETING, self.OFFER, b"454 4.7.0 no\r\n", b"250 mx.test\r\n") as \

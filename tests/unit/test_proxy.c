@@ -233,33 +233,66 @@ static void written(void **state)
 	}
 }
 
-/* What is written with all that there is can be read, and fits; where it does not, nothing of it is
- * there. */
-static void written_with_more(void **state)
+/* The length of a header that says MORE of a client, which can be read; where it does not fit,
+ * nothing of it is there. */
+static size_t written_length(const struct smtp_proxy_more *more)
 {
 	struct addr from = address("2001:db8::1", 65535), to = address("2001:db8::2", 25);
-	char name[255 + 1], id[200 + 1];
-	const struct smtp_proxy_more more = { name, "TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256", id };
 	uint8_t mem[SMTP_PROXY_MAX];
 	struct smtp_proxy h;
 	const char *why;
 	struct buf out;
 
-	(void)state;
-	memset(name, 'n', sizeof(name) - 1);
-	memset(id, 'i', sizeof(id) - 1);
-	name[sizeof(name) - 1] = id[sizeof(id) - 1] = '\0';
 	buf_init(&out, mem, sizeof(mem));
-	assert_int_equal(smtp_proxy_write(&from, &to, &more, &out), 0);
+	assert_int_equal(smtp_proxy_write(&from, &to, more, &out), 0);
 	assert_int_equal(smtp_proxy_parse(buf_span(&out), &h, &why), SMTP_PROXY_OK);
 	assert_int_equal(h.n, buf_len(&out));
 	assert_true(addr_same(&h.from, &from) && addr_same(&h.to, &to));
-	/* AUTHORITY of 255, UNIQUE_ID of 128, SSL with its version and cipher. */
-	assert_int_equal(h.n, 16 + 36 + 3 + 255 + 3 + 128 + 3 + 5 + 3 + 7 + 3 + 28);
-	for (size_t room = 0; room < h.n; room++) {
+	return h.n;
+}
+
+static void written_with_more(void **state)
+{
+	struct addr from = address("2001:db8::1", 65535), to = address("2001:db8::2", 25);
+	char id[200 + 1];
+	struct smtp_proxy_more more = { NULL, "TLSv1.3", "TLS_CHACHA20_POLY1305_SHA256", id };
+	uint8_t mem[SMTP_PROXY_MAX];
+	struct buf out;
+
+	(void)state;
+	memset(id, 'i', sizeof(id) - 1);
+	id[sizeof(id) - 1] = '\0';
+	/* UNIQUE_ID of 128, SSL with its version and cipher. */
+	assert_int_equal(written_length(&more), 16 + 36 + 3 + 128 + 3 + 5 + 3 + 7 + 3 + 28);
+	for (size_t room = 0; room < 232; room++) {
 		buf_init(&out, mem, room);
 		assert_int_equal(smtp_proxy_write(&from, &to, &more, &out), -ENOBUFS);
 		assert_int_equal(buf_len(&out), 0);
+	}
+}
+
+/* A client asks by TLS for whatever it likes: no octet of it that is no host's, and none that makes
+ * the header longer than Exim takes, which then reads the rest as commands. */
+static void names_that_are_written(void **state)
+{
+	static const char *const bad[] = {
+		"", "a b", "x\r\nRSET", "x\ny", "a/b", "a\"b", "\xc3\xbc"
+	};
+	const size_t others = 16 + 36 + 3;
+	char name[255 + 1];
+	const struct smtp_proxy_more more = { .name = name };
+
+	(void)state;
+	strcpy(name, "mx-1.local_host.test");
+	assert_int_equal(written_length(&more), others + strlen(name));
+	memset(name, 'n', sizeof(name) - 1);
+	name[232 - others] = '\0';
+	assert_int_equal(written_length(&more), 232);
+	strcpy(name + 232 - others, "n");
+	assert_int_equal(written_length(&more), 16 + 36);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		strcpy(name, bad[i]);
+		assert_int_equal(written_length(&more), 16 + 36);
 	}
 }
 
@@ -268,7 +301,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(headers),	     cmocka_unit_test(behind),
 		cmocka_unit_test(changed),	     cmocka_unit_test(written),
-		cmocka_unit_test(written_with_more),
+		cmocka_unit_test(written_with_more), cmocka_unit_test(names_that_are_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
