@@ -176,10 +176,16 @@ static enum option which_option(const char *option)
 		const char *name = option_names[i];
 		size_t n = strlen(name);
 
-		if (strncmp(option, name, n) == 0 && (name[n - 1] == '=' || !option[n]))
+		if (strncmp(option, name, n) == 0 &&
+		    (name[n - 1] == '=' || strchr(", \t\r\n", option[n])))
 			return (enum option)i;
 	}
 	return OPTIONS;
+}
+
+bool route_is_option(const char *word)
+{
+	return which_option(word + strspn(word, ",")) < OPTIONS;
 }
 
 static void unknown_option(struct route_parser *p, const char *option)

@@ -28,6 +28,8 @@ bool route_number(const char *text, unsigned min, unsigned max, unsigned *value)
 /* A host's name (RFC 1123 2.1). */
 bool route_is_name(const char *host);
 
+/* WORD, up to its end or a blank, is an option or several, commas in front of it or not. */
+bool route_is_option(const char *word);
 /* OPTION is one of D. SEEN: a bit for each that was there before. */
 void route_option(struct route_parser *p, const char *option, struct route_destination *d,
 		  unsigned *seen);

@@ -82,6 +82,8 @@ static const char *habit(const char *text)
 		if (strncasecmp(text, words[i], n) == 0 && strchr(text + n, ':'))
 			return "no transport in front: write HOST:PORT";
 	}
+	if (route_is_option(text))
+		return "an option stands behind HOST:PORT and a comma";
 	return strchr(text, ';') ? "destinations are separated by blanks" : NULL;
 }
 
@@ -273,7 +275,6 @@ static void parse_entry(struct route_parser *p, char *entry)
 	unsigned seen = 0;
 	char *options;
 
-	set_quote(p, entry);
 	options = strchr(entry, ',');
 	if (options)
 		*options++ = '\0';
@@ -311,6 +312,41 @@ static void check_count(struct route_parser *p, unsigned n, enum route_cooperati
 		route_fault(p, "%u destinations, %d are allowed", n, DESTINATIONS_MAX);
 }
 
+/* The word at *LIST, which goes on behind it, is put behind the N octets of ENTRY. */
+static size_t take_word(const char **list, char entry[ENTRY_MAX], size_t n)
+{
+	size_t length = strcspn(*list, BLANKS);
+	size_t kept = length < ENTRY_MAX - n ? length : ENTRY_MAX - n - 1;
+
+	memcpy(entry + n, *list, kept);
+	entry[n + kept] = '\0';
+	*list += length;
+	*list += strspn(*list, BLANKS);
+	return n + kept;
+}
+
+/*
+ * The next entry, and the options that stand behind a blank in place of a comma: else each of them
+ * would be told of as a destination without a port.
+ */
+static void take_entry(struct route_parser *p, const char **list, char entry[ENTRY_MAX])
+{
+	size_t n = take_word(list, entry, 0);
+	bool apart = false;
+
+	for (; route_is_option(*list) && n < ENTRY_MAX - 2; apart = true) {
+		while (n > 0 && entry[n - 1] == ',')
+			n--;
+		entry[n++] = ',';
+		*list += strspn(*list, ",");
+		n = take_word(list, entry, n);
+	}
+	set_quote(p, entry);
+	if (apart)
+		route_fault(p, "a blank before an option, allowed is a comma alone: write %s",
+			    p->quote);
+}
+
 bool route_parse(struct route *r, const char *list, enum route_cooperation cooperation,
 		 enum route_balance balance, void (*report)(void *ctx, const char *what), void *ctx)
 {
@@ -318,20 +354,14 @@ bool route_parse(struct route *r, const char *list, enum route_cooperation coope
 	unsigned n = 0;
 
 	*r = (struct route){ .cooperation = cooperation, .balance = balance };
-	for (list += strspn(list, BLANKS); *list; list += strspn(list, BLANKS)) {
+	for (list += strspn(list, BLANKS); *list; n++) {
 		char entry[ENTRY_MAX];
-		size_t length = strcspn(list, BLANKS);
-		size_t kept = length < sizeof(entry) ? length : sizeof(entry) - 1;
 
-		memcpy(entry, list, kept);
-		entry[kept] = '\0';
-		list += length;
-		n++;
-		if (kept == length) {
+		take_entry(&p, &list, entry);
+		if (strlen(entry) < ENTRY_MAX - 1) {
 			parse_entry(&p, entry);
 			continue;
 		}
-		set_quote(&p, entry);
 		route_fault(
 			&p,
 			"\"%s\": too long, HOST:PORT is needed; allowed are " ROUTE_OPTIONS_HELP,

@@ -9,7 +9,7 @@
 #include "route/route.h"
 
 /*
- * Parses DESTINATIONS (`HOST:PORT[,weight=N][,max=N]`…, separated by blanks) and checks that it
+ * Parses DESTINATIONS (`HOST:PORT[,OPTION]`…, separated by blanks) and checks that it
  * fits the cooperation mode. REPORT is called with what is wrong and what is allowed, for each
  * fault. True when there was none.
  */
