@@ -84,7 +84,8 @@ int tables_add_file(struct tables_plan *plan, enum setting s, const char *path, 
 static void add_entry(struct tables_plan *plan, struct config *c, enum tables_networks which,
 		      const char *entry, size_t n)
 {
-	const char *wrong = policy_network_check(span_of(entry, n));
+	char why[POLICY_NETWORK_WHY];
+	const char *wrong = policy_network_check(span_of(entry, n), why);
 	char *into = plan->entries[which];
 	size_t used = strlen(into);
 
@@ -208,6 +209,14 @@ static size_t octets_of(struct span s, const char *set)
 	return n;
 }
 
+/* "192.0.2.10 # office" */
+static bool has_comment(struct span entry)
+{
+	const uint8_t *at = memchr(entry.p, '#', entry.n);
+
+	return at && at > entry.p && strchr(BLANKS, at[-1]);
+}
+
 /*
  * What was probably meant by a line of a file of networks, or WHAT. The hints are for the setting,
  * where entries stand side by side and may be files: of a line they know what looks like a network.
@@ -225,7 +234,10 @@ static const char *meant(const struct table_faults *f, unsigned line, const char
 	if (l.number != line)
 		return what;
 	if (octets_of(entry, " \t,;"))
-		return "one address or network a line is needed, and nothing after it";
+		return has_comment(entry)
+			       ? "one address or network a line is needed, and nothing after it: a "
+				 "comment stands on a line of its own"
+			       : "one address or network a line is needed, and nothing after it";
 	if (octets_of(entry, "0123456789abcdefABCDEF:./*![]-") == entry.n)
 		hint = hints_network((const char *)entry.p, entry.n);
 	return hint ? hint : what;

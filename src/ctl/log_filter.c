@@ -49,7 +49,7 @@ const char *log_filter_add(struct log_choice *c, const char *text)
 const char *log_filter_client(struct log_filter *f, char *text)
 {
 	size_t n = strlen(text);
-	const char *wrong = policy_network_check(span_str(text));
+	const char *wrong = policy_network_check(span_str(text), f->why);
 	struct addr a;
 
 	/* (Without brackets, what could be a port belongs to an IPv6 address.) */
@@ -59,7 +59,7 @@ const char *log_filter_client(struct log_filter *f, char *text)
 		text[n - 1] = '\0';
 		text++;
 	}
-	wrong = policy_network_check(span_str(text));
+	wrong = policy_network_check(span_str(text), f->why);
 	return wrong ? wrong : log_filter_add(&f->client, text);
 }
 

@@ -26,6 +26,7 @@ struct log_filter {
 	int level;		    /* elements of this level and below; 0: all */
 	struct log_choice client, endpoint, sender, recipient, session, verdict, reply, destination,
 		element;
+	char why[POLICY_NETWORK_WHY];	  /* what log_filter_client() finds wrong */
 	struct policy_networks *networks; /* made of client by log_filter_ready(), owned */
 };
 

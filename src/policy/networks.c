@@ -98,8 +98,34 @@ static bool parse_length(const char *text, unsigned max, unsigned *length)
 	return v <= max;
 }
 
-/* One entry; NULL or what is wrong. */
-static const char *parse_prefix(struct span entry, struct prefix *out)
+/* "10.0.0.0/8" of the first LENGTH bits of KEY, the rest of which is zero. */
+static void format_network(uint8_t family, address_key key, unsigned length, char *out, size_t cap)
+{
+	struct addr network = { .family = family };
+	char ip[ADDR_TEXT_MAX];
+
+	for (size_t i = sizeof(network.ip); i-- > 0; key >>= 8)
+		network.ip[i] = (uint8_t)key;
+	addr_format_ip(&network, ip);
+	snprintf(out, cap, "%s/%u", ip, length);
+}
+
+/* P has a host part: what is to be written in its place, into WHY. */
+static const char *host_part(const struct prefix *p, char why[POLICY_NETWORK_WHY])
+{
+	char network[ENTRY_TEXT];
+
+	format_network(p->family, p->start & ~host_mask(p->length), p->length, network,
+		       sizeof(network));
+	snprintf(why, POLICY_NETWORK_WHY,
+		 "the part behind the prefix length is not zero, write the network's own address: "
+		 "%s",
+		 network);
+	return why;
+}
+
+/* One entry; NULL or what is wrong, perhaps in WHY. */
+static const char *parse_prefix(struct span entry, struct prefix *out, char why[POLICY_NETWORK_WHY])
 {
 	char text[ENTRY_TEXT];
 	struct addr a;
@@ -133,15 +159,15 @@ static const char *parse_prefix(struct span entry, struct prefix *out)
 	*out = (struct prefix){ key_of(&a), (uint8_t)length, a.family };
 	/* key_of() leaves zeros behind an IPv4 address, so that one mask serves both families. */
 	if (out->start & host_mask(length))
-		return "the part behind the prefix length is not zero, write the network's own address";
+		return host_part(out, why);
 	return NULL;
 }
 
-const char *policy_network_check(struct span entry)
+const char *policy_network_check(struct span entry, char why[POLICY_NETWORK_WHY])
 {
 	struct prefix p;
 
-	return parse_prefix(entry, &p);
+	return parse_prefix(entry, &p, why);
 }
 
 static size_t entries_at_most(const struct span *texts, size_t n)
@@ -279,6 +305,7 @@ static size_t read_prefixes(struct span text, struct policy_faults *faults, stru
 			    bool *any)
 {
 	struct lines l = { .rest = text };
+	char why[POLICY_NETWORK_WHY];
 	struct span line;
 	size_t n = 0;
 
@@ -287,7 +314,7 @@ static size_t read_prefixes(struct span text, struct policy_faults *faults, stru
 		l.rest = span_from(text, 3);
 	}
 	while (lines_next(&l, &line)) {
-		const char *wrong = parse_prefix(line, &out[n]);
+		const char *wrong = parse_prefix(line, &out[n], why);
 
 		if (wrong)
 			fault(faults, l.number, wrong, any);
@@ -403,16 +430,9 @@ bool policy_networks_explain(const struct policy_networks *t, const struct addr 
 			     size_t cap)
 {
 	unsigned length = t ? longest_prefix(t, a) : NO_PREFIX;
-	char ip[ADDR_TEXT_MAX];
-	struct addr network = *a;
 
 	if (length == NO_PREFIX)
 		return false;
-	address_key key = key_of(a) & ~host_mask(length);
-
-	for (size_t i = sizeof(network.ip); i-- > 0; key >>= 8)
-		network.ip[i] = (uint8_t)key;
-	addr_format_ip(&network, ip);
-	snprintf(out, cap, "%s/%u", ip, length);
+	format_network(a->family, key_of(a) & ~host_mask(length), length, out, cap);
 	return true;
 }

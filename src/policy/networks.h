@@ -28,8 +28,9 @@ bool policy_networks_match(const struct policy_networks *t, const struct addr *a
 bool policy_networks_everybody(const struct policy_networks *t);
 /* Whether an address is in a network of both. */
 bool policy_networks_meet(const struct policy_networks *a, const struct policy_networks *b);
-/* Checks one entry given in the setting itself; NULL or what is wrong. */
-const char *policy_network_check(struct span entry);
+/* Checks one entry given in the setting itself; NULL or what is wrong, perhaps in WHY. */
+#define POLICY_NETWORK_WHY 160
+const char *policy_network_check(struct span entry, char why[POLICY_NETWORK_WHY]);
 /* The longest matching prefix as text ("10.0.0.0/8") for `carontectl explain`; false: none. */
 bool policy_networks_explain(const struct policy_networks *t, const struct addr *a, char *out,
 			     size_t cap);

@@ -95,7 +95,7 @@ static bool holds(const struct network *net, const struct addr *a)
 static void check_address(const struct policy_networks *t, const struct network *nets, size_t n,
 			  const struct addr *a)
 {
-	char text[80];
+	char text[80], why[POLICY_NETWORK_WHY];
 	int longest = -1;
 	struct network said;
 
@@ -106,7 +106,7 @@ static void check_address(const struct policy_networks *t, const struct network 
 	CHECK(policy_networks_explain(t, a, text, sizeof(text)) == (longest >= 0));
 	if (longest < 0)
 		return;
-	CHECK(policy_network_check(span_str(text)) == NULL);
+	CHECK(policy_network_check(span_str(text), why) == NULL);
 	said = read_network(span_str(text));
 	CHECK(said.bits == longest && holds(&said, a));
 }
@@ -162,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct policy_networks *t, *t2;
 	size_t n = 0, used, used2, half = 0;
 	unsigned wrong = 0, faults, faults2;
+	char why[POLICY_NETWORK_WHY];
 	bool says;
 
 	in.p = copy;
@@ -171,7 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		rest = span_from(in, 3);
 	}
 	while (next_line(&rest, &line, &says)) {
-		const char *what = says ? policy_network_check(line) : NULL;
+		const char *what = says ? policy_network_check(line, why) : NULL;
 
 		wrong += what != NULL;
 		if (says && !what && n < NETWORKS_MAX)

@@ -173,14 +173,14 @@ static void all_faults_in_one_run(void **state)
 		"NO_SUCH_NAME=1",
 	};
 	struct config *c = load(more, COUNT(more));
-	char wrong_network[256];
+	char wrong_network[256], why[POLICY_NETWORK_WHY];
 	size_t config_faults = c->fault_count;
 
 	(void)state;
 	assert_int_equal(config_faults, 1);
 	run(c);
 	snprintf(wrong_network, sizeof(wrong_network), "-o: RELAY_NETWORKS: 10.0.0.1/8: %s",
-		 policy_network_check(SPAN("10.0.0.1/8")));
+		 policy_network_check(SPAN("10.0.0.1/8"), why));
 	assert_true(has_fault(c, "-o: LISTEN_ADDRESS: nowhere is no IP address; allowed are "
 				 "addresses like 192.0.2.1 and 2001:db8::1"));
 	assert_true(has_fault(c,
@@ -220,7 +220,7 @@ static void circle_by_every_address(void **state)
 
 static void faults_of_tables_have_their_lines(void **state)
 {
-	char networks[160], recipients[160], expected[7][320];
+	char networks[160], recipients[160], expected[7][320], why[POLICY_NETWORK_WHY];
 	const char *const more[] = { networks, recipients };
 	const char *const texts[] = { expected[0], expected[1], expected[4], expected[5],
 				      expected[6], expected[2], expected[3] };
@@ -237,17 +237,18 @@ static void faults_of_tables_have_their_lines(void **state)
 	c = load(more, COUNT(more));
 	run(c);
 	snprintf(expected[0], sizeof(expected[0]), "%s:3: RELAY_NETWORKS: %s", in_dir("networks"),
-		 policy_network_check(SPAN("300.0.0.0/8")));
+		 policy_network_check(SPAN("300.0.0.0/8"), why));
 	snprintf(expected[1], sizeof(expected[1]),
 		 "%s:5: RELAY_NETWORKS: no range: write networks, like 192.0.2.0/25",
 		 in_dir("networks"));
 	for (unsigned i = 0; i < 2; i++)
 		snprintf(expected[4 + i], sizeof(expected[4 + i]),
 			 "%s:%u: RELAY_NETWORKS: one address or network a line is needed, and "
-			 "nothing after it",
-			 in_dir("networks"), 6 + i);
+			 "nothing after it%s",
+			 in_dir("networks"), 6 + i,
+			 i ? ": a comment stands on a line of its own" : "");
 	snprintf(expected[6], sizeof(expected[6]), "%s:8: RELAY_NETWORKS: %s", in_dir("networks"),
-		 policy_network_check(SPAN("./nets")));
+		 policy_network_check(SPAN("./nets"), why));
 	snprintf(expected[2], sizeof(expected[2]),
 		 "%s:3: RECIPIENTS: no @, user@domain or @domain is needed", in_dir("recipients"));
 	snprintf(expected[3], sizeof(expected[3]),

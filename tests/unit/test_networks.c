@@ -94,10 +94,10 @@ static void test_entries(void **state)
 		{ "::ffff:10.0.0.0/104", NULL },
 		{ "::ffff:0:0/96", NULL },
 		{ "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128", NULL },
-		{ "10.0.0.1/8", "not zero" },
-		{ "128.0.0.0/0", "not zero" },
-		{ "2001:db8::1/127", "not zero" },
-		{ "::ffff:10.0.0.1/104", "not zero" },
+		{ "10.0.0.1/8", "not zero, write the network's own address: 10.0.0.0/8" },
+		{ "128.0.0.0/0", "address: 0.0.0.0/0" },
+		{ "2001:db8::1/127", "address: 2001:db8::/127" },
+		{ "::ffff:10.0.0.1/104", "address: 10.0.0.0/8" },
 		{ "::ffff:10.0.0.0/95", "mapped" },
 		{ "::ffff:10.0.0.0/129", "0 to 128" },
 		{ "10.0.0.0/33", "0 to 32" },
@@ -131,18 +131,19 @@ static void test_entries(void **state)
 		{ "2001:db8::00000000000000000000000000000000000000000000000000000000000000001",
 		  "no IP address" },
 	};
+	char why[POLICY_NETWORK_WHY];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const char *got = policy_network_check(feed_guard(span_str(rows[i].entry)));
+		const char *got = policy_network_check(feed_guard(span_str(rows[i].entry)), why);
 
 		if (!rows[i].fault && got)
 			fail_msg("\"%s\": %s", rows[i].entry, got);
 		if (rows[i].fault && (!got || !strstr(got, rows[i].fault)))
 			fail_msg("\"%s\": %s", rows[i].entry, got ? got : "taken");
 	}
-	assert_non_null(policy_network_check(feed_guard(SPAN("10.0.0.1\0"))));
-	assert_non_null(policy_network_check(feed_guard(SPAN("10.0.0.1\0.2"))));
+	assert_non_null(policy_network_check(feed_guard(SPAN("10.0.0.1\0")), why));
+	assert_non_null(policy_network_check(feed_guard(SPAN("10.0.0.1\0.2")), why));
 }
 
 static void test_lines(void **state)
