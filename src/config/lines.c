@@ -192,6 +192,12 @@ static void read_unset(struct reader *r, char *line)
 		config_set(r, s, "n");
 }
 
+/* What a shell's file has before its settings. */
+static bool is_shell(const char *word)
+{
+	return strcmp(word, "export") == 0 || strcmp(word, "set") == 0;
+}
+
 static void read_assignment(struct reader *r, char *line)
 {
 	char *equals = strchr(line, '='), *blank = line + strcspn(line, BLANKS);
@@ -207,7 +213,10 @@ static void read_assignment(struct reader *r, char *line)
 	if (blank < equals) {
 		*blank = '\0';
 		config_fault_at(r->config, r->at, config_show(name, shown),
-				"a blank before =, allowed is " PREFIX "NAME=VALUE");
+				is_shell(line) ? "no shell reads this, allowed is " PREFIX
+						 "NAME=VALUE alone"
+					       : "a blank before =, allowed is " PREFIX
+						 "NAME=VALUE");
 	} else if (!prefixed) {
 		name_fault(r, name, "does not begin with " PREFIX, PREFIX);
 	} else {

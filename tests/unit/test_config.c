@@ -351,8 +351,10 @@ static void test_lines(void **state)
 	expect(" # CONFIG_RELAY_GUARD is not set\n", before);
 	expect("CONFIG_LISTEN_PORT =25\n",
 	       "F:1: LISTEN_PORT: a blank before =, allowed is CONFIG_NAME=VALUE\n");
+	expect("export CONFIG_LISTEN_PORT=25\n",
+	       "F:1: export: no shell reads this, allowed is CONFIG_NAME=VALUE alone\n");
 	expect("set LISTEN_PORT=25\n",
-	       "F:1: set: a blank before =, allowed is CONFIG_NAME=VALUE\n");
+	       "F:1: set: no shell reads this, allowed is CONFIG_NAME=VALUE alone\n");
 	expect("CONFIG_LISTEN_PORT= \n",
 	       "F:1: LISTEN_PORT: no value, allowed is an integer from 1 to 65535\n");
 	expect("\xef\xbb\xbf"
