@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check/hints.h"
 #include "tls/peer.h"
 
 static bool are_needed(const struct route *r)
@@ -21,10 +22,9 @@ static int plan_for_destinations(struct tables_plan *plan, struct config *c)
 
 	if (*path == '/')
 		return tables_add_file(plan, SETTING_TLS_DESTINATION_CA_FILE, path, strlen(path));
-	config_fault(c, SETTING_TLS_DESTINATION_CA_FILE,
-		     *path ? "\"%s\": write it from / on"
-			   : "\"%s\": a destination has tls=verify, which needs it",
-		     path);
+	config_fault(c, SETTING_TLS_DESTINATION_CA_FILE, "\"%s\": %s", path,
+		     *path ? hints_path(path, strlen(path))
+			   : "a destination has tls=verify, which needs it");
 	return 0;
 }
 
@@ -36,7 +36,8 @@ static int plan_for_clients(struct tables_plan *plan, struct config *c)
 	if (*path == '/')
 		return tables_add_file(plan, SETTING_TLS_CLIENT_CA_FILE, path, strlen(path));
 	if (*path)
-		config_fault(c, SETTING_TLS_CLIENT_CA_FILE, "\"%s\": write it from / on", path);
+		config_fault(c, SETTING_TLS_CLIENT_CA_FILE, "\"%s\": %s", path,
+			     hints_path(path, strlen(path)));
 	return 0;
 }
 

@@ -320,7 +320,10 @@ static void check_name(struct check *k, struct config *c)
 
 	if (*name && !name_valid(name))
 		config_fault(c, SETTING_SERVER_NAME,
-			     "%s: is no host name, letters, digits, hyphens and dots are allowed",
+			     name[strlen(name) - 1] == '.'
+				     ? "%s: write it without the dot at its end"
+				     : "%s: is no host name, letters, digits, hyphens and dots are "
+				       "allowed",
 			     name);
 	else
 		snprintf(k->probe.name, sizeof(k->probe.name), "%s", name);

@@ -165,18 +165,42 @@ bool hints_socket(const char *path, char *out, size_t cap)
 	return err == EACCES;
 }
 
-void hints_file(const char *path, int err, char *out, size_t cap)
+const char *hints_path(const char *path, size_t n)
+{
+	return n > 5 && strncmp(path, "file:", 5) == 0 ? "write it from / on, without file:"
+						       : "write it from / on";
+}
+
+/* PATH is probably several, with commas or blanks between them. */
+static bool is_several(const char *path)
+{
+	for (const char *at = strpbrk(path, ",; \t"); at; at = strpbrk(at + 1, ",; \t"))
+		if (at[1 + strspn(at + 1, " \t")] == '/' || !at[1])
+			return true;
+	return false;
+}
+
+/* What was probably meant by PATH, which is not there; "": no idea. */
+static const char *meant(const char *path, bool list)
+{
+	if (*path != '/')
+		return strchr(path, '@') ? "; a file is wanted here: write this into one"
+					 : "; write it from / on";
+	if (!is_several(path))
+		return "";
+	return list ? "; files are separated by blanks" : "; one is allowed here, and no list";
+}
+
+void hints_file(const char *path, bool list, int err, char *out, size_t cap)
 {
 	if (is_windows_path(path))
 		snprintf(out, cap, "%s: cannot be read: write a path from / on", path);
 	else if (behind_map_type(path))
 		snprintf(out, cap, "%s: no map type is known: write a plain file, %s", path,
 			 behind_map_type(path));
-	else if (*path != '/' && err == ENOENT)
-		snprintf(out, cap, "%s: cannot be read: %s; write it from / on", path,
-			 strerror(err));
 	else if (err != EACCES)
-		snprintf(out, cap, "%s: cannot be read: %s", path, strerror(err));
+		snprintf(out, cap, "%s: cannot be read: %s%s", path, strerror(err),
+			 err == ENOENT ? meant(path, list) : "");
 	else
 		denied(path, "read", out, cap);
 }

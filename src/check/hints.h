@@ -14,8 +14,11 @@
 const char *hints_network(const char *entry, size_t n);
 /* Of an entry of LISTEN_ADDRESS that is no address, the same. */
 const char *hints_listen(const char *entry);
-/* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. */
-void hints_file(const char *path, int err, char *out, size_t cap);
+/* What is wrong with the N octets of a path that does not begin with /. */
+const char *hints_path(const char *path, size_t n);
+/* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. LIST: it
+ * is one of several that the setting may name. */
+void hints_file(const char *path, bool list, int err, char *out, size_t cap);
 /* Whether this process cannot connect to the Unix socket PATH, now or later, and why, into OUT. One
  * that is not there is no fault: its server may come. */
 bool hints_socket(const char *path, char *out, size_t cap);

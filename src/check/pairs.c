@@ -57,6 +57,7 @@ struct paths {
 		size_t n;
 	} at[PAIRS_OF_SETTING];
 	unsigned count;
+	bool wrong; /* one of them is none */
 };
 
 /* Where the service manager puts the credentials of the service: CREDENTIALS_DIRECTORY of
@@ -88,16 +89,18 @@ static void add_named(struct pairs *p, enum setting s, const char *at, size_t n,
 
 static void find_paths(struct paths *found, struct config *c, enum setting s, const char *text)
 {
-	found->count = 0;
+	*found = (struct paths){ .count = 0 };
 	for (const char *at = text + strspn(text, BLANKS); *at; at += strspn(at, BLANKS)) {
 		size_t n = strcspn(at, BLANKS);
 		int shown = n < 255 ? (int)n : 255;
 
 		if (!is_path(at, n)) {
-			config_fault(c, s, "%.*s: write it from / on", shown, at);
+			config_fault(c, s, "%.*s: %s", shown, at, hints_path(at, n));
+			found->wrong = true;
 		} else if (found->count == PAIRS_OF_SETTING) {
 			config_fault(c, s, "%.*s: is one file too many, at most %d are allowed",
 				     shown, at, PAIRS_OF_SETTING);
+			found->wrong = true;
 		} else {
 			found->at[found->count].text = at;
 			found->at[found->count++].n = n;
@@ -106,14 +109,15 @@ static void find_paths(struct paths *found, struct config *c, enum setting s, co
 	}
 }
 
-void pairs_plan(struct pairs *p, struct config *c)
+static void plan_named(struct pairs *p, struct config *c)
 {
-	const char *dir = c->set.tls_certificate_dir;
 	struct paths chains, keys;
 
-	*p = (struct pairs){ 0 };
 	find_paths(&chains, c, SETTING_TLS_CERTIFICATE, c->set.tls_certificate);
 	find_paths(&keys, c, SETTING_TLS_KEY, c->set.tls_key);
+	/* Which key belongs to which certificate is not known then. */
+	if (keys.wrong || (chains.wrong && keys.count > 0))
+		return;
 	if (keys.count > 0 && chains.count == 0)
 		config_fault(c, SETTING_TLS_KEY, "TLS_CERTIFICATE names no certificate for it");
 	else if (keys.count > 0 && keys.count != chains.count)
@@ -126,8 +130,17 @@ void pairs_plan(struct pairs *p, struct config *c)
 		if (keys.count > 0)
 			add_named(p, SETTING_TLS_KEY, keys.at[i].text, keys.at[i].n, true);
 	}
+}
+
+void pairs_plan(struct pairs *p, struct config *c)
+{
+	const char *dir = c->set.tls_certificate_dir;
+
+	*p = (struct pairs){ 0 };
+	plan_named(p, c);
 	if (*dir && !pairs_has_dir(c))
-		config_fault(c, SETTING_TLS_CERTIFICATE_DIR, "%s: write it from / on", dir);
+		config_fault(c, SETTING_TLS_CERTIFICATE_DIR, "%s: %s", dir,
+			     hints_path(dir, strlen(dir)));
 }
 
 bool pairs_has_dir(const struct config *c)
@@ -153,7 +166,7 @@ static void fail(struct listing *l, int err, const char *path, const char *what)
 	if (what)
 		snprintf(l->why, l->cap, "%s: %s", path, what);
 	else
-		hints_file(path, -err, l->why, l->cap);
+		hints_file(path, false, -err, l->why, l->cap);
 }
 
 /* NAME, of N octets, with ENDING behind it, in the directory. False: it is too long, and said. */

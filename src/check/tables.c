@@ -142,6 +142,15 @@ int tables_plan(struct tables_plan *plan, struct config *c)
 	return err;
 }
 
+/* S may name several files. */
+static bool is_listed(enum setting s)
+{
+	for (unsigned i = 0; i < TABLES_NETWORKS; i++)
+		if (s == tables_setting((enum tables_networks)i))
+			return true;
+	return s == SETTING_TLS_CERTIFICATE || s == SETTING_TLS_KEY;
+}
+
 int tables_open(struct tables_file *f, char *why, size_t cap)
 {
 	struct stat st;
@@ -150,7 +159,7 @@ int tables_open(struct tables_file *f, char *why, size_t cap)
 
 	if (fd < 0) {
 		err = -errno;
-		hints_file(f->path, -err, why, cap);
+		hints_file(f->path, is_listed(f->setting), -err, why, cap);
 		return err;
 	}
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {

@@ -92,7 +92,15 @@ static const char *missing_file(const char *path)
 {
 	static char text[512];
 
-	hints_file(path, ENOENT, text, sizeof(text));
+	hints_file(path, false, ENOENT, text, sizeof(text));
+	return text;
+}
+
+static const char *missing_in_list(const char *path)
+{
+	static char text[512];
+
+	hints_file(path, true, ENOENT, text, sizeof(text));
 	return text;
 }
 
@@ -104,15 +112,27 @@ static void test_files(void **state)
 		{ "hash:/etc/recipients", "write a plain file, /etc/recipients" },
 		{ "texthash:/etc/recipients", "no map type is known" },
 		{ "c:/recipients", "from / on" },
+		{ "@example.net", "a file is wanted here: write this into one" },
+		{ "/a /b",
+		  "/a /b: cannot be read: No such file or directory; one is allowed here" },
+		{ "/a,/b", "one is allowed here, and no list" },
+		{ "/a; /b", "one is allowed here, and no list" },
+	};
+	static const struct row listed[] = {
+		{ "/a.crt,/b.crt", "No such file or directory; files are separated by blanks" },
+		{ "/a.crt,", "files are separated by blanks" },
 	};
 	char text[512];
 
 	(void)state;
 	check_rows(rows, sizeof(rows) / sizeof(rows[0]), missing_file);
-	hints_file("/etc/recipients", EACCES, text, sizeof(text));
+	check_rows(listed, sizeof(listed) / sizeof(listed[0]), missing_in_list);
+	assert_string_equal(missing_file("/a,b"),
+			    "/a,b: cannot be read: No such file or directory");
+	hints_file("/etc/recipients", false, EACCES, text, sizeof(text));
 	assert_non_null(strstr(text, "/etc/recipients: cannot be read by user "));
-	hints_file("/etc/recipients", EIO, text, sizeof(text));
-	assert_string_equal(text, "/etc/recipients: cannot be read: Input/output error");
+	hints_file("/a /b", false, EIO, text, sizeof(text));
+	assert_string_equal(text, "/a /b: cannot be read: Input/output error");
 }
 
 static const char *denied(const char *why, size_t cap)
