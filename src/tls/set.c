@@ -303,6 +303,34 @@ static bool add_digest(struct group *g, const X509 *cert)
 	       EVP_DigestUpdate(g->digest, digest, n) == 1;
 }
 
+/* What OpenSSL has against a certificate, in words that name the cure; NULL: its own are said. */
+static const char *meant(int reason)
+{
+	switch (reason) {
+	case SSL_R_NOT_REPLACING_CERTIFICATE:
+		return "one before it has the same kind of key, and one for each kind is allowed; "
+		       "certificates for other names go into TLS_CERTIFICATE_DIR";
+	case SSL_R_EE_KEY_TOO_SMALL:
+		return "its key is too small for TLS_SECURITY_LEVEL";
+	case SSL_R_CA_KEY_TOO_SMALL:
+		return "a key of its chain is too small for TLS_SECURITY_LEVEL";
+	case SSL_R_CA_MD_TOO_WEAK:
+		return "it is signed by a digest that is too weak for TLS_SECURITY_LEVEL";
+	default:
+		return NULL;
+	}
+}
+
+static bool refuse_pair(char why[TLS_WHY_MAX])
+{
+	const char *words = meant(ERR_GET_REASON(ERR_peek_last_error()));
+
+	if (!words)
+		return refuse(why, "OpenSSL does not take it");
+	ERR_clear_error();
+	return refuse(why, words);
+}
+
 bool tls_set_add(struct tls_set *set, unsigned group, const struct tls_pair *pair,
 		 char why[TLS_WHY_MAX])
 {
@@ -314,7 +342,7 @@ bool tls_set_add(struct tls_set *set, unsigned group, const struct tls_pair *pai
 		return false;
 	if (SSL_CTX_use_cert_and_key(set->group[group].ctx, pair->own, pair->key, pair->chain, 0) !=
 	    1)
-		return refuse(why, "OpenSSL does not take it");
+		return refuse_pair(why);
 	if (!add_names(set, group, pair) || !add_digest(&set->group[group], pair->own))
 		return refuse(why, "no memory");
 	return true;

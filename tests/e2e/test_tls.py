@@ -823,7 +823,10 @@ class Certificates(TlsCase):
     def test_two_of_a_kind(self):
         one, other = self.pair(), self.pair()
         self.refused("%s %s" % (one[0], other[0]), "%s %s" % (one[1], other[1]),
-                     "OpenSSL does not take it")
+                     "one before it has the same kind of key, .* TLS_CERTIFICATE_DIR")
+
+    def test_small_key(self):
+        self.refused(*self.pair(kind="small"), "its key is too small for TLS_SECURITY_LEVEL")
 
     def test_rsa_and_ecdsa_by_sigalg(self):
         rsa, ec = self.pair(kind="rsa"), self.pair()

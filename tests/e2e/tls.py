@@ -57,7 +57,8 @@ def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls", until=N
     """A certificate for these names and its key; their paths. UNTIL: the second that it ends at, in
     place of DAYS."""
     chain, key = where / (name + ".pem"), where / (name + ".key")
-    how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"]}[kind]
+    how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"],
+           "small": ["rsa:1024"]}[kind]
     made = ["-newkey", *how, "-nodes", "-subj", "/CN=" + names[0], "-keyout", key, "-addext",
             "subjectAltName=" + ",".join("DNS:" + each for each in names)]
     if until is None:
