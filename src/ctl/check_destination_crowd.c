@@ -104,7 +104,8 @@ static void say(struct destination_check *k, struct caller *c, unsigned n)
 	if (late)
 		destination_note(k,
 				 "of %u connections at a time it greets %u within %u s, the others "
-				 "wait (Postfix: default_process_limit)",
+				 "wait: it serves no more at a time, or is slow (in Postfix see "
+				 "default_process_limit)",
 				 n, n - refused - late, GREETING_MS / 1000);
 	else if (!refused)
 		destination_good(k, "it takes %u connections at a time", n);
