@@ -331,8 +331,8 @@ static unsigned check_with_tls(const struct arguments *a, const struct settings 
 
 static void usage(FILE *out)
 {
-	fputs("usage: carontectl check-destination [OPTION]... [HOST:PORT | "
-	      "unix:/PATH]\n" CTL_CONFIG_USAGE
+	fputs("usage: carontectl check-destination [OPTION]... "
+	      "[HOST:PORT | unix:/PATH][,...]\n" CTL_CONFIG_USAGE
 	      "  -n, --connections N      try so many at a time, 0 or 1: do not (100)\n"
 	      "  -r, --recipient ADDRESS  also try which other ends of data are taken, and how long\n"
 	      "                           a line, a header and a message may be, by messages to\n"
@@ -431,8 +431,20 @@ static bool parse(struct route *route, const char *list, char *whose)
 	return route_parse(route, list, ROUTE_CLUSTER, ROUTE_LEAST_SESSIONS, report, whose);
 }
 
-/* What is to be checked; GIVEN is what was named, of no destination where none was. */
-static bool choose(const struct settings *set, const struct route *given, struct route *route)
+/* D, which was named without options, is as the daemon has it. */
+static void take_options(struct route_destination *d, const struct route_destination *known)
+{
+	*d = *known;
+	if (d->secure.tls != ROUTE_TLS_NONE || d->identity != ROUTE_IDENTITY_NONE)
+		printf("%s: note: it is spoken to by its options in DESTINATIONS; options behind "
+		       "the argument take their place\n",
+		       d->name);
+}
+
+/* What is to be checked; GIVEN is what was named, of no destination where none was. PLAIN: without
+ * options. */
+static bool choose(const struct settings *set, const struct route *given, bool plain,
+		   struct route *route)
 {
 	static char setting[] = ": DESTINATIONS";
 	struct route configured;
@@ -446,7 +458,9 @@ static bool choose(const struct settings *set, const struct route *given, struct
 		struct route_destination *d = &route->destination[i];
 		int known = route_find(&configured, d->name);
 
-		if (known >= 0 && !d->max)
+		if (known >= 0 && plain)
+			take_options(d, &configured.destination[known]);
+		else if (known >= 0 && !d->max)
 			d->max = configured.destination[known].max;
 	}
 	return true;
@@ -478,7 +492,8 @@ static int run(struct arguments *a)
 	c = ctl_config_load(&a->config);
 	if (!c)
 		return EX_CONFIG;
-	if (!find_name(a, &c->set) || !choose(&c->set, &given, &route)) {
+	if (!find_name(a, &c->set) ||
+	    !choose(&c->set, &given, a->destination && !strchr(a->destination, ','), &route)) {
 		config_free(c);
 		return EX_CONFIG;
 	}

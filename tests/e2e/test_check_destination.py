@@ -319,11 +319,21 @@ class CheckDestination(harness.TestCase):
             self.assertTrue(lines[0].startswith(name_of(sink) + ": good: it greets"))
             self.check(name_of(sink), "-o", "SERVER_NAME=gate.local.test", status=0)
             self.assertIn("EHLO gate.local.test", sink.commands())
+            self.check_options(name_of(sink))
         self.assertEqual(harness.ctl("check-destination", "-c", "/dev/null", "-o",
                                      "SERVER_NAME=a b").returncode, 78)
         done = harness.ctl("check-destination", "x")
         self.assertEqual(done.returncode, 64)
         self.assertIn('carontectl check-destination: "x": ', done.stderr)
+
+    def check_options(self, name):
+        """Those of DESTINATIONS are taken where there are none behind the argument."""
+        for argument, taken in (name, True), (name + ",identity=none", False):
+            lines, warnings = self.check(name + ",identity=xforward", argument,
+                                         status=1 if taken else 0)
+            self.assertEqual(["XFORWARD" in each for each in warnings], [True] * taken)
+            self.assertEqual([each.startswith("it is spoken to by its options in DESTINATIONS")
+                              for each in self.notes(lines)], [True] * taken)
 
     def test_lmtp(self):
         with harness.Sink("--reply", "EHLO=500 5.5.1 LHLO is needed here",
