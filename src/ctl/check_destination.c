@@ -41,25 +41,49 @@ struct arguments {
 	unsigned connections;
 };
 
+/* A header of the PROXY protocol stands before all that is said. */
+static bool has_header(const struct destination_check *k)
+{
+	return route_identity_binds(k->at.identity);
+}
+
+static const char *cure_of(const struct destination_check *k, enum probe_heard heard)
+{
+	static const char answers[] = "what answers there must be an SMTP server: DESTINATIONS of "
+				      "Caronte";
+	static const char waits[] = "what answers there must be an SMTP server, or it waits for a "
+				    "PROXY header (identity=proxy2) or for TLS (wrap): "
+				    "DESTINATIONS of Caronte";
+	static const char lets_in[] = "it must let Caronte's address in, however many connections "
+				      "come from there: Postfix smtpd_client_restrictions, Exim "
+				      "acl_smtp_connect, OpenSMTPD listen";
+	static const char header[] =
+		"it must know the PROXY header: Postfix smtpd_upstream_proxy_protocol=haproxy in "
+		"master.cf, Exim hosts_proxy, OpenSMTPD listen … proxy-v2; and where it does, let "
+		"Caronte's address in";
+
+	if (k->hello.lmtp)
+		return "name the port of SMTP in DESTINATIONS of Caronte";
+	if (heard == PROBE_SILENT)
+		return has_header(k) ? answers : waits;
+	if (has_header(k))
+		return header;
+	return heard == PROBE_REPLY ? lets_in : answers;
+}
+
 /* What came is no welcome. WHAT it does begins the report. */
 static void say_unwelcome(struct destination_check *k, const char *what, enum probe_heard heard,
 			  const struct smtp_reply *reply)
 {
-	static const char answers[] = "what answers there must be an SMTP server: DESTINATIONS of "
-				      "Caronte";
-	static const char lets_in[] = "it must let Caronte's address in, however many connections "
-				      "come from there: Postfix smtpd_client_restrictions, Exim "
-				      "acl_smtp_connect, OpenSMTPD listen";
 	bool lmtp = k->hello.lmtp;
 	char words[DESTINATION_TEXT];
 
 	destination_words(heard, reply, words);
-	destination_warn(k,
-			 lmtp			? "name the port of SMTP in DESTINATIONS of Caronte"
-			 : heard == PROBE_REPLY ? lets_in
-						: answers,
-			 "%s %s%s", what, lmtp ? "(this is an LMTP port, SMTP is needed) " : "",
-			 words);
+	destination_warn(k, cure_of(k, heard), "%s %s%s%s", what,
+			 lmtp ? "(this is an LMTP port, SMTP is needed) " : "", words,
+			 has_header(k) && heard == PROBE_REPLY && !lmtp
+				 ? ": it seems to take the PROXY header for a command"
+				 : "");
 }
 
 static bool check_greeting(struct destination_check *k)
@@ -117,11 +141,13 @@ static bool check_hello(struct destination_check *k)
 		return true;
 	}
 	say_unwelcome(k, "EHLO gets", heard, &reply);
-	if (how == SMTP_HELLO_ON) {
+	/* A refused header has its own reply, and each one that follows is that to what was said
+	 * before. */
+	if (how == SMTP_HELLO_ON && !has_header(k)) {
 		destination_say(k, k->hello.step);
 		how = destination_answer(k, &heard, &reply);
 	}
-	return how == SMTP_HELLO_GOOD;
+	return how == SMTP_HELLO_GOOD && !has_header(k);
 }
 
 /* Whether it is told of clients, so that its own rules may judge them. */
@@ -201,6 +227,9 @@ static void check_address(struct destination_check *k)
 		"its certificate must be as tls= in DESTINATIONS asks: of an authority in "
 		"TLS_DESTINATION_CA_FILE, with its intermediates, and for the name that name= says "
 		"(verify), or with a key of pin=; a port where TLS comes first wants wrap";
+	static const char unwrapped[] =
+		"TLS does not come first at this port: in DESTINATIONS of Caronte tls=require "
+		"without wrap, or another port";
 	static const char here[] =
 		"it must listen there (Postfix master.cf: a service of the type unix), who runs "
 		"this must be permitted to (as USER of Caronte is), and DESTINATIONS of Caronte be "
@@ -208,7 +237,8 @@ static void check_address(struct destination_check *k)
 	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
 	if (err == -EPROTO && *k->smtp.why) {
-		destination_warn(k, insecure, "%s", probe_error(&k->smtp, err));
+		destination_warn(k, k->smtp.not_tls ? unwrapped : insecure, "%s",
+				 probe_error(&k->smtp, err));
 		return;
 	}
 	if (err) {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <openssl/sslerr.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,7 @@ static int shake(struct probe_smtp *s, const struct probe_tls *t)
 		if (!wait_for_it(s, res)) {
 			fault = tls_peer_fault(s->ssl);
 			reason = ERR_reason_error_string(ERR_peek_error());
+			s->not_tls = ERR_GET_REASON(ERR_peek_error()) == SSL_R_WRONG_VERSION_NUMBER;
 			return refuse(s, "the handshake fails: ",
 				      fault	 ? fault
 				      : reason	 ? reason

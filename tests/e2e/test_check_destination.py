@@ -150,8 +150,10 @@ class CheckDestination(harness.TestCase):
                 (["--drop", "GREETING"], "it greets with a closed connection"),
                 (["--stall", "GREETING"], "it greets with silence")):
             with self.subTest(options), harness.Sink(*options) as sink:
-                _, warnings = self.check(name_of(sink), "--timeout", 1, status=1)
+                lines, warnings = self.check(name_of(sink), "--timeout", 1, status=1)
                 self.assertEqual(warnings, [what])
+                self.assertEqual(any("waits for a PROXY header (identity=proxy2) or for TLS (wrap)"
+                                     in line for line in lines), "silence" in what)
 
     def test_words_are_printable(self):
         with harness.Sink("--greeting", "220 \\xc2\\x9b31m", "--auth", "a:b", *self.REFUSE) as sink:

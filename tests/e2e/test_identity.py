@@ -626,6 +626,19 @@ class Check(harness.TestCase):
                               "TO:<caronte-relay-check@example.com> gets 250", said)
                 self.assertIn("note: its log must name 192.0.2.1", said)
 
+    def test_takes_the_header_for_a_command(self):
+        """Nothing is asked then: each answer would be that to what was said before."""
+        for make in postfix.Postfix, exim.Exim, opensmtpd.OpenSmtpd:
+            for identity in "proxy1", "proxy2":
+                with case(make.__name__, identity), make() as server:
+                    said = self.check("127.0.0.1:%d,identity=%s" % (server.port, identity), 1)
+                    self.assertRegex(said, "warning: (it greets with|EHLO gets) 5.*: it seems to "
+                                     "take the PROXY header for a command\n")
+                    self.assertIn("cure: it must know the PROXY header: Postfix "
+                                  "smtpd_upstream_proxy_protocol=haproxy", said)
+                    self.assertRegex(said, "\n1 warning\n$")
+                    self.assertNotIn("RCPT", said)
+
     def test_does_not_take_it(self):
         with postfix.Postfix() as server:
             said = self.check("127.0.0.1:%d,identity=xclient" % server.port, 1)
