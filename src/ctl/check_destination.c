@@ -41,6 +41,11 @@ struct arguments {
 	unsigned connections;
 };
 
+static const char knows_header[] =
+	"it must know the PROXY header: Postfix smtpd_upstream_proxy_protocol=haproxy in "
+	"master.cf, Exim hosts_proxy, OpenSMTPD listen … proxy-v2; and where it does, let "
+	"Caronte's address in";
+
 /* A header of the PROXY protocol stands before all that is said. */
 static bool has_header(const struct destination_check *k)
 {
@@ -57,17 +62,13 @@ static const char *cure_of(const struct destination_check *k, enum probe_heard h
 	static const char lets_in[] = "it must let Caronte's address in, however many connections "
 				      "come from there: Postfix smtpd_client_restrictions, Exim "
 				      "acl_smtp_connect, OpenSMTPD listen";
-	static const char header[] =
-		"it must know the PROXY header: Postfix smtpd_upstream_proxy_protocol=haproxy in "
-		"master.cf, Exim hosts_proxy, OpenSMTPD listen … proxy-v2; and where it does, let "
-		"Caronte's address in";
 
 	if (k->hello.lmtp)
 		return "name the port of SMTP in DESTINATIONS of Caronte";
 	if (heard == PROBE_SILENT)
 		return has_header(k) ? answers : waits;
 	if (has_header(k))
-		return header;
+		return knows_header;
 	return heard == PROBE_REPLY ? lets_in : answers;
 }
 
@@ -217,12 +218,9 @@ static void check_relay(struct destination_check *k)
 	check_taken(k, SMTP_HELLO_RSET, "RSET");
 }
 
-static void check_address(struct destination_check *k)
+/* Where there is no TLS. */
+static const char *cure_of_tls(const struct probe_smtp *s)
 {
-	static const char elsewhere[] =
-		"it must listen there (Postfix inet_interfaces and master.cf, Exim "
-		"local_interfaces, OpenSMTPD listen), no firewall be in between, and DESTINATIONS "
-		"of Caronte be right";
 	static const char insecure[] =
 		"its certificate must be as tls= in DESTINATIONS asks: of an authority in "
 		"TLS_DESTINATION_CA_FILE, with its intermediates, and for the name that name= says "
@@ -230,6 +228,18 @@ static void check_address(struct destination_check *k)
 	static const char unwrapped[] =
 		"TLS does not come first at this port: in DESTINATIONS of Caronte tls=require "
 		"without wrap, or another port";
+
+	if (s->astray)
+		return knows_header;
+	return s->not_tls ? unwrapped : insecure;
+}
+
+static void check_address(struct destination_check *k)
+{
+	static const char elsewhere[] =
+		"it must listen there (Postfix inet_interfaces and master.cf, Exim "
+		"local_interfaces, OpenSMTPD listen), no firewall be in between, and DESTINATIONS "
+		"of Caronte be right";
 	static const char here[] =
 		"it must listen there (Postfix master.cf: a service of the type unix), who runs "
 		"this must be permitted to (as USER of Caronte is), and DESTINATIONS of Caronte be "
@@ -237,8 +247,7 @@ static void check_address(struct destination_check *k)
 	int err = probe_dial(&k->smtp, &k->at, k->patience_ms);
 
 	if (err == -EPROTO && *k->smtp.why) {
-		destination_warn(k, k->smtp.not_tls ? unwrapped : insecure, "%s",
-				 probe_error(&k->smtp, err));
+		destination_warn(k, cure_of_tls(&k->smtp), "%s", probe_error(&k->smtp, err));
 		return;
 	}
 	if (err) {

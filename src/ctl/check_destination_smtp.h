@@ -24,6 +24,7 @@ struct probe_smtp {
 	char how[400]; /* it is spoken to by TLS, or why not; "": nobody has asked for that */
 	char why[400]; /* there is no TLS */
 	bool not_tls;  /* since what it says first is none */
+	bool astray;   /* since it takes the PROXY header for a command, it seems */
 	unsigned patience_ms;
 	uint64_t end_ms;   /* nothing is sent or heard any more */
 	bool ended;	   /* the end of its stream has come */

@@ -59,7 +59,11 @@ bool probe_tls_make(struct probe_tls *t, const struct route_destination *d, cons
 	char host[DESTINATION_NAME_MAX], reason[TLS_WHY_MAX];
 	X509_STORE *authorities = verify ? read_authorities(ca_file, reason) : NULL;
 
-	*t = (struct probe_tls){ .secure = &d->secure, .name = name };
+	*t = (struct probe_tls){
+		.secure = &d->secure,
+		.name = name,
+		.header = route_identity_binds(d->identity),
+	};
 	signal(SIGPIPE, SIG_IGN); /* OpenSSL writes by write(2) */
 	if (verify && !authorities) {
 		snprintf(why, cap, "TLS_DESTINATION_CA_FILE %s: %s", ca_file, reason);
@@ -161,6 +165,9 @@ static int starttls(struct probe_smtp *s, const struct probe_tls *t, struct smtp
 
 	if (ask(s, h, &reply, &how) != PROBE_REPLY)
 		return refuse(s, "EHLO gets no answer", "");
+	s->astray = t->header && how == SMTP_HELLO_BAD;
+	if (s->astray)
+		return refuse(s, "EHLO gets ", h->words);
 	if (how != SMTP_HELLO_ON || !(h->offer.ext & SMTP_EXT_STARTTLS))
 		return no_starttls(s, t, "it does not offer STARTTLS");
 	if (ask(s, h, &reply, &how) != PROBE_REPLY)

@@ -16,6 +16,7 @@ struct probe_tls {
 	const struct route_secure *secure;
 	struct tls_peer *peer;
 	const char *name; /* ours, in EHLO */
+	bool header;	  /* one of the PROXY protocol stands before all */
 };
 
 /* For D; CA_FILE is TLS_DESTINATION_CA_FILE. False: see WHY. */

@@ -638,6 +638,11 @@ class Check(harness.TestCase):
                                   "smtpd_upstream_proxy_protocol=haproxy", said)
                     self.assertRegex(said, "\n1 warning\n$")
                     self.assertNotIn("RCPT", said)
+        with postfix.Postfix() as server:
+            for secure in "may", "require":
+                said = self.check("127.0.0.1:%d,identity=proxy1,tls=%s" % (server.port, secure), 1)
+                self.assertRegex(said, "warning: no TLS: EHLO gets .*\n.*cure: it must know the "
+                                 "PROXY header.*\n1 warning\n$")
 
     def test_does_not_take_it(self):
         with postfix.Postfix() as server:
