@@ -247,6 +247,15 @@ def only_root_sees():
         raise unittest.SkipTest("only root can look into Caronte's processes")
 
 
+def limit_descriptors(pid, soft):
+    """As the user that the process is of, who needs no privilege for that; the limit so far."""
+    who = dict(user="nobody", group=pwd.getpwnam("nobody").pw_gid, extra_groups=[]) if ROOT else {}
+    return subprocess.run(
+        ["prlimit", "--pid", str(pid), "--nofile=%s:" % soft] if soft else
+        ["prlimit", "--pid", str(pid), "--nofile", "--noheadings", "--output", "SOFT"],
+        check=True, stdout=subprocess.PIPE, text=True, **who).stdout.strip()
+
+
 def state_of(pid):
     """The letter of a process's state, as in /proc/PID/stat; "X" once it is reaped."""
     with contextlib.suppress(OSError):

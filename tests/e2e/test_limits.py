@@ -5,11 +5,9 @@ and said in one well-formed answer.
 import base64
 import contextlib
 import os
-import pwd
 import resource
 import select
 import socket
-import subprocess
 import threading
 import time
 import unittest
@@ -551,8 +549,8 @@ class Stress(harness.TestCase):
                 client.quit()
             worker, = daemon.workers()
             harness.only_root_sees()
-            usual = self.limit_descriptors(worker, "")
-            self.limit_descriptors(worker, max(map(int, os.listdir("/proc/%d/fd" % worker))) + 8)
+            usual = harness.limit_descriptors(worker, "")
+            harness.limit_descriptors(worker, max(map(int, os.listdir("/proc/%d/fd" % worker))) + 8)
             clients = [stack.enter_context(come_from("127.0.0.1", daemon.port))
                        for _ in range(30)]
             daemon.record("fault", what="accept")
@@ -560,7 +558,7 @@ class Stress(harness.TestCase):
             time.sleep(2)
             self.assertLess(harness.processor_s(worker) - before, 0.2)
             self.assertGreater(sum(c.silent(0) for c in clients), 10)
-            self.limit_descriptors(worker, usual)
+            harness.limit_descriptors(worker, usual)
             said = [c.reply()[:9] for c in clients]
             self.assertGreaterEqual(sum(reply.startswith(b"220") for reply in said), 20)
             self.assertLessEqual({reply for reply in said if not reply.startswith(b"220")},
@@ -571,15 +569,6 @@ class Stress(harness.TestCase):
             first, last = daemon.records("fault", count=2, what="accept")
             self.assertEqual(first.get("detail"), "Too many open files")
             self.assertRegex(last.get("detail"), "^Accepting again after [0-9]+ failures$")
-
-    def limit_descriptors(self, pid, soft):
-        """As the user that the process is of, who needs no privilege for that; the limit so far."""
-        who = dict(user="nobody", group=pwd.getpwnam("nobody").pw_gid,
-                   extra_groups=[]) if harness.ROOT else {}
-        return subprocess.run(
-            ["prlimit", "--pid", str(pid), "--nofile=%s:" % soft] if soft else
-            ["prlimit", "--pid", str(pid), "--nofile", "--noheadings", "--output", "SOFT"],
-            check=True, stdout=subprocess.PIPE, text=True, **who).stdout.strip()
 
 
 class Pipelining(harness.TestCase):

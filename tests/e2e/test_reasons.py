@@ -5,8 +5,10 @@ command is run on the log of the default level, and what it prints must hold the
 """
 import datetime
 import json
+import os
 import re
 import shlex
+import signal
 import time
 import unittest
 
@@ -33,6 +35,7 @@ def rows():
 
 
 WAYS = {}
+NO_SESSION = "proxy-header", "worker-died", "accept"  # faults of which trace tells nothing
 
 
 def way(title, sender=SENDER, recipient=RECIPIENT, **settings):
@@ -82,10 +85,10 @@ def max_sessions_per_address(w):
     assert w.client(daemon).reply()[:9] == b"421 4.7.0"
 
 
-def with_certificate(w, **settings):
+def with_certificate(w, arguments=(), **settings):
     chain, key = tls.make_pair(w.test.new_dir("tls"))
-    return w.sink(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key), TLS_HANDSHAKES_PER_ADDRESS=1,
-                  LISTEN_TLS_PORT=harness.free_port(), **settings)
+    return w.sink(*arguments, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key),
+                  TLS_HANDSHAKES_PER_ADDRESS=1, LISTEN_TLS_PORT=harness.free_port(), **settings)
 
 
 def shake_once(w, daemon):
@@ -188,6 +191,13 @@ def bad_name(w):
     client.command("EHLO two words", 501)
 
 
+@way("the client says no STARTTLS, which TLS_CLIENTS_REQUIRED wants", TLS_CLIENTS_REQUIRED=True)
+def tls_required(w):
+    client = w.client(with_certificate(w))
+    client.hello()
+    client.command("MAIL FROM:<%s>" % SENDER, 530)
+
+
 @way("a command comes out of order")
 def out_of_order_command(w):
     client = w.client(w.sink())
@@ -207,6 +217,13 @@ def first_words(w, octets):
     assert client.reply()[:9] == b"521 5.5.1"
 
 
+@way("ETRN, VRFY and the like, or XCLIENT from a client that is not in XCLIENT_FROM")
+def unserved(w):
+    client = w.after_hello()
+    for line in "XCLIENT ADDR=192.0.2.1", "ETRN local.test", "VRFY b":
+        w.test.assertEqual(client.command(line), b"502 5.5.1 Command not served here\r\n")
+
+
 @way("the fifth unknown command, or one before EHLO or HELO")
 def unknown_verb(w):
     first_words(w, b"WHAT\r\n")
@@ -220,6 +237,18 @@ def http(w):
 @way("a balancer that is not in PROXY_FROM sends a PROXY header")
 def proxy_header(w):
     first_words(w, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n")
+
+
+@way("a balancer in PROXY_FROM sends no header, or a wrong one", PROXY_FROM="127.0.0.1")
+def proxy_header_wrong(w):
+    daemon = w.sink()
+    for octets in b"EHLO client.test\r\n", b"PROXY TCP4 192.0.2.1\r\n":
+        client = w.client(daemon)
+        client.send(octets)
+        assert client.rest() in (b"", puppet.RESET)
+    faults = daemon.records("fault", count=2, what="proxy-header")
+    w.test.assertEqual({fault.get("client").partition(":")[0] for fault in faults}, {CLIENT})
+    w.test.assertEqual(daemon.records("session"), [])
 
 
 @way("the client begins with TLS")
@@ -237,6 +266,15 @@ def starttls_injection(w):
     chain, key = tls.make_pair(w.test.new_dir("tls"))
     client = w.after_hello(TLS_CERTIFICATE=str(chain), TLS_KEY=str(key))
     client.send(b"STARTTLS\r\nNOOP\r\n")
+
+
+@way("a client's TLS handshake fails")
+def handshake_fails(w):
+    client = w.client(with_certificate(w))
+    client.hello()
+    client.command("STARTTLS", 220)
+    client.send(b"EHLO client.test\r\n")
+    client.rest()
 
 
 @way("a proxy says XCLIENT wrongly")
@@ -259,6 +297,16 @@ def login_unoffered(w):
     w.after_hello(*AUTH).command("AUTH CRAM-MD5", 504)
 
 
+@way("a login in clear, which TLS_REQUIRED_FOR_LOGIN forbids")
+def login_in_clear(w):
+    client = w.client(with_certificate(w, AUTH))
+    client.hello()
+    client.command("AUTH PLAIN AGpvZQBzZWNyZXQ=", 530)
+    client.quit()
+    w.test.caronte_runs.record("session")
+    w.test.assertEqual(w.test.caronte_runs.records("login"), [])
+
+
 @way("the client does not wait for the answer to AUTH")
 def early_auth(w):
     client = w.after_hello(*AUTH)
@@ -278,6 +326,19 @@ def bad_continuation(w):
 @way("the sender cannot be read", sender="a@@client.test")
 def bad_sender(w):
     w.after_hello().command("MAIL FROM:<a@@client.test>", 501)
+
+
+@way("a parameter is not known, or was not offered")
+def bad_parameter(w):
+    client = w.after_hello()
+    client.command("MAIL FROM:<%s> COLOUR=red" % SENDER, 555)
+    client.command("MAIL FROM:<%s>" % SENDER, 250)
+    client.command("RCPT TO:<%s> COLOUR=red" % RECIPIENT, 555)
+
+
+@way("a parameter comes twice, or its value is none")
+def bad_value(w):
+    w.after_hello().command("MAIL FROM:<%s> SIZE=1 SIZE=1" % SENDER, 501)
 
 
 @way("the destination refuses the sender (DIALOG_SNIFF)")
@@ -357,6 +418,14 @@ def refused_data(w):
     client.command("DATA", 451)
 
 
+@way("a message that was announced as binary comes by DATA")
+def binary_by_data(w):
+    client = w.after_hello()
+    client.command("MAIL FROM:<%s> BODY=BINARYMIME" % SENDER, 250)
+    client.command("RCPT TO:<%s>" % RECIPIENT, 250)
+    client.command("DATA", 503)
+
+
 @way("the destination asks for a message without recipients (DIALOG_SNIFF)")
 def asked_without_recipients(w):
     client = w.after_hello("--reply", "RCPT=550 5.1.1 who", "--reply", "DATA=354 all the same",
@@ -396,6 +465,14 @@ def refused_chunk(w):
     client.envelope()
     client.send(b"BDAT 5\r\nabc\r\n")
     assert client.reply()[:3] == b"452"
+
+
+@way("a chunk follows one that was refused")
+def chunk_behind(w):
+    client = w.after_hello("--reply", "BDAT=452 4.3.1 full")
+    client.envelope()
+    client.send(b"BDAT 5\r\nabc\r\nBDAT 5 LAST\r\nabc\r\n")
+    assert client.codes(2) == [452, 503]
 
 
 @way("the message is larger than the destination's SIZE or MAX_MESSAGE_MIB")
@@ -509,6 +586,28 @@ def odd_words(w):
     w.test.assertEqual(fault.get("detail"), "127.0.0.1:%d: 25 ok\r\n" % w.test.destination.port)
 
 
+@way("a worker dies")
+def worker_dies(w):
+    client = w.after_hello()
+    client.envelope()
+    w.test.caronte_runs.may_die = True
+    os.kill(*w.test.caronte_runs.workers(), signal.SIGKILL)
+    client.rest()
+    w.test.caronte_runs.records("fault", count=1, what="worker-died")
+    w.test.assertEqual(w.test.caronte_runs.records("session"), [])
+
+
+@way("descriptors or memory are wanting", MAX_SESSIONS_PER_ADDRESS=0)
+def no_descriptors(w):
+    daemon = w.sink()
+    w.client(daemon).hello()
+    worker, = daemon.workers()
+    harness.only_root_sees()
+    harness.limit_descriptors(worker, max(map(int, os.listdir("/proc/%d/fd" % worker))) + 8)
+    for _ in range(30):
+        w.client(daemon)
+
+
 @way("the daemon is stopped", STOP_GRACE=0)
 def stopped(w):
     client = w.after_hello()
@@ -541,8 +640,11 @@ class Walk(harness.TestCase):
         def told():
             done = harness.ctl(verb, "--json", *arguments)
             records = [json.loads(line) for line in done.stdout.splitlines()]
-            return any(fits(record, element, attributes) for record in records)
-        harness.wait_until(told)
+            return [record for record in records if fits(record, element, attributes)]
+        found = harness.wait_until(told)
+        if attributes.get("what") in NO_SESSION:
+            self.assertNotIn("session", found[0])
+            return
         self.check_trace(element, attributes, next(
             (words[word] for word in command.split() if word in words), None))
 
@@ -563,7 +665,7 @@ class Walk(harness.TestCase):
             wanted.append(r"was refused %s" % {"caronte": "here"}.get(
                 attributes.get("by"), "(here|by the destination)"))
         if element == "fault":
-            wanted.append("fault destination-reply: ")
+            wanted.append("fault %s: " % attributes["what"])
         for text in wanted:
             self.assertRegex(story, text)
 
