@@ -395,7 +395,11 @@ class SeesClients(Recipe):
                             **self.configured(changes, name))
 
     def check_stranger(self, server, name="caronte.conf"):
-        with self.behind(server, name) as daemon, harness.Client(daemon.port) as client:
+        self.check_relaying(self.behind(server, name))
+        server.has_logged("198.51.100.7")
+
+    def check_relaying(self, behind):
+        with behind as daemon, harness.Client(daemon.port) as client:
             client.send(self.STRANGER)
             client.hello()
             client.command("MAIL FROM:<ann@client.test>", 250)
@@ -405,7 +409,6 @@ class SeesClients(Recipe):
             client.send(BODY + b".\r\n")
             self.assertEqual(client.reply()[:3], b"250")
             client.quit()
-        server.has_logged("198.51.100.7")
 
 
 class PostfixSees(SeesClients):
@@ -424,6 +427,26 @@ class PostfixSees(SeesClients):
         with test_identity.Server(listener=listener, virtual_mailbox_domains="example.net",
                                   smtpd_recipient_restrictions="") as server:
             self.check_stranger(server, "caronte.conf proxy")
+
+
+    def test_by_socket(self):
+        """What the page names in place of the port."""
+        hosts, = re.findall("`smtpd_authorized_xclient_hosts = (.*)`",
+                            (harness.SOURCES / "doc/recipes.md").read_text())
+        line = "caronte unix n - n - - smtpd"
+        for identity, option, protocols in (
+                ("xclient", "", "ipv4"), ("xclient", "", "all"),
+                ("proxy2", " -o smtpd_upstream_proxy_protocol=haproxy", "all")):
+            with test_identity.Server(
+                    line + option + "\n" + postfix.LISTENER, inet_protocols=protocols,
+                    inet_interfaces="127.0.0.1", smtpd_authorized_xclient_hosts=hosts,
+                    virtual_mailbox_domains="example.net",
+                    smtpd_recipient_restrictions="") as server, puppet.case(identity, protocols):
+                daemon = self.caronte(
+                    "unix:%s/public/caronte,identity=%s" % (server.queue, identity),
+                    RELAY_GUARD=False, PROXY_FROM="127.0.0.1")
+                self.check_relaying(daemon)
+                server.has_logged("198.51.100.7")
 
 
 class EximSees(SeesClients):
@@ -447,6 +470,37 @@ class OpenSmtpdSees(SeesClients):
             "match from local for any action far\n"
         with test_identity.Prompted(rules) as server:
             self.check_stranger(server)
+
+
+class Secured(Recipe):
+    """Caronte itself is the server, with a sink behind it."""
+    title = "TLS to a destination"
+    boxes = {"caronte.conf require": 1, "caronte.conf verify": 1, "sh": 1, "caronte.conf pin": 1}
+    dialogs = ("sniff", "gateway")
+
+    def check_trust(self, server, trust, name, changes=None, **own):
+        at = "127.0.0.1:%d" % server.port
+        box = self.box("caronte.conf " + name)
+        place, = re.findall(r'="(\S+?:25),', box)
+        found = self.configured({place: at, **(changes or {})}, "caronte.conf " + name)
+        with self.caronte(None, **found, **own) as daemon:
+            self.assertEqual(self.send(daemon.port, OURS), [250, 250])
+            self.assertEqual(daemon.record("session").get("destination-trust"), trust)
+
+    def test(self):
+        chain, key = tls.make_pair(self.new_dir("tls"), names=("mx1.example.net",))
+        with harness.Sink() as sink, \
+                self.caronte(sink, TLS_CERTIFICATE=str(chain), TLS_KEY=str(key)) as server:
+            self.check_trust(server, "none", "require")
+            self.check_trust(server, "verified", "verify", TLS_DESTINATION_CA_FILE=str(chain))
+            command = self.box("sh", **{"192.0.2.20:25": "127.0.0.1:%d" % server.port})
+            said = subprocess.run(["sh", "-c", command], check=True, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            of_file = subprocess.run(
+                ["sh", "-c", command.partition("|\n")[2].replace("x509", "x509 -in %s" % chain)],
+                check=True, text=True, stdout=subprocess.PIPE).stdout
+            self.assertEqual(said, of_file)
+            self.check_trust(server, "pinned", "pin", {"HEX": said.split()[0]})
 
 
 class Shipping(Recipe):
