@@ -35,7 +35,7 @@ def rows():
 
 
 WAYS = {}
-NO_SESSION = "proxy-header", "worker-died", "accept"  # faults of which trace tells nothing
+NO_SESSION = "worker-died", "accept"  # faults of which trace tells nothing
 
 
 def way(title, sender=SENDER, recipient=RECIPIENT, **settings):
@@ -665,7 +665,7 @@ class Walk(harness.TestCase):
             wanted.append(r"was refused %s" % {"caronte": "here"}.get(
                 attributes.get("by"), "(here|by the destination)"))
         if element == "fault":
-            wanted.append("fault %s: " % attributes["what"])
+            wanted.append("fault %s(, client \\S+)?: " % attributes["what"])
         for text in wanted:
             self.assertRegex(story, text)
 
