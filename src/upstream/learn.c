@@ -236,13 +236,16 @@ static void turned_away(struct warm_conn *c)
 	learnt_nothing(c);
 }
 
-/* The header of the PROXY protocol was a command to it. */
+/* The header of the PROXY protocol was a command to it, or it refuses us behind that. */
 static void unidentified(struct warm_conn *c)
 {
 	struct context *ctx = c->pool->ctx;
 	const struct runtime *rt = warm_runtime(c->pool);
+	const char *words = c->hello.words;
+	char why[128 + SMTP_HELLO_WORDS_MAX];
 
-	odd_identity(ctx, rt, c->line.dest, NULL, span_str(present_unknown_header));
+	snprintf(why, sizeof(why), "%s%s%s", present_unknown_header, *words ? ": " : "", words);
+	odd_identity(ctx, rt, c->line.dest, NULL, span_str(why));
 	greeting_record_bad(ctx, rt, c->line.dest, c->connect.search.began_ms,
 			    connect_unidentified);
 	learnt_nothing(c);
