@@ -221,18 +221,27 @@ static void put_port(struct smtp_put *w, uint32_t bit, const struct addr *a)
 	smtp_put_number(w, a->port);
 }
 
-int smtp_identity_xclient(uint32_t offered, const struct addr *client, const struct addr *to,
-			  struct buf *out)
+/* VERB, and where the client comes from. */
+static struct smtp_put begin_command(const char *verb, uint32_t offered, const struct addr *client,
+				     struct buf *out)
 {
 	struct smtp_put w = smtp_put_start(out);
 
 	CHECK(offered & SMTP_ATTRIBUTE_ADDR);
-	smtp_put_str(&w, "XCLIENT");
+	smtp_put_str(&w, verb);
 	if (offered & SMTP_ATTRIBUTE_NAME)
 		put_word(&w, SMTP_ATTRIBUTE_NAME, unknown);
 	put_address(&w, SMTP_ATTRIBUTE_ADDR, client);
 	if (offered & SMTP_ATTRIBUTE_PORT)
 		put_port(&w, SMTP_ATTRIBUTE_PORT, client);
+	return w;
+}
+
+int smtp_identity_xclient(uint32_t offered, const struct addr *client, const struct addr *to,
+			  struct buf *out)
+{
+	struct smtp_put w = begin_command("XCLIENT", offered, client, out);
+
 	if (offered & SMTP_ATTRIBUTE_DESTADDR)
 		put_address(&w, SMTP_ATTRIBUTE_DESTADDR, to);
 	if (offered & SMTP_ATTRIBUTE_DESTPORT)
@@ -244,15 +253,8 @@ int smtp_identity_xclient(uint32_t offered, const struct addr *client, const str
 int smtp_identity_xforward(uint32_t offered, const struct addr *client, const char *helo,
 			   bool extended, const char *id, struct buf *out)
 {
-	struct smtp_put w = smtp_put_start(out);
+	struct smtp_put w = begin_command("XFORWARD", offered, client, out);
 
-	CHECK(offered & SMTP_ATTRIBUTE_ADDR);
-	smtp_put_str(&w, "XFORWARD");
-	if (offered & SMTP_ATTRIBUTE_NAME)
-		put_word(&w, SMTP_ATTRIBUTE_NAME, unknown);
-	put_address(&w, SMTP_ATTRIBUTE_ADDR, client);
-	if (offered & SMTP_ATTRIBUTE_PORT)
-		put_port(&w, SMTP_ATTRIBUTE_PORT, client);
 	if (offered & SMTP_ATTRIBUTE_PROTO)
 		put_word(&w, SMTP_ATTRIBUTE_PROTO, extended ? "ESMTP" : "SMTP");
 	if (offered & SMTP_ATTRIBUTE_HELO)
