@@ -70,7 +70,9 @@ static const struct word reasons[] = {
 	{ "identity",
 	  "the destination does not take the client's identity (identity= in DESTINATIONS): the fault "
 	  "identity says why" },
-	{ "full", "all destinations had their max= sessions for TIMEOUT_CONNECT" },
+	{ "full",
+	  "all destinations had their max= sessions: it waited for TIMEOUT_CONNECT in vain, "
+	  "or another one waited, and it had gone longest without being of use" },
 	{ "closed", "the destination closed the connection" },
 	{ "timeout", "the destination was out of time (TIMEOUT_GREETING, TIMEOUT_REPLY, "
 		     "TIMEOUT_DATA, TIMEOUT_DATA_DONE)" },

@@ -257,12 +257,20 @@ static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_m
 	session_wait_for_seat(s);
 }
 
-/* The destination is one of the candidates, and has its max=: see route_want_room(). */
-static void want_room(struct session *s)
+/* The destination is one of the candidates, and has its max=: a connection of the pool is given up
+ * for this session (route_want_room()), and, once, the stranger there that is of the least use. */
+static void want_room(struct session *s, bool waited_already)
 {
-	for (unsigned i = 0; s->version->warm && i < s->rt->route->count; i++)
-		if (s->rt->route->destination[i].max)
+	bool asked = waited_already;
+
+	for (unsigned i = 0; i < s->rt->route->count; i++) {
+		unsigned max = s->rt->route->destination[i].max;
+
+		if (max && s->version->warm)
 			route_want_room(s->rt->route_shared, i);
+		if (max && !asked)
+			asked = seats_ask_at(s->rt->seats, s->rt->slot[i], max, SEATS_IDLE_MS);
+	}
 }
 
 /* For whom the destination is to take us, if it is told. */
@@ -332,7 +340,7 @@ void session_connect(struct session *s)
 			begin_presenting(s);
 		break;
 	case ROUTE_FULL:
-		want_room(s);
+		want_room(s, waited);
 		wait_for_seat(s, waited, io_now_ms(s->ctx->io));
 		break;
 	case ROUTE_NONE:

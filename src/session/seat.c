@@ -50,7 +50,8 @@ void session_seat_asked(struct session *s)
 		return; /* it has had its last words */
 	s->state = SESSION_RUNNING;
 	session_borrow(s);
-	dialog_close(&s->dialog, smtp_words(WORD_SEAT), END_LIMIT, REASON_MAX_SESSIONS);
+	dialog_close(&s->dialog, smtp_words(WORD_SEAT), END_LIMIT,
+		     seats_stressed(s->rt->seats) ? REASON_MAX_SESSIONS : REASON_FULL);
 }
 
 bool session_seat_given(struct session *s)

@@ -105,6 +105,9 @@ bool seats_stress_turned(struct seats *s);
 #define SEATS_IDLE_MS 30000
 /* True: one was asked for, on behalf of a newcomer that has its seat, or finds none. */
 bool seats_ask(struct seats *s, unsigned idle_ms);
+/* The same where DEST has its MAX sessions, on behalf of one that waits for a place there: one of
+ * those was asked for, whether there is stress or not. */
+bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms);
 uint32_t seats_asked(const struct seats *s);
 bool seats_is_asked(const struct seats *s, uint32_t seat);
 /* Its worker ends the session; false: it has become of use meanwhile, and stays. */

@@ -96,6 +96,13 @@ static struct seat *next_useless(struct seats *s, uint64_t now, unsigned idle_ms
 	}
 }
 
+static void ask_for(struct seats *s, struct seat *seat)
+{
+	seat->asked = 1;
+	s->asked++;
+	s->asked_serial++;
+}
+
 bool seats_ask(struct seats *s, unsigned idle_ms)
 {
 	struct seat *seat = NULL;
@@ -105,13 +112,37 @@ bool seats_ask(struct seats *s, unsigned idle_ms)
 
 	if (4 * sessions > 3 * (uint64_t)s->max_sessions)
 		seat = next_useless(s, seats_now_ms(), idle_ms);
-	if (seat) {
-		seat->asked = 1;
-		s->asked++;
-		s->asked_serial++;
-	}
+	if (seat)
+		ask_for(s, seat);
 	seats_unlock(s);
 	return seat;
+}
+
+bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms)
+{
+	struct seat *worst = NULL;
+	uint32_t asked = 0;
+
+	CHECK(dest < SEATS_DESTINATIONS);
+	seats_lock(s);
+	uint64_t now = seats_now_ms();
+
+	for (uint32_t i = 0; i < s->head.max; i++) {
+		struct seat *seat = &s->seat[i];
+
+		if (!seat->is.taken || seat->is.destination != dest)
+			continue;
+		asked += seat->asked;
+		if (!seat->asked && is_useless(seat, now, idle_ms) &&
+		    (!worst || seat->useful_ms < worst->useful_ms))
+			worst = seat;
+	}
+	if (s->head.at_destination[dest] + others_at(dest) < max + asked)
+		worst = NULL; /* one is about to leave */
+	if (worst)
+		ask_for(s, worst);
+	seats_unlock(s);
+	return worst;
 }
 
 uint32_t seats_asked(const struct seats *s)

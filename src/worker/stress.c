@@ -60,6 +60,12 @@ static void look_at_asked(struct worker *w)
 		session_seat_asked(container_of(pos, struct session, link));
 }
 
+void stress_tick(struct worker *w)
+{
+	look_at_asked(w);
+	stress_look(w);
+}
+
 /* On behalf of a newcomer. */
 static bool ask(struct worker *w)
 {

@@ -34,6 +34,8 @@ struct stress {
 void stress_init(struct worker *w);
 /* Sessions have come or gone, here or elsewhere. */
 void stress_look(struct worker *w);
+/* The same once a second, while there are sessions; and seats that others wait for are given up. */
+void stress_tick(struct worker *w);
 /* A newcomer: it is admitted, refused, or waits. */
 void stress_admit(struct worker *w, const struct session_client *client);
 /* Nobody waits any more: who does is refused. */

@@ -35,7 +35,7 @@ static void on_tick(struct io_timer *t)
 	bool works = pool_trim(&w->ctx.works), bodies = pool_trim(&w->ctx.bodies);
 	bool records = pool_trim(&w->ctx.tls.outs);
 
-	stress_look(w);
+	stress_tick(w);
 	context_tell_faults(&w->ctx);
 	tls_trim(&w->ctx.tls);
 	if (works || bodies || records)

@@ -511,6 +511,30 @@ class Stress(harness.TestCase):
             self.assertEqual(len(daemon.records("session", count=SLOW_CLIENTS, end="timeout")),
                              SLOW_CLIENTS)
 
+    def test_places_at_a_destination(self):
+        """Strangers who idle at one that takes few do not keep others out."""
+        most = 3
+        with harness.Sink() as sink, self.caronte(
+                "127.0.0.1:%d,max=%d" % (sink.port, most), MAX_SESSIONS_PER_ADDRESS=0,
+                LOG_LEVEL=2) as daemon, contextlib.ExitStack() as stack:
+            idle = []
+            for _ in range(most):
+                client = stack.enter_context(harness.Client(daemon.port))
+                client.hello()
+                client.command("MAIL FROM:<a@client.test>", 250)
+                client.command("RCPT TO:<b@local.test>", 250)
+                idle.append(client)
+            time.sleep(31)  # SEATS_IDLE_MS
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                self.assertEqual(client.send_message(b"honest\r\n")[:3], b"250")
+                client.quit()
+            self.assertEqual(idle[0].reply(),
+                             b"421 4.3.2 Too many sessions, idle ones are ended\r\n")
+            self.assertTrue(all(each.silent() for each in idle[1:]))
+            session, = daemon.records("session", count=1, end="limit")
+            self.assertEqual(session.get("reason"), "full")
+
     def test_memory_is_given_back(self):
         """What a crowd needed while it was busy is not kept once it is idle."""
         count = 300
