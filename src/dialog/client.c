@@ -193,6 +193,8 @@ static void on_mail(struct dialog *d, const struct smtp_command *cmd)
 	} else if (d->gateway.on || dialog_can_forward(d)) {
 		pass(d, cmd);
 	} else {
+		smtp_order_passed(&d->server, cmd); /* it is what is refused */
+		dialog_add_pending(d, SMTP_VERB_MAIL);
 		dialog_cannot_forward(d);
 	}
 }

@@ -448,7 +448,8 @@ bool route_insecure(struct route_shared *s, unsigned dest)
 void route_note_unidentified(struct route_shared *s, unsigned dest, bool on)
 {
 	CHECK(dest < DESTINATIONS_MAX);
-	atomic_store(&s->state[dest].unidentified, on);
+	if (atomic_load(&s->state[dest].unidentified) != on) /* each session says so */
+		atomic_store(&s->state[dest].unidentified, on);
 }
 
 bool route_unidentified(struct route_shared *s, unsigned dest)

@@ -388,6 +388,9 @@ class Refused(harness.TestCase):
                     client.command("MAIL FROM:<a@client.test>", 421)
                 self.assertEqual(client.rest(), b"")
                 self.assertEqual(daemon.record("session").get("reason"), "identity")
+                refused = daemon.record(self.by_dialog("refusal", "recipient"))
+                self.assertEqual((refused.get("command"), refused.get("sender")),
+                                 (self.by_dialog("mail", None), "a@client.test"))
                 daemon.records("fault", count=1, what="identity")
                 self.assertEqual(server.heard("MAIL"), [])
 
