@@ -53,13 +53,16 @@ static void unidentified(struct warm_conn *c);
 
 static void malformed(struct warm_conn *c)
 {
-	/* More than a greeting, behind a header of the PROXY protocol. */
-	if (!*c->hello.line && present_by_header(&c->connect)) {
+	bool is_first = c->hello.step == SMTP_HELLO_GREETING || c->hello.step == SMTP_HELLO_EHLO;
+	enum smtp_hello_result how = smtp_hello_malformed(&c->hello, buf_span(&c->in));
+
+	/* Behind a header of the PROXY protocol one reply more is that to the header. */
+	if (is_first && present_by_header(&c->connect)) {
 		unidentified(c);
 		return;
 	}
 	odd_reply(c->pool->ctx, warm_runtime(c->pool), c->line.dest, NULL, buf_span(&c->in));
-	c->answered(c, smtp_hello_malformed(&c->hello, buf_span(&c->in)));
+	c->answered(c, how);
 }
 
 static void heard(struct warm_conn *c);

@@ -45,6 +45,7 @@ class Knower:
     cut          XCLIENT's reply comes octet by octet
     close        the connection is closed in place of that reply
     header       connections begin with a PROXY header
+    pairs        behind the greeting replies leave two at a time
     kill         a function: asked before each reply whether the connection is cut off
     """
 
@@ -104,14 +105,19 @@ class Talk:
     def __init__(self, server, peer, number):
         self.server, self.peer, self.number = server, peer, number
         self.who, self.helo, self.sender = {}, "", None
-        self.xclient = False
+        self.xclient = self.greeted = False
+        self.kept = b""
 
     def say(self, octets):
         kill = self.server.odd.get("kill")
         if kill and kill():
             self.server.cut += 1
             raise Cut
-        self.peer.send(octets)
+        if self.server.odd.get("pairs") and self.greeted and not self.kept:
+            self.kept = octets
+            return
+        self.peer.send(self.kept + octets)
+        self.greeted, self.kept = True, b""
 
     def run(self):
         if self.server.odd.get("header"):

@@ -433,6 +433,16 @@ class Refused(harness.TestCase):
                     self.assertEqual(daemon.record("session").get("reason"), "identity")
                 self.assertNotIn("client=", server.has_logged("disconnect from"))
 
+    def test_header_answered_with_the_first_command(self):
+        with knower.Knower(pairs=True) as server, \
+                self.caronte(server.place + ",identity=proxy1") as daemon:
+            with harness.Client(daemon.port) as client:
+                client.send(b"EHLO client.test\r\n")
+                self.assertIn(b"421 4.3.2 The destination does not take your identity",
+                              client.rest())
+            self.assertEqual(daemon.record("session").get("reason"), "identity")
+            daemon.records("fault", count=1, what="identity")
+
     def test_xclient_that_is_not_allowed(self):
         with postfix.Postfix() as server:
             with self.caronte("127.0.0.1:%d,identity=xclient" % server.port) as daemon:
