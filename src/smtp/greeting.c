@@ -51,17 +51,23 @@ void smtp_greeting_refusal(char *out, size_t cap, const struct smtp_reply *reply
 	out[n + smtp_reply_log_text(reply, out + n, cap - 1 - n)] = '\0';
 }
 
-void smtp_greeting_malformed(char *out, size_t cap, struct span in)
+void smtp_first_line(char *out, size_t cap, struct span in)
 {
-	size_t n = sizeof(no_reply) - 1;
+	size_t n = 0;
 
-	CHECK(cap > n);
-	memcpy(out, no_reply, n);
-	/* The first line is enough to see who speaks there. */
 	for (size_t i = 0; i < in.n && n < cap - 1; i++) {
 		if (in.p[i] == '\r' || in.p[i] == '\n')
 			break;
 		out[n++] = in.p[i] ? (char)in.p[i] : '?';
 	}
 	out[n] = '\0';
+}
+
+void smtp_greeting_malformed(char *out, size_t cap, struct span in)
+{
+	size_t n = sizeof(no_reply) - 1;
+
+	CHECK(cap > n);
+	memcpy(out, no_reply, n);
+	smtp_first_line(out + n, cap - n, in);
 }

@@ -19,6 +19,9 @@ bool smtp_greeting_is_lmtp(const struct smtp_reply *reply);
 /* What a refusal says, its lines joined by LF, into OUT, CAP octets with the NUL. LMTP: it begins
  * with what kind of port this is. */
 void smtp_greeting_refusal(char *out, size_t cap, const struct smtp_reply *reply, bool lmtp);
+/* The first line of IN, which is enough to see who speaks there, into OUT, CAP octets with the NUL.
+ */
+void smtp_first_line(char *out, size_t cap, struct span in);
 /* What came in place of a reply, of which the first line is told. */
 void smtp_greeting_malformed(char *out, size_t cap, struct span in);
 

@@ -158,14 +158,13 @@ static void lost(struct talk *t, int res)
 
 static void malformed(struct talk *t)
 {
-	char why[80];
+	char why[TALK_WHY];
 
 	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
 		talk_over(t, CONNECT_REACHED);
 		return;
 	}
-	snprintf(why, sizeof(why), "%s gets a malformed answer", talk_asked(t));
-	unidentified(t, t->hello.step, why);
+	unidentified(t, t->hello.step, talk_malformed(t, why));
 }
 
 static void early(struct talk *t)

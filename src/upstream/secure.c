@@ -184,14 +184,13 @@ static void lost(struct talk *t, int res)
 
 static void malformed(struct talk *t)
 {
-	char why[80];
+	char why[TALK_WHY];
 
 	if (t->hello.step == SMTP_HELLO_CLEAR_GREETING) {
 		talk_over(t, CONNECT_REACHED);
 		return;
 	}
-	snprintf(why, sizeof(why), "%s gets a malformed answer", talk_asked(t));
-	no_tls(t, why);
+	no_tls(t, talk_malformed(t, why));
 }
 
 static void early(struct talk *t)

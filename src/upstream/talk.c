@@ -7,6 +7,7 @@
 
 #include "base/diag.h"
 #include "route/shared.h"
+#include "smtp/greeting.h"
 
 static const struct settings *settings_of(const struct talk *t)
 {
@@ -31,6 +32,15 @@ void talk_keep_greeting(struct talk *t)
 const char *talk_asked(const struct talk *t)
 {
 	return smtp_verb_name(smtp_hello_says(t->hello.step));
+}
+
+const char *talk_malformed(const struct talk *t, char out[TALK_WHY])
+{
+	int n = snprintf(out, TALK_WHY, "%s gets a malformed answer: ", talk_asked(t));
+
+	CHECK(n > 0 && n < TALK_WHY);
+	smtp_first_line(out + n, TALK_WHY - (size_t)n, span_from(buf_span(&t->in), t->greeting));
+	return out;
 }
 
 struct talk *talk_new(struct connect *c)

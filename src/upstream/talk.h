@@ -44,5 +44,8 @@ void talk_keep_greeting(struct talk *t);
 void talk_fault(const struct talk *t, const char *what, const char *why);
 /* The verb that was said. */
 const char *talk_asked(const struct talk *t);
+/* What is wrong with an answer that is none, for talk_fault(). */
+#define TALK_WHY 256
+const char *talk_malformed(const struct talk *t, char out[TALK_WHY]);
 
 #endif
