@@ -258,10 +258,10 @@ static void wait_for_seat(struct session *s, bool waited_already, uint64_t now_m
 }
 
 /* The destination is one of the candidates, and has its max=: a connection of the pool is given up
- * for this session (route_want_room()), and, once, the stranger there that is of the least use. */
-static void want_room(struct session *s, bool waited_already)
+ * for this session (route_want_room()), or the stranger there that is of the least use. */
+static void want_room(struct session *s)
 {
-	bool asked = waited_already;
+	bool asked = false;
 
 	for (unsigned i = 0; i < s->rt->route->count; i++) {
 		unsigned max = s->rt->route->destination[i].max;
@@ -340,7 +340,7 @@ void session_connect(struct session *s)
 			begin_presenting(s);
 		break;
 	case ROUTE_FULL:
-		want_room(s, waited);
+		want_room(s);
 		wait_for_seat(s, waited, io_now_ms(s->ctx->io));
 		break;
 	case ROUTE_NONE:

@@ -118,15 +118,18 @@ bool seats_ask(struct seats *s, unsigned idle_ms)
 	return seat;
 }
 
+/* All that wait ask again and again: in vain, in this process, only so often. */
 bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms)
 {
+	static uint64_t look_again_ms[SEATS_DESTINATIONS];
+	uint64_t now = seats_now_ms();
 	struct seat *worst = NULL;
 	uint32_t asked = 0;
 
 	CHECK(dest < SEATS_DESTINATIONS);
+	if (now < look_again_ms[dest])
+		return false;
 	seats_lock(s);
-	uint64_t now = seats_now_ms();
-
 	for (uint32_t i = 0; i < s->head.max; i++) {
 		struct seat *seat = &s->seat[i];
 
@@ -141,6 +144,8 @@ bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms
 		worst = NULL; /* one is about to leave */
 	if (worst)
 		ask_for(s, worst);
+	else
+		look_again_ms[dest] = now + LOOK_AGAIN_MS;
 	seats_unlock(s);
 	return worst;
 }

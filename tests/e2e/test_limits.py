@@ -525,15 +525,19 @@ class Stress(harness.TestCase):
                 client.command("RCPT TO:<b@local.test>", 250)
                 idle.append(client)
             time.sleep(31)  # SEATS_IDLE_MS
-            with harness.Client(daemon.port) as client:
-                client.hello()
-                self.assertEqual(client.send_message(b"honest\r\n")[:3], b"250")
-                client.quit()
-            self.assertEqual(idle[0].reply(),
-                             b"421 4.3.2 Too many sessions, idle ones are ended\r\n")
-            self.assertTrue(all(each.silent() for each in idle[1:]))
-            session, = daemon.records("session", count=1, end="limit")
-            self.assertEqual(session.get("reason"), "full")
+            honest = [stack.enter_context(harness.Client(daemon.port)) for _ in range(2)]
+            for client in honest:
+                client.send(b"EHLO client.test\r\nMAIL FROM:<a@client.test>\r\n"
+                            b"RCPT TO:<b@local.test>\r\n")
+            for client in honest:
+                self.assertEqual([client.reply()[:3] for _ in range(4)],
+                                 [b"220", b"250", b"250", b"250"])
+            for client in idle[:2]:
+                self.assertEqual(client.reply(),
+                                 b"421 4.3.2 Too many sessions, idle ones are ended\r\n")
+            self.assertTrue(idle[2].silent())
+            sessions = daemon.records("session", count=2, end="limit")
+            self.assertEqual([each.get("reason") for each in sessions], ["full"] * 2)
 
     def test_memory_is_given_back(self):
         """What a crowd needed while it was busy is not kept once it is idle."""

@@ -263,6 +263,13 @@ static void test_who_is_asked(void **state)
 	drop(s, MAX);
 }
 
+/* Where it did not ask in vain just before. */
+static bool asks_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms)
+{
+	sleep_ms(AGAIN_MS);
+	return seats_ask_at(s, dest, max, idle_ms);
+}
+
 /* At a destination that has all its sessions, far from any stress: one for each that waits. */
 static void test_who_is_asked_at_a_destination(void **state)
 {
@@ -273,29 +280,28 @@ static void test_who_is_asked_at_a_destination(void **state)
 	(void)state;
 	assert_true(seats_at_destination(s, elsewhere, AT + 1, 1));
 	for (unsigned i = 0; i < THERE; i++) {
-		assert_false(seats_ask_at(s, AT, THERE, 0));
+		assert_false(asks_at(s, AT, THERE, 0));
 		seat[i] = take(s, i != 0); /* the first is of a relay network */
 		assert_true(seats_at_destination(s, seat[i], AT, THERE));
 	}
-	assert_false(seats_ask_at(s, AT, THERE, 3600000));
+	assert_false(asks_at(s, AT, THERE, 3600000));
 	seats_useful(s, seat[1]);
-	sleep_ms(2);
-	assert_true(seats_ask_at(s, AT, THERE, 1));
+	assert_true(asks_at(s, AT, THERE, 1));
 	assert_true(seats_is_asked(s, seat[2]));
 	assert_int_equal(count_asked(s), 1);
-	assert_false(seats_ask_at(s, AT, THERE, 0)); /* that one is about to leave */
+	assert_false(asks_at(s, AT, THERE, 0)); /* that one is about to leave */
 	assert_true(seats_gives_up(s, seat[2], 0));
 	seats_release(s, seat[2]);
 	assert_int_equal(s->asked, 0);
-	assert_false(seats_ask_at(s, AT, THERE, 0)); /* there is room */
+	assert_false(asks_at(s, AT, THERE, 0)); /* there is room */
 	/* A connection that no session has is nobody's to give up. */
 	assert_true(seats_place(s, 0, AT, THERE, &place));
-	assert_true(seats_ask_at(s, AT, THERE, 0));
+	assert_true(asks_at(s, AT, THERE, 0));
 	assert_true(seats_is_asked(s, seat[1]));
-	assert_false(seats_ask_at(s, AT, THERE, 0));
+	assert_false(asks_at(s, AT, THERE, 0));
 	seats_release(s, seat[1]);
 	assert_true(seats_place(s, 0, AT, THERE, &place));
-	assert_false(seats_ask_at(s, AT, THERE, 0));
+	assert_false(asks_at(s, AT, THERE, 0));
 	drop(s, MAX);
 }
 
