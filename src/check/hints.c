@@ -180,7 +180,7 @@ static bool is_several(const char *path)
 	return false;
 }
 
-/* What was probably meant by PATH, which is not there; "": no idea. */
+/* A hint for PATH, a file that does not exist: what the operator probably meant; "": none. */
 static const char *meant(const char *path, bool list)
 {
 	if (*path != '/')

@@ -14,7 +14,7 @@
 const char *hints_network(const char *entry, size_t n);
 /* Of an entry of LISTEN_ADDRESS that is no address, the same. */
 const char *hints_listen(const char *entry);
-/* What is wrong with the N octets of a path that does not begin with /. */
+/* The fault of PATH, N octets, which does not begin with /. */
 const char *hints_path(const char *path, size_t n);
 /* Why PATH cannot be opened by this process, where ERR is the errno of the try, into OUT. LIST: it
  * is one of several that the setting may name. */

@@ -192,7 +192,7 @@ static void read_unset(struct reader *r, char *line)
 		config_set(r, s, "n");
 }
 
-/* What a shell's file has before its settings. */
+/* Shells have these words in front of a setting; here they are a fault. */
 static bool is_shell(const char *word)
 {
 	return strcmp(word, "export") == 0 || strcmp(word, "set") == 0;

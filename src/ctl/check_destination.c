@@ -72,7 +72,7 @@ static const char *cure_of(const struct destination_check *k, enum probe_heard h
 	return heard == PROBE_REPLY ? lets_in : answers;
 }
 
-/* What came is no welcome. WHAT it does begins the report. */
+/* Reports an answer that is no welcome; the report begins with WHAT the destination does. */
 static void say_unwelcome(struct destination_check *k, const char *what, enum probe_heard heard,
 			  const struct smtp_reply *reply)
 {
@@ -480,8 +480,8 @@ static void take_options(struct route_destination *d, const struct route_destina
 		       d->name);
 }
 
-/* What is to be checked; GIVEN is what was named, of no destination where none was. PLAIN: without
- * options. */
+/* Chooses the destinations to check: those of GIVEN, which the command line names (PLAIN: without
+ * options), or where it names none, those of SET. */
 static bool choose(const struct settings *set, const struct route *given, bool plain,
 		   struct route *route)
 {

@@ -110,7 +110,7 @@ static void format_network(uint8_t family, address_key key, unsigned length, cha
 	snprintf(out, cap, "%s/%u", ip, length);
 }
 
-/* P has a host part: what is to be written in its place, into WHY. */
+/* The fault of P, which has a host part, into WHY: it says which network to write. */
 static const char *host_part(const struct prefix *p, char why[POLICY_NETWORK_WHY])
 {
 	char network[ENTRY_TEXT];

@@ -397,14 +397,20 @@ class Renamed(tls.TlsCase):
             self.assertEqual(three.command(stranger), b"421 4.7.0 Server BUSY\r\n")
             self.assertEqual(three.rest(), b"")
 
-    def test_over_tls(self):
-        daemon = self.behind()
+    @contextlib.contextmanager
+    def over_tls(self, daemon):
+        """A proxy that has begun TLS."""
         with tls.Secure(daemon.port) as client:
             client.reply()
             client.command("EHLO proxy.test", 250)
             client.command("STARTTLS", 220)
             client.shake(tls.context())
             client.command("EHLO proxy.test", 250)
+            yield client
+
+    def test_over_tls(self):
+        daemon = self.behind()
+        with self.over_tls(daemon) as client:
             client.command(self.XCLIENT, 220)
             offered = client.command("EHLO client.test", 250)
             self.assertNotIn(b"STARTTLS", offered)
@@ -417,12 +423,7 @@ class Renamed(tls.TlsCase):
         """They are its clients', not the proxy's own."""
         daemon = self.behind(TLS_HANDSHAKES_PER_ADDRESS=2)
         for number in range(5):
-            with tls.Secure(daemon.port) as client:
-                client.reply()
-                client.command("EHLO proxy.test", 250)
-                client.command("STARTTLS", 220)
-                client.shake(tls.context())
-                client.command("EHLO proxy.test", 250)
+            with self.over_tls(daemon) as client:
                 client.command("XCLIENT ADDR=198.51.100.%d" % number, 220)
 
     def test_told_on(self):

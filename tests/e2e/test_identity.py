@@ -591,15 +591,21 @@ class Check(harness.TestCase):
         self.assertEqual(done.returncode, status, done.stdout)
         return done.stdout
 
-    def test_postfix(self):
+    def told(self, protocols):
+        """A Postfix that is told of clients, in each way, and its place."""
         for identity in "xclient", "proxy1", "proxy2":
             listener = postfix.LISTENER
             if identity != "xclient":
                 listener = listener.replace("smtpd\n", "smtpd %s\n" % PROXIED)
-            with case(identity), Server(listener=listener, inet_protocols="all",
+            with case(identity), Server(listener=listener, inet_protocols=protocols,
                                         smtpd_authorized_xclient_hosts="127.0.0.1",
                                         smtpd_relay_restrictions=RULES) as server:
-                said = self.check("127.0.0.1:%d,identity=%s" % (server.port, identity), 0)
+                yield server, "127.0.0.1:%d,identity=%s" % (server.port, identity)
+
+    def test_postfix(self):
+        for server, place in self.told("all"):
+            with case(place):
+                said = self.check(place, 0)
                 for client in "192.0.2.1", "2001:db8::1":
                     self.assertIn("told that the client is %s, it refuses mail to "
                                   "<caronte-relay-check@example.com>: 554" % client, said)
@@ -609,14 +615,8 @@ class Check(harness.TestCase):
 
     def test_knows_no_ipv6(self):
         """It takes no client of IPv6, which nobody is told of where none can come."""
-        for identity in "xclient", "proxy1", "proxy2":
-            listener = postfix.LISTENER
-            if identity != "xclient":
-                listener = listener.replace("smtpd\n", "smtpd %s\n" % PROXIED)
-            with case(identity), Server(listener=listener, inet_protocols="ipv4",
-                                        smtpd_authorized_xclient_hosts="127.0.0.1",
-                                        smtpd_relay_restrictions=RULES) as server:
-                place = "127.0.0.1:%d,identity=%s" % (server.port, identity)
+        for _, place in self.told("ipv4"):
+            with case(place):
                 said = self.check(place, 1)
                 self.assertRegex(said, "warning: .*client (is )?2001:db8::1")
                 self.assertIn("cure: Postfix inet_protocols = all", said)
