@@ -117,6 +117,9 @@ static void judge_extensions(struct destination_check *k, uint32_t ext)
 			"pipelining_advertise_hosts; OpenSMTPD has none",
 			"it does not know PIPELINING: every command waits for the reply to "
 			"the one before");
+	if (!(ext & SMTP_EXT_SIZE))
+		destination_note(k, "it does not say its SIZE: MAX_MESSAGE_MIB is taken for it, "
+				    "and chunks (CHUNKING) are not used");
 	if (ext & SMTP_EXT_AUTH)
 		destination_good(k, "it offers AUTH");
 	else

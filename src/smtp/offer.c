@@ -55,11 +55,17 @@ static void add_mechanisms(struct smtp_offer *o, struct span args)
 	}
 }
 
-/* AUTH without a mechanism, BINARYMIME without CHUNKING (RFC 3030 3). */
+/*
+ * AUTH without a mechanism; CHUNKING without SIZE: a limit of which nothing is said can lie in the
+ * middle of a chunk, and Exim takes what comes behind its own for commands; BINARYMIME without
+ * CHUNKING (RFC 3030 3).
+ */
 static void leave_out_useless(struct smtp_offer *o)
 {
 	if (!*o->mechanisms)
 		o->ext &= ~(uint32_t)SMTP_EXT_AUTH;
+	if (!(o->ext & SMTP_EXT_SIZE))
+		o->ext &= ~(uint32_t)SMTP_EXT_CHUNKING;
 	if (!(o->ext & SMTP_EXT_CHUNKING))
 		o->ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
 }

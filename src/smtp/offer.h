@@ -16,7 +16,8 @@
 #define SMTP_MECHANISMS_MAX 256
 
 struct smtp_offer {
-	uint32_t ext;	   /* enum smtp_ext; AUTH only with a mechanism, BINARYMIME with CHUNKING */
+	/* enum smtp_ext; AUTH only with a mechanism, CHUNKING with SIZE, BINARYMIME with CHUNKING */
+	uint32_t ext;
 	uint64_t size_max; /* SIZE's number, 0: none was given, or 0, which says no more */
 	bool old_auth;	   /* a line "AUTH=…" too, for clients that know only that */
 	struct smtp_mechanisms login;

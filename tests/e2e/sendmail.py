@@ -3,7 +3,9 @@
 
 Its configuration is written here, since what m4 makes of sendmail's macros would need their package
 and m4. sendmail delivers by programs alone, so a shell puts messages away. (A program that does not
-get the recipient, $u, would have to speak SMTP.)
+get the recipient, $u, would have to speak SMTP.) Its queue of connections is longer than by
+default: where one does not fit, the kernel drops the end of its handshake, and the client, which
+knows nothing of that, waits for a greeting.
 """
 import harness
 import mailserver
@@ -15,7 +17,7 @@ Djsendmail.test
 DMlocal.test
 DnMAILER-DAEMON
 Ckauthor
-O DaemonPortOptions=Name=MTA, Addr=127.0.0.1, Port={port}
+O DaemonPortOptions=Name=MTA, Addr=127.0.0.1, Port={port}, Listen=200
 O DeliveryMode=background
 O QueueDirectory={top}/spool/queue
 O PidFile={top}/pid

@@ -27,7 +27,7 @@ from puppet import EHLO, MAIL, OK, RCPT, SENDER_OK, case, sending
 BODIES = ("BODY_AUTO", "BODY_COPY", "BODY_SPLICE")
 BLOCK = 16 * 1024  # WORKER_BLOCK
 STEP = 512 * 1024  # WORKER_BODY
-OFFER = b"250-puppet.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
+OFFER = b"250-puppet.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"
 EVIL = b"MAIL FROM:<evil@evil.test>\r\nRCPT TO:<victim@far.test>\r\nDATA\r\nx\r\n.\r\n"
 QUIT = b"QUIT\r\n"
 CLOSING = b"421 4.3.2 Closing connection\r\n"
@@ -268,10 +268,12 @@ class Delivery(harness.TestCase):
                 self.check_records(daemon, [len(message)] * 4)
 
     def test_offers(self):
-        """What the destination offers, BINARYMIME only together with CHUNKING."""
-        rows = [((), {"CHUNKING", "BINARYMIME"}), (("CHUNKING",), {"CHUNKING"}),
-                (("BINARYMIME",), set()), (("BINARYMIME", "chunking"), {"CHUNKING", "BINARYMIME"}),
-                (("PIPELINING",), set()), (("none",), set())]
+        """What the destination offers, BINARYMIME only together with CHUNKING, and that only
+        together with SIZE."""
+        rows = [((), {"CHUNKING", "BINARYMIME"}), (("CHUNKING", "size"), {"CHUNKING"}),
+                (("BINARYMIME", "SIZE"), set()),
+                (("BINARYMIME", "chunking", "SIZE 1000"), {"CHUNKING", "BINARYMIME"}),
+                (("BINARYMIME", "CHUNKING"), set()), (("PIPELINING",), set()), (("none",), set())]
         for lines, offered in rows:
             arguments = [word for line in lines for word in ("--ext", line)]
             with case(lines), harness.Sink(*arguments) as sink, self.caronte(sink) as daemon, \

@@ -108,7 +108,9 @@ class CheckDestination(harness.TestCase):
             self.assertNotIn("DATA", sink.commands())
         with harness.Sink("--ext", "STARTTLS", "--ext", "PIPELINING", *self.REFUSE) as sink:
             lines, _ = self.check(name_of(sink), status=0)
-            self.assertIn("perhaps only after STARTTLS", self.notes(lines)[0])
+            size, auth = self.notes(lines)
+            self.assertIn("does not say its SIZE: MAX_MESSAGE_MIB is taken for it", size)
+            self.assertIn("perhaps only after STARTTLS", auth)
 
     def test_relay_that_refuses_what_has_no_mail_server(self):
         with harness.Sink("--auth", "joe:secret", "--reply",

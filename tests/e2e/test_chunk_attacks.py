@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Chunks of a stranger's own that a real Exim takes for commands, if they come to it: behind a
-command that it refuses between two of them, and where it counts more octets than there are."""
+command that it refuses between two of them, where it counts more octets than there are, and where
+nobody has been told its limit."""
 import contextlib
 import time
 
@@ -8,7 +9,8 @@ import exim
 import harness
 import mailserver
 import puppet
-from puppet import EHLO, MAIL, RCPT, case
+from puppet import DATA, EHLO, MAIL, RCPT, case
+from wire import Wire
 
 BODIES = "BODY_AUTO", "BODY_COPY", "BODY_SPLICE"
 QUIET_S = 0.5
@@ -110,6 +112,63 @@ class Counting(Attack):
                 self.assertEqual(client.reply()[:3], b"250")
                 client.send(b"BDAT %d LAST\r\n" % (len(mail) - 5000) + mail[5000:])
                 self.assertEqual(client.reply()[:3], b"250")
+
+
+class Hiding(Wire):
+    """There are middle boxes that cross out what they do not know in an answer to EHLO."""
+
+    def take(self, sock, pieces):
+        super().take(sock, Crossed(pieces))
+
+
+class Crossed:
+    def __init__(self, pieces):
+        self.pieces = pieces
+
+    def put(self, piece):
+        self.pieces.put((piece[0], piece[1].replace(b"250-SIZE", b"250-XXXX")))
+
+
+class Unlimited(Attack):
+    """Exim is over its limit in the middle of a chunk, throws away what it has of it in its buffer,
+    and reads on: commands. So nobody may use its chunks who does not know where that is."""
+    LIMIT, BUFFER = 110000, 8191
+
+    def attack(self, port, verb):
+        """What EHLO is answered, and the message."""
+        first = HEAD.ljust(self.LIMIT - self.BUFFER // 2, b"y")
+        then = b"y" * (self.BUFFER - 2) + b"\r\n" + TRANSACTION * 50
+        with puppet.client(port) as client, \
+                contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            client.reply()
+            client.send(EHLO)
+            offered = client.reply()
+            for command in MAIL, RCPT, verb or b"BDAT %d LAST\r\n" % len(first + then):
+                client.send(command)
+                if command.startswith(b"BDAT"):
+                    break
+                client.reply()
+            for octets in first, then, b"\r\n.\r\n" if verb else b"":
+                time.sleep(QUIET_S)
+                client.send(octets)
+            return offered, client.reply()[:3]
+
+    def test_the_server_alone_is_deceived(self):
+        with exim.Exim(self.LIMIT) as server, Hiding(server.port, 0) as wire:
+            offered, _ = self.attack(wire.port, None)
+            self.assertIn(b"CHUNKING", offered)
+            self.assertNotIn(b"SIZE", offered)
+            self.assertGreater(len(server.mails(1, mailserver.FAR)), 0)
+
+    def test_behind_caronte(self):
+        for verb, code in (None, b"502"), (DATA, b"552"):
+            with case(verb), exim.Exim(self.LIMIT) as server, Hiding(server.port, 0) as wire, \
+                    self.caronte(wire) as daemon:
+                offered, answer = self.attack(daemon.port, verb)
+                self.assertIn(b"8BITMIME", offered)
+                self.assertNotIn(b"CHUNKING", offered)
+                self.assertEqual(answer, code)
+                self.assert_nothing_smuggled(server)
 
 
 del Attack

@@ -21,7 +21,7 @@ from puppet import EHLO
 
 CLIENTS = 8
 SECONDS = 3
-OFFERS = "250-puppet.test\r\n%s250-8BITMIME\r\n250 CHUNKING\r\n"
+OFFERS = "250-puppet.test\r\n%s250-8BITMIME\r\n250-SIZE\r\n250 CHUNKING\r\n"
 
 
 class Destination:

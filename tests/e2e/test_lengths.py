@@ -264,7 +264,7 @@ class OpenSmtpd(Lengths, harness.TestCase):
     dialogs = chosen(("sniff",), ("sniff", "gateway"))
     LONGEST = (64 << 10) - 3  # it takes no more, and says so
     strict = True
-    at_a_time = 4  # of 24 sessions at once it forgets one now and then, with nobody before it too
+    at_a_time = 4  # its queue of connections holds five (see sendmail.py)
 
     def small_server(self, size):
         return opensmtpd.OpenSmtpd("smtp max-message-size %d\n" % size + opensmtpd.RULES)

@@ -395,7 +395,7 @@ class Deadlines(harness.TestCase):
             time.sleep(answer_s)
             s.server.send(puppet.OK)
 
-        offer = b"250-puppet.test\r\n250 CHUNKING\r\n"
+        offer = b"250-puppet.test\r\n250-SIZE\r\n250 CHUNKING\r\n"
         with puppet.Destination(extensions=offer) as destination, self.caronte(
                 destination, MIN_RATE=10) as daemon, contextlib.ExitStack() as stack:
             slow, waits = (stack.enter_context(puppet.Session(daemon.port, destination, "rcpt"))

@@ -117,7 +117,8 @@ static void on_line(struct conn *d, const char *line)
 		end_transaction(d);
 		peer_say_text(&d->peer, "250-dest\r\n");
 		peer_say_text(&d->peer, storm_below(8) ? "250-PIPELINING\r\n" : "250-8BITMIME\r\n");
-		peer_say_text(&d->peer, storm_below(12) ? "250-CHUNKING\r\n" : "250-DSN\r\n");
+		peer_say_text(&d->peer,
+			      storm_below(12) ? "250-SIZE\r\n250-CHUNKING\r\n" : "250-DSN\r\n");
 		peer_say_text(&d->peer, "250 AUTH PLAIN\r\n");
 	} else if (strncmp(line, "MAIL", 4) == 0) {
 		on_mail(d, line);

@@ -409,8 +409,9 @@ static void *destination(void *arg)
 
 	while (good && read_line(t, line, sizeof(line))) {
 		if (strncmp(line, "EHLO", 4) == 0)
-			good = send_all(t->fd, "250-dest\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
-					40);
+			good = send_all(
+				t->fd, "250-dest\r\n250-PIPELINING\r\n250-SIZE\r\n250 CHUNKING\r\n",
+				50);
 		else if (strncmp(line, "BDAT", 4) == 0)
 			good = serve_chunk(t, line, body, &have, want);
 		else if (strncmp(line, "DATA", 4) == 0)

@@ -46,7 +46,9 @@ static int filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext, 
 	struct smtp_offer offer;
 
 	smtp_offer_read(&offer, reply);
-	if (!(offer.ext & mask & SMTP_EXT_CHUNKING)) /* it is of no use then */
+	if (!(offer.ext & mask & SMTP_EXT_SIZE)) /* each is of no use without the other */
+		offer.ext &= ~(uint32_t)SMTP_EXT_CHUNKING;
+	if (!(offer.ext & mask & SMTP_EXT_CHUNKING))
 		offer.ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
 	*ext = offer.ext;
 	*size = offer.size_max;

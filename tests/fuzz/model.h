@@ -55,7 +55,8 @@ enum {
 enum {
 	BY_COMMAND = 1, /* else by a header */
 	KNOWS_NOT = 2,	/* it does not take that */
-	SAYS_SO_LATE = 4
+	SAYS_SO_LATE = 4,
+	HIDES_SIZE = 8 /* it says nothing of one, where it has no limit to say */
 };
 
 /* The destination, and one connection to it. */
@@ -160,6 +161,11 @@ static uint64_t limit(const struct model *m)
 	return m->sized && !m->plain ? SIZE : MESSAGE_MAX;
 }
 
+static bool says_size(const struct model *m)
+{
+	return m->sized || !(m->seed & HIDES_SIZE);
+}
+
 static bool is_told(const struct model *m, bool by_command)
 {
 	return (m->tls & IS_TOLD) && !(m->seed & BY_COMMAND) == !by_command;
@@ -228,15 +234,15 @@ static void greet(struct model *m, bool extended)
 		say(m, "250-PIPELINING\r\n");
 	if (m->offers & WITH_AUTH)
 		say(m, "250-AUTH PLAIN\r\n");
-	if (m->sized)
-		say(m, "250-SIZE 40\r\n");
+	if (says_size(m))
+		say(m, m->sized ? "250-SIZE 40\r\n" : "250-SIZE\r\n");
 	say(m, "250 8BITMIME\r\n");
 }
 
 static void on_chunk(struct model *m, const struct smtp_command *cmd)
 {
-	/* Nobody is asked to take octets for nobody. */
-	CHECK(offers(m, WITH_CHUNKING) && m->mail && m->recipients > 0);
+	/* Nobody is asked to take octets for nobody, or with a limit that nobody knows. */
+	CHECK(offers(m, WITH_CHUNKING) && says_size(m) && m->mail && m->recipients > 0);
 	m->chunked = true;
 	m->mode = CHUNK;
 	m->size += cmd->chunk_size;

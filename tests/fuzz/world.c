@@ -100,6 +100,8 @@ static void hello(struct conn *c, bool extended)
 	if (c->ext & SMTP_EXT_SIZE)
 		put_text(&c->out, "250-SIZE 500\r\n");
 	put_text(&c->out, "250 X-MORE\r\n");
+	if (!(c->ext & SMTP_EXT_SIZE)) /* then nobody may use its chunks */
+		c->ext &= ~(uint32_t)SMTP_EXT_CHUNKING;
 }
 
 /* Whether a command of this kind may come over C, from the client that has it. */

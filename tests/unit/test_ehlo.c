@@ -67,18 +67,25 @@ static const struct row rows[] = {
 	  "250-ex Hello [10.0.0.1]\r\n250-SIZE 37748736\r\n250-PIPELINING\r\n250-DSN\r\n"
 	  "250-ENHANCEDSTATUSCODES\r\n250-AUTH NTLM\r\n250 8BITMIME\r\n" },
 	/* What the mask lets through later. */
-	{ S("250-c\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n"), ALL,
-	  SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS, 0,
-	  "250-c\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n" },
+	{ S("250-c\r\n250-SIZE\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n"), ALL,
+	  SMTP_EXT_SIZE | SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_STARTTLS, 0,
+	  "250-c\r\n250-SIZE\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 STARTTLS\r\n" },
+	/* CHUNKING without SIZE hides a limit that lies in a chunk; so does one that is no SIZE. */
+	{ S("250-c\r\n250-CHUNKING\r\n250-BINARYMIME\r\n250 DSN\r\n"), ALL, SMTP_EXT_DSN, 0,
+	  "250-c\r\n250 DSN\r\n" },
+	{ S("250-c\r\n250-SIZE x\r\n250 CHUNKING\r\n"), ALL, 0, 0, "250 c\r\n" },
+	{ S("250-c\r\n250-CHUNKING\r\n250 SIZE 5\r\n"), ALL, SMTP_EXT_SIZE | SMTP_EXT_CHUNKING, 5,
+	  "250-c\r\n250-CHUNKING\r\n250 SIZE 5\r\n" },
 	/* BINARYMIME is of no use without CHUNKING, in whatever order they come. */
-	{ S("250-c\r\n250-BINARYMIME\r\n250-DSN\r\n250 CHUNKING\r\n"), ALL,
-	  SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_DSN, 0,
-	  "250-c\r\n250-BINARYMIME\r\n250-DSN\r\n250 CHUNKING\r\n" },
+	{ S("250-c\r\n250-BINARYMIME\r\n250-SIZE\r\n250 CHUNKING\r\n"), ALL,
+	  SMTP_EXT_CHUNKING | SMTP_EXT_BINARYMIME | SMTP_EXT_SIZE, 0,
+	  "250-c\r\n250-BINARYMIME\r\n250-SIZE\r\n250 CHUNKING\r\n" },
 	{ S("250-c\r\n250-BINARYMIME\r\n250 DSN\r\n"), ALL, SMTP_EXT_DSN, 0,
 	  "250-c\r\n250 DSN\r\n" },
 	{ S("250-c\r\n250 BINARYMIME\r\n"), ALL, 0, 0, "250 c\r\n" },
-	{ S("250-c\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"), RFC | SMTP_EXT_BINARYMIME,
-	  SMTP_EXT_CHUNKING, 0, "250 c\r\n" },
+	{ S("250-c\r\n250-SIZE\r\n250-CHUNKING\r\n250 BINARYMIME\r\n"),
+	  SMTP_EXT_SIZE | SMTP_EXT_BINARYMIME, SMTP_EXT_SIZE | SMTP_EXT_CHUNKING, 0,
+	  "250-c\r\n250 SIZE\r\n" },
 	/* Case; parameters that mean nothing; blanks. */
 	{ S("250-c\r\n250-pipelining x\r\n250-8bitmime \r\n250 Dsn  RFC3461\r\n"), RFC,
 	  SMTP_EXT_PIPELINING | SMTP_EXT_8BITMIME | SMTP_EXT_DSN, 0,
@@ -149,7 +156,9 @@ static int filter(const struct smtp_reply *reply, uint32_t mask, uint32_t *ext, 
 	struct smtp_offer offer;
 
 	smtp_offer_read(&offer, reply);
-	if (!(offer.ext & mask & SMTP_EXT_CHUNKING)) /* it is of no use then */
+	if (!(offer.ext & mask & SMTP_EXT_SIZE)) /* each is of no use without the other */
+		offer.ext &= ~(uint32_t)SMTP_EXT_CHUNKING;
+	if (!(offer.ext & mask & SMTP_EXT_CHUNKING))
 		offer.ext &= ~(uint32_t)SMTP_EXT_BINARYMIME;
 	*ext = offer.ext;
 	*size = offer.size_max;
