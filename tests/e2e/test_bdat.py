@@ -319,7 +319,8 @@ class Moving(harness.TestCase):
                 yield body, daemon, destination
 
     def spliced(self, daemon, do):
-        """How many octets the worker splices meanwhile, in and out."""
+        """How many octets the worker splices meanwhile, in and out. Its user's pipes may be used
+        up by others, and then it copies."""
         harness.only_root_sees()
         if not shutil.which("strace"):
             harness.missing("strace is not here")
@@ -333,11 +334,15 @@ class Moving(harness.TestCase):
                                "TracerPid:\t0\n" not in status.read_text())
             if tracer.poll() is not None:
                 harness.missing("strace cannot trace: %s" % tracer.stderr.read())
+            harness.wait_until(lambda: not harness.pipes_are_scarce())
             do()
         finally:
             tracer.terminate()
             tracer.communicate()
-        return sum(map(int, re.findall(r"^splice\(.*\) += (\d+)", path.read_text(), re.M)))
+        moved = sum(map(int, re.findall(r"^splice\(.*\) += (\d+)", path.read_text(), re.M)))
+        if not moved and harness.pipes_are_scarce():
+            self.skipTest("the pipes of the daemon's user are used up by others")
+        return moved
 
     def test_nobody_reads_it(self):
         """All but what came together with the command is spliced, in and out."""

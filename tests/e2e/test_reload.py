@@ -234,6 +234,7 @@ class Reload(Base):
 
     def test_log_of_another_daemon(self):
         with harness.Sink() as sink, self.caronte(sink) as other, self.caronte(sink) as daemon:
+            other.record("start")
             for path in other.log, daemon.log.parent:
                 harness.give_to_user(path)
             self.assertFalse(self.reload(daemon, LOG_FILE=str(other.log)))
