@@ -16,7 +16,7 @@
 #define SMTP_MECHANISMS_MAX 256
 
 struct smtp_offer {
-	/* enum smtp_ext; AUTH only with a mechanism, CHUNKING with SIZE, BINARYMIME with CHUNKING */
+	/* enum smtp_ext; AUTH only with a mechanism, CHUNKING with SIZE, BINARYMIME with both */
 	uint32_t ext;
 	uint64_t size_max; /* SIZE's number, 0: none was given, or 0, which says no more */
 	bool old_auth;	   /* a line "AUTH=…" too, for clients that know only that */

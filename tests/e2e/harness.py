@@ -263,6 +263,33 @@ def state_of(pid):
     return "X"
 
 
+def stands_still(pid):
+    """Whether none of its threads runs any more, be it that it has ended."""
+    for stat in pathlib.Path("/proc/%d/task" % pid).glob("*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().rpartition(")")
+            # (The kernel's own threads, for io_uring, hear no signal.)
+            if rest.split()[0] not in "TXZ" and "(iou-" not in name:
+                return False
+    return True
+
+
+@contextlib.contextmanager
+def frozen(*pids):
+    """These processes stand still meanwhile, with all of their threads: those that have not taken
+    the signal run on until the one that has is run again."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for pid in pids:
+            wait_until(lambda: stands_still(pid))
+        yield
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def processor_s(pid):
     """Processor time that a process has taken so far."""
     fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()

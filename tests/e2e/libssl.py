@@ -7,7 +7,6 @@ A Context stands where an ssl.SSLContext does, in tls.Secure too. Of it comes, b
 Connection, which has more to say than an ssl.SSLObject.
 """
 import ctypes
-import hashlib
 import hmac
 import ssl
 

@@ -5,7 +5,6 @@ on as if nothing had been.
 """
 import contextlib
 import os
-import signal
 import threading
 import unittest
 
@@ -500,13 +499,12 @@ class Clients(Base):
                 harness.Client(daemon.port) as other:
             other.hello()
             worker, = daemon.workers()
-            os.kill(worker, signal.SIGSTOP)
             names = set()
-            for _ in range(20):
-                with puppet.client(daemon.port) as c:
-                    names.add(c.name())
-                    c.reset()
-            os.kill(worker, signal.SIGCONT)
+            with harness.frozen(worker):
+                for _ in range(20):
+                    with puppet.client(daemon.port) as c:
+                        names.add(c.name())
+                        c.reset()
             ended = daemon.records("session", count=20)
             self.assertEqual({record.get("client") for record in ended}, names)
             self.assertEqual({record.get("end") for record in ended}, {"lost-client"})

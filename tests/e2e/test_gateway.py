@@ -5,9 +5,7 @@ here do everything by hand, unless they are caronte-sink.
 """
 import contextlib
 import json
-import os
 import select
-import signal
 import socket
 import subprocess
 import time
@@ -204,11 +202,9 @@ class Pool(Base):
             c = self.client(daemon)
             c.send(MAIL + RCPT * 2)
             peer.expect(MAIL + RCPT * 2)
-            os.kill(worker, signal.SIGSTOP)
-            harness.wait_until(lambda: harness.state_of(worker) == "T")
-            peer.send(block + OK)
-            time.sleep(0.05)
-            os.kill(worker, signal.SIGCONT)
+            with harness.frozen(worker):
+                peer.send(block + OK)
+                time.sleep(0.05)
             c.expect(SENDER_OK + refusal * 2)
             self.assertIn(peer.rest(), (b"", puppet.RESET))
 

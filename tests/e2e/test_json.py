@@ -153,7 +153,9 @@ class Json(harness.TestCase):
             daemon.may_die = True
             for part in range(10):
                 self.refused(daemon, 100, part * 100)
-                os.kill(daemon.writer(), signal.SIGKILL)
+                victim = daemon.writer()
+                os.kill(victim, signal.SIGKILL)
+                harness.wait_until(lambda: harness.is_gone(victim))
             daemon.records("session", count=10)
             daemon.stop()
             self.assertEqual(self.numbers(self.all_lines(daemon)), list(range(RECORDS)))

@@ -425,14 +425,10 @@ class Lives(harness.TestCase):
             size = 0
             for _ in range(15):
                 time.sleep(draw.random() / 10)
-                os.kill(writer, signal.SIGSTOP)
-                harness.wait_until(lambda: harness.state_of(writer) == "T")
-                try:
+                with harness.frozen(writer):
                     daemon.validate_log()
                     size, before = len(harness.parse_log(daemon.log)), size
                     self.assertGreaterEqual(size, before)
-                finally:
-                    os.kill(writer, signal.SIGCONT)
             self.assertGreater(size, 100)
 
     def test_log_writer_killed_again_and_again(self):
@@ -580,16 +576,13 @@ class Lives(harness.TestCase):
     def test_a_log_that_cannot_keep_up_holds_up_no_mail(self):
         """What does not fit is dropped, counted, and the count is written."""
         with harness.Sink() as sink, self.caronte(sink, WORKERS=1, MAX_ERRORS=100000) as daemon:
-            writer = daemon.writer()
-            os.kill(writer, signal.SIGSTOP)
             sent = 6000 * self.noops
-            with harness.Client(daemon.port) as client:
+            with harness.frozen(daemon.writer()), harness.Client(daemon.port) as client:
                 client.hello()
                 for _ in range(sent):
                     client.command("NOOP " + "x" * 400, 250)
                 self.assertEqual(client.send_message(b"x\r\n")[:3], b"250")
                 client.quit()
-            os.kill(writer, signal.SIGCONT)
             dropped = int(daemon.records("fault", what="log-dropped", count=1)[0].get("count"))
             self.assertGreater(dropped, 0)
             daemon.stop()

@@ -26,9 +26,10 @@ SMUGGLED = [b".\r\n", b"MAIL FROM:<evil@evil.test>\r\n", b"RCPT TO:<%s>\r\n" % V
 WIRE_S, PAUSE_S = 0.3, 0.03  # all pieces are sent before an answer to the first can be there
 
 
-def attack(port, hello, text, ahead=True):
+def attack(port, hello, text, ahead=True, pushes=lambda peer, pieces: push(peer, pieces, PAUSE_S)):
     """The codes that one gets who sends this, and then what is smuggled, as a message. Not AHEAD:
-    its body waits for its own 354, as a server wants that looks what has come too soon."""
+    its body waits for its own 354, as a server wants that looks what has come too soon. PUSHES: how
+    pieces are sent."""
     codes = []
     first = text + SMUGGLED if ahead else text + SMUGGLED[:4]
     with puppet.client(port) as c:
@@ -36,12 +37,12 @@ def attack(port, hello, text, ahead=True):
         for command in hello, MAIL, RCPT, DATA:
             c.send(command)
             codes += c.codes(1)
-        push(c, first, PAUSE_S)
+        pushes(c, first)
         with contextlib.suppress(ConnectionResetError):
             while reply := c.reply():
                 codes.append(int(reply[:3]))
                 if codes[-1] == 354 and not ahead:
-                    push(c, SMUGGLED[4:], PAUSE_S)
+                    pushes(c, SMUGGLED[4:])
     return codes
 
 
@@ -55,7 +56,7 @@ class Flushing:
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.port = self.socket.getsockname()[1]
-        self.commands, self.messages = [], 0
+        self.commands, self.messages, self.octets = [], 0, 0
         self.peers, self.threads = [], []
         self.start(self.accept)
 
@@ -87,6 +88,7 @@ class Flushing:
             peer.sendall(b"220 flushing.test\r\n")
             held, in_data, line = b"", False, b""
             while octets := peer.recv(1 << 20):
+                self.octets += len(octets)
                 held += octets
                 if in_data:
                     held, in_data = self.take_data(peer, held)
@@ -113,6 +115,13 @@ class Flushing:
         if len(held) > self.LONGEST:
             held = held[held.rfind(b"\n") + 1:]
         return b"" if len(held) > self.LONGEST else held, True
+
+    def push(self, peer, pieces):
+        """Each of them when it has read the one before."""
+        for piece in pieces:
+            until = self.octets + len(piece)
+            peer.send(piece)
+            harness.wait_until(lambda: self.octets >= until)
 
     def hears_of_the_victim(self):
         return any(VICTIM in command for command in self.commands)
@@ -142,7 +151,7 @@ class OverAWire(harness.TestCase):
     def test_a_line_without_an_end(self):
         text = [HEAD + b"x" * Flushing.LONGEST, b"x"]
         with Flushing() as server:
-            attack(server.port, HELO, text)
+            attack(server.port, HELO, text, pushes=server.push)
             self.assertTrue(server.hears_of_the_victim())
         for hello in HELO, EHLO:
             with case(hello), Flushing() as server, Wire(server.port, WIRE_S) as wire, \

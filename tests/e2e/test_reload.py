@@ -13,7 +13,6 @@ import threading
 import time
 
 import harness
-import puppet
 
 
 def open_files(pid):
@@ -284,13 +283,11 @@ class Reload(Base):
     def test_each_is_told(self):
         """Also one that is asked for while a worker has yet to hear of the one before."""
         with harness.Sink() as sink, self.caronte(sink, WORKERS=2) as daemon:
-            worker = daemon.workers()[0]
-            os.kill(worker, signal.SIGSTOP)
-            for name, value in ("MAX_ERRORS", 33), ("STOP_GRACE", 7):
-                daemon.configure(**{name: value})
-                os.kill(daemon.pid, signal.SIGHUP)
-                time.sleep(0.5)
-            os.kill(worker, signal.SIGCONT)
+            with harness.frozen(daemon.workers()[0]):
+                for name, value in ("MAX_ERRORS", 33), ("STOP_GRACE", 7):
+                    daemon.configure(**{name: value})
+                    os.kill(daemon.pid, signal.SIGHUP)
+                    time.sleep(0.5)
             self.assertEqual([each.get("changed") for each in daemon.records("reload", count=2)],
                              ["MAX_ERRORS", "STOP_GRACE"])
 

@@ -21,7 +21,6 @@ import unittest
 import urllib.error
 import urllib.request
 
-import exim
 import harness
 import test_reload
 

@@ -4,7 +4,6 @@ wait, and say what became of it; and PID_FILE itself."""
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -124,14 +123,11 @@ class Steer(Base):
     def test_time_limit(self):
         with harness.Sink() as sink, self.copy(sink, STOP_GRACE=600,
                                                **self.way("CONTROL_SOCKET")) as daemon:
-            for pid in daemon.workers():
-                os.kill(pid, signal.SIGSTOP)
-            began = time.monotonic()
-            said = self.ctl("reload", daemon, "-t", 1, status=75)
-            self.assertLess(time.monotonic() - began, harness.SOON_S)
-            self.assertIn("no result of the reload in 1 seconds", said)
-            for pid in daemon.workers():
-                os.kill(pid, signal.SIGCONT)
+            with harness.frozen(*daemon.workers()):
+                began = time.monotonic()
+                said = self.ctl("reload", daemon, "-t", 1, status=75)
+                self.assertLess(time.monotonic() - began, harness.SOON_S)
+                self.assertIn("no result of the reload in 1 seconds", said)
             with harness.Client(daemon.port) as client:
                 client.hello()
                 said = self.ctl("stop", daemon, "--timeout", 1, status=75)

@@ -2,11 +2,9 @@
 """TLS with clients: STARTTLS and what may not slip past it, ends that are none, records of every
 kind, certificates, and what the log says."""
 import base64
-import contextlib
 import json
 import os
 import pathlib
-import signal
 import smtplib
 import socket
 import ssl
@@ -127,22 +125,10 @@ class Injection(TlsCase):
         with harness.Sink() as sink, self.caronte(sink) as daemon:
             self.refused(daemon, sink, b"STARTTLS\r\nMAIL FROM:<a@client.test>\r\n")
 
-    @contextlib.contextmanager
-    def stopped(self, daemon):
-        """Its workers see nothing for a while."""
-        workers = daemon.workers()
-        for pid in workers:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            for pid in workers:
-                os.kill(pid, signal.SIGCONT)
-
     def test_starttls_injected_command_next_segment_before_220(self):
         with harness.Sink() as sink, self.caronte(sink) as daemon, Secure(daemon.port) as client:
             client.hello()
-            with self.stopped(daemon):
+            with harness.frozen(*daemon.workers()):  # they see nothing for a while
                 client.send(b"STARTTLS\r\n")
                 time.sleep(0.05)
                 client.send(b"MAIL FROM:<evil@client.test>\r\n")

@@ -4,12 +4,10 @@ cost, and that others are served meanwhile."""
 import contextlib
 import pathlib
 import select
-import socket
 import ssl
 import time
 
 import harness
-import puppet
 import test_limits
 import test_memory
 import tls

@@ -158,9 +158,7 @@ class Keys(Following):
         """One that does not answer: the handshake fails with a reason, mail in clear goes on, and
         so does TLS when it answers again."""
         with harness.Sink() as sink, self.follow(sink) as daemon:
-            pid = self.key_process(daemon)
-            os.kill(pid, signal.SIGSTOP)
-            try:
+            with harness.frozen(self.key_process(daemon)):
                 with Secure(daemon.port) as client:
                     client.reply()
                     client.send(b"EHLO client.test\r\n")
@@ -175,8 +173,6 @@ class Keys(Following):
                     client.send(b"EHLO client.test\r\n")
                     client.reply()
                     self.assertRegex(client.send_message(b"Subject: x\r\n\r\n"), rb"^250 ")
-            finally:
-                os.kill(pid, signal.SIGCONT)
             until = time.monotonic() + harness.SOON_S
             while True:
                 try:

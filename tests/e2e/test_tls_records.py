@@ -6,7 +6,6 @@ import ssl
 
 import harness
 import libssl
-import tls
 from puppet import RESET, case
 from tls import First, FirstCase, Secure, TlsCase
 

@@ -4,7 +4,6 @@ place of one at a TCP port; and what is different there.
 """
 import contextlib
 import os
-import signal
 import socket
 import time
 
@@ -127,10 +126,6 @@ class OneChunk(OverUnix, test_counted.Counted):
 class Early(OverUnix, harness.TestCase):
     """Who answers a message that it has not read has not taken it."""
 
-    def signal(self, daemon, number):
-        for pid in daemon.workers():
-            os.kill(pid, number)
-
     def test_answers_and_goes(self):
         """Octets that nobody reads any more are not read, though none of them waits."""
         for extensions in puppet.EXTENSIONS, OFFER:
@@ -147,10 +142,9 @@ class Early(OverUnix, harness.TestCase):
                     harness.wait_until(lambda: not s.server.silent())
                     time.sleep(0.05)
                     s.server.socket.recv(read) if read else None
-                    self.signal(daemon, signal.SIGSTOP)  # it sees both at once
-                    s.server.send(OK)
-                    s.server.close()
-                    self.signal(daemon, signal.SIGCONT)
+                    with harness.frozen(*daemon.workers()):  # it sees both at once
+                        s.server.send(OK)
+                        s.server.close()
                     self.assertEqual(s.client.reply()[:1], b"4")
                     self.assertEqual([r.get("reply")[:1] for r in daemon.records(
                         "message", count=1)], ["4"])
