@@ -145,22 +145,39 @@ static void warn_of_name(struct warning_to *w, const struct check *k)
 		     k->probe.name);
 }
 
-static void warn_of_certificates(struct warning_to *w, const struct certificates *k)
+static void warn_of_pair(struct warning_to *w, enum setting s, const struct keyring_about *about,
+			 const struct tls_pair *pair)
 {
-	struct keyring_reader r = { span_of(k->chains, k->chains_n) };
-	struct keyring_about about;
 	int64_t now_s = (int64_t)time(NULL);
 	char words[EXPIRY_WORDS];
 
-	for (;;) {
-		bool named = k->chains_n - r.rest.n < k->named;
+	if (expiry_of(about, now_s) != EXPIRY_FAR) {
+		expiry_words(about, now_s, words);
+		warn(w, s, "%s", words);
+	}
+	if (tls_pair_is_alone(pair))
+		warn(w, s,
+		     "%.*s: has no certificate of its issuer: whoever verifies it must know that one "
+		     "already, as nobody knows an intermediate one (fullchain.pem has both)",
+		     (int)about->file.n, (const char *)about->file.p);
+}
 
-		if (!keyring_next_about(&r, &about))
+static void warn_of_certificates(struct warning_to *w, const struct certificates *k)
+{
+	struct span chains = span_of(k->chains, k->chains_n);
+	struct keyring_reader abouts = { chains }, pairs = { chains };
+	struct keyring_about about;
+	struct tls_pair pair;
+	unsigned group;
+
+	for (;;) {
+		bool named = k->chains_n - pairs.rest.n < k->named;
+
+		if (!keyring_next_about(&abouts, &about) || !keyring_next(&pairs, &group, &pair))
 			return;
-		if (expiry_of(&about, now_s) == EXPIRY_FAR)
-			continue;
-		expiry_words(&about, now_s, words);
-		warn(w, named ? SETTING_TLS_CERTIFICATE : SETTING_TLS_CERTIFICATE_DIR, "%s", words);
+		warn_of_pair(w, named ? SETTING_TLS_CERTIFICATE : SETTING_TLS_CERTIFICATE_DIR,
+			     &about, &pair);
+		tls_pair_free(&pair);
 	}
 }
 

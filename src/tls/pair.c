@@ -185,6 +185,12 @@ int64_t tls_pair_until_s(const struct tls_pair *pair)
 	return seconds_of(X509_get0_notAfter(pair->own));
 }
 
+bool tls_pair_is_alone(const struct tls_pair *pair)
+{
+	return sk_X509_num(pair->chain) <= 0 &&
+	       X509_NAME_cmp(X509_get_issuer_name(pair->own), X509_get_subject_name(pair->own));
+}
+
 int64_t tls_pair_left_s(const struct tls_pair *pair, int64_t now_s)
 {
 	return tls_pair_until_s(pair) - now_s;

@@ -35,6 +35,9 @@ bool tls_pair_read(struct tls_pair *pair, struct span certificates, struct span 
 		   char why[TLS_WHY_MAX]);
 void tls_pair_free(struct tls_pair *pair);
 
+/* No other certificate is there, and its issuer is another: who knows the root alone cannot verify
+ * it, where there is an intermediate one between them. */
+bool tls_pair_is_alone(const struct tls_pair *pair);
 /* Seconds until it is no longer valid, from NOW_S on; negative: since then. */
 int64_t tls_pair_left_s(const struct tls_pair *pair, int64_t now_s);
 /* Its beginning and its end, in seconds since 1970. */

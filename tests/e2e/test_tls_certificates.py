@@ -367,6 +367,20 @@ class Expiry(Directory):
             time.sleep(1)
             self.assertEqual(len(self.told(daemon, 7)), 7)
 
+    def test_without_its_issuer(self):
+        """certbot's cert.pem in place of fullchain.pem."""
+        where = pathlib.Path(self.new_dir("authority"))
+        authority = tls.make_pair(where, ["An authority"], name="ca")
+        self.pem("alone", "alone.test", authority=authority)
+        whole = self.pem("whole", "whole.test", authority=authority)
+        whole.write_bytes(whole.read_bytes() + authority[0].read_bytes())
+        self.pem("own", "own.test")
+        with harness.Sink() as sink, self.serve(sink) as daemon:
+            done = harness.run_caronte("-c", daemon.conf, "-t")
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual(re.findall(r"warning: (\S+): has no certificate of its issuer",
+                                        done.stderr), [str(self.place / "alone.pem")])
+
     def test_setting(self):
         """TLS_CERTIFICATE as well."""
         chain, key = self.made("one", ("one.test",), until=int(time.time() + DAY / 2))

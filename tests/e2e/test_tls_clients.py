@@ -39,13 +39,8 @@ class Clients(tls.TlsCase):
 
     def signed(self, name, days=30):
         """A certificate of the authority's, and its key."""
-        request, chain = self.place / "request", self.place / "signed.pem"
-        key = self.place / "signed.key"
-        tls.openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=" + name,
-                    "-keyout", key, "-out", request)
-        tls.openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.ca_key,
-                    "-CAcreateserial", "-days", days, "-out", chain)
-        return chain, key
+        return tls.make_pair(self.place, [name], "rsa", days, "signed",
+                             authority=(self.ca, self.ca_key))
 
     def ask(self, sink, **settings):
         return self.caronte(sink, **{"TLS_CLIENT_CERTIFICATES_ASK": True,

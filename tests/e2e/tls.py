@@ -43,6 +43,12 @@ commonName=supplied
 """
 
 
+def sign_by(authority, request, chain, days):
+    """The authority: its certificate, and its key."""
+    openssl("x509", "-req", "-in", request, "-CA", authority[0], "-CAkey", authority[1],
+            "-CAcreateserial", "-copy_extensions", "copy", "-days", days, "-out", chain)
+
+
 def sign_until(where, request, key, chain, until):
     """A certificate of the key's own that ends at UNTIL, in seconds since 1970."""
     (where / "index").touch()
@@ -53,21 +59,25 @@ def sign_until(where, request, key, chain, until):
             "-keyfile", key, "-out", chain, "-startdate", begin, "-enddate", end)
 
 
-def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls", until=None):
+def make_pair(where, names=("mx.test",), kind="ec", days=30, name="tls", until=None,
+              authority=None):
     """A certificate for these names and its key; their paths. UNTIL: the second that it ends at, in
-    place of DAYS."""
+    place of DAYS. AUTHORITY: a pair that has signed it, in place of itself."""
     chain, key = where / (name + ".pem"), where / (name + ".key")
     how = {"ec": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa": ["rsa:2048"],
            "small": ["rsa:1024"]}[kind]
     made = ["-newkey", *how, "-nodes", "-subj", "/CN=" + names[0], "-keyout", key, "-addext",
             "subjectAltName=" + ",".join("DNS:" + each for each in names)]
-    if until is None:
+    if until is None and authority is None:
         openssl("req", "-x509", *made, "-days", days, "-out", chain)
     else:
         with tempfile.TemporaryDirectory() as space:
             request = pathlib.Path(space, "request")
             openssl("req", "-new", *made, "-out", request)
-            sign_until(pathlib.Path(space), request, key, chain, until)
+            if authority:
+                sign_by(authority, request, chain, days)
+            else:
+                sign_until(pathlib.Path(space), request, key, chain, until)
     chain.chmod(0o644)
     key.chmod(0o640)
     return chain, key

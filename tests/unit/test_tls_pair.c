@@ -103,6 +103,9 @@ static void chain_is_put_in_order(void **state)
 	assert_int_equal(sk_X509_num(p.chain), 2);
 	assert_int_equal(X509_cmp(sk_X509_value(p.chain, 0), middle.own), 0);
 	assert_int_equal(X509_cmp(sk_X509_value(p.chain, 1), root.own), 0);
+	assert_false(tls_pair_is_alone(&p));
+	assert_true(tls_pair_is_alone(&own));
+	assert_false(tls_pair_is_alone(&root)); /* its own issuer */
 	tls_pair_free(&p);
 	tls_pair_free(&root);
 	tls_pair_free(&middle);
