@@ -152,3 +152,62 @@ bool renewal_fits(struct span in_use, struct span next, int64_t now_s, char why[
 	}
 	return true;
 }
+
+/* ---- in words ---- */
+
+/* What was listed, and room for the last words. */
+struct words {
+	char *out;
+	size_t used;
+	unsigned more; /* that did not fit */
+};
+
+static void add_words(struct words *w, const struct keyring_about *about, const char *how)
+{
+	size_t room = RENEWAL_WORDS - sizeof(" and 1000 more") - w->used;
+	struct span name = keyring_name(about, 0);
+	int n = snprintf(w->out + w->used, room, "%s%.*s (%.*s%s)", w->used ? ", " : "",
+			 (int)name.n, (const char *)name.p, (int)about->kind.n,
+			 (const char *)about->kind.p, how);
+
+	if (w->more == 0 && n >= 0 && (size_t)n < room)
+		w->used += (size_t)n;
+	else
+		w->more++;
+	w->out[w->used] = '\0';
+}
+
+/* The one of CHAINS that is for the same as this. */
+static bool find(const struct keyring_about *about, struct span chains, struct keyring_about *found)
+{
+	struct keyring_reader r = { chains };
+
+	while (keyring_next_about(&r, found))
+		if (for_the_same(about, found))
+			return true;
+	return false;
+}
+
+void renewal_words(struct span before, struct span now, char out[RENEWAL_WORDS])
+{
+	struct words w = { .out = out };
+	struct keyring_about about, other;
+	struct keyring_reader r = { now };
+
+	*out = '\0';
+	while (keyring_next_about(&r, &about)) {
+		if (is_among(&about, before))
+			continue;
+		if (!find(&about, before, &other))
+			add_words(&w, &about, ", new");
+		else
+			add_words(&w, &about,
+				  same(about.digest, other.digest) ? "" : ", another key");
+	}
+	r = (struct keyring_reader){ before };
+	while (keyring_next_about(&r, &about))
+		if (!find(&about, now, &other))
+			add_words(&w, &about, ", gone");
+	if (w.more)
+		snprintf(out + w.used, RENEWAL_WORDS - w.used, " and %u more", w.more);
+}

@@ -29,7 +29,8 @@ static const struct template
 templates[] = {
 	{ "start", "version {version}, pid {pid}[, changed: {changed}]" },
 	{ "stop", "version {version}, pid {pid}[, changed: {changed}]" },
-	{ "reload", "version {version}, pid {pid}[, changed: {changed}]" },
+	{ "reload", "version {version}, pid {pid}[, changed: {changed}]"
+		    "[; certificates: {certificates}]" },
 	{ "fault", "{what}[ ({count})][: {detail}]" },
 	{ "destination", "{address:22} {state:6}[ {why}]" },
 	{ "login", CLIENT " {verdict:6} {mechanism}[ <{name}>][: {reply}]" },

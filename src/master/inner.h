@@ -19,6 +19,7 @@
 #include "master/master.h"
 #include "check/pairs.h"
 #include "check/pidfile.h"
+#include "check/renewal.h"
 #include "master/process.h"
 #include "check/resolver.h"
 #include "runtime/runtime.h"
@@ -103,6 +104,7 @@ struct master {
 	uint64_t told_ms;		  /* when they were told */
 	bool follows;			  /* it is one that nobody has asked for */
 	char changed[1024];		  /* what the `reload` record is to say */
+	char renewed[RENEWAL_WORDS];	  /* … of certificates */
 
 	struct watch watch;
 	struct follow_answer *answer; /* shared with the child that looks; NULL: none has yet */
@@ -125,8 +127,9 @@ void master_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void master_say_lines(const char *text);
 void master_fault(struct master *m, const char *what, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The `start`, `stop` and `reload` records. CHANGED may be NULL. */
-void master_record(struct master *m, enum xmllog_element e, const char *changed);
+/* The `start`, `stop` and `reload` records. CHANGED may be NULL, CERTIFICATES empty. */
+void master_record(struct master *m, enum xmllog_element e, const char *changed,
+		   const char *certificates);
 /* A reload, an upgrade or the stop begins, or is over with these words, for whoever waits for it.
  */
 void master_begin(struct master *m, enum results_kind kind);

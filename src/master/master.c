@@ -57,7 +57,7 @@ static void log_notes(struct master *m)
 
 static void log_start(struct master *m)
 {
-	master_record(m, XMLLOG_START, NULL);
+	master_record(m, XMLLOG_START, NULL, "");
 	log_notes(m);
 }
 
@@ -340,7 +340,7 @@ static void become_ready(struct master *m)
 	if (m->upgraded) {
 		if (retire_others(m))
 			m->tell_ms = master_now_ms() + TELL_MS;
-		master_record(m, XMLLOG_RELOAD, "program");
+		master_record(m, XMLLOG_RELOAD, "program", "");
 		stats_reloaded(m->rt.stats, true, master_clock_us());
 		log_notes(m);
 		master_say("upgraded, this is version %s", CARONTE_VERSION);
@@ -440,7 +440,7 @@ static void run_ending(struct master *m, uint64_t now)
 	for (unsigned i = 0; i < m->rt.slots; i++)
 		any |= m->children[i].process.pid != 0;
 	if (m->state == STOPPING && !any) {
-		master_record(m, XMLLOG_STOP, NULL);
+		master_record(m, XMLLOG_STOP, NULL, "");
 		tell_stopped(m);
 		close(m->life[1]);
 		m->life[1] = -1;

@@ -298,6 +298,7 @@ int reload_take(struct master *m, const struct version_files *files, bool follow
 		return status;
 	}
 	version_changes(m->version, n.version, m->changed, sizeof(m->changed));
+	renewal_words(m->version->chains, n.version->chains, m->renewed);
 	if (m->asked.said) /* no faults: a name that does not resolve now */
 		master_say_lines(m->asked.text);
 	change(m, &n);
@@ -353,29 +354,33 @@ static void tell(struct master *m, struct child *c)
 			     (unsigned)(c - m->children), strerror(-err));
 }
 
-/* With what was said of the configuration: a name that does not resolve now. */
-static void tell_result(struct master *m)
-{
-	char text[sizeof(m->changed) + ASKED_TEXT + 64]; /* what is too long is cut off there */
+#define RESULT_WORDS (sizeof(((struct master *)NULL)->changed) + RENEWAL_WORDS + 64)
 
-	snprintf(text, sizeof(text), "reloaded%s%s\n%s",
-		 *m->changed ? ", changed: " : ", nothing has changed", m->changed,
-		 m->asked.said ? m->asked.text : "");
+/* With what was said of the configuration: a name that does not resolve now. */
+static void tell_result(struct master *m, const char words[RESULT_WORDS])
+{
+	char text[RESULT_WORDS + ASKED_TEXT]; /* what is too long is cut off there */
+
+	snprintf(text, sizeof(text), "%s\n%s", words, m->asked.said ? m->asked.text : "");
 	master_end(m, RESULTS_RELOAD, RESULTS_DONE, text);
 }
 
 static void all_have_it(struct master *m)
 {
+	char words[RESULT_WORDS];
+
 	m->reloading = false;
-	master_record(m, XMLLOG_RELOAD, m->changed);
-	master_say("reloaded%s%s", *m->changed ? ", changed: " : ", nothing has changed",
-		   m->changed);
+	master_record(m, XMLLOG_RELOAD, m->changed, m->renewed);
+	snprintf(words, sizeof(words), "reloaded%s%s%s%s",
+		 *m->changed ? ", changed: " : ", nothing has changed", m->changed,
+		 *m->renewed ? "; certificates: " : "", m->renewed);
+	master_say("%s", words);
 	if (m->follows) /* of the configuration there is no news */
 		return;
 	stats_reloaded(m->rt.stats, true, master_clock_us());
 	master_warn_guard(m);
 	notify_send(NOTIFY_READY, "accepting connections");
-	tell_result(m);
+	tell_result(m, words);
 }
 
 /* A worker that could not take the news is told again. */

@@ -70,7 +70,8 @@ void master_fault(struct master *m, const char *what, const char *fmt, ...)
 	xmllog_end(&m->log);
 }
 
-void master_record(struct master *m, enum xmllog_element e, const char *changed)
+void master_record(struct master *m, enum xmllog_element e, const char *changed,
+		   const char *certificates)
 {
 	if (!xmllog_begin(&m->log, e, NULL))
 		return;
@@ -78,6 +79,8 @@ void master_record(struct master *m, enum xmllog_element e, const char *changed)
 	xmllog_num(&m->log, XMLLOG_A_PID, (uint64_t)getpid());
 	if (changed)
 		xmllog_text(&m->log, XMLLOG_A_CHANGED, changed);
+	if (*certificates)
+		xmllog_text(&m->log, XMLLOG_A_CERTIFICATES, certificates);
 	xmllog_end(&m->log);
 }
 

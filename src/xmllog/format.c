@@ -59,6 +59,7 @@ static const char *const attr_names[XMLLOG_ATTRS] = {
 	[XMLLOG_A_COMMAND] = "command",
 	[XMLLOG_A_BY] = "by",
 	[XMLLOG_A_ID] = "id",
+	[XMLLOG_A_CERTIFICATES] = "certificates",
 };
 
 const char *format_attr_name(enum xmllog_attr a)

@@ -32,7 +32,8 @@ enum xmllog_element {
 	XMLLOG_ELEMENTS
 };
 
-/* Attribute names of caronte-log(5); the element's own order is that of the calls. */
+/* Attribute names of caronte-log(5); the element's own order is that of the calls. A new one comes
+ * last: workers from before an upgrade write theirs by number. */
 enum xmllog_attr {
 	XMLLOG_A_VERSION,
 	XMLLOG_A_PID,
@@ -82,6 +83,7 @@ enum xmllog_attr {
 	XMLLOG_A_COMMAND,
 	XMLLOG_A_BY,
 	XMLLOG_A_ID,
+	XMLLOG_A_CERTIFICATES,
 	XMLLOG_ATTRS
 };
 

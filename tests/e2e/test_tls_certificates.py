@@ -197,7 +197,7 @@ class Layouts(Directory):
 
     def test_certbot_renews(self):
         """The links lead to other files by then, and a reload follows them; of what has changed the
-        setting is named."""
+        setting is named, and the certificate."""
         self.certbot("mx.test", "mx.test")
         with harness.Sink() as sink, self.serve(sink) as daemon:
             self.assertEqual(self.served(daemon, "mx.test"), "mx.test")
@@ -205,7 +205,11 @@ class Layouts(Directory):
             self.certbot("mx.test", "mx.test", turn=2)
             self.assertNotEqual(self.ders["mx.test"], before)
             daemon.process.send_signal(signal.SIGHUP)
-            self.assertEqual(daemon.record("reload").get("changed"), "TLS_CERTIFICATE_DIR")
+            reload = daemon.record("reload")
+            self.assertEqual(reload.get("changed"), "TLS_CERTIFICATE_DIR")
+            self.assertEqual(reload.get("certificates"), "mx.test (ECDSA P-256, another key)")
+            self.assertIn("reloaded, changed: TLS_CERTIFICATE_DIR; certificates: mx.test (",
+                          daemon.stderr())
             self.assertEqual(self.served(daemon, "mx.test"), "mx.test")
             daemon.records("session", count=2)
 

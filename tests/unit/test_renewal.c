@@ -120,9 +120,86 @@ static void taken_or_not(void **state)
 	}
 }
 
+static void say(const struct keyring *before, const struct keyring *now, const char *want)
+{
+	char words[RENEWAL_WORDS];
+
+	renewal_words(span_of(before->chains, before->chains_n),
+		      span_of(now->chains, now->chains_n), words);
+	assert_string_equal(words, want);
+}
+
+static const struct {
+	struct made before[MOST], now[MOST];
+	const char *want;
+} said[] = {
+	{ { { "/a", NOW, DAY, false } }, { { "/elsewhere", NOW, DAY, false } }, "" },
+	{ { { "/a", NOW, DAY, false } },
+	  { { "/a", NOW, 2 * DAY, false } },
+	  "a.test (ECDSA P-256, another key)" },
+	{ { { "/a", NOW, DAY, false }, { "/r", NOW, DAY, true } },
+	  { { "/a", NOW, DAY, false }, { "/b", TWO, DAY, true } },
+	  "a.test (RSA 2048, new), a.test (RSA 2048, gone)" },
+	{ { { "/a", "DNS:b.test", DAY, false }, { "/c", "DNS:c.test", DAY, false } },
+	  { { "/a", "DNS:b.test", 2 * DAY, false } },
+	  "b.test (ECDSA P-256, another key), c.test (ECDSA P-256, gone)" },
+};
+
+static void renewed_in_words(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(said) / sizeof(*said); i++) {
+		struct keyring before = pack(said[i].before), now = pack(said[i].now);
+
+		say(&before, &now, said[i].want);
+		keyring_free(&before);
+		keyring_free(&now);
+	}
+}
+
+/* With the key that it had, as certbot's --reuse-key does. */
+static void with_its_key(void **state)
+{
+	const struct tls_pair *first = pair_of(&(struct made){ "/a", NOW, DAY, false });
+	struct tls_pair again = { X509_dup(first->own), first->chain, first->key };
+	struct keyring before = { 0 }, now = { 0 };
+
+	(void)state;
+	X509_gmtime_adj(X509_getm_notAfter(again.own), 3 * DAY);
+	assert_true(X509_sign(again.own, again.key, EVP_sha256()) > 0);
+	assert_int_equal(keyring_add(&before, 0, "/a", first), 0);
+	assert_int_equal(keyring_add(&now, 0, "/a", &again), 0);
+	say(&before, &now, "a.test (ECDSA P-256)");
+	X509_free(again.own);
+	keyring_free(&before);
+	keyring_free(&now);
+}
+
+/* More of them than there is room for are counted. */
+static void more_than_fit(void **state)
+{
+	const struct tls_pair *pair = pair_of(&(struct made){ "/a", NOW, DAY, false });
+	struct keyring none = { 0 }, many = { 0 };
+	char want[RENEWAL_WORDS] = "";
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++)
+		assert_int_equal(keyring_add(&many, i, "/a", pair), 0);
+	for (unsigned i = 0; i < 18; i++)
+		sprintf(want + strlen(want), "%sa.test (ECDSA P-256, new)", i ? ", " : "");
+	strcat(want, " and 82 more");
+	say(&none, &many, want);
+	keyring_free(&many);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(taken_or_not) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(taken_or_not),
+		cmocka_unit_test(renewed_in_words),
+		cmocka_unit_test(with_its_key),
+		cmocka_unit_test(more_than_fit),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
