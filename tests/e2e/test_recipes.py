@@ -293,8 +293,9 @@ class BeforeCaronte(Recipe):
                 client.hello()
                 self.assertEqual(client.send_message(BODY, recipients=[OURS])[:3], b"250")
 
-        def sessions():
-            return [record for each in daemons for record in each.records("session")]
+        def sessions():  # without a proxy's own, before it has said XCLIENT
+            return [record for each in daemons for record in each.records("session")
+                    if record.get("end") != "xclient"]
         harness.wait_until(lambda: set(clients) <= {record.get("client").rpartition(":")[0]
                                                     for record in sessions()})
         self.assertTrue(all(record.get("proxy").startswith("127.0.0.1:") for record in sessions()))
@@ -347,18 +348,20 @@ class HAProxy(BeforeCaronte):
 
 
 class NginxBalancer(harness.Program):
-    def __init__(self, configuration):
+    """With a configuration for one of its modules, "stream" or "mail"."""
+
+    def __init__(self, module, configuration):
         super().__init__("nginx")
         self.root = harness.unpacked("nginx", "usr/sbin/nginx")
-        self.module = harness.unpacked("libnginx-mod-stream",
-                                       "usr/lib/nginx/modules/ngx_stream_module.so")
+        file = "usr/lib/nginx/modules/ngx_%s_module.so" % module
+        self.module = harness.unpacked("libnginx-mod-" + module, file) / file
         self.configuration = configuration
 
     def start(self):
         program = mailserver.runnable(self.root / "usr/sbin/nginx", os.environ)
         self.port = harness.free_port()
         (self.dir / "nginx.conf").write_text(
-            "load_module %s/usr/lib/nginx/modules/ngx_stream_module.so;\n"
+            "load_module %s;\n"
             "daemon off; pid nginx.pid; error_log stderr;\nevents {}\n" % self.module +
             replaced(self.configuration, {"listen 25;": "listen 127.0.0.1:%d;" % self.port}))
         self.launch([program, "-p", self.dir, "-e", "stderr", "-c", self.dir / "nginx.conf"])
@@ -377,10 +380,35 @@ class Nginx(BeforeCaronte):
     def test(self):
         with harness.Sink() as sink:
             one, two = self.both(sink, MAX_SESSIONS_PER_ADDRESS=10)
-            with one, two, NginxBalancer(self.box("nginx.conf", **{
+            with one, two, NginxBalancer("stream", self.box("nginx.conf", **{
                     "192.0.2.11:25": "127.0.0.1:%d" % one.port,
                     "192.0.2.12:25": "127.0.0.1:%d" % two.port})) as balancer:
                 self.check_clients(balancer, one, two)
+
+
+class NginxMail(BeforeCaronte):
+    title = "nginx' mail proxy in front of Caronte"
+    boxes = {"nginx.conf": 1, "caronte.conf": 1}
+    dialogs = ("sniff", "gateway")
+
+    def test(self):
+        places = "".join("%s_temp_path %s; " % (name, name) for name in (
+            "client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        auth = "127.0.0.1:%d" % harness.free_port()
+        with harness.Sink() as sink, self.before(sink, MAX_SESSIONS_PER_ADDRESS=10) as daemon, \
+                NginxBalancer("mail", self.box("nginx.conf", **{
+                    "http {": "http { access_log off; " + places,
+                    "auth_http 127.0.0.1:9000": "auth_http " + auth,
+                    "listen 127.0.0.1:9000": "listen " + auth,
+                    "Auth-Server 192.0.2.11": "Auth-Server 127.0.0.1",
+                    "Auth-Port 25": "Auth-Port %d" % daemon.port})) as balancer:
+            self.check_clients(balancer, daemon)
+            with harness.Client(balancer.port, source="127.0.0.9") as client:
+                client.hello()
+                client.command("MAIL FROM:<ann@client.test>", 250)
+                self.assertRegex(client.command("RCPT TO:<%s>" % FAR), b"^550 5.7.1 Relaying")
+            refusal = daemon.records("recipient", count=1, verdict="refuse")[0]
+            self.assertEqual(refusal.get("client"), "127.0.0.9:0")
 
 
 class SeesClients(Recipe):
