@@ -8,6 +8,7 @@ import unittest
 
 import exim
 import harness
+import mailserver
 import opensmtpd
 import postfix
 import tls
@@ -283,6 +284,29 @@ keyUsage=digitalSignature
                                       not self.BESIDE.search(each["id"])], [])
 
 
+class Stunnel(harness.Program):
+    """Takes clear text, and says it by TLS to a port that it knows by a certificate."""
+
+    def __init__(self, to, protocol, chain):
+        super().__init__("stunnel")
+        file = "usr/bin/stunnel4"
+        self.program = mailserver.runnable(harness.unpacked("stunnel4", file) / file)
+        self.port = harness.free_port()
+        (self.dir / "conf").write_text(
+            "foreground = yes\npid =\n[x]\nclient = yes\naccept = 127.0.0.1:%d\n"
+            "connect = 127.0.0.1:%d\n%s\nsni = mx.test\ncheckHost = mx.test\n"
+            "verifyChain = yes\nCAfile = %s\n" % (self.port, to, protocol, chain))
+
+    def start(self):
+        self.launch([self.program, self.dir / "conf"])
+        harness.wait_until(lambda: self.process.poll() is not None or
+                           not harness.refuses(self.port))
+        return self
+
+    def __exit__(self, *rest):
+        self.stop()
+
+
 class Tools(TlsCase):
     """What people try a server with."""
 
@@ -324,3 +348,34 @@ class Tools(TlsCase):
                               "--mail-rcpt", "b@local.test", "-T", "-", place + "/client.test",
                               input=mail(20000))
             self.assertEqual(sink.mails(), [mail(20000)] * 2)
+
+    def test_msmtp(self):
+        program = harness.shutil.which("msmtp")
+        if not program:
+            harness.missing("msmtp is not installed")
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
+            for port, starttls in ((daemon.port, "on"),
+                                   (daemon.settings["LISTEN_TLS_PORT"], "off")):
+                with case(starttls):
+                    self.tool(program, "--host=127.0.0.1", "--port=%d" % port, "--tls=on",
+                              "--tls-starttls=" + starttls, "--tls-host-override=mx.test",
+                              "--tls-trust-file=%s" % daemon.settings["TLS_CERTIFICATE"],
+                              "--domain=client.test", "--from=a@client.test", "b@local.test",
+                              input=mail(20000).replace(b"\r\n", b"\n"))
+            self.assertEqual(bodies(sink.mails()), bodies([mail(20000)] * 2))
+
+    def test_smtp_source_through_stunnel(self):
+        with harness.Sink(maildir=True) as sink, \
+                self.caronte(sink, LISTEN_TLS_PORT=harness.free_port(),
+                             MAX_SESSIONS_PER_ADDRESS=0) as daemon:
+            for port, protocol in ((daemon.port, "protocol = smtp"),
+                                   (daemon.settings["LISTEN_TLS_PORT"], "")):
+                with case(protocol), Stunnel(
+                        port, protocol, daemon.settings["TLS_CERTIFICATE"]) as tunnel:
+                    postfix.smtp_source(tunnel.port, "-m", 40, "-s", 8, "-l", 5000, "-f",
+                                        "a@client.test", "-t", "b@local.test")
+            self.assertEqual(len(sink.mails()), 80)
+            handshakes = daemon.records("session", count=80)
+            self.assertEqual({each.get("tls") for each in handshakes}, {"TLSv1.3"})
+            self.assertEqual(daemon.records("fault"), [])
