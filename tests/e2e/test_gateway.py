@@ -811,23 +811,35 @@ class Far(Base):
             peer.expect(b"RSET\r\n")
             self.refused_afresh(destination, two)
 
+    def is_refused_afresh(self, daemon, destination, peer):
+        """False: the word has come before the next client needed the connection, which was closed
+        then."""
+        one, two = self.client(daemon), self.client(daemon)
+        one.send(MAIL + RCPT + DATA)
+        peer.expect(MAIL + RCPT + DATA)
+        peer.send(SENDER_OK + OK + GO_AHEAD)
+        one.expect(SENDER_OK + OK + GO_AHEAD)
+        one.send(END)
+        peer.expect(END)
+        time.sleep(3 * DELAY_S)
+        peer.send(OK)
+        time.sleep(0.8 * DELAY_S)
+        peer.send(b"250 2.0.0 One too many\r\n")
+        one.expect(OK)
+        two.send(MAIL + RCPT)
+        taken = peer.take(len(MAIL + RCPT))
+        if not taken:
+            return False
+        self.assertEqual(taken, MAIL + RCPT)
+        self.refused_afresh(destination, two)
+        return True
+
     def test_behind_a_message(self):
-        with self.far() as (daemon, destination, peer):
-            one, two = self.client(daemon), self.client(daemon)
-            one.send(MAIL + RCPT + DATA)
-            peer.expect(MAIL + RCPT + DATA)
-            peer.send(SENDER_OK + OK + GO_AHEAD)
-            one.expect(SENDER_OK + OK + GO_AHEAD)
-            one.send(END)
-            peer.expect(END)
-            time.sleep(3 * DELAY_S)
-            peer.send(OK)
-            time.sleep(0.8 * DELAY_S)
-            peer.send(b"250 2.0.0 One too many\r\n")
-            one.expect(OK)
-            two.send(MAIL + RCPT)
-            peer.expect(MAIL + RCPT)
-            self.refused_afresh(destination, two)
+        for _ in range(10):  # a busy machine may be late
+            with self.far() as (daemon, destination, peer):
+                if self.is_refused_afresh(daemon, destination, peer):
+                    return
+        self.fail("the word always came first")
 
 
 if __name__ == "__main__":
