@@ -2,8 +2,6 @@
 /* present: see present.h. */
 #include "upstream/present.h"
 
-#include <stdio.h>
-
 #include "base/diag.h"
 #include "io/net.h"
 #include "upstream/talk.h"
@@ -141,35 +139,10 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 		talk_ask(t);
 }
 
-static void lost(struct talk *t, int res)
+static void failed(struct talk *t, enum talk_failure how, const char *why)
 {
-	bool in_time = res != -ECANCELED;
-	char why[80];
-
-	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
-		stream_cut(&t->connect->stream);
-		talk_over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
-		return;
-	}
-	snprintf(why, sizeof(why), "%s gets no answer%s", talk_asked(t),
-		 in_time ? ": the connection is closed" : " in time");
+	(void)how;
 	unidentified(t, t->hello.step, why);
-}
-
-static void malformed(struct talk *t)
-{
-	char why[TALK_WHY];
-
-	if (t->hello.step == SMTP_HELLO_OWN_GREETING) {
-		talk_over(t, CONNECT_REACHED);
-		return;
-	}
-	unidentified(t, t->hello.step, talk_malformed(t, why));
-}
-
-static void early(struct talk *t)
-{
-	unidentified(t, t->hello.step, "it speaks before it is asked");
 }
 
 void present_client(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -178,9 +151,7 @@ void present_client(struct connect *c, void (*done)(struct connect *c, enum conn
 
 	t->done = done;
 	t->heard = heard;
-	t->lost = lost;
-	t->malformed = malformed;
-	t->early = early;
+	t->failed = failed;
 	t->greeting = 0; /* what has come is looked at */
 	smtp_hello_begin(&t->hello, SMTP_HELLO_OWN_GREETING, c->rt->name);
 	t->hello.client = &c->identity->client;
@@ -218,16 +189,13 @@ static void again_heard(struct talk *t, const struct smtp_reply *reply, bool mor
 	}
 }
 
-static void again_lost(struct talk *t, int res)
+/* A 421, or its end, may have come over it meanwhile. */
+static void again_failed(struct talk *t, enum talk_failure how, const char *why)
 {
-	(void)res;
-	talk_over(t, CONNECT_STALE);
-}
-
-/* A 421, or its end, has come over it meanwhile. */
-static void again_early(struct talk *t)
-{
-	talk_over(t, CONNECT_STALE);
+	if (how == TALK_MALFORMED)
+		unidentified(t, t->hello.step, why);
+	else
+		talk_over(t, CONNECT_STALE);
 }
 
 void present_again(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -236,9 +204,7 @@ void present_again(struct connect *c, void (*done)(struct connect *c, enum conne
 
 	t->done = done;
 	t->heard = again_heard;
-	t->lost = again_lost;
-	t->malformed = malformed;
-	t->early = again_early;
+	t->failed = again_failed;
 	smtp_hello_begin_xclient(&t->hello, c->xclient, &c->identity->client, &c->identity->to);
 	talk_ask(t);
 }

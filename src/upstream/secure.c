@@ -165,40 +165,12 @@ static void heard(struct talk *t, const struct smtp_reply *reply, bool more)
 		talk_ask(t);
 }
 
-static void lost(struct talk *t, int res)
+static void failed(struct talk *t, enum talk_failure how, const char *why)
 {
-	bool in_time = res != -ECANCELED;
-	char why[80];
-
-	if (t->hello.step != SMTP_HELLO_CLEAR_GREETING) {
-		snprintf(why, sizeof(why), "%s %s", talk_asked(t),
-			 in_time ? "gets no answer: the connection is closed"
-				 : "gets no answer in time");
-		no_tls(t, why);
-	} else {
-		/* Whatever has ended it, nothing may come in clear behind that. */
-		stream_cut(&t->connect->stream);
-		talk_over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
-	}
-}
-
-static void malformed(struct talk *t)
-{
-	char why[TALK_WHY];
-
-	if (t->hello.step == SMTP_HELLO_CLEAR_GREETING) {
-		talk_over(t, CONNECT_REACHED);
-		return;
-	}
-	no_tls(t, talk_malformed(t, why));
-}
-
-static void early(struct talk *t)
-{
-	if (answers_header(t, t->hello.step))
+	if (how == TALK_EARLY && answers_header(t, t->hello.step))
 		unidentified(t, present_unknown_header);
 	else
-		no_tls(t, "it speaks before it is asked");
+		no_tls(t, why);
 }
 
 void secure_begin(struct connect *c, void (*done)(struct connect *c, enum connect_result how))
@@ -207,9 +179,7 @@ void secure_begin(struct connect *c, void (*done)(struct connect *c, enum connec
 
 	t->done = done;
 	t->heard = heard;
-	t->lost = lost;
-	t->malformed = malformed;
-	t->early = early;
+	t->failed = failed;
 	if (wanted(c)->wrap) {
 		shake(t);
 		return;

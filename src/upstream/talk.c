@@ -29,20 +29,6 @@ void talk_keep_greeting(struct talk *t)
 	t->in.tail = t->in.head + (uint32_t)t->greeting;
 }
 
-const char *talk_asked(const struct talk *t)
-{
-	return smtp_verb_name(smtp_hello_says(t->hello.step));
-}
-
-const char *talk_malformed(const struct talk *t, char out[TALK_WHY])
-{
-	int n = snprintf(out, TALK_WHY, "%s gets a malformed answer: ", talk_asked(t));
-
-	CHECK(n > 0 && n < TALK_WHY);
-	smtp_first_line(out + n, TALK_WHY - (size_t)n, span_from(buf_span(&t->in), t->greeting));
-	return out;
-}
-
 struct talk *talk_new(struct connect *c)
 {
 	struct talk *t = pool_get(&c->ctx->talks);
@@ -66,6 +52,53 @@ void talk_fault(const struct talk *t, const char *what, const char *why)
 	context_fault_record(c->ctx, what, detail);
 }
 
+/* ---- no reply ---- */
+
+#define WHY 256
+
+static bool awaits_greeting(const struct talk *t)
+{
+	return !*t->hello.line;
+}
+
+static const char *verb_said(const struct talk *t)
+{
+	return smtp_verb_name(smtp_hello_says(t->hello.step));
+}
+
+static void lost(struct talk *t, int res)
+{
+	bool in_time = res != -ECANCELED;
+	char why[WHY];
+
+	if (awaits_greeting(t)) {
+		/* Whatever has ended it, nothing may come in clear behind that. */
+		stream_cut(&t->connect->stream);
+		talk_over(t, in_time ? CONNECT_REACHED : CONNECT_SLOW);
+		return;
+	}
+	snprintf(why, sizeof(why), "%s gets no answer%s", verb_said(t),
+		 in_time ? ": the connection is closed" : " in time");
+	t->failed(t, TALK_LOST, why);
+}
+
+static void malformed(struct talk *t)
+{
+	char why[WHY];
+	int n;
+
+	if (awaits_greeting(t)) {
+		talk_over(t, CONNECT_REACHED);
+		return;
+	}
+	n = snprintf(why, sizeof(why), "%s gets a malformed answer: ", verb_said(t));
+	CHECK(n > 0 && n < WHY);
+	smtp_first_line(why + n, sizeof(why) - (size_t)n, span_from(buf_span(&t->in), t->greeting));
+	t->failed(t, TALK_MALFORMED, why);
+}
+
+/* ---- a line, and its reply ---- */
+
 static void look(struct talk *t);
 
 static void received(struct io_op *op, int res)
@@ -73,7 +106,7 @@ static void received(struct io_op *op, int res)
 	struct talk *t = container_of(op, struct connect, op)->talk;
 
 	if (res <= 0 || t->connect->cancelled) {
-		t->lost(t, res);
+		lost(t, res);
 		return;
 	}
 	buf_added(&t->in, (size_t)res);
@@ -103,7 +136,7 @@ static void look(struct talk *t)
 	else if (result == SMTP_REPLY_MORE && buf_space(&t->in) > 0)
 		receive(t);
 	else
-		t->malformed(t);
+		malformed(t);
 }
 
 static void said(struct io_op *op, int res)
@@ -111,7 +144,7 @@ static void said(struct io_op *op, int res)
 	struct talk *t = container_of(op, struct connect, op)->talk;
 
 	if (res < 0 || t->connect->cancelled)
-		t->lost(t, res);
+		lost(t, res);
 	else
 		receive(t);
 }
@@ -120,7 +153,7 @@ static void said(struct io_op *op, int res)
 static void set_timer(struct talk *t)
 {
 	const struct settings *set = settings_of(t);
-	int seconds = *t->hello.line ? set->timeout_reply : set->timeout_greeting;
+	int seconds = awaits_greeting(t) ? set->timeout_greeting : set->timeout_reply;
 
 	io_timer_set(t->connect->ctx->io, &t->connect->timer, 1000 * (uint64_t)seconds);
 }
@@ -144,5 +177,5 @@ void talk_ask(struct talk *t)
 	else if (stream_silent(&c->stream))
 		stream_send(c->ctx->io, &c->stream, &c->op, line, strlen(line), 0);
 	else
-		t->early(t);
+		t->failed(t, TALK_EARLY, "it speaks before it is asked");
 }

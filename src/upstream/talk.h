@@ -13,14 +13,16 @@
 #include "smtp/reply.h"
 #include "upstream/connect.h"
 
+/* What there is in place of a reply: nothing, something that is none, something unasked. */
+enum talk_failure { TALK_LOST, TALK_MALFORMED, TALK_EARLY };
+
 struct talk {
 	struct connect *connect;
 	/* The owner's: the last is called when its part is over. */
 	/* A reply came to this step; MORE: and something behind it. */
 	void (*heard)(struct talk *t, const struct smtp_reply *reply, bool more);
-	void (*lost)(struct talk *t, int res); /* none came, but RES */
-	void (*malformed)(struct talk *t);     /* what came is none */
-	void (*early)(struct talk *t);	       /* something came before it was asked for */
+	/* None came, because of WHY. (A greeting that fails is for who has the connection next.) */
+	void (*failed)(struct talk *t, enum talk_failure how, const char *why);
 	void (*done)(struct connect *c, enum connect_result how);
 	struct smtp_hello hello;
 	size_t greeting; /* octets of it, which stay at the front of IN */
@@ -42,10 +44,5 @@ void talk_over(struct talk *t, enum connect_result how);
 void talk_keep_greeting(struct talk *t);
 /* The fault WHAT of the destination: WHY. Once a second at most it is told. */
 void talk_fault(const struct talk *t, const char *what, const char *why);
-/* The verb that was said. */
-const char *talk_asked(const struct talk *t);
-/* What is wrong with an answer that is none, for talk_fault(). */
-#define TALK_WHY 256
-const char *talk_malformed(const struct talk *t, char out[TALK_WHY]);
 
 #endif
