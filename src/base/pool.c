@@ -3,6 +3,7 @@
 #include "base/pool.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,10 +19,14 @@
 #endif
 #endif
 
-/* Under ASan an object that is not handed out is poisoned, so that its use is found. */
+/* Under ASan an object that is not handed out is poisoned, so that its use is found; and one that
+ * is has garbage in it, so that what nobody has written is found when it is read. */
 #ifdef POOL_ASAN
 #include <sanitizer/asan_interface.h>
+#define GARBAGE_MOST		(64 << 10)
+#define FILL_WITH_GARBAGE(p, n) memset((p), 0xa5, (n) < GARBAGE_MOST ? (n) : GARBAGE_MOST)
 #else
+#define FILL_WITH_GARBAGE(p, n)		  ((void)(p), (void)(n))
 #define ASAN_POISON_MEMORY_REGION(p, n)	  ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
@@ -100,6 +105,7 @@ void *pool_get(struct pool *p)
 	} else {
 		return NULL;
 	}
+	FILL_WITH_GARBAGE(obj, p->size);
 	p->in_use++;
 	if (p->unused > returned(p))
 		p->unused = returned(p);

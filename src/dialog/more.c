@@ -29,6 +29,8 @@ static void borrow(struct dialog *d)
 	memcpy(d->more->helo, d->helo, sizeof(d->helo));
 	memcpy(d->more->login, d->login, sizeof(d->login));
 	d->more->reply_len = 0;
+	d->more->peer = (struct dialog_peer){ 0 };
+	d->more->secure = (struct dialog_secure){ 0 };
 }
 
 /* Makes room for a name of N octets, whichever it is. */

@@ -3,6 +3,7 @@
 of the test's own that does what no server should."""
 import contextlib
 import hashlib
+import os
 import pathlib
 import signal
 import socket
@@ -73,6 +74,25 @@ class Delivery(Case):
                 self.assertEqual(session.get("destination-trust"), "none")
                 daemon.stop()
                 server.records("session", count=1, start="starttls", tls="TLSv1.3")
+
+    def test_the_next_session_is_in_clear(self):
+        """What is told of one session's TLS with its destination is not told of the next one's."""
+        with self.server() as server, self.front("127.0.0.1:%d,tls=require" % server.port,
+                                                 WORKERS=1) as daemon:
+            self.deliver(daemon)
+            daemon.records("session", count=1)
+            daemon.configure(DESTINATIONS="127.0.0.1:%d" % self.sink.port)
+            os.kill(daemon.pid, signal.SIGHUP)
+            daemon.record("reload")
+            with harness.Client(daemon.port) as client:
+                client.hello()
+                client.command("MAIL FROM:<a@client.test>", 250)
+                client.command("RCPT TO:<x@far.test>", 550)  # is kept for the record
+                client.quit()
+            first, second = daemon.records("session", count=2)
+            self.assertEqual(first.get("destination-tls"), "TLSv1.3")
+            self.assertIsNone(second.get("destination-tls"))
+            self.assertIsNone(second.get("destination-trust"))
 
     def test_wrap(self):
         with self.server() as server, self.front(
