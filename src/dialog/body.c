@@ -293,13 +293,12 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
 	}
 }
 
-void dialog_chunks_reached(struct dialog *d, unsigned n)
+void dialog_chunk_reached(struct dialog *d)
 {
-	while (n-- > 0)
-		smtp_owed_chunk_reached(&d->destination);
+	smtp_owed_chunk_reached(&d->destination);
 }
 
-unsigned dialog_chunks_unanswered(const struct dialog *d)
+bool dialog_chunk_unanswered(const struct dialog *d)
 {
-	return dialog_counts(d) ? d->destination.count - 1u : 0;
+	return dialog_counts(d) && d->destination.count > 1;
 }

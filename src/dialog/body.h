@@ -45,9 +45,9 @@ void dialog_body(struct dialog *d, uint8_t *p, size_t n, struct buf *repaired, b
  * always: after dialog_from_destination() the body is discarded, and nothing waits any more.
  */
 void dialog_gate_open(struct dialog *d);
-/* N more chunks of our own, none of which was the last, have reached the destination. */
-void dialog_chunks_reached(struct dialog *d, unsigned n);
-/* Of those chunks, how many have reached it and are not answered. */
-unsigned dialog_chunks_unanswered(const struct dialog *d);
+/* A chunk of our own, which was not the last, has reached the destination. */
+void dialog_chunk_reached(struct dialog *d);
+/* One has reached it and is not answered: until then no other may go. */
+bool dialog_chunk_unanswered(const struct dialog *d);
 
 #endif

@@ -166,11 +166,6 @@ enum stream_acked {
 };
 /* One of these, or -errno, which is none of them. */
 int stream_acked(const struct stream *st) __attribute__((warn_unused_result));
-/* Whether it is also known how many octets are acknowledged: acked.h. */
-static inline bool stream_can_count(const struct stream *st)
-{
-	return !st->is_local && !st->layer;
-}
 
 struct stream_timing {
 	bool all_acked;	    /* as STREAM_ACKED_ALL */

@@ -100,7 +100,7 @@ static void body_left(struct session *s, bool good)
 	if (good && whole)
 		dialog_message_given(&s->dialog);
 	else if (good && dialog_counts(&s->dialog))
-		counted_sent(s, s->step.size);
+		counted_sent(s);
 }
 
 static void forward_sent(struct io_op *op, int res)
@@ -149,12 +149,9 @@ static void scan_rest(struct session *s)
 		gate_shut(s);
 	if (f.octets.n + f.command_len == 0 || s->dest.broken)
 		return;
-	if (f.command_len && dialog_in_body(&s->dialog))
-		counted_begin(s);
 	show_taps(s, &f);
 	struct span all = with_head(&f, t->repaired ? t->repaired : t->body);
 
-	s->step.size = (uint32_t)all.n;
 	send_scanned(s, all);
 }
 
@@ -236,12 +233,9 @@ static void scan_peeked(struct session *s)
 		stream_skip(&s->client.stream, f.consumed);
 		return;
 	}
-	if (f.command_len && dialog_in_body(&s->dialog))
-		counted_begin(s);
 	show_taps(s, &f);
 	struct span all = with_head(&f, s->transfer.body);
 
-	s->step.size = (uint32_t)all.n;
 	if (f.changed) { /* dots were taken off: what is in the queue is not what goes on */
 		dialog_message_copied(&s->dialog);
 		stream_skip(&s->client.stream, f.consumed);

@@ -10,7 +10,6 @@
 
 /* The step that is under way. */
 struct body_step {
-	uint32_t size;		    /* octets that it sends in all */
 	uint32_t peeked, forwarded; /* BODY_SPLICE: octets looked at, and of these to be moved */
 	uint8_t behind; /* … and how many behind them are to be taken out of the queue */
 };

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * counted: the chunks that Caronte makes of a body which the client sends by DATA (DATA_AS_BDAT).
- * Each is one send: its command and its octets, from the memory that was scanned. With PIPELINING
- * (RFC 2920) up to COUNTED_MOST of them go on before the first is answered, else one. One also over
- * a Unix socket, where no more is known than whether all that was sent has been read.
+ * Each is one send: its command and its octets, from the memory that was scanned.
+ *
+ * The next one goes when the last was answered well, though RFC 3030 4.2 lets it go before: there
+ * are servers (those made with go-smtp) that refuse a chunk, and with it the transaction, and take
+ * the octets of the next one for commands, since nobody is left to receive them.
  *
  * An answer to a chunk counts only when its last octet is acknowledged, as that to a whole message
  * does: what the destination says before that answers something else.
@@ -14,30 +16,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define COUNTED_MOST 8
-
 struct session;
 
 struct counted {
-	uint32_t message;	     /* whose chunks they are: its number in the session */
-	uint32_t size[COUNTED_MOST]; /* of those that are not acknowledged, the oldest first */
-	uint8_t open;
-	bool begun;	 /* `before` is known */
-	uint64_t before; /* octets that the destination had acknowledged when the message began */
-	uint64_t done;	 /* … and of its chunks, up to the first of `size` */
+	uint32_t message; /* whose chunk it is: its number in the session */
+	bool open;	  /* one was sent, and is not acknowledged */
 };
 
 /* A body begins. */
 void counted_reset(struct session *s);
-/* A chunk that is not the last is about to be sent. */
-void counted_begin(struct session *s);
-/* It was sent, with its command SIZE octets. */
-void counted_sent(struct session *s, uint32_t size);
-/* True while the next chunk waits for answers. */
+/* A chunk that is not the last was sent. */
+void counted_sent(struct session *s);
+/* True while the next chunk waits for an answer. */
 bool counted_waits(const struct session *s);
-/* Something of the destination's is about to be read: which chunks have reached it? */
+/* Something of the destination's is about to be read: has the chunk reached it? */
 void counted_look(struct session *s);
-/* All of them have. */
+/* It has. */
 void counted_all(struct session *s);
 
 #endif

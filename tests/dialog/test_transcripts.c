@@ -189,7 +189,7 @@ static void chunk_went(struct play *p)
 	char text[64];
 
 	if (dialog_in_body(&p->d)) {
-		dialog_chunks_reached(&p->d, 1);
+		dialog_chunk_reached(&p->d);
 		if (!p->chunks)
 			add(&p->from_dest, "250 chunk\r\n", 11);
 	} else if (!p->chunks) {
@@ -207,7 +207,7 @@ static void move_body(struct play *p)
 		dialog_trace_at(&p->d, 1000000000);
 	}
 	while (dialog_in_body(&p->d) && p->from_client.n > 0 && !p->at_gate &&
-	       dialog_chunks_unanswered(&p->d) == 0) {
+	       !dialog_chunk_unanswered(&p->d)) {
 		struct dialog_forward f;
 		struct buf out;
 

@@ -16,7 +16,7 @@ from test_bdat import (BLOCK, BODIES, CLOSING, EVIL, OFFER, QUIT, STEP, bdat, ne
                        puppet_destination, session)
 from wire import Wire
 
-MOST = 8  # COUNTED_MOST
+PLENTY = 16  # lines, sent one by one
 GO = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 FULL = b"552 5.3.4 too much\r\n"
 DISAGREE = b"451 4.3.0 Destination answered out of order\r\n"
@@ -87,8 +87,10 @@ class Counted(harness.TestCase):
                 yield daemon, destination
 
     def pieces(self, s, count, first=0):
-        """So many lines, one at a time, each a chunk of its own that is not answered."""
+        """So many lines, each a chunk of its own; the last one is not answered."""
         for number in range(first, first + count):
+            if number > first:
+                s.server.send(MORE)
             line = b"line %d\r\n" % number
             s.client.send(line)
             s.server.expect(bdat(line))
@@ -97,10 +99,17 @@ class Counted(harness.TestCase):
         self.assertIn(s.server.rest(), (b"", puppet.RESET))
 
     def no_last_came(self, peer):
-        """What is left at the destination holds no last chunk."""
-        with contextlib.suppress(ConnectionResetError, AssertionError):
-            while found := chunk(peer):
-                self.assertFalse(found[1])
+        """What is left at the destination holds no last chunk, though it takes all others."""
+        while True:
+            try:
+                found = chunk(peer)
+            except (ConnectionResetError, AssertionError):  # the rest is no whole one
+                break
+            if not found:
+                break
+            self.assertFalse(found[1])
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                peer.send(MORE)
 
     def end_of(self, daemon, count=1):
         return daemon.records("session", count=count)[-1].get("end")
@@ -183,11 +192,13 @@ class Delivery(Counted):
                 begin(s)
                 s.client.send(b"one\r")
                 s.server.expect(bdat(b"one"))
+                s.server.send(MORE)
                 s.client.send(b"\n..two\r\n.\r")
                 s.server.expect(bdat(b"\r\n.two\r\n"))
+                s.server.send(MORE)
                 s.client.send(b"\n")
                 s.server.expect(bdat(b"", True))
-                s.server.send(MORE + MORE + OK)
+                s.server.send(OK)
                 s.client.expect(OK)
                 s.quit()
 
@@ -215,6 +226,7 @@ class Delivery(Counted):
                         session(daemon, destination) as s:
                     begin(s)
                     self.pieces(s, 1)
+                    s.server.send(MORE)
                     s.client.send(bad + EVIL)
                     self.assertEqual(s.client.reply()[:9], b"521 5.5.2")
                     self.is_over(s)
@@ -353,65 +365,79 @@ class When(Counted):
 
 
 class Open(Counted):
-    """How many chunks go on before they are answered, and when answers count."""
+    """A chunk goes on when the one before is answered, and when answers count."""
 
-    def test_so_many_and_no_more(self):
-        for offer, most in (OFFER, MOST), (ALONE, 1):
+    def test_one_and_no_more(self):
+        """Whether commands may be pipelined or not."""
+        for offer in OFFER, ALONE:
             for daemon, destination in self.each_way(offer):
-                with session(daemon, destination) as s, case(most):
+                with session(daemon, destination) as s, case(offer):
                     begin(s)
-                    self.pieces(s, most)
+                    self.pieces(s, 1)
                     s.client.send(b"and")
                     self.assertTrue(s.server.silent(QUIET_S))
                     s.client.send(b" more\r\n")
                     self.assertTrue(s.server.silent(QUIET_S))
                     s.server.send(MORE)
                     taken = b""
-                    while taken != b"and more\r\n":  # in one chunk or, alone, two
+                    while taken != b"and more\r\n":  # in one chunk, or two
                         octets, last = chunk(s.server)
                         self.assertFalse(last)
                         taken += octets
                         s.server.send(MORE)
                     s.client.send(b".\r\n")
-                    s.server.expect(b"BDAT 0 LAST\r\n" if most > 1 else b"")
-                    s.server.send(MORE * (most - 1))
-                    s.server.expect(b"BDAT 0 LAST\r\n" if most == 1 else b"")
+                    s.server.expect(b"BDAT 0 LAST\r\n")
                     self.assertTrue(s.client.silent(QUIET_S / 4))
 
     def test_the_last_one_waits_too(self):
-        for offer, most in (OFFER, MOST), (ALONE, 1):
+        for offer in OFFER, ALONE:
             for daemon, destination in self.each_way(offer):
-                with session(daemon, destination) as s, case(most):
+                with session(daemon, destination) as s, case(offer):
                     begin(s)
-                    self.pieces(s, most)
+                    self.pieces(s, 1)
                     s.client.send(b"x\r\n.\r\n")
                     self.assertTrue(s.server.silent(QUIET_S))
                     s.server.send(MORE)
                     s.server.expect(bdat(b"x\r\n", True))
-                    s.server.send(MORE * (most - 1))
                     self.assertTrue(s.client.silent(QUIET_S / 4))
                     s.server.send(OK)
                     s.client.expect(OK)
                     s.quit()
 
-    def test_answers_come_late(self):
-        """… after the last chunk, one by one, in halves, or all together."""
-        whole = MORE * 3 + OK
+    def test_nothing_behind_one_that_is_refused(self):
+        """Servers made with go-smtp end the transaction with the chunk that they refuse, refuse the
+        next one for want of a recipient, and take its octets for commands."""
+        text = b"no header\r\n" + EVIL.replace(b"\r\n.\r\n", b"\r\n..\r\n") * 3000
         for daemon, destination in self.each_way():
             with session(daemon, destination) as s:
-                for number, size in enumerate((1, 7, len(MORE), len(whole))):
+                begin(s)
+                with sending(s.client.send, text):
+                    octets, last = chunk(s.server)
+                    self.assertFalse(last)
+                    self.assertTrue(text.replace(b"\r\n..", b"\r\n.").startswith(octets))
+                    self.assertTrue(s.server.silent(QUIET_S))
+                    s.server.send(b"554 5.6.0 No header\r\n")
+                    self.assertEqual(s.server.rest(), b"")
+                s.client.send(b".\r\n")
+                s.client.expect(b"554 5.6.0 No header\r\n")
+
+    def test_an_answer_in_pieces(self):
+        """… octet by octet, and in halves, with the end of the body there already."""
+        for daemon, destination in self.each_way():
+            with session(daemon, destination) as s:
+                for number, size in enumerate((1, 7, len(MORE))):
                     with case(size):
                         if number:
                             next_transaction(s)
                         begin(s)
-                        self.pieces(s, 3)
+                        self.pieces(s, 1)
                         s.client.send(b"x\r\n.\r\n")
-                        s.server.expect(bdat(b"x\r\n", True))
-                        for at in range(0, len(whole) - size, size):
-                            s.server.send(whole[at:at + size])
+                        for at in range(0, len(MORE), size):
+                            self.assertTrue(s.server.silent(0))
+                            s.server.send(MORE[at:at + size])
                             time.sleep(0.001)
-                        self.assertTrue(s.client.silent(QUIET_S / 4))
-                        s.server.send(whole[(len(whole) - 1) // size * size:])
+                        s.server.expect(bdat(b"x\r\n", True))
+                        s.server.send(OK)
                         s.client.expect(OK)
                 s.quit()
 
@@ -462,8 +488,8 @@ class Open(Counted):
         for daemon, destination in self.each_way():
             with session(daemon, destination) as s:
                 begin(s)
-                self.pieces(s, 2)
-                s.server.send(MORE * 3)
+                self.pieces(s, 1)
+                s.server.send(MORE * 2)
                 self.is_over(s)
                 self.assertTrue(s.client.silent(QUIET_S / 4))
                 s.client.send(EVIL)
@@ -511,7 +537,7 @@ class Refused(Counted):
                     with session(daemon, destination) as s, case(count, said):
                         begin(s)
                         self.pieces(s, count)
-                        s.server.send(MORE * (count - 1) + said)
+                        s.server.send(said)
                         self.is_over(s)
                         s.client.send(EVIL[:-3] + plain(3 * STEP))
                         self.assertTrue(s.client.silent(QUIET_S / 4))
@@ -520,7 +546,7 @@ class Refused(Counted):
                     record = daemon.records("message", count=1)[0]
                     self.assertEqual(record.get("reply")[:3], said[:3].decode())
 
-    def test_a_chunk_when_all_have_gone(self):
+    def test_a_chunk_when_the_rest_has_come(self):
         """… is the answer to the message, whatever else the destination says of it."""
         for behind in b"", b"503 5.5.1 what\r\n", MORE + OK:
             for daemon, destination in self.each_way():
@@ -528,7 +554,6 @@ class Refused(Counted):
                     begin(s)
                     self.pieces(s, 2)
                     s.client.send(b"x\r\n.\r\n")
-                    s.server.expect(bdat(b"x\r\n", True))
                     s.server.send(FULL + behind)
                     self.is_over(s)
                     self.refused(s, FULL)
@@ -541,9 +566,10 @@ class Refused(Counted):
             with session(daemon, destination) as s:
                 begin(s)
                 self.pieces(s, 2)
+                s.server.send(MORE)
                 s.client.send(b"x\r\n.\r\n")
                 s.server.expect(bdat(b"x\r\n", True))
-                s.server.send(MORE * 2 + FULL)
+                s.server.send(FULL)
                 s.client.expect(FULL)
                 self.assertEqual(daemon.record("message").get("reply"), FULL.decode().rstrip())
                 if self.gateway:
@@ -596,8 +622,8 @@ class Refused(Counted):
                     begin(s)
                     self.pieces(s, 2)
                     s.client.send(b"x\r\n.\r\n")
-                    s.server.expect(bdat(b"x\r\n", True))
                     s.server.send(MORE)
+                    s.server.expect(bdat(b"x\r\n", True))
                     getattr(s.server, how)()
                     self.assertEqual(s.client.reply()[:9], b"451 4.4.2")
                     self.assertEqual(s.client.rest(), b"")
@@ -611,7 +637,7 @@ class Refused(Counted):
                 with session(daemon, destination) as s, case(last):
                     begin(s)
                     since = time.monotonic()
-                    self.pieces(s, MOST - 1 if last else MOST)
+                    self.pieces(s, 0 if last else 1)
                     s.client.send(b"x\r\n.\r\n")
                     if last:
                         s.server.expect(bdat(b"x\r\n", True))
@@ -658,6 +684,7 @@ class Client(Counted):
                     with case(how, tail), session(daemon, destination) as s:
                         begin(s)
                         self.pieces(s, 2)
+                        s.server.send(MORE)
                         s.client.send(tail)
                         time.sleep(0.01)
                         getattr(s.client, how)()
@@ -671,11 +698,11 @@ class Client(Counted):
             for daemon, destination in self.each_way():
                 with case(how), session(daemon, destination) as s:
                     begin(s)
-                    self.pieces(s, MOST)
+                    self.pieces(s, 1)
                     s.client.send(b"x\r\n")
                     time.sleep(0.05)
                     getattr(s.client, how)()
-                    s.server.send(MORE * MOST)
+                    s.server.send(MORE)
                     self.no_last_came(s.server)
                     self.assertEqual(self.end_of(daemon), "lost-client")
 
@@ -684,11 +711,11 @@ class Client(Counted):
         for daemon, destination in self.each_way():
             with session(daemon, destination) as s:
                 begin(s)
-                self.pieces(s, MOST)
+                self.pieces(s, 1)
                 s.client.send(b"x\r\n.\r\n")
                 s.client.end()
                 self.assertTrue(s.server.silent(QUIET_S / 2))
-                s.server.send(MORE * MOST)
+                s.server.send(MORE)
                 s.server.expect(bdat(b"x\r\n", True))
                 s.server.send(OK)
                 s.client.expect(OK)
@@ -701,7 +728,7 @@ class Client(Counted):
                     since = time.monotonic()  # before: its time begins within
                     begin(s)
                     self.pieces(s, count)
-                    s.server.send(MORE * count)
+                    s.server.send(MORE if count else b"")
                     self.assertEqual(s.client.reply()[:9], b"421 4.4.2")
                     self.assertTrue(2.9 < time.monotonic() - since < harness.SOON_S)
                     self.assertEqual(s.client.rest(), b"")
@@ -712,10 +739,10 @@ class Client(Counted):
         for daemon, destination in self.each_way(TIMEOUT_DATA=4, TIMEOUT_REPLY=harness.FAR_S):
             with session(daemon, destination) as s:
                 begin(s)
-                self.pieces(s, MOST)
+                self.pieces(s, 1)
                 s.client.send(b"x\r\n.\r\n")
                 self.assertTrue(s.client.silent(5))
-                s.server.send(MORE * MOST)
+                s.server.send(MORE)
                 s.server.expect(bdat(b"x\r\n", True))
                 s.server.send(OK)
                 s.client.expect(OK)
@@ -769,7 +796,7 @@ class FarAway(Counted):
                     if number:
                         next_transaction(s)
                     begin(s)
-                    for at in range(2 * MOST):
+                    for at in range(PLENTY):
                         s.client.send(b"line %d\r\n" % at)
                         time.sleep(self.DELAY_S / 5)
                     s.client.send(b".\r\n")
@@ -779,6 +806,6 @@ class FarAway(Counted):
                         taken += octets
                         s.server.send(OK if last else MORE)
                     self.assertEqual(taken, b"".join(b"line %d\r\n" % at
-                                                     for at in range(2 * MOST)))
+                                                     for at in range(PLENTY)))
                     s.client.expect(OK)
                 s.quit()

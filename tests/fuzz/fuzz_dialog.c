@@ -123,7 +123,7 @@ static size_t move_data(struct play *p)
 	struct buf out;
 
 	/* What is in its socket's queue while answers to chunks are waited for. */
-	if (p->in.n == 0 || dialog_chunks_unanswered(&p->d) >= CHUNKS_OPEN)
+	if (p->in.n == 0 || dialog_chunk_unanswered(&p->d))
 		return 0;
 	buf_init(&out, p->repaired, sizeof(p->repaired));
 	dialog_body(&p->d, (uint8_t *)(uintptr_t)p->in.p, p->in.n, &out, false, &f);
@@ -135,7 +135,7 @@ static size_t move_data(struct play *p)
 	if (!dialog_in_body(&p->d))
 		message_left(p);
 	else if (f.command_len)
-		dialog_chunks_reached(&p->d, 1);
+		dialog_chunk_reached(&p->d);
 	return f.consumed;
 }
 

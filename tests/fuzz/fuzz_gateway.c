@@ -157,25 +157,20 @@ static void collect(struct client *c)
 		dialog_message_given(&c->d);
 }
 
-/* The next chunk of a counted body waits for answers. */
-static bool answers_wait(const struct client *c)
+/* The next chunk of a counted body waits for an answer. */
+static bool answer_waits(const struct client *c)
 {
-	unsigned most = c->d.destination.ext & SMTP_EXT_PIPELINING ? CHUNKS_OPEN : 1;
-
-	return dialog_counts(&c->d) && c->chunks + dialog_chunks_unanswered(&c->d) >= most;
+	return dialog_counts(&c->d) && (c->chunk_end || dialog_chunk_unanswered(&c->d));
 }
 
-/* The destination has read all of these chunks. */
-static void note_chunks(struct client *c)
+/* The destination has read the chunk. */
+static void note_chunk(struct client *c)
 {
-	unsigned n = 0;
-
-	while (n < c->chunks && c->conn->in.taken >= c->chunk_end[n])
-		n++;
-	c->chunks -= n;
-	memmove(c->chunk_end, c->chunk_end + n, c->chunks * sizeof(c->chunk_end[0]));
+	if (!c->chunk_end || c->conn->in.taken < c->chunk_end)
+		return;
+	c->chunk_end = 0;
 	if (dialog_counts(&c->d))
-		dialog_chunks_reached(&c->d, n);
+		dialog_chunk_reached(&c->d);
 }
 
 static bool move_body(struct client *c)
@@ -183,7 +178,7 @@ static bool move_body(struct client *c)
 	struct dialog_forward f;
 	struct span in = rest(&c->in);
 
-	if (in.n == 0 || answers_wait(c))
+	if (in.n == 0 || answer_waits(c))
 		return false;
 	dialog_body(&c->d, (uint8_t *)(uintptr_t)in.p, in.n, NULL, false, &f);
 	c->at_gate = f.gate;
@@ -197,7 +192,7 @@ static bool move_body(struct client *c)
 	if (!dialog_in_body(&c->d))
 		dialog_message_given(&c->d);
 	else if (f.command_len)
-		c->chunk_end[c->chunks++] = c->conn->in.n;
+		c->chunk_end = c->conn->in.n;
 	return f.consumed > 0;
 }
 
@@ -224,7 +219,7 @@ static void close_conn(struct client *c)
 {
 	c->conn->dead = true;
 	c->conn = NULL;
-	c->chunks = 0;
+	c->chunk_end = 0;
 }
 
 static void part(struct client *c)
@@ -338,7 +333,7 @@ static bool hear(struct client *c, size_t n)
 
 	if (!conn || !link_talks(&c->d.link) || c->d.end != END_RUNS)
 		return false;
-	note_chunks(c);
+	note_chunk(c);
 	if (conn->in.taken == conn->in.n)
 		dialog_message_reached(&c->d);
 	said = rest(&conn->out);

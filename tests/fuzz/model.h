@@ -12,8 +12,6 @@
 #define SIZE	   40
 #define HEADER_MAX 30
 #define LINE_LIMIT 25
-/* Chunks of our own making that are not answered yet. */
-#define CHUNKS_OPEN 3
 /* Of a destination that says no SIZE, be it that it knows no EHLO. */
 #define MESSAGE_MAX 50
 

@@ -230,6 +230,9 @@ static void on_line(struct conn *c, struct span line)
 		break;
 	case SMTP_VERB_BDAT:
 		CHECK(c->odd || ((c->ext & SMTP_EXT_CHUNKING) && c->mail && c->rcpts));
+		/* There are some that take the octets of a chunk behind a refused one for commands.
+		 */
+		CHECK(c->odd || !c->refused);
 		c->mode = CHUNKED;
 		c->left = cmd.chunk_size;
 		c->last = cmd.chunk_last;

@@ -12,7 +12,6 @@
 enum { CLIENTS = 3, CONNS = 64, COMMANDS = 500, RCPTS = 64, OCTETS = 1 << 15, EVENTS = 400 };
 
 #define MESSAGE_MAX 450 /* of a destination that says no SIZE */
-#define CHUNKS_OPEN 3	/* of a counted body, before the first of them is answered */
 
 enum kind { OTHER, MAIL, RCPT, DATA, MESSAGE, CHUNK, AUTH, CONTINUATION };
 
@@ -58,11 +57,8 @@ struct client {
 	unsigned secure;   /* … of the first command behind the handshake; 0: it is in clear */
 	bool injected;	   /* something has come behind STARTTLS */
 	bool in_body, gone, at_gate;
-	bool odd; /* so was a destination of it */
-	/* Of a counted body, the chunks that have not reached the destination: where they end there
-	 */
-	size_t chunk_end[CHUNKS_OPEN];
-	unsigned chunks;
+	bool odd;	  /* so was a destination of it */
+	size_t chunk_end; /* of a counted body's chunk that has not reached the destination */
 };
 
 struct world {
