@@ -124,7 +124,7 @@ bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms
 	static uint64_t look_again_ms[SEATS_DESTINATIONS];
 	uint64_t now = seats_now_ms();
 	struct seat *worst = NULL;
-	uint32_t asked = 0;
+	uint32_t leaving = 0;
 
 	CHECK(dest < SEATS_DESTINATIONS);
 	if (now < look_again_ms[dest])
@@ -135,12 +135,13 @@ bool seats_ask_at(struct seats *s, unsigned dest, unsigned max, unsigned idle_ms
 
 		if (!seat->is.taken || seat->is.destination != dest)
 			continue;
-		asked += seat->asked;
+		/* A place is a connection's that has lost its session, or one of the pool. */
+		leaving += seat->asked || seats_is_place(seat);
 		if (!seat->asked && is_useless(seat, now, idle_ms) &&
 		    (!worst || seat->useful_ms < worst->useful_ms))
 			worst = seat;
 	}
-	if (s->head.at_destination[dest] + others_at(dest) < max + asked)
+	if (s->head.at_destination[dest] + others_at(dest) < max + leaving)
 		worst = NULL; /* one is about to leave */
 	if (worst)
 		ask_for(s, worst);

@@ -237,6 +237,7 @@ class Delivery(Counted):
                 ("BODY_SPLICE", b"x\r\n.y\r\n", "mixed"),
                 ("BARE_NEWLINE_NORMALIZE", b"x\r\n", "copy"))
         for setting, text, way in rows:
+            harness.wait_until(lambda: not harness.pipes_are_scarce())
             with puppet_destination() as destination, case(setting, text), \
                     self.caronte(destination, **{setting: True}) as daemon, \
                     session(daemon, destination) as s:

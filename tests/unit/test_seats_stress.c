@@ -294,8 +294,13 @@ static void test_who_is_asked_at_a_destination(void **state)
 	seats_release(s, seat[2]);
 	assert_int_equal(s->asked, 0);
 	assert_false(asks_at(s, AT, THERE, 0)); /* there is room */
-	/* A connection that no session has is nobody's to give up. */
+	/* A connection that has lost its session is about to leave, too, as is one of the pool. */
 	assert_true(seats_place(s, 0, AT, THERE, &place));
+	assert_false(asks_at(s, AT, THERE, 0));
+	seats_release(s, place);
+	seat[2] = take(s, true);
+	assert_true(seats_at_destination(s, seat[2], AT, THERE));
+	seats_useful(s, seat[2]);
 	assert_true(asks_at(s, AT, THERE, 0));
 	assert_true(seats_is_asked(s, seat[1]));
 	assert_false(asks_at(s, AT, THERE, 0));
