@@ -155,7 +155,7 @@ bool renewal_fits(struct span in_use, struct span next, int64_t now_s, char why[
 
 /* ---- in words ---- */
 
-/* What was listed, and room for the last words. */
+/* A list that is being written: add_words() keeps room in OUT for the number of the rest. */
 struct words {
 	char *out;
 	size_t used;

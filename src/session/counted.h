@@ -31,7 +31,7 @@ void counted_sent(struct session *s);
 bool counted_waits(const struct session *s);
 /* Something of the destination's is about to be read: has the chunk reached it? */
 void counted_look(struct session *s);
-/* It has. */
+/* The chunk that was sent has reached the destination. */
 void counted_all(struct session *s);
 
 #endif

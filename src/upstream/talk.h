@@ -13,7 +13,8 @@
 #include "smtp/reply.h"
 #include "upstream/connect.h"
 
-/* What there is in place of a reply: nothing, something that is none, something unasked. */
+/* Why there is no reply: the connection ended or was silent, the octets are no reply, or the server
+ * spoke before it was asked. */
 enum talk_failure { TALK_LOST, TALK_MALFORMED, TALK_EARLY };
 
 struct talk {
