@@ -310,6 +310,10 @@ class Stunnel(harness.Program):
 class Tools(TlsCase):
     """What people try a server with."""
 
+    @staticmethod
+    def program(name):
+        return harness.shutil.which(name) or harness.missing(name + " is not installed")
+
     def tool(self, *argv, **how):
         done = subprocess.run([str(word) for word in argv], capture_output=True,
                               timeout=harness.PATIENCE_S, **how)
@@ -317,9 +321,7 @@ class Tools(TlsCase):
         return done
 
     def test_swaks(self):
-        program = harness.shutil.which("swaks")
-        if not program:
-            harness.missing("swaks is not installed")
+        program = self.program("swaks")
         with harness.Sink("--auth", "joe:secret", maildir=True) as sink, \
                 self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
             common = [program, "-f", "a@client.test", "-t", "b@local.test", "--server",
@@ -336,9 +338,7 @@ class Tools(TlsCase):
             self.assertEqual(len(sink.mails()), 3)
 
     def test_curl(self):
-        program = harness.shutil.which("curl")
-        if not program:
-            harness.missing("curl is not installed")
+        program = self.program("curl")
         with harness.Sink(maildir=True) as sink, \
                 self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
             for place in ("smtp://127.0.0.1:%d" % daemon.port,
@@ -350,9 +350,7 @@ class Tools(TlsCase):
             self.assertEqual(sink.mails(), [mail(20000)] * 2)
 
     def test_msmtp(self):
-        program = harness.shutil.which("msmtp")
-        if not program:
-            harness.missing("msmtp is not installed")
+        program = self.program("msmtp")
         with harness.Sink(maildir=True) as sink, \
                 self.caronte(sink, LISTEN_TLS_PORT=harness.free_port()) as daemon:
             for port, starttls in ((daemon.port, "on"),
